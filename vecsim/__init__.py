@@ -1,0 +1,1 @@
+"""vecsim: vectorised Monte Carlo analysis of sampling-based consensus."""

@@ -1,0 +1,155 @@
+"""`dataset.vecsim`: estimates from raw outcomes. Importing this module makes it available."""
+
+import json
+from collections.abc import Hashable
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from vecsim import estimate
+
+RATES = {
+    "finalised": "share of trials in which every honest node decided, all the same",
+    "disagreement": "share of trials in which honest nodes decided both colours",
+    "stalled": "share of trials that ended with undecided honest nodes",
+    "unanimous": "share of trials in which all honest nodes came to prefer one colour",
+}
+
+
+@xr.register_dataset_accessor("vecsim")
+class Estimates:
+    """Estimates per point of a study, each with its interval; trials not run never count.
+
+    The intervals of a study that was stopped on its precision are computed at
+    `estimate.stopping_level`, so that they still cover at `level`.
+    """
+
+    def __init__(self, dataset: xr.Dataset):
+        self._data = dataset
+
+    def rate(
+        self,
+        name: str,
+        level: float = 0.95,
+        method: Literal["clopper_pearson", "wilson"] = "clopper_pearson",
+    ) -> xr.Dataset:
+        """The rate of an outcome (finalised, disagreement, stalled, unanimous): rate, low, high,
+        events, trials over the swept dimensions. Zero events: rate 0, and `high` bounds it."""
+        _allowed(name, RATES)
+        _allowed(method, ("clopper_pearson", "wilson"))
+        run = self._run
+        events = (self._event(name) & run).sum("trial")
+        trials = run.sum("trial")
+        interval = getattr(estimate, method)
+        low, high = interval(events.values, trials.values, self._level(level))
+        columns = {
+            "rate": (events / trials.where(trials > 0)).values,
+            "low": low,
+            "high": high,
+            "events": events.values,
+            "trials": trials.values,
+        }
+        about = {"outcome": name, "meaning": RATES[name], "interval": method}
+        return self._table(columns, "1", level, about)
+
+    def quantile(self, name: str, q: float, level: float = 0.95) -> xr.Dataset:
+        """The q-quantile of a numeric outcome: quantile, low, high, censored (share), trials.
+        Infinite where it lies among trials in which the event never came."""
+        samples = self._samples(name)
+        value, low, high = estimate.quantile_interval(samples, q, self._level(level))
+        columns = {"quantile": value, "low": np.maximum(low, 0), "high": high}
+        about = {"outcome": name, "q": q, "interval": "order statistics"}
+        return self._table(columns | _counts(samples), self._units(name), level, about)
+
+    def mean(self, name: str, level: float = 0.95) -> xr.Dataset:
+        """The mean of a numeric outcome: mean, error, low, high, censored (share), limit, trials.
+        With censored trials it is restricted: what came after `limit` rounds counts as `limit`."""
+        samples = self._samples(name)
+        limit = self._limit(samples)
+        result = estimate.mean_interval(samples, self._level(level), limit)
+        columns = {
+            "mean": result.value,
+            "error": result.error,
+            "low": result.low,
+            "high": result.high,
+            "limit": limit,
+        }
+        about = {"outcome": name, "interval": "Student's t"}
+        return self._table(columns | _counts(samples), self._units(name), level, about)
+
+    def summary(self, level: float = 0.95) -> xr.Dataset:
+        """The rates, and the median and mean of last_decision, each with `_low` and `_high`."""
+        table = xr.Dataset(attrs={"level": level})
+        for name in ("finalised", "disagreement", "stalled"):
+            rate = self.rate(name, level)
+            table[name] = rate["rate"].assign_attrs(rate.attrs)
+            table[f"{name}_low"], table[f"{name}_high"] = rate["low"], rate["high"]
+        parts = {
+            "median": self.quantile("last_decision", 0.5, level),
+            "mean": self.mean("last_decision", level),
+        }
+        for part, estimates in parts.items():
+            name = f"last_decision_{part}"
+            value = estimates["quantile" if part == "median" else "mean"]
+            table[name] = value.assign_attrs(estimates.attrs)
+            table[f"{name}_low"], table[f"{name}_high"] = estimates["low"], estimates["high"]
+        table["last_decision_censored"] = parts["mean"]["censored"]
+        table["trials"] = parts["mean"]["trials"]
+        return table
+
+    @property
+    def _run(self) -> xr.DataArray:
+        return self._data["decided_1"].notnull()
+
+    def _event(self, name: str) -> xr.DataArray:
+        data = self._data
+        if name == "unanimous":
+            return data["unanimity"].notnull()
+        if name == "stalled":
+            return data["undecided"] > 0
+        disagreement = (data["decided_0"] > 0) & (data["decided_1"] > 0)
+        return disagreement if name == "disagreement" else (data["undecided"] == 0) & ~disagreement
+
+    def _samples(self, name: str) -> np.ndarray[Any, Any]:
+        """Outcomes over (*sweep, trial): NaN where not run, infinity where it never came."""
+        _allowed(name, self._data.data_vars)
+        values = self._data[name].fillna(np.inf).where(self._run)
+        return values.transpose(..., "trial").values
+
+    def _limit(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Rounds after which trials were cut off, per point; infinity where none was."""
+        if "max_rounds" in self._data.attrs:
+            limit = np.full(samples.shape[:-1], float(self._data.attrs["max_rounds"]))
+        elif "rounds" in self._data:
+            # A trial is only cut off when it has run as long as any may at its point.
+            limit = np.where(np.isfinite(rounds := self._samples("rounds")), rounds, 0).max(-1)
+        else:
+            return np.full(samples.shape[:-1], np.inf)
+        return np.where(np.isposinf(samples).any(-1), limit, np.inf)
+
+    def _level(self, level: float) -> float:
+        precision = json.loads(self._data.attrs.get("config", "{}")).get("precision") or {}
+        return estimate.stopping_level(level) if precision.get("target") else level
+
+    def _units(self, name: str) -> str:
+        return self._data[name].attrs.get("units", "1")
+
+    def _table(self, columns: dict, units: str, level: float, attrs: dict) -> xr.Dataset:
+        dims: list[Hashable] = [dim for dim in self._data["decided_1"].dims if dim != "trial"]
+        table = xr.Dataset({name: (dims, column) for name, column in columns.items()})
+        for name in table:
+            counted = name in ("events", "trials", "censored")
+            table[name].attrs["units"] = "1" if counted else units
+        return table.assign_coords(self._data.coords).assign_attrs(attrs | {"level": level})
+
+
+def _counts(samples: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    trials = (~np.isnan(samples)).sum(-1)
+    censored = np.isposinf(samples).sum(-1) / np.where(trials > 0, trials, np.nan)
+    return {"censored": censored, "trials": trials}
+
+
+def _allowed(name: Any, names: Any) -> None:
+    if name not in names:
+        raise ValueError(f"unknown name '{name}'; allowed: {', '.join(map(str, names))}")

@@ -1,0 +1,18 @@
+"""Non-answer: the minority colour to those who hold it, silence to the others."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from vecsim.adversaries.shared import COLOURS, SILENT, by_colour, minority
+from vecsim.types import Adversary, View
+
+
+class NonAnswer(Adversary):
+    """Answers the honest minority's colour if the querier holds it, else nothing."""
+
+    mixes: ClassVar = (*COLOURS, SILENT)
+
+    def answer(self, view: View, memory):
+        fewer = minority(view)
+        return by_colour(jnp.where(fewer == 0, 0, 2), jnp.where(fewer == 1, 1, 2)), memory

@@ -1,0 +1,25 @@
+"""Stall: votes against the querier whenever that spoils its quorum."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from vecsim.adversaries.shared import COLOURS, SILENT, by_colour
+from vecsim.types import Adversary, View
+
+
+class Stall(Adversary):
+    """Votes against the querier while honest nodes alone are expected to give it less than
+    alpha_preference answers of its own colour, so that Byzantine votes decide about its quorum;
+    otherwise silent, since a vote could then only help the other colour.
+    """
+
+    mixes: ClassVar = (*COLOURS, SILENT)
+
+    def answer(self, view: View, memory):
+        agree_0 = view.honest - view.ones - view.exclude_self
+        agree_1 = view.ones - view.exclude_self
+        spoils_0, spoils_1 = (
+            view.k * agree < view.alpha * view.peers for agree in (agree_0, agree_1)
+        )
+        return by_colour(jnp.where(spoils_0, 1, 2), jnp.where(spoils_1, 0, 2)), memory

@@ -1,0 +1,166 @@
+"""A batch of trials: what is traced, what is shared, and the one compiled entry.
+
+Trials of any points of a sweep go through one compiled program as long as `Shape` is the same:
+every number of a point is data.
+"""
+
+from functools import partial
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from vecsim import random
+from vecsim.poll import Kind
+from vecsim.types import Adversary, Outcome, Protocol, View
+
+
+class Shape(NamedTuple):
+    """What a program is compiled for."""
+
+    engine: str  # agents, asynchronous or graph
+    nodes: int  # honest nodes at most
+    bits: int  # of a cell: 8, 16 or 32
+    kind: Kind
+
+
+class Trials(NamedTuple):
+    """What each trial is; every leaf has a leading axis of trials."""
+
+    key: tuple[Any, Any]  # uint32
+    protocol: Protocol
+    adversaries: tuple[Adversary, ...]  # one of each class in the program
+    which: Any  # int32: index of the trial's own adversary
+    honest: Any  # int32
+    byzantine: Any  # int32: admitted to the network
+    start_ones: Any  # int32
+    exclude_self: Any  # int32, 0 or 1
+    round_steps: Any  # int32: steps that make a round (1, or n under async)
+    offsets: Any  # int32 [mixes]: first row of each mix's thresholds
+    pooled_offset: Any  # int32: first row in Tables.pooled
+    graph: Any  # int32: index into Tables.neighbours
+
+
+class Tables(NamedTuple):
+    """What trials of a batch share."""
+
+    thresholds: Any  # uint32 [rows, columns, words], see poll.thresholds
+    pooled: Any  # uint32 [rows]: P(the pooled minority is 1), times 2^32
+    neighbours: Any  # int32 [graphs, nodes, degree], -1 where there are fewer
+
+
+class Tally(NamedTuple):
+    """Honest nodes of one trial, counted (int32)."""
+
+    ones: Any
+    decided: Any
+    decided_1: Any
+
+
+class Record(NamedTuple):
+    """What is known of one trial so far (int32, steps); -1 is not yet."""
+
+    running: Any
+    outcome: Outcome
+
+    @classmethod
+    def start(cls, trial: Trials):
+        never, none = jnp.int32(-1), jnp.int32(0)
+        outcome = Outcome(none, none, trial.honest, none, never, never, never, never, none, none)
+        return cls(trial.honest > 0, outcome)
+
+    def update(self, trial: Trials, tally: Tally, step, flips):
+        """After `step` steps, with the flips of the last one."""
+        old, honest = self.outcome, trial.honest
+        undecided = honest - tally.decided
+        unanimous = (tally.ones == 0) | (tally.ones == honest)
+
+        def first(known, happened):
+            return jnp.where((known < 0) & happened, step, known)
+
+        new = Outcome(
+            decided_0=tally.decided - tally.decided_1,
+            decided_1=tally.decided_1,
+            undecided=undecided,
+            rounds=step,
+            first_decision=first(old.first_decision, tally.decided > 0),
+            median_decision=first(old.median_decision, 2 * tally.decided >= honest),
+            last_decision=first(old.last_decision, undecided == 0),
+            unanimity=first(old.unanimity, unanimous),
+            final_ones=tally.ones,
+            flips=old.flips + flips,
+        )
+        over = (undecided == 0) | (step >= trial.protocol.max_rounds * trial.round_steps)
+        if not trial.protocol.decides:
+            over = over | (unanimous & (trial.byzantine == 0))
+        outcome = jax.tree.map(partial(jnp.where, self.running), new, old)
+        return Record(self.running & ~over, outcome)
+
+
+def uniform(word):
+    """float32 in [0, 1) from the top 24 bits of a word."""
+    return (word >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2**-24)
+
+
+def view(trial: Trials, tables: Tables, tally: Tally, round_, ones_at_round) -> View:
+    """What the trial's adversary sees; `ones_at_round` is what its pooled polls met."""
+    word, coin = random.threefry(
+        *trial.key, jnp.uint32(0), random.counter(round_.astype(jnp.uint32), random.ADVERSARY)
+    )
+    shared, _ = random.threefry(*trial.key, jnp.uint32(0), jnp.uint32(random.TRIAL))
+    return View(
+        round=round_,
+        honest=trial.honest,
+        byzantine=trial.byzantine,
+        peers=trial.honest + trial.byzantine - trial.exclude_self,
+        exclude_self=trial.exclude_self,
+        k=trial.protocol.k,
+        alpha=trial.protocol.quorums[0],
+        start_ones=trial.start_ones,
+        ones=tally.ones,
+        decided_0=tally.decided - tally.decided_1,
+        decided_1=tally.decided_1,
+        pooled_minority=(word < tables.pooled[trial.pooled_offset + ones_at_round]).astype(
+            jnp.int32
+        ),
+        trial_coin=uniform(shared),
+        round_coin=uniform(coin),
+    )
+
+
+def answers(trial: Trials, seen: View, memory):
+    """The trial's own adversary's mix for each class, int32 [groups, 2], and its next memory."""
+    groups = max(adversary.groups for adversary in trial.adversaries)
+    given = [adversary.answer(seen, memory) for adversary in trial.adversaries]
+    mixes = jnp.stack([jnp.broadcast_to(mix, (groups, 2)) for mix, _ in given])
+    memories = jnp.stack([jnp.asarray(kept, jnp.int32) for _, kept in given])
+    return mixes[trial.which], memories[trial.which]
+
+
+def program(shape: Shape):
+    """The function (trials, tables) -> Outcome of the shape's engine, not compiled."""
+    return import_module(f"vecsim.engines.{shape.engine}").program(shape)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def batch(shape: Shape, mesh: Mesh, trials: Trials, tables: Tables) -> Outcome:
+    """Outcomes of a batch; the trials are shared out over the devices of the mesh.
+
+    Every device goes on until its own trials are over. The number of trials must be a multiple of
+    the number of devices.
+    """
+    split, whole = PartitionSpec("trials"), PartitionSpec()
+    run = jax.shard_map(
+        program(shape),
+        mesh=mesh,
+        in_specs=(split, whole),
+        out_specs=split,
+        check_vma=False,
+    )
+    return run(trials, tables)
+
+
+def all_devices() -> Mesh:
+    return Mesh(jax.devices(), ("trials",))

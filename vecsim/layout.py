@@ -1,0 +1,89 @@
+"""What a study holds: its dimensions, chunks and variables, and values as stores keep them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Index = tuple[int, ...]
+
+
+class Variable(NamedTuple):
+    """One raw outcome per trial; in a trial that was not run, -1 (int32) or NaN (float64)."""
+
+    name: str
+    dtype: str  # "int32" or "float64"
+    attrs: dict[str, Any]  # long_name, units, meaning
+
+
+class Layout(NamedTuple):
+    """The shape of a study: its dimensions are the swept parameters, in order, then `trial`."""
+
+    coords: dict[str, list]  # swept values, numbers or strings; empty: nothing is swept
+    trials: int  # per point, at most
+    chunks: Index  # points along each swept dimension, then trials; the last may be smaller
+    variables: tuple[Variable, ...]
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        return (*self.coords, "trial")
+
+    @property
+    def shape(self) -> Index:
+        return (*(len(values) for values in self.coords.values()), self.trials)
+
+    @property
+    def grid(self) -> Index:
+        """Number of chunks along each dimension."""
+        return tuple(-(-n // c) for n, c in zip(self.shape, self.chunks, strict=True))
+
+    def region(self, index: Index) -> tuple[slice, ...]:
+        """Where in the arrays the chunk `index` lies."""
+        grid = self.grid
+        if len(index) != len(grid) or any(
+            i not in range(n) for i, n in zip(index, grid, strict=True)
+        ):
+            raise ValueError(f"no chunk {index} in a grid of {grid}")
+        parts = zip(index, self.chunks, self.shape, strict=True)
+        return tuple(slice(i * c, min((i + 1) * c, n)) for i, c, n in parts)
+
+    def described(self) -> dict[str, Any]:
+        """For comparison, with the order of the dimensions."""
+        return {"dims": list(self.dims), **self._asdict()}
+
+    def checked(self) -> "Layout":
+        """The same in plain types, as it reads back from disk; ValueError where it can't be."""
+        coords = {name: labels(values) for name, values in self.coords.items()}
+        variables = tuple(Variable(n, d, json_safe(attrs)) for n, d, attrs in self.variables)
+        layout = Layout(coords, int(self.trials), tuple(map(int, self.chunks)), variables)
+        names = ["vecsim", *layout.dims, *(v.name for v in variables)]
+        if len(set(names)) < len(names) or any("/" in name for name in names):
+            raise ValueError(f"names must differ and hold no '/': {', '.join(names[1:])}")
+        if len(layout.chunks) != len(layout.shape) or min(*layout.shape, *layout.chunks) < 1:
+            raise ValueError(f"chunks {layout.chunks} do not fit the shape {layout.shape}")
+        return layout
+
+
+def json_safe(attrs: Mapping) -> dict[str, str | int | float]:
+    """Attributes that every format can hold: what is neither text nor number becomes JSON."""
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in attrs.items()}
+    return {k: v if type(v) in (str, int, float) else json.dumps(v) for k, v in plain.items()}
+
+
+def labels(values: Sequence) -> list:
+    """Swept values as a coordinate holds them: all integers, all floats, or all text."""
+    values = [v.item() if isinstance(v, np.generic) else v for v in values]
+    if all(type(v) is int for v in values):
+        return values
+    if all(type(v) in (int, float) for v in values):
+        return [float(v) for v in values]
+    return [v if isinstance(v, str) else json.dumps(v) for v in values]
+
+
+def leaves(config: Any, key: str = "") -> dict[str, Any]:
+    """A nested config as {dotted key: value}; lists count as values."""
+    if not isinstance(config, dict) or not config:
+        return {key: config}
+    parts = [leaves(value, f"{key}.{name}".lstrip(".")) for name, value in config.items()]
+    return {name: value for part in parts for name, value in part.items()}

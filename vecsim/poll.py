@@ -1,0 +1,179 @@
+"""The exact draw of what every node's poll gives, from one random word per node and round.
+
+On the host, `thresholds` turns a pool's exact distribution into integers; on the device, `draw`
+compares each node's random word with the integers of its class (inverse CDF). k, alpha, n, loss
+and the adversary enter only through these integers: they are data, not code.
+
+Words are compared as integers, each tail measured from its own end. A word's largest value is
+folded onto the one before, so that a threshold can also say "always" and "never"; elsewhere a
+probability is met to 2^-33 (one word) or 2^-65 (two words).
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from vecsim import pool as pools
+from vecsim.pool import Pool
+from vecsim.types import Counts, Quorum
+
+FOLD = np.uint32(2**32 - 2)
+
+
+class Kind(NamedTuple):
+    """Which draw a program compiles: the shape of a table row."""
+
+    counts: bool  # the protocol needs counts, not only quorums
+    silent: bool  # counts with answers that may be missing
+    split: bool  # alpha_preference and alpha_confidence differ
+    wide: bool  # two words per draw: for short runs, where single polls are rare events
+    k: int  # the largest sample size
+
+    @property
+    def words(self) -> int:
+        """Words of a threshold."""
+        return 2 if self.wide else 1
+
+    @property
+    def blocks(self) -> bool:
+        """Whether every draw takes a whole block of two words."""
+        return self.wide or self.silent
+
+    @property
+    def levels(self) -> int:
+        return self.k.bit_length()
+
+    @property
+    def width(self) -> int:
+        """Thresholds for one count: those of a complete binary tree."""
+        return 2**self.levels - 1
+
+    @property
+    def columns(self) -> int:
+        if self.silent:
+            return self.width * (self.k + 2)
+        return self.width if self.counts else 4 if self.split else 2
+
+
+def boundary(below, above, wide: bool):
+    """Integers b with P(word < b) = below, for probabilities below + above = 1.
+
+    Returns uint32 [..., words], the high word first.
+    """
+    bits = 64 if wide else 32
+    never = np.uint64(2**bits - 1)
+    below, above = (np.clip(np.asarray(p, float), 0.0, 1.0) for p in (below, above))
+    small = np.minimum(below, above)
+    ticks = np.round(np.ldexp(small, bits)).astype(np.uint64)
+    from_top = np.where(ticks == 0, never, never - ticks + np.uint64(1))
+    value = np.where(below <= above, np.minimum(ticks, never), from_top)
+    high, low = value >> np.uint64(32), value & np.uint64(2**32 - 1)
+    return np.stack([high, low] if wide else [low], axis=-1).astype(np.uint32)
+
+
+def _count_boundaries(pmf, kind: Kind):
+    """Boundaries of 'the count is at least t' for t = 1 ... width, from P(count = 0 ... k)."""
+    below = np.cumsum(pmf, axis=-1)[..., :-1]
+    above = np.cumsum(pmf[..., ::-1], axis=-1)[..., ::-1][..., 1:]
+    padding = [(0, 0)] * (below.ndim - 1) + [(0, kind.width - below.shape[-1])]
+    below = np.pad(below, padding, constant_values=1.0)
+    return boundary(below, np.pad(above, padding), kind.wide)
+
+
+def thresholds(pool: Pool, kind: Kind, quorums: tuple[int, int]):
+    """Row c of the table is for c honest peers that prefer 1: uint32 [rows, 2, columns, words].
+
+    For quorums the second axis is the poller's colour, and the columns are (agree, against) at a
+    single alpha, (agree, agree confident, against, against confident) at two: agreement takes
+    the low end of the words, the other colour the high end. For counts that axis has length 1,
+    and the columns are the boundaries of every count of ones; or, when answers may be missing,
+    those of the number answered, then those of the ones among 0, 1, ..., k answers.
+    """
+    if kind.silent:
+        joint = pools.ones_and_answered(pool)
+        answered = _count_boundaries(joint.sum(axis=2), kind)
+        given = joint / np.maximum(joint.sum(axis=2, keepdims=True), np.finfo(float).tiny)
+        given = np.pad(given, ((0, 0), (0, kind.k - pool.k), (0, 0)))
+        among = _count_boundaries(given, kind).reshape(len(joint), -1, kind.words)
+        return np.concatenate([answered, among], axis=1)[:, None]
+    if kind.counts:
+        return _count_boundaries(pools.ones(pool), kind)[:, None]
+    one = pools.ones(pool)
+    zero = pools.ones(pool._replace(accept=pool.reject, reject=pool.accept))[::-1]
+    alphas = quorums if kind.split else quorums[:1]
+
+    def reached_or_missed(pmf):
+        return [(pmf[:, alpha:].sum(axis=1), pmf[:, :alpha].sum(axis=1)) for alpha in alphas]
+
+    def columns(own, other):
+        low = [boundary(reached, missed, kind.wide) for reached, missed in reached_or_missed(own)]
+        high = [boundary(missed, hit, kind.wide) for hit, missed in reached_or_missed(other)]
+        return np.stack(low + high, axis=1)
+
+    return np.stack([columns(zero, one), columns(one, zero)], axis=1)
+
+
+def draw(kind: Kind, rows, own, group, words, k) -> Quorum | Counts:
+    """What each node's poll gives.
+
+    rows: uint32 [groups, colour, columns, words]: thresholds of each class of querier.
+    own: colour of each node; group: whether it is in group 1 (ignored with one group).
+    words: tuple of the node's random words (one, or two). k: sample size, scalar.
+    """
+
+    def of_class(column, word=0):
+        per_group = [jnp.where(own == 1, one, zero) for zero, one in rows[:, :, column, word]]
+        return per_group[0] if len(per_group) == 1 else jnp.where(group, per_group[1], per_group[0])
+
+    if kind.counts:
+        first = [of_class(i) for i in range(kind.width)]
+        count = _descend(jnp.minimum(words[0], FOLD), first)
+        if kind.silent:
+            answered, ones = count, _look_up(kind, rows, own, group, count, words[1])
+        else:
+            answered, ones = jnp.asarray(k, jnp.uint32), count
+        return Counts(jnp.where(own == 1, ones, answered - ones), answered)
+
+    if kind.wide:
+        high, low = words[0], jnp.minimum(words[1], FOLD)
+
+        def below(column):
+            top, bottom = of_class(column), of_class(column, 1)
+            return (high < top) | ((high == top) & (low < bottom))
+    else:
+        word = jnp.minimum(words[0], FOLD)
+
+        def below(column):
+            return word < of_class(column)
+
+    if kind.split:
+        return Quorum(below(0), ~below(2), below(1) | ~below(3))
+    return Quorum(below(0), ~below(1), jnp.bool_(True))
+
+
+def _descend(word, boundaries):
+    """How many of the ascending boundaries are at most the word (a binary tree of selects)."""
+    count = jnp.uint32(0)
+    while True:
+        half = len(boundaries) // 2
+        above = word >= boundaries[half]
+        count = count + jnp.where(above, jnp.uint32(half + 1), jnp.uint32(0))
+        if not half:
+            return count
+        upper, lower = boundaries[half + 1 :], boundaries[:half]
+        boundaries = [jnp.where(above, u, v) for u, v in zip(upper, lower, strict=True)]
+
+
+def _look_up(kind: Kind, rows, own, group, answered, word):
+    """Ones among the answers, by bisection in the row for this class and number of answers."""
+    word = jnp.minimum(word, FOLD)
+    table = rows[..., 0].reshape(-1)
+    class_ = own if rows.shape[0] == 1 else own + jnp.uint32(2) * group.astype(jnp.uint32)
+    start = class_ * jnp.uint32(kind.columns) + (answered + jnp.uint32(1)) * jnp.uint32(kind.width)
+    count = jnp.zeros_like(answered)
+    for level in reversed(range(kind.levels)):
+        half = jnp.uint32(2**level)
+        middle = start + count + half - jnp.uint32(1)
+        count = count + jnp.where(word >= table[middle.astype(jnp.int32)], half, jnp.uint32(0))
+    return count

@@ -1,0 +1,168 @@
+"""Exact distributions of what one poll gives, on a complete graph (host side, float64).
+
+A querier's poll is determined, in distribution, by its pool: how many peers would answer 1, 0 or
+nothing. Everything here is a sum of positive terms, so that small probabilities keep their
+relative accuracy, and nothing is computed as 1 - CDF.
+"""
+
+from math import comb
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Pool(NamedTuple):
+    """Whom one querier may poll, but for how many of the honest nodes prefer 1.
+
+    honest, byzantine: peers, not counting the querier where it never polls itself.
+    accept, reject: P(a Byzantine node answers 1), P(it answers 0); it is silent otherwise.
+    loss: probability that an answer is lost, each by itself.
+    replacement: whether one peer may be drawn several times in a poll.
+    """
+
+    honest: int
+    byzantine: int
+    k: int
+    accept: float = 0.0
+    reject: float = 0.0
+    loss: float = 0.0
+    replacement: bool = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether an answer may be missing."""
+        return self.loss > 0 or (self.byzantine > 0 and self.accept + self.reject < 1)
+
+    def merged(self) -> tuple["Pool", int]:
+        """The same pool with Byzantine nodes of a fixed colour counted as honest ones.
+
+        Returns the pool and what to add to the number of honest 1-holders. Attacks, fractions and
+        colours then share one table.
+        """
+        if (self.accept, self.reject) not in ((0.0, 1.0), (1.0, 0.0)):
+            return self, 0
+        extra = self.byzantine if self.accept else 0
+        merged = self._replace(honest=self.honest + self.byzantine, byzantine=0)
+        return merged._replace(accept=0.0, reject=0.0), extra
+
+
+def binomial(trials: int, probability: float) -> Floats:
+    """Probabilities of 0 ... trials successes."""
+    successes = np.arange(trials + 1)
+    weights = np.array([comb(trials, i) for i in range(trials + 1)], float)
+    return weights * probability**successes * (1 - probability) ** (trials - successes)
+
+
+def _falling(total: int, k: int) -> Floats:
+    """C(c, x) / C(total, x) for c = 0 ... total and x = 0 ... k (0 where x > c)."""
+    c = np.arange(total + 1, dtype=float)[:, None]
+    x = np.arange(k, dtype=float)
+    ratios = np.clip(c - x, 0, None) / np.maximum(total - x, 1)
+    return np.concatenate([np.ones_like(c), np.cumprod(ratios, axis=1)], axis=1)
+
+
+def _distinct(pool: Pool, answers) -> Floats:
+    """Sum over what distinct peers are drawn, weighted by answers(ones, zeros, byzantine).
+
+    Returns [honest + 1, ...]: row c is for c honest 1-holders. With x ones, z zeros and y
+    Byzantine nodes drawn, the probability C(c,x) C(h-c,z) C(f,y) / C(n,k) is written as a product
+    of two bounded ratios and a constant computed in integers, which neither overflows nor cancels.
+    """
+    h, f, k = pool.honest, pool.byzantine, pool.k
+    ratio = _falling(h, k)
+    total = comb(h + f, k)
+    honest = [comb(h, i) for i in range(k + 1)]
+    result: Floats | float = 0.0
+    for y in range(max(0, k - h), min(f, k) + 1):
+        drawn = k - y
+        from_byzantine = comb(f, y)
+        constant = np.array(
+            [honest[x] * honest[drawn - x] * from_byzantine / total for x in range(drawn + 1)]
+        )
+        joint = ratio[:, : drawn + 1] * ratio[::-1, drawn::-1] * constant
+        result = result + joint @ np.stack([answers(x, drawn - x, y) for x in range(drawn + 1)])
+    return np.asarray(result)
+
+
+def _single(pool: Pool) -> tuple[Floats, float]:
+    """With replacement: P(one draw answers 1) for each number of 1-holders, and P(it answers)."""
+    peers = pool.honest + pool.byzantine
+    ones = np.arange(pool.honest + 1) + pool.byzantine * pool.accept
+    answering = pool.honest + pool.byzantine * (pool.accept + pool.reject)
+    return ones / peers * (1 - pool.loss), answering / peers * (1 - pool.loss)
+
+
+def ones(pool: Pool) -> Floats:
+    """P(i answers are 1), as [honest + 1, k + 1]: row c is for c honest peers that prefer 1."""
+    k, arrives = pool.k, 1 - pool.loss
+    if pool.replacement:
+        one, _ = _single(pool)
+        return np.stack([binomial(k, p) for p in one])
+
+    def answers(x, z, y):
+        joint = np.convolve(binomial(x, arrives), binomial(y, pool.accept * arrives))
+        return np.pad(joint, (0, k + 1 - len(joint)))
+
+    return _distinct(pool, answers)
+
+
+def ones_and_answered(pool: Pool) -> Floats:
+    """P(i answers are 1 and j peers answer), as [honest + 1, j = 0 ... k, i = 0 ... k]."""
+    k, arrives = pool.k, 1 - pool.loss
+    size = k + 1
+
+    def byzantine(y):
+        answering = pool.accept + pool.reject
+        share = pool.accept / answering if answering else 0.0
+        return _split(binomial(y, answering * arrives), share, size)
+
+    if pool.replacement:
+        one, answered = _single(pool)
+        return np.stack(
+            [_split(binomial(k, answered), p / answered if answered else 0.0, size) for p in one]
+        )
+    by_count = [byzantine(y) for y in range(min(pool.byzantine, k) + 1)]
+    cached = [binomial(x, arrives) for x in range(size)]
+
+    def answers(x, z, y):
+        # Ones arrive on the diagonal (answered and 1), zeros in the first column.
+        joint = np.zeros((size, size))
+        for i, p in enumerate(cached[x]):
+            for j, q in enumerate(cached[z]):
+                rows = size - i - j
+                joint[i + j :, i:] += p * q * by_count[y][:rows, : size - i]
+        return joint.reshape(-1)
+
+    return _distinct(pool, answers).reshape(pool.honest + 1, size, size)
+
+
+def _split(answered: Floats, share: float, size: int) -> Floats:
+    """[size, size]: P(j answer, i of them 1) when each answer is 1 with probability `share`."""
+    joint = np.zeros((size, size))
+    for j, p in enumerate(answered):
+        joint[j, : j + 1] = p * binomial(j, share)
+    return joint
+
+
+def pooled_minority_one(honest: int, samples: int, k: int, replacement: bool) -> Floats:
+    """P(1 is the minority among `samples` polls of k honest nodes each), for 0 ... honest ones.
+
+    Ties are no minority of 1. The distribution of the sum is a power of the single poll's
+    generating function; rows where one side is certain to 1e-18 (Hoeffding) are 0 or 1.
+    """
+    answers = samples * k
+    result = np.where(np.arange(honest + 1) * 2 < honest, 1.0, 0.0)
+    if answers == 0:
+        return np.zeros(honest + 1)
+    margin = np.abs(np.arange(honest + 1) / honest - 0.5)
+    open_rows = np.flatnonzero(margin <= np.sqrt(np.log(1e18) / (2 * answers)))
+    single = ones(Pool(honest, 0, k, replacement=replacement))
+    size = answers + 1
+    for block in np.array_split(open_rows, max(1, len(open_rows) * size // 2**22)):
+        total = np.fft.irfft(np.fft.rfft(single[block], size, axis=1) ** samples, size, axis=1)
+        below = np.clip(total[:, : (answers + 1) // 2], 0, None).sum(axis=1)
+        result[block] = np.clip(below, 0, 1)
+    return result

@@ -1,0 +1,58 @@
+"""QR-Avalanche: a streak of quorums and a moving average of agreement, plain (no defence)."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from vecsim.types import Counts, Protocol
+
+SCALE = 2**22 - 1  # a confidence of 1 in the cell's fixed point
+
+
+class QrAvalanche(Protocol):
+    """Finalise a preference after beta successes in a row at a confidence of 0.95 or more.
+
+    Of the replies that came, `positive` agree with the node's preference (1 = this vertex, 0 =
+    its rival, or nothing). At least alpha of them are a success; confidence becomes 0.9 confidence
+    + 0.1 positive / answered. At least alpha replies for the other colour turn the preference
+    and start streak and confidence anew.
+
+    Cell: confidence << 10 | streak << 3 | decided << 1 | preference. The confidence is an integer
+    from 0 to 2^22 - 1, so that the comparison with its threshold is exact and the same on every
+    device; the rounding moves it by less than 4e-6.
+    """
+
+    counts: ClassVar[bool] = True
+    k: int = 30  # sample size, peers
+    alpha: int = 24  # replies that make a success, k/2 < alpha <= k
+    beta: int = 20  # successes in a row that finalise, 1 to 127
+    confidence_threshold: float = 0.95
+    initial_confidence: float = 0.5
+    max_rounds: int = 100  # rounds after which a node gives up
+
+    @property
+    def quorums(self):
+        return self.alpha, self.alpha
+
+    def cell_limit(self):
+        return 2**32
+
+    def start(self, colour):
+        initial = jnp.uint32(jnp.round(jnp.float32(self.initial_confidence) * SCALE))
+        return (initial << jnp.uint32(10)) | colour
+
+    def step(self, cell, poll: Counts):
+        one, ten = jnp.uint32(1), jnp.uint32(10)
+        alpha, beta = (jnp.asarray(v, jnp.uint32) for v in (self.alpha, self.beta))
+        preference, positive = cell & one, poll.positive
+        streak = (cell >> jnp.uint32(3)) & jnp.uint32(127)
+        streak = jnp.where(positive >= alpha, jnp.minimum(streak + one, beta), jnp.uint32(0))
+        confidence = cell >> ten
+        share = jnp.uint32(2**32 // 10) // jnp.maximum(poll.answered, one)
+        averaged = (confidence * jnp.uint32(9) + jnp.uint32(5)) // ten
+        averaged = jnp.minimum(averaged + ((share * positive) >> ten), jnp.uint32(SCALE))
+        confidence = jnp.where(poll.answered == 0, confidence, averaged)
+        threshold = jnp.uint32(jnp.ceil(jnp.float32(self.confidence_threshold) * SCALE))
+        decided = ((streak >= beta) & (confidence >= threshold)).astype(jnp.uint32)
+        kept = (confidence << ten) | (streak << jnp.uint32(3)) | (decided << one) | preference
+        return jnp.where(poll.answered - positive >= alpha, self.start(preference ^ one), kept)

@@ -1,0 +1,37 @@
+"""Slush. Team Rocket 2018, "Snowflake to Avalanche", figure 2."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from vecsim.types import Protocol, Quorum
+
+
+class Slush(Protocol):
+    """Take the colour of every quorum, for m rounds; nobody decides.
+
+    The outcome is the number of rounds to unanimity and the final split. Cell: the preference.
+    """
+
+    decides: ClassVar[bool] = False
+
+    k: int = 20  # sample size, peers
+    alpha: int = 15  # answers that make a quorum, k/2 < alpha <= k
+    m: int = 200  # rounds
+
+    @property
+    def quorums(self):
+        return self.alpha, self.alpha
+
+    @property
+    def max_rounds(self):
+        return self.m
+
+    def cell_limit(self):
+        return 8
+
+    def start(self, colour):
+        return colour
+
+    def step(self, cell, poll: Quorum):
+        return jnp.where(poll.against, cell ^ jnp.uint32(1), cell)

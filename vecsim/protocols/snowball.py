@@ -1,0 +1,76 @@
+"""Snowball. Team Rocket 2018, figure 4; with two thresholds as in avalanchego."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+
+from vecsim.protocols.streak import count_run, run_length
+from vecsim.types import Protocol, Quorum
+
+
+class Snowball(Protocol):
+    """Snowflake's counter, with a preference that follows the strength of each colour.
+
+    The strength of a colour grows at every poll with alpha_preference answers for it; the
+    preference moves only when the other strength is strictly greater. The counter follows the
+    colour of the last such poll, and that colour is what a node decides.
+
+    Cell: margin << 4 + w | counter << 4 | differs << 3 | decided << 1 | preference, where w is the
+    width of the counter, `margin` is by how much the preferred colour is the stronger, and
+    `differs` says that the last such poll was for the other colour. A margin of more than half
+    of all polls can no longer be lost, so it stops growing there. A node that decides prefers from
+    then on what it decided, as in avalanchego.
+    """
+
+    k: int = 20  # sample size, peers
+    alpha_preference: int = 15  # answers that add strength, k/2 < alpha_preference <= k
+    alpha_confidence: int = 15  # answers that count, alpha_preference <= alpha_confidence <= k
+    beta: int = 20  # successes in a row that decide, >= 1
+    max_rounds: int = 200
+    # The published variants; the 2018 paper has False, "gt" and 0.
+    reset_on_failure: bool = eqx.field(static=True, default=True)
+    decide_when: Literal["ge", "gt"] = eqx.field(static=True, default="ge")
+    count_after_flip: Literal[0, 1] = eqx.field(static=True, default=1)
+
+    @property
+    def quorums(self):
+        return self.alpha_preference, self.alpha_confidence
+
+    @property
+    def _margin_shift(self):
+        counter_bits = jnp.uint32(32) - lax.clz(jnp.asarray(run_length(self), jnp.uint32))
+        return jnp.uint32(4) + counter_bits
+
+    @property
+    def _most(self):
+        return self.max_rounds // 2 + 1
+
+    def cell_limit(self):
+        return (int(self._most) + 1) << (4 + int(run_length(self)).bit_length())
+
+    def start(self, colour):
+        return colour
+
+    def step(self, cell, poll: Quorum):
+        zero, one, shift = jnp.uint32(0), jnp.uint32(1), self._margin_shift
+        margin = cell >> shift
+        more = jnp.minimum(margin + one, jnp.asarray(self._most, jnp.uint32))
+        turns = poll.against & (margin == zero)
+        less = jnp.where(margin == zero, one, margin - one)
+        margin = jnp.where(poll.agree, more, jnp.where(poll.against, less, margin))
+
+        # The counter's colour as 0 for the preference before this poll, 1 for the other colour.
+        run = (cell & ((one << shift) - one)) >> jnp.uint32(3)
+        quorum = poll.agree | poll.against
+        same = (run & one) == jnp.where(poll.against, one, zero)
+        run = (run & one) | ((run & ~one) << jnp.uint32(2))
+        run = count_run(self, run, quorum & same, quorum & ~same, poll.confident)
+
+        decides = run >= jnp.asarray(run_length(self) << 3, jnp.uint32)
+        change = jnp.where(decides, run & one, jnp.where(turns, one, zero))
+        differs = (run ^ change) & one
+        decided = jnp.where(decides, jnp.uint32(2), zero)
+        kept = (margin << shift) | ((run >> jnp.uint32(3)) << jnp.uint32(4))
+        return kept | (differs << jnp.uint32(3)) | decided | ((cell & one) ^ change)

@@ -1,0 +1,23 @@
+"""The counter of consecutive successes that Snowflake and Snowball share."""
+
+import jax.numpy as jnp
+
+
+def count_run(rule, run, agree, against, confident):
+    """One poll of a counter and its colour, packed as counter << 3 | colour.
+
+    rule: has `reset_on_failure` and `count_after_flip`. agree, against: whether the poll had a
+    quorum for that colour, or for the other. confident: whether the quorum counts.
+    """
+    one = jnp.uint32(1)
+    colour = run & one
+    unsuccessful = colour if rule.reset_on_failure else run
+    turned = colour ^ one
+    same = jnp.where(confident, run + jnp.uint32(8), unsuccessful)
+    other = jnp.where(confident, turned | jnp.uint32(rule.count_after_flip << 3), turned)
+    return jnp.where(agree, same, jnp.where(against, other, unsuccessful))
+
+
+def run_length(rule):
+    """Value of the counter at which a node decides."""
+    return rule.beta + (1 if rule.decide_when == "gt" else 0)

@@ -1,0 +1,59 @@
+"""Counter-based random bits: Threefry-2x32-20 (Salmon et al. 2011, "Parallel random numbers").
+
+Plain elementwise operations on uint32 arrays, so that XLA fuses them into whatever consumes the
+bits, and NumPy arrays give the same bits on the host. A draw is named by what it is for, never
+by the order in which it is made: trial `i` of a point with parameter hash `p` under `seed` has
+the key `trial_key(point_key(seed, p), i)`, and inside a trial the counter is
+(node, round and purpose). Results therefore depend on nothing else: not on batches, devices,
+interruptions, or on how many cells an engine packs into a word.
+"""
+
+import numpy as np
+
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+PARITY = 0x1BD11BDA
+
+# What a block is for: the low bits of the second counter word; the round is above them.
+POLL, POLL_WIDE, PICK, ADVERSARY, TRIAL, GATHER, PLACE = range(7)
+PURPOSES = 8
+MAX_ROUNDS = 2**32 // PURPOSES
+
+
+def threefry(key0, key1, counter0, counter1):
+    """The two words of one Threefry-2x32-20 block.
+
+    All arguments and both results are uint32 arrays (NumPy or JAX) of shapes that broadcast.
+    """
+    u32 = np.uint32
+    schedule = (key0, key1, key0 ^ key1 ^ u32(PARITY))
+    x0, x1 = counter0 + key0, counter1 + key1
+    for group in range(5):
+        for rotation in ROTATIONS[group % 2]:
+            x0 = x0 + x1
+            x1 = (x1 << u32(rotation)) | (x1 >> u32(32 - rotation))
+            x1 = x1 ^ x0
+        x0 = x0 + schedule[(group + 1) % 3]
+        x1 = x1 + schedule[(group + 2) % 3] + u32(group + 1)
+    return x0, x1
+
+
+def split64(value):
+    """High and low uint32 words of non-negative integers below 2^64 (NumPy)."""
+    value = np.asarray(value, np.uint64)
+    return (value >> np.uint64(32)).astype(np.uint32), value.astype(np.uint32)
+
+
+def point_key(seed: int, point_hash: int):
+    """Key (two uint32) of a point: `seed` in [0, 2^32), `point_hash` in [0, 2^64)."""
+    high, low = split64([point_hash])
+    return threefry(np.zeros(1, np.uint32), np.array([seed], np.uint32), high, low)
+
+
+def trial_key(key, trial):
+    """Keys (two uint32 arrays) of the trials numbered `trial`, integers below 2^64 (NumPy)."""
+    return threefry(*key, *split64(trial))
+
+
+def counter(round_, purpose: int):
+    """Second counter word of a block used in a round (uint32 below `MAX_ROUNDS`)."""
+    return round_ * np.uint32(PURPOSES) + np.uint32(purpose)

@@ -1,0 +1,206 @@
+"""Studies: written chunk by chunk by one process, read back as one labelled dataset."""
+
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import xarray as xr
+
+from vecsim import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
+from vecsim import disk, multirun
+from vecsim.disk import FORMAT, Marks, StoreError
+from vecsim.layout import Index, Layout, Variable, json_safe
+
+__all__ = ["Layout", "Store", "StoreError", "Variable", "collect", "open", "to_netcdf"]
+
+
+class Store:
+    """A study being written. `done` (bool over the chunk grid) says which chunks are on disk."""
+
+    def __init__(self, path: Path, layout: Layout, marks: Marks, lock: IO[bytes]):
+        import zarr
+
+        self.path, self.layout = path, layout
+        self._marks, self._lock = marks, lock
+        self.done = np.zeros(layout.grid, bool)
+        for index in marks:
+            self.done[index] = True
+        # A chunk without a single value must be a file too, or a lost file would pass for one.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            names = [variable.name for variable in layout.variables]
+            self._arrays = {name: zarr.open_array(path / name, mode="r+") for name in names}
+
+    @classmethod
+    def open_or_create(
+        cls, path: str | Path, layout: Layout, config: Mapping, attrs: Mapping
+    ) -> "Store":
+        """Start the study at `path` or go on with it; StoreError where neither is possible.
+
+        `config` is everything that decides the results and must be the same when going on;
+        `attrs` are recorded when the study starts. A refusal changes nothing on disk.
+        """
+        layout = layout.checked()
+        config = json.loads(json.dumps(config))
+        with disk.one_line(path):
+            path = Path(path).resolve()
+            if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+                about = {"vecsim_format": FORMAT, "complete": 0, "config": json.dumps(config)}
+                lock = disk.create(path, layout, json_safe(attrs) | about)
+                return cls(path, layout, {}, lock)
+            about, there = disk.read_metadata(path)
+            disk.require_same(path, "config", json.loads(about["config"]), config)
+            disk.require_same(path, "layout", there.described(), layout.described())
+            lock = disk.lock(path)
+            try:
+                marks = disk.read_marks(path, layout)
+                for index, mark in marks.items():
+                    disk.read_chunk(path, layout, index, mark)
+                disk.remove_unmarked(path, layout, marks)
+                return cls(path, layout, marks, lock)
+            except BaseException:
+                lock.close()
+                raise
+
+    def write(self, index: Index, values: Mapping[str, Any]) -> None:
+        """Write one chunk, an array of the chunk's shape per variable; done when this returns."""
+        region = self.layout.region(index)
+        shape = tuple(part.stop - part.start for part in region)
+        if {n: np.shape(v) for n, v in values.items()} != dict.fromkeys(self._arrays, shape):
+            raise ValueError(f"chunk {index} is {', '.join(self._arrays)}, each of shape {shape}")
+        mark = disk.mark_file(self.path, index)
+        with disk.one_line(self.path):
+            self.done[index] = False
+            mark.unlink(missing_ok=True)
+            for name, array in self._arrays.items():
+                array[region] = np.asarray(values[name], array.dtype)
+            files = [disk.chunk_file(self.path, name, index) for name in self._arrays]
+            self._marks[index] = [zlib.crc32(file.read_bytes()) for file in files]
+            disk.replace(self.path, mark, " ".join(map(str, self._marks[index])))
+            self.done[index] = True
+
+    def read(self, index: Index) -> dict[str, np.ndarray]:
+        """The values of one finished chunk, checked against its mark."""
+        if not self.done[index]:
+            raise ValueError(f"chunk {index} is not done")
+        with disk.one_line(self.path):
+            files = disk.read_chunk(self.path, self.layout, index, self._marks[index])
+        return disk.decode(self.layout, index, files)
+
+    def finish(self, attrs: Mapping) -> None:
+        """Mark the study complete, add `attrs` (wall time ...) and release the store."""
+        with disk.one_line(self.path):
+            root = json.loads((self.path / "zarr.json").read_bytes())
+            root["attributes"] |= json_safe(attrs) | {"complete": 1}
+            disk.replace(self.path, self.path / "zarr.json", json.dumps(root, indent=2))
+        self.close()
+
+    def close(self) -> None:
+        """Release the store for other processes, finished or not."""
+        self._lock.close()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_lock"):
+            self.close()
+
+
+def open(path: str | Path) -> xr.Dataset:
+    """Load a study, finished or not, or a NetCDF file made from one; missing trials are NaN."""
+    path = Path(path)
+    with disk.one_line(path):
+        if not path.exists():
+            raise StoreError(f"{path} does not exist")
+        return _open_netcdf(path) if path.is_file() else _open_group(path)
+
+
+def _open_group(path: Path) -> xr.Dataset:
+    attrs, layout = disk.read_metadata(path)
+    arrays = {v.name: np.full(layout.shape, disk.FILL[v.dtype], v.dtype) for v in layout.variables}
+    for index, mark in disk.read_marks(path, layout).items():
+        files = disk.read_chunk(path, layout, index, mark)
+        for name, values in disk.decode(layout, index, files).items():
+            arrays[name][layout.region(index)] = values
+    variables = {}
+    for name, dtype, about in layout.variables:
+        missing = {"_FillValue": -1} if dtype == "int32" else {}
+        variables[name] = (layout.dims, arrays[name], about | missing)
+    return xr.decode_cf(xr.Dataset(variables, multirun.coordinates(layout.coords), attrs)).load()
+
+
+def _open_netcdf(path: Path) -> xr.Dataset:
+    try:
+        dataset = xr.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError, KeyError, RuntimeError):
+        raise StoreError(f"{path} is damaged, or no NetCDF file") from None
+    if "vecsim_format" not in dataset.attrs:
+        raise StoreError(f"{path} was not written by vecsim")
+    return dataset
+
+
+def to_netcdf(dataset: xr.Dataset, path: str | Path) -> None:
+    """Save a dataset as one NetCDF file, compressed and with checksums; replaces `path` whole."""
+    dataset = dataset.drop_encoding()
+    dataset.attrs = {"vecsim_format": FORMAT} | json_safe(dataset.attrs)
+    encoding = {}
+    for name, variable in dataset.variables.items():
+        variable.attrs = json_safe(variable.attrs)
+        if variable.ndim and variable.dtype.kind in "iuf":
+            encoding[name] = {"zlib": True, "fletcher32": True}
+    part = Path(f"{path}.part")
+    with disk.one_line(path):
+        dataset.to_netcdf(part, engine="h5netcdf", encoding=encoding)
+        part.replace(path)
+
+
+def collect(directory: str | Path) -> xr.Dataset:
+    """Join the finished studies (`*.zarr`) in the job directories of a multirun: `multirun.join`.
+
+    A job without a store, unfinished or damaged, is refused by name.
+    """
+    directory = Path(directory)
+    with disk.one_line(directory):
+        jobs = _jobs(directory)
+        try:
+            return multirun.join(jobs)
+        except ValueError as error:
+            raise StoreError(f"{directory}: {error}") from error
+
+
+def _jobs(directory: Path) -> dict[str, xr.Dataset]:
+    """The finished stores under a directory in natural order, by their path in it."""
+    if not directory.is_dir():
+        raise StoreError(f"{directory} is not a directory")
+    stores = list(_stores(directory))
+    folders = [f for f in directory.iterdir() if f.is_dir() and not f.name.startswith(".")]
+    empty = [f for f in folders if not any(f == s or f in s.parents for s in stores)]
+    jobs, wrong = {}, [f"{folder.name} holds no store" for folder in sorted(empty, key=_natural)]
+    for path in sorted(stores, key=_natural):
+        name = str(path.relative_to(directory))
+        try:
+            jobs[name] = open(path)
+            if not jobs[name].attrs["complete"]:
+                wrong.append(f"{name} is unfinished")
+        except StoreError as error:
+            wrong.append(str(error))
+    if not stores or wrong:
+        raise StoreError(f"{directory}: {'; '.join(wrong) if stores else 'no store (*.zarr) here'}")
+    return jobs
+
+
+def _stores(directory: Path) -> Iterator[Path]:
+    for path in directory.iterdir():
+        if path.is_dir() and not path.name.startswith("."):
+            yield from [path] if path.suffix == ".zarr" else _stores(path)
+
+
+def _natural(path: Path) -> list:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]

@@ -1,0 +1,138 @@
+"""The records that engines pass around, and the interfaces of components."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, UInt
+
+Cell = UInt[Array, "..."]  # uint32
+Colour = UInt[Array, "..."]  # uint32, 0 or 1
+
+
+class Quorum(NamedTuple):
+    """What one poll gave the poller, for protocols that only look at quorums.
+
+    agree, against: at least alpha_preference answers of the poller's own preference, or of the
+    other colour (never both, as alpha_preference > k/2).
+    confident: the quorum, where there is one, also reached alpha_confidence.
+    """
+
+    agree: Bool[Array, "..."]
+    against: Bool[Array, "..."]
+    confident: Bool[Array, "..."]
+
+
+class Counts(NamedTuple):
+    """What one poll gave the poller, for protocols that look at counts.
+
+    positive: answers that agree with the poller's own preference. answered: all answers.
+    """
+
+    positive: UInt[Array, "..."]
+    answered: UInt[Array, "..."]
+
+
+class View(NamedTuple):
+    """What an adversary may see of one trial when it answers; scalars.
+
+    Counts are of honest nodes, at the start of the round (lockstep) or at the instant of the poll
+    (async).
+    """
+
+    round: Int[Array, ""]  # rounds completed
+    honest: Int[Array, ""]
+    byzantine: Int[Array, ""]  # Byzantine nodes in the network
+    peers: Int[Array, ""]  # nodes that one node may poll
+    exclude_self: Int[Array, ""]  # 1 when a node never polls itself, else 0
+    k: Int[Array, ""]  # sample size of the protocol
+    alpha: Int[Array, ""]  # answers that make a quorum for the preference
+    start_ones: Int[Array, ""]  # honest nodes that started at 1
+    ones: Int[Array, ""]  # honest nodes that prefer 1 now
+    decided_0: Int[Array, ""]
+    decided_1: Int[Array, ""]
+    pooled_minority: Int[Array, ""]  # minority colour in this round's pooled answers; 0 on a tie
+    trial_coin: Float[Array, ""]  # uniform in [0, 1), one for the whole trial, shared
+    round_coin: Float[Array, ""]  # uniform in [0, 1), one per round, shared
+
+
+class Outcome(NamedTuple):
+    """What each trial gave. Steps are rounds (lockstep) or single polls (async); -1 is never."""
+
+    decided_0: Int[Array, "*trial"]
+    decided_1: Int[Array, "*trial"]
+    undecided: Int[Array, "*trial"]
+    rounds: Int[Array, "*trial"]
+    first_decision: Int[Array, "*trial"]
+    median_decision: Int[Array, "*trial"]
+    last_decision: Int[Array, "*trial"]
+    unanimity: Int[Array, "*trial"]
+    final_ones: Int[Array, "*trial"]
+    flips: Int[Array, "*trial"]
+
+
+class Protocol(eqx.Module):
+    """The rule of one node, elementwise on cells: it serves one node, n nodes or every cell.
+
+    A cell is the whole state of a node as one unsigned integer below `cell_limit()`. Bit 0 is the
+    node's preference, which is what it answers when polled; bit 1 says that it has decided that
+    colour; bit 2 is the engine's (0 in every cell that `step` takes or gives); the rest is the
+    protocol's own. Engines leave a decided cell as it is.
+    """
+
+    counts: ClassVar[bool] = False  # whether `step` takes Counts (else Quorum)
+    decides: ClassVar[bool] = True  # whether nodes decide
+
+    k: eqx.AbstractVar[int]
+    max_rounds: eqx.AbstractVar[int]
+
+    @property
+    @abstractmethod
+    def quorums(self) -> tuple[Any, Any]:
+        """alpha_preference and alpha_confidence, k/2 < alpha_preference <= alpha_confidence."""
+
+    @abstractmethod
+    def cell_limit(self) -> int:
+        """Cells are below this number (concrete fields only)."""
+
+    @abstractmethod
+    def start(self, colour: Colour) -> Cell:
+        """The cell of a node that has not polled yet."""
+
+    @abstractmethod
+    def step(self, cell: Cell, poll: Any) -> Cell:
+        """The cell after one poll of an undecided node."""
+
+
+def preference(cell: Cell) -> Colour:
+    return cell & jnp.uint32(1)
+
+
+def decided(cell: Cell) -> Bool[Array, "..."]:
+    return (cell & jnp.uint32(2)) != 0
+
+
+class Adversary(eqx.Module):
+    """What Byzantine nodes answer to each class of querier.
+
+    `mixes` lists the ways in which a Byzantine node may answer, each as (P(answers 1),
+    P(answers 0)), the rest being silence; a probability strictly between 0 and 1 is a coin of its
+    own for every answer. `answer` picks one mix for each class.
+    """
+
+    mixes: eqx.AbstractClassVar[tuple[tuple[float, float], ...]]
+    groups: ClassVar[int] = 1  # groups of honest nodes that it tells apart: 1, or 2 (halves)
+    pools: ClassVar[bool] = False  # whether it uses `View.pooled_minority`
+
+    @property
+    def admission(self) -> float:
+        """Probability that a Byzantine identity is admitted to the network."""
+        return 1.0
+
+    @abstractmethod
+    def answer(self, view: View, memory: Int[Array, ""]) -> tuple[Any, Any]:
+        """Index into `mixes` for each [group, colour of the querier], and the next memory.
+
+        memory: one int32 that the adversary keeps from round to round, 0 at the start.
+        """
