@@ -596,19 +596,19 @@ def test_pooled_estimate_errs_as_often_as_it_should(sampling, lag):
 
 @pytest.mark.parametrize(
     ("honest_ones", "exclude_self", "votes"),
-    # 10 x (holders - 1) / 19 or 10 x holders / 20 expected votes against a quorum of 6.
-    [(12, True, True), (13, True, False), (11, False, True), (12, False, False)],
+    # 10 x (holders - 1) / 21 or 10 x holders / 22 expected votes against a quorum of 6.
+    [(13, True, True), (14, True, False), (13, False, True), (14, False, False)],
 )
 def test_stall_votes_only_where_it_spoils_a_quorum(honest_ones, exclude_self, votes):
     observed = observe(
         {"name": "stall"},
         honest_ones=honest_ones,
-        honest_zeros=16 - honest_ones,
+        honest_zeros=18 - honest_ones,
         byzantine=4,
         colour=1,
         exclude_self=exclude_self,
     )
-    zeros = 16 - honest_ones + (4 if votes else 0)
+    zeros = 18 - honest_ones + (4 if votes else 0)
     mute = 0 if votes else 4
     ones = honest_ones - exclude_self
     assert_distribution(observed, answers(10, ones, zeros, mute, 0, "without_replacement"))
@@ -727,11 +727,43 @@ def test_everything_lost_is_everything_undecided():
 
 
 def test_async_time_is_a_fraction_of_a_round():
-    out = follow(honest=6, byzantine=2, start_ones=6, schedule="async", adversary={"name": "echo"})
-    # Six undisputed nodes need three polls each: 18 steps of 1/8 round.
-    assert (out["rounds"], out["last_decision"], out["decided_1"]) == (18 / 8, 18 / 8, 6)
-    assert out["first_decision"] < out["median_decision"] < out["last_decision"]
-    assert sorted(out["decided_at"])[2] == out["median_decision"]
+    out = follow({"name": "echo"}, honest=7, byzantine=2, start_ones=7, schedule="async")
+    # Seven undisputed nodes need three polls each: 21 steps of 1/9 round.
+    assert (out["rounds"], out["last_decision"], out["decided_1"]) == (21 / 9, 21 / 9, 7)
+    times = sorted(out["decided_at"])
+    assert len(set(times)) == 7
+    assert (out["first_decision"], out["median_decision"]) == (times[0], times[3])
+
+
+def test_async_pools_are_made_at_the_start_of_each_round():
+    # Six honest nodes at 0 and one Byzantine node, which sees all of them and so pushes 1. That
+    # spoils every quorum of 6 of 6, but with lag 1 not in the first round.
+    def trial(lag, beta, schedule):
+        return follow(
+            {"name": "balance_pooled", "lag": lag},
+            honest=6,
+            byzantine=1,
+            start_ones=0,
+            schedule=schedule,
+            protocol={"alpha_preference": 6, "alpha_confidence": 6, "beta": beta},
+        )
+
+    for schedule in ("lockstep", "async"):
+        assert trial(0, 1, schedule)["undecided"] == 6
+    assert trial(1, 1, "lockstep")["last_decision"] == 1
+    assert trial(1, 2, "lockstep")["undecided"] == 6
+    # One node at 0 against one: answers 0, 0, then 1 in the two steps of each later round.
+    for beta, decided_at, colour in ((2, 2 / 2, 0), (3, 5 / 2, 1)):
+        out = follow(
+            {"name": "balance_pooled", "lag": 1},
+            honest=1,
+            byzantine=1,
+            start_ones=0,
+            schedule="async",
+            protocol={"alpha_preference": 1, "alpha_confidence": 1, "beta": beta},
+        )
+        assert (out["decided_at"], out["flips"]) == ([decided_at], colour)
+        assert (out["decided_0"], out["decided_1"]) == (1 - colour, colour)
 
 
 @pytest.mark.parametrize("name", ["snowflake", "snowball"])

@@ -60,6 +60,8 @@ class Layout(NamedTuple):
         names = ["vecsim", *layout.dims, *(v.name for v in variables)]
         if len(set(names)) < len(names) or any("/" in name for name in names):
             raise ValueError(f"names must differ and hold no '/': {', '.join(names[1:])}")
+        if any(v.dtype not in ("int32", "float64") for v in variables):
+            raise ValueError("a variable is int32 or float64")
         if len(layout.chunks) != len(layout.shape) or min(*layout.shape, *layout.chunks) < 1:
             raise ValueError(f"chunks {layout.chunks} do not fit the shape {layout.shape}")
         return layout

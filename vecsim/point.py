@@ -2,10 +2,15 @@
 
 import hashlib
 import json
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+import equinox as eqx
+
+from vecsim.errors import require
 from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
+
+MOST_NODES = 10_000_000
 
 
 class Point(NamedTuple):
@@ -18,10 +23,65 @@ class Point(NamedTuple):
     n: int
     byzantine_fraction: float
     initial_accept: float
-    schedule: Literal["lockstep", "async"]
+    schedule: str
     protocol: Protocol
     adversary: Adversary
     network: Network
+
+    def check(self) -> None:
+        """Raise ConfigError where the parts do not fit together."""
+        rule, network, n = self.protocol, self.network, self.n
+        require(1 <= n <= MOST_NODES, "n", n, f"1 to {MOST_NODES}")
+        for name in ("byzantine_fraction", "initial_accept"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
+        require(
+            self.schedule in ("lockstep", "async"), "schedule", self.schedule, "lockstep or async"
+        )
+        require(
+            self.honest >= 1, "byzantine_fraction", self.byzantine_fraction, "an honest node left"
+        )
+        if network.topology == "complete":
+            peers = n - network.exclude_self
+            distinct = not network.replacement
+            require(
+                rule.k <= n - 1 or not distinct,
+                "protocol.k",
+                rule.k,
+                f"at most n - 1 = {n - 1} peers",
+            )
+            require(peers >= 1, "n", n, "2 or more nodes, for there must be somebody to poll")
+        else:
+            self._check_graph()
+        if self.schedule == "async":
+            require(n < 2**16, "n", n, "at most 65535 under schedule=async")
+        allowed = "fewer rounds or a smaller beta: the state of a node must fit 32 bits"
+        require(
+            self.stepped().cell_limit() <= 2**32, "protocol.max_rounds", rule.max_rounds, allowed
+        )
+
+    def _check_graph(self) -> None:
+        rule, network, n = self.protocol, self.network, self.n
+        name = f"network.topology={network.topology}"
+        require(self.schedule == "lockstep", "schedule", self.schedule, f"lockstep with {name}")
+        require(network.exclude_self, "network.exclude_self", False, f"true with {name}")
+        admission = float(self.adversary.admission)
+        require(admission == 1, "adversary", type(self.adversary).__name__, f"no sybil with {name}")
+        require(network.degree < n, "network.degree", network.degree, f"less than n = {n}")
+        require(network.degree % 2 == 0, "network.degree", network.degree, "an even number")
+        # Rewiring can take from a node of the small world all but the edges it started.
+        least = network.degree if network.topology == "random_regular" else network.degree // 2
+        allowed = f"at most {least} peers with {name} and degree {network.degree}"
+        require(rule.k <= least or network.replacement, "protocol.k", rule.k, allowed)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the engine in one round: polls under async, else the round itself."""
+        return self.n if self.schedule == "async" else 1
+
+    def stepped(self) -> Protocol:
+        """The protocol with max_rounds counted in steps."""
+        rule = self.protocol
+        return eqx.tree_at(lambda rule: rule.max_rounds, rule, rule.max_rounds * self.steps)
 
     @property
     def byzantine(self) -> int:

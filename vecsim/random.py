@@ -14,8 +14,8 @@ ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
 
 # What a block is for: the low bits of the second counter word; the round is above them.
-POLL, POLL_WIDE, PICK, ADVERSARY, TRIAL, GATHER, PLACE = range(7)
-PURPOSES = 8
+POLL, POLL_WIDE, PICK, ADVERSARY, TRIAL, PEERS, REPEATS, ANSWERS, PLACE = range(9)
+PURPOSES = 16
 MAX_ROUNDS = 2**32 // PURPOSES
 
 
@@ -52,6 +52,16 @@ def point_key(seed: int, point_hash: int):
 def trial_key(key, trial):
     """Keys (two uint32 arrays) of the trials numbered `trial`, integers below 2^64 (NumPy)."""
     return threefry(*key, *split64(trial))
+
+
+def below(word, limit):
+    """A uniform integer in [0, limit) from a uint32 word, for limits up to 2^16 (uint32).
+
+    Multiply and shift; each value's probability is met to 2^-32.
+    """
+    half = np.uint32(16)
+    low = ((word & np.uint32(0xFFFF)) * limit) >> half
+    return ((word >> half) * limit + low) >> half
 
 
 def counter(round_, purpose: int):

@@ -70,6 +70,7 @@ class Outcome(NamedTuple):
     unanimity: Int[Array, "*trial"]
     final_ones: Int[Array, "*trial"]
     flips: Int[Array, "*trial"]
+    polls: Int[Array, "*trial"]
 
 
 class Protocol(eqx.Module):

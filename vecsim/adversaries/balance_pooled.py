@@ -5,6 +5,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from vecsim.adversaries.shared import COLOURS, everybody
+from vecsim.errors import require
 from vecsim.types import Adversary, View
 
 
@@ -18,6 +19,9 @@ class BalancePooled(Adversary):
     pools: ClassVar[bool] = True
 
     lag: int = 0  # rounds, 0 or 1
+
+    def __check_init__(self):
+        require(self.lag in (0, 1), "adversary.lag", self.lag, "0 or 1")
 
     def answer(self, view: View, memory):
         pushed = jnp.where(self.lag == 0, view.pooled_minority, memory)

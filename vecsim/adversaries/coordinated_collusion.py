@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from vecsim.adversaries.shared import COLOURS, collude, everybody
+from vecsim.errors import require
 from vecsim.types import Adversary, View
 
 
@@ -14,6 +15,9 @@ class CoordinatedCollusion(Adversary):
     mixes: ClassVar = COLOURS
 
     reject_share: float = 0.1  # of undisputed vertices, 0 to 1
+
+    def __check_init__(self):
+        require(0 <= self.reject_share <= 1, "adversary.reject_share", self.reject_share, "0 to 1")
 
     def answer(self, view: View, memory):
         return everybody(collude(view, self.reject_share)), memory

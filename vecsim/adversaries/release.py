@@ -5,6 +5,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from vecsim.adversaries.shared import COLOURS, by_colour, everybody, minority
+from vecsim.errors import require
 from vecsim.types import Adversary, View
 
 
@@ -14,6 +15,9 @@ class Release(Adversary):
     mixes: ClassVar = COLOURS
 
     release_round: int = 50  # rounds, >= 0
+
+    def __check_init__(self):
+        require(self.release_round >= 0, "adversary.release_round", self.release_round, "0 or more")
 
     def answer(self, view: View, memory):
         balancing = view.round < self.release_round

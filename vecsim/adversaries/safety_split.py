@@ -5,6 +5,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from vecsim.adversaries.shared import COLOURS
+from vecsim.errors import require
 from vecsim.types import Adversary, View
 
 
@@ -18,6 +19,9 @@ class SafetySplit(Adversary):
     groups: ClassVar[int] = 2
 
     target: int = 1  # colour, 0 or 1
+
+    def __check_init__(self):
+        require(self.target in (0, 1), "adversary.target", self.target, "0 or 1")
 
     def answer(self, view: View, memory):
         target = jnp.asarray(self.target, jnp.int32)

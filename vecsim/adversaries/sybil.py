@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from vecsim.adversaries.shared import COLOURS, collude, everybody
+from vecsim.errors import require
 from vecsim.types import Adversary, View
 
 
@@ -15,6 +16,12 @@ class Sybil(Adversary):
 
     admission_rate: float = 0.1  # 0 to 1
     reject_share: float = 0.1  # of undisputed vertices, 0 to 1
+
+    def __check_init__(self):
+        require(
+            0 <= self.admission_rate <= 1, "adversary.admission_rate", self.admission_rate, "0 to 1"
+        )
+        require(0 <= self.reject_share <= 1, "adversary.reject_share", self.reject_share, "0 to 1")
 
     @property
     def admission(self):

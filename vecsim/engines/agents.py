@@ -152,7 +152,8 @@ def program(shape: Shape):
 
     def observe(trial, lane, record, round_):
         counted, flips = tally(shape, lane)
-        return counted, record.update(trial, counted, round_, flips)
+        polls = trial.honest - counted.decided
+        return counted, record.update(trial, counted, round_, flips, polls)
 
     def move(trial, tables, lane, mask, counted, round_, memory):
         seen = view(trial, tables, counted, round_, counted.ones)

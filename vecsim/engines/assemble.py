@@ -1,24 +1,24 @@
 """From points and trial numbers to the arrays of a batch (host side)."""
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from vecsim import graphs, random
 from vecsim import pool as pools
-from vecsim import random
 from vecsim.engines.batch import Shape, Tables, Trials
+from vecsim.engines.stack import Stack, Wanted
 from vecsim.point import Point
 from vecsim.poll import Kind, boundary, thresholds
 from vecsim.pool import Pool
 from vecsim.types import Adversary
 
-WIDE_BELOW = 5  # runs shorter than this draw two words (the bias of a longer run is below 6e-7)
-CACHE_BYTES = 2**28  # of threshold tables kept on the host
-BATCH_ROW_BYTES = 2**23  # of threshold tables sent with a batch, unless one trial needs more
+WIDE_BELOW = 5  # runs shorter than this draw two words; the bias of longer ones is below 6e-7
+TABLE_BYTES = 2**23  # of threshold tables sent with a batch, unless one trial needs more
+POOLED_TABLES = 8
 
 
 class Item(NamedTuple):
@@ -31,32 +31,47 @@ class Item(NamedTuple):
     admitted: int
 
 
-def shape_of(points: list[Point]) -> Shape:
-    """The program that serves all these points (one protocol class, n, schedule and topology)."""
-    rules = [point.protocol for point in points]
-    counts = rules[0].counts
-    short = not counts and any(getattr(r, "beta", 0) < WIDE_BELOW for r in rules)
-    kind = Kind(
-        counts=counts,
-        silent=counts and any(_pool(p, *mix).silent for p in points for mix in p.adversary.mixes),
-        split=not counts and any(len(set(rule.quorums)) > 1 for rule in rules),
-        wide=short,
-        k=max(rule.k for rule in rules),
+def kind_of(point: Point) -> Kind:
+    """The draw that the point needs."""
+    rule = point.protocol
+    mixes = [pool_of(point, mix, point.byzantine) for mix in point.adversary.mixes]
+    return Kind(
+        counts=rule.counts,
+        silent=rule.counts and any(pool.silent for pool in mixes),
+        split=not rule.counts and len(set(rule.quorums)) > 1,
+        wide=not rule.counts and getattr(rule, "beta", 0) < WIDE_BELOW,
+        k=rule.k,
     )
-    limit = max(rule.cell_limit() for rule in rules)
-    bits = 8 if limit <= 2**8 else 16 if limit <= 2**16 else 32
-    if points[0].network.topology != "complete":
-        engine = "graph"
-    else:
-        engine = "agents" if points[0].schedule == "lockstep" else "asynchronous"
-    return Shape(engine, max(p.honest for p in points), bits if engine == "agents" else 32, kind)
 
 
-def _pool(point: Point, accept: float, reject: float, admitted: int | None = None) -> Pool:
+def program_key(point: Point):
+    """Points with the same key share one compiled program."""
     network = point.network
+    graph = None if network.topology == "complete" else network
+    rule = jax.tree.structure(point.protocol)
+    return rule, point.n, point.schedule, graph, kind_of(point)._replace(k=0)
+
+
+def shape_of(points: list[Point], seed: int) -> Shape:
+    """What the program that serves all these points is compiled for."""
+    first = points[0]
+    kind = kind_of(first)._replace(k=max(point.protocol.k for point in points))
+    if first.network.topology != "complete":
+        degree = graphs.neighbours(first.network, first.n, seed).shape[-1]
+        return Shape("graph", first.n, 32, kind, degree)
+    honest = max(point.honest for point in points)
+    if first.schedule == "async":
+        return Shape("asynchronous", honest, 32, kind)
+    limit = max(point.protocol.cell_limit() for point in points)
+    return Shape("agents", honest, 8 if limit <= 2**8 else 16 if limit <= 2**16 else 32, kind)
+
+
+def pool_of(point: Point, mix: tuple[float, float], admitted: int) -> Pool:
+    """Whom a node of this point may poll when Byzantine nodes answer by `mix`."""
+    network, (accept, reject) = point.network, mix
     return Pool(
         honest=point.honest - network.exclude_self,
-        byzantine=point.byzantine if admitted is None else admitted,
+        byzantine=admitted,
         k=point.protocol.k,
         accept=accept,
         reject=reject,
@@ -65,16 +80,15 @@ def _pool(point: Point, accept: float, reject: float, admitted: int | None = Non
     )
 
 
-def items(point: Point, key, trials: np.ndarray, place: np.ndarray) -> list[Item]:
+def items(point: Point, seed: int, trials: np.ndarray, place: np.ndarray) -> list[Item]:
     """Trials grouped by the number of Byzantine nodes admitted to each."""
+    key = random.point_key(seed, point.hash())
     admission = float(point.adversary.admission)
     if admission == 1.0:
         return [Item(point, key, trials, place, point.byzantine)]
-    high, low = random.threefry(
-        *random.trial_key(key, trials), np.uint32(1), np.uint32(random.TRIAL)
-    )
-    word = (high.astype(np.uint64) << np.uint64(32)) | low
-    uniform = (word >> np.uint64(11)) * 2.0**-53
+    words = random.trial_key(key, trials)
+    high, low = random.threefry(*words, np.uint32(1), np.uint32(random.TRIAL))
+    uniform = ((high.astype(np.uint64) << np.uint64(21)) | (low >> np.uint32(11))) * 2.0**-53
     below = np.cumsum(pools.binomial(point.byzantine, admission))
     admitted = np.minimum(np.searchsorted(below, uniform, side="right"), point.byzantine)
     return [
@@ -83,70 +97,28 @@ def items(point: Point, key, trials: np.ndarray, place: np.ndarray) -> list[Item
     ]
 
 
-class Cache:
-    """Threshold rows by pool, the oldest dropped past CACHE_BYTES."""
-
-    def __init__(self):
-        self.rows: OrderedDict = OrderedDict()
-        self.bytes = 0
-
-    def get(self, key, make):
-        if key not in self.rows:
-            self.rows[key] = make()
-            self.bytes += self.rows[key].nbytes
-            while self.bytes > CACHE_BYTES and len(self.rows) > 1:
-                self.bytes -= self.rows.popitem(last=False)[1].nbytes
-        self.rows.move_to_end(key)
-        return self.rows[key]
-
-
-class Stack:
-    """Tables of one batch end to end; one that several trials use is there once."""
-
-    def __init__(self, cache: Cache, capacity: int):
-        self.cache, self.capacity = cache, capacity
-        self.clear()
-
-    def clear(self):
-        self.start: dict = {}
-        self.parts: list[np.ndarray] = []
-        self.length = 0
-
-    def fits(self, tables: dict) -> bool:
-        """Whether tables, given as {key: (length, make)}, still have a place."""
-        new = sum(length for key, (length, _) in tables.items() if key not in self.start)
-        return self.length + new <= self.capacity
-
-    def add(self, tables: dict) -> None:
-        for key, (length, make) in tables.items():
-            if key not in self.start:
-                self.start[key] = self.length
-                self.parts.append(self.cache.get(key, make))
-                self.length += length
-
-    def array(self, empty) -> np.ndarray:
-        """All tables, padded to the capacity with the row `empty`."""
-        padding = np.repeat(empty, self.capacity - self.length, axis=0)
-        return np.concatenate([*self.parts, padding])
-
-
 class Assembler:
     """Packs items into batches of one shape.
 
-    shape: what is compiled. roster: one adversary of each class that occurs. size: trials of a
-    batch.
+    roster: one adversary of each class that occurs. size: trials of a batch.
     """
 
-    def __init__(self, shape: Shape, roster: dict[type, Adversary], size: int):
-        self.shape, self.roster, self.size = shape, roster, size
-        rows, cache = shape.nodes + 1, Cache()
-        row_bytes = 8 * shape.kind.columns * shape.kind.words
-        mixes = max(len(adversary.mixes) for adversary in roster.values())
-        tables = min(mixes * size, max(mixes, BATCH_ROW_BYTES // (rows * row_bytes)))
-        pooled = 8 * rows if any(adversary.pools for adversary in roster.values()) else 1
-        self.mixes = mixes
-        self.polls, self.pooled = Stack(cache, tables * rows), Stack(cache, pooled)
-        self.neighbours = np.full((1, 1, 1), -1, np.int32)
+    def __init__(self, shape: Shape, points: list[Point], size: int, seed: int):
+        self.shape, self.size = shape, size
+        self.roster: dict[type[Adversary], Adversary] = {
+            type(point.adversary): point.adversary for point in points
+        }
+        self.mixes = max(len(adversary.mixes) for adversary in self.roster.values())
+        row = (1 if shape.kind.counts else 2, shape.kind.columns, shape.kind.words)
+        longest = max(point.n for point in points) + 1
+        graph = shape.engine == "graph"
+        tables = max(self.mixes, TABLE_BYTES // (4 * longest * int(np.prod(row))))
+        self.polls = Stack(0 if graph else min(self.mixes * size, tables) * longest, row)
+        pooling = any(adversary.pools for adversary in self.roster.values())
+        self.pooled = Stack(POOLED_TABLES * longest if pooling else 1, ())
+        network = points[0].network
+        none = np.full((1, 1, 1), -1, np.int32)
+        self.neighbours = graphs.neighbours(network, points[0].n, seed) if graph else none
 
     def batches(self, items_: Iterable[Item]) -> Iterator[tuple[Trials, Tables, np.ndarray]]:
         """Trials, tables, and where the outcomes belong (fewer than the batch at the end)."""
@@ -162,49 +134,52 @@ class Assembler:
                 self.pooled.add(pooled)
                 room = self.size - count
                 part = item._replace(trials=item.trials[:room], place=item.place[:room])
-                taken.append((self._trial(item, polls, pooled), part))
+                taken.append((self._trial(item, pooled), part))
                 count += len(part.trials)
                 item = item._replace(trials=item.trials[room:], place=item.place[room:])
         if taken:
             yield self._finish(taken)
 
-    def _tables(self, item: Item):
-        kind, quorums = self.shape.kind, tuple(map(int, item.point.protocol.quorums))
-        polls, pooled = {}, {}
-        for mix in item.point.adversary.mixes:
-            pool, _ = _pool(item.point, *mix, item.admitted).merged()
-            make = partial(thresholds, pool, kind, quorums)
+    def _tables(self, item: Item) -> tuple[Wanted, Wanted]:
+        """What the item's trials look up: thresholds of polls, and of the adversary's pools."""
+        point, polls, pooled = item.point, {}, {}
+        quorums = point.protocol.quorums
+        for mix in point.adversary.mixes if self.shape.engine != "graph" else ():
+            pool, _ = pool_of(point, mix, item.admitted).merged()
+            make = partial(thresholds, pool, self.shape.kind, quorums)
             polls[pool, quorums] = (pool.honest + 1, make)
-        if item.point.adversary.pools:
-            point = item.point
+        if point.adversary.pools:
             key = (point.honest, item.admitted, point.protocol.k, point.network.replacement)
             pooled[key] = (point.honest + 1, partial(_pooled, *key))
         return polls, pooled
 
-    def _trial(self, item: Item, polls, pooled) -> Trials:
-        """The item's trial as scalars, but for its key."""
-        point = item.point
-        quorums = tuple(map(int, point.protocol.quorums))
-        offsets = np.zeros(self.mixes, np.int32)
+    def _trial(self, item: Item, pooled: Wanted) -> Trials:
+        """One of the item's trials, but for its key and graph."""
+        point, quorums = item.point, item.point.protocol.quorums
+        offsets, coins = np.zeros(self.mixes, np.int32), np.zeros((self.mixes, 2), np.uint32)
         for i, mix in enumerate(point.adversary.mixes):
-            pool, extra = _pool(point, *mix, item.admitted).merged()
-            offsets[i] = self.polls.start[pool, quorums] + extra
+            pool, extra = pool_of(point, mix, item.admitted).merged()
+            offsets[i] = self.polls.start.get((pool, quorums), 0) + extra
+            coins[i] = _boundary(np.cumsum(mix))
         return Trials(
             key=(np.uint32(0), np.uint32(0)),
-            protocol=point.protocol,
+            protocol=point.stepped(),
             adversaries=tuple((self.roster | {type(point.adversary): point.adversary}).values()),
             which=list(self.roster).index(type(point.adversary)),
             honest=point.honest,
             byzantine=item.admitted,
             start_ones=point.start_ones,
             exclude_self=int(point.network.exclude_self),
-            round_steps=1 if point.schedule == "lockstep" else point.n,
+            round_steps=point.steps,
             offsets=offsets,
             pooled_offset=next((self.pooled.start[key] for key in pooled), 0),
             graph=0,
+            coins=coins,
+            loss=_boundary(point.network.loss),
+            replacement=point.network.replacement,
         )
 
-    def _finish(self, taken: list[tuple[Trials, Item]]):
+    def _finish(self, taken: list[tuple[Trials, Item]]) -> tuple[Trials, Tables, np.ndarray]:
         """One batch, filled up with trials of no nodes."""
         scalars = [scalar for scalar, _ in taken]
         sizes = [len(item.trials) for _, item in taken]
@@ -213,28 +188,29 @@ class Assembler:
             scalars.append(scalars[-1]._replace(honest=0))
             sizes.append(missing)
         trials = jax.tree.map(lambda *leaves: np.repeat(_array(leaves), sizes, axis=0), *scalars)
+        filling = np.zeros(missing, np.uint32)
         keys = [random.trial_key(item.key, item.trials) for _, item in taken]
-        padding = np.zeros(missing, np.uint32)
-        key = tuple(np.concatenate([*words, padding]) for words in zip(*keys, strict=True))
-        kind, colours = self.shape.kind, 1 if self.shape.kind.counts else 2
-        tables = Tables(
-            thresholds=self.polls.array(
-                np.zeros((1, colours, kind.columns, kind.words), np.uint32)
-            ),
-            pooled=self.pooled.array(np.zeros(1, np.uint32)),
-            neighbours=self.neighbours,
-        )
+        key = tuple(np.concatenate([*words, filling]) for words in zip(*keys, strict=True))
+        numbers = np.concatenate([*(item.trials for _, item in taken), filling.astype(int)])
+        graph = (numbers % len(self.neighbours)).astype(np.int32)
+        tables = Tables(self.polls.array(), self.pooled.array(), self.neighbours)
         self.polls.clear()
         self.pooled.clear()
-        return trials._replace(key=key), tables, np.concatenate([item.place for _, item in taken])
+        place = np.concatenate([item.place for _, item in taken])
+        return trials._replace(key=key, graph=graph), tables, place
+
+
+def _boundary(probability) -> np.ndarray:
+    """32-bit integers for P(word < integer) = probability."""
+    probability = np.asarray(probability, float)
+    return boundary(probability, 1 - probability, wide=False)[..., 0]
 
 
 def _pooled(honest: int, samples: int, k: int, replacement: bool) -> np.ndarray:
-    probability = pools.pooled_minority_one(honest, samples, k, replacement)
-    return boundary(probability, 1 - probability, wide=False)[:, 0]
+    return _boundary(pools.pooled_minority_one(honest, samples, k, replacement))
 
 
-def _array(leaves) -> np.ndarray:
+def _array(leaves: tuple[Any, ...]) -> np.ndarray:
     array = np.stack([np.asarray(leaf) for leaf in leaves])
     narrow = {"i": np.int32, "f": np.float32, "b": np.bool_, "u": np.uint32}
     return array.astype(narrow[array.dtype.kind])

@@ -21,16 +21,17 @@ class Shape(NamedTuple):
     """What a program is compiled for."""
 
     engine: str  # agents, asynchronous or graph
-    nodes: int  # honest nodes at most
+    nodes: int  # honest nodes at most (agents, asynchronous), or all nodes (graph)
     bits: int  # of a cell: 8, 16 or 32
     kind: Kind
+    degree: int = 0  # neighbours at most (graph)
 
 
 class Trials(NamedTuple):
     """What each trial is; every leaf has a leading axis of trials."""
 
     key: tuple[Any, Any]  # uint32
-    protocol: Protocol
+    protocol: Protocol  # with max_rounds in steps
     adversaries: tuple[Adversary, ...]  # one of each class in the program
     which: Any  # int32: index of the trial's own adversary
     honest: Any  # int32
@@ -41,14 +42,17 @@ class Trials(NamedTuple):
     offsets: Any  # int32 [mixes]: first row of each mix's thresholds
     pooled_offset: Any  # int32: first row in Tables.pooled
     graph: Any  # int32: index into Tables.neighbours
+    coins: Any  # uint32 [mixes, 2]: P(1), P(1 or 0), times 2^32, for peers drawn one by one
+    loss: Any  # uint32: P(an answer is lost), times 2^32
+    replacement: Any  # bool: peers of a poll may repeat
 
 
 class Tables(NamedTuple):
     """What trials of a batch share."""
 
-    thresholds: Any  # uint32 [rows, columns, words], see poll.thresholds
+    thresholds: Any  # uint32 [rows, 1 or 2, columns, words], see poll.thresholds
     pooled: Any  # uint32 [rows]: P(the pooled minority is 1), times 2^32
-    neighbours: Any  # int32 [graphs, nodes, degree], -1 where there are fewer
+    neighbours: Any  # int32 [graphs, vertices, degree], -1 where there are fewer
 
 
 class Tally(NamedTuple):
@@ -67,15 +71,30 @@ class Record(NamedTuple):
 
     @classmethod
     def start(cls, trial: Trials):
-        never, none = jnp.int32(-1), jnp.int32(0)
-        outcome = Outcome(none, none, trial.honest, none, never, never, never, never, none, none)
+        none, never = jnp.int32(0), jnp.int32(-1)
+        outcome = Outcome(
+            decided_0=none,
+            decided_1=none,
+            undecided=trial.honest,
+            rounds=none,
+            first_decision=never,
+            median_decision=never,
+            last_decision=never,
+            unanimity=never,
+            final_ones=none,
+            flips=none,
+            polls=none,
+        )
         return cls(trial.honest > 0, outcome)
 
-    def update(self, trial: Trials, tally: Tally, step, flips):
-        """After `step` steps, with the flips of the last one."""
+    def update(self, trial: Trials, tally: Tally, step, flips, polls):
+        """After `step` steps; flips of the last one, polls of the next, if there is a next."""
         old, honest = self.outcome, trial.honest
         undecided = honest - tally.decided
         unanimous = (tally.ones == 0) | (tally.ones == honest)
+        over = (undecided == 0) | (step >= trial.protocol.max_rounds)
+        if not trial.protocol.decides:
+            over = over | (unanimous & (trial.byzantine == 0))
 
         def first(known, happened):
             return jnp.where((known < 0) & happened, step, known)
@@ -91,10 +110,8 @@ class Record(NamedTuple):
             unanimity=first(old.unanimity, unanimous),
             final_ones=tally.ones,
             flips=old.flips + flips,
+            polls=old.polls + jnp.where(over, 0, polls),
         )
-        over = (undecided == 0) | (step >= trial.protocol.max_rounds * trial.round_steps)
-        if not trial.protocol.decides:
-            over = over | (unanimous & (trial.byzantine == 0))
         outcome = jax.tree.map(partial(jnp.where, self.running), new, old)
         return Record(self.running & ~over, outcome)
 

@@ -4,6 +4,8 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
+from vecsim.errors import require
+from vecsim.protocols.checks import check_sample
 from vecsim.types import Counts, Protocol
 
 SCALE = 2**22 - 1  # a confidence of 1 in the cell's fixed point
@@ -29,6 +31,14 @@ class QrAvalanche(Protocol):
     confidence_threshold: float = 0.95
     initial_confidence: float = 0.5
     max_rounds: int = 100  # rounds after which a node gives up
+
+    def __check_init__(self):
+        check_sample(self)
+        require(1 <= self.beta <= 127, "protocol.beta", self.beta, "1 to 127")
+        for name in ("confidence_threshold", "initial_confidence"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"protocol.{name}", value, "0 to 1")
+        require(self.max_rounds >= 1, "protocol.max_rounds", self.max_rounds, "1 or more")
 
     @property
     def quorums(self):

@@ -4,6 +4,8 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
+from vecsim.errors import require
+from vecsim.protocols.checks import check_sample
 from vecsim.types import Protocol, Quorum
 
 
@@ -18,6 +20,10 @@ class Slush(Protocol):
     k: int = 20  # sample size, peers
     alpha: int = 15  # answers that make a quorum, k/2 < alpha <= k
     m: int = 200  # rounds
+
+    def __check_init__(self):
+        check_sample(self)
+        require(self.m >= 1, "protocol.m", self.m, "1 or more rounds")
 
     @property
     def quorums(self):

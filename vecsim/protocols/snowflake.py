@@ -1,10 +1,9 @@
 """Snowflake. Team Rocket 2018, figure 3; with two thresholds as in avalanchego."""
 
-from typing import Literal
-
 import equinox as eqx
 import jax.numpy as jnp
 
+from vecsim.protocols.checks import check_run, check_sample
 from vecsim.protocols.streak import count_run, run_length
 from vecsim.types import Protocol, Quorum
 
@@ -26,8 +25,12 @@ class Snowflake(Protocol):
     max_rounds: int = 200
     # The published variants; the 2018 paper has False, "gt" and 0.
     reset_on_failure: bool = eqx.field(static=True, default=True)
-    decide_when: Literal["ge", "gt"] = eqx.field(static=True, default="ge")
-    count_after_flip: Literal[0, 1] = eqx.field(static=True, default=1)
+    decide_when: str = eqx.field(static=True, default="ge")  # ge or gt
+    count_after_flip: int = eqx.field(static=True, default=1)  # 0 or 1
+
+    def __check_init__(self):
+        check_sample(self)
+        check_run(self)
 
     @property
     def quorums(self):

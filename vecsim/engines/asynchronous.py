@@ -1,0 +1,95 @@
+"""Asynchronous schedule: one uniformly chosen undecided node polls at a time.
+
+A step is one poll, n steps are a round. The undecided nodes are kept as the first entries of a
+list, so that the choice is one draw.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from vecsim import random
+from vecsim.engines.agents import class_rows
+from vecsim.engines.batch import Record, Shape, Tables, Tally, Trials, answers, view
+from vecsim.poll import draw
+from vecsim.types import decided, preference
+
+
+class State(NamedTuple):
+    """One trial between two polls."""
+
+    cells: Any  # uint32 [nodes]
+    order: Any  # int32 [nodes]: the undecided nodes, then others
+    tally: Tally
+    ones_at_round: Any  # int32: honest nodes that preferred 1 when this round began
+    memory: Any  # int32: the adversary's
+    record: Record
+
+
+def start(shape: Shape, trial: Trials) -> State:
+    nodes = jnp.arange(shape.nodes, dtype=jnp.int32)
+    cells = trial.protocol.start((nodes < trial.start_ones).astype(jnp.uint32))
+    tally = Tally(trial.start_ones, jnp.int32(0), jnp.int32(0))
+    record = Record.start(trial).update(trial, tally, jnp.int32(0), jnp.int32(0), jnp.int32(1))
+    return State(cells, nodes, tally, trial.start_ones, jnp.int32(0), record)
+
+
+def advance(shape: Shape, trial: Trials, tables: Tables, state: State, step) -> State:
+    """One poll."""
+    rule, tally = trial.protocol, state.tally
+    position = step % trial.round_steps
+    ones_at_round = jnp.where(position == 0, tally.ones, state.ones_at_round)
+    seen = view(trial, tables, tally, step // trial.round_steps, ones_at_round)
+    mixes, memory = answers(trial, seen, state.memory)
+
+    picked, word = random.threefry(*trial.key, step.astype(jnp.uint32), jnp.uint32(random.PICK))
+    words = (word,)
+    if shape.kind.blocks:
+        second = jnp.uint32(random.POLL_WIDE)
+        words = random.threefry(*trial.key, step.astype(jnp.uint32), second)
+    undecided = trial.honest - tally.decided
+    slot = random.below(picked, undecided.astype(jnp.uint32)).astype(jnp.int32)
+    node = state.order[slot]
+    cell = state.cells[node]
+
+    rows = class_rows(trial, tables, mixes, tally.ones)
+    half = (trial.honest + 1) // 2
+    poll = draw(shape.kind, rows, preference(cell), node >= half, words, rule.k)
+    new = jnp.where(state.record.running, rule.step(cell, poll), cell)
+
+    decides = (decided(new) & ~decided(cell)).astype(jnp.int32)
+    colour, before = preference(new).astype(jnp.int32), preference(cell).astype(jnp.int32)
+    tally = Tally(
+        tally.ones + colour - before,
+        tally.decided + decides,
+        tally.decided_1 + decides * colour,
+    )
+    last = state.order[undecided - 1]
+    return State(
+        cells=state.cells.at[node].set(new),
+        order=state.order.at[slot].set(jnp.where(decides > 0, last, node)),
+        tally=tally,
+        ones_at_round=ones_at_round,
+        memory=jnp.where(position == trial.round_steps - 1, memory, state.memory),
+        record=state.record.update(
+            trial, tally, step + 1, (colour != before).astype(jnp.int32), jnp.int32(1)
+        ),
+    )
+
+
+def program(shape: Shape):
+    def run(trials: Trials, tables: Tables):
+        states = jax.vmap(lambda trial: start(shape, trial))(trials)
+
+        def body(carry):
+            step, states = carry
+            move = jax.vmap(lambda trial, state: advance(shape, trial, tables, state, step))
+            return step + 1, move(trials, states)
+
+        carry = (jnp.int32(0), states)
+        _, states = lax.while_loop(lambda carry: carry[1].record.running.any(), body, carry)
+        return states.record.outcome
+
+    return run

@@ -1,0 +1,117 @@
+"""Peers drawn one by one: for graphs that are not complete, and as the oracle of exact sampling.
+
+Lockstep rounds. Every node draws its peers from its own neighbours and every peer answers by
+itself. Nodes are put on the graph's vertices by a random permutation of each trial.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from vecsim import random
+from vecsim.engines.batch import Record, Shape, Tables, Tally, Trials, answers, view
+from vecsim.poll import FOLD
+from vecsim.types import Counts, Quorum, decided, preference
+
+
+def place(shape: Shape, trial: Trials):
+    """Number of the node on each vertex: honest nodes first, then Byzantine ones."""
+    vertex = jnp.arange(shape.nodes, dtype=jnp.uint32)
+    word, _ = random.threefry(*trial.key, vertex, jnp.uint32(random.PLACE))
+    return jnp.argsort(word).astype(jnp.int32)
+
+
+def draw_peers(shape: Shape, trial: Trials, neighbours, round_):
+    """Vertices polled by each vertex, [vertex, k at most]; only the first k of a trial count."""
+    k = shape.kind.k
+    there = neighbours >= 0
+    second = random.counter(round_, random.PEERS)
+    slots = jnp.arange(shape.nodes * shape.degree, dtype=jnp.uint32)
+    word, other = random.threefry(*trial.key, slots.reshape(shape.nodes, shape.degree), second)
+    _, distinct = lax.top_k(jnp.where(there, word, jnp.uint32(0)), min(k, shape.degree))
+    degree = there.sum(axis=1, dtype=jnp.uint32)[:, None]
+    slots = jnp.arange(shape.nodes * k, dtype=jnp.uint32).reshape(shape.nodes, k)
+    _, again = random.threefry(*trial.key, slots, random.counter(round_, random.REPEATS))
+    repeated = random.below(again, degree).astype(jnp.int32)
+    distinct = jnp.pad(distinct, ((0, 0), (0, k - distinct.shape[1])))
+    chosen = jnp.where(trial.replacement, repeated, distinct)
+    return jnp.take_along_axis(neighbours, chosen, axis=1)
+
+
+def ask(shape: Shape, trial: Trials, peers, colours, nodes, mixes, round_) -> Counts:
+    """Answers of the peers to each vertex: (positive, answered), counted."""
+    k = shape.kind.k
+    slots = jnp.arange(shape.nodes * k, dtype=jnp.uint32).reshape(shape.nodes, k)
+    coin, lost = random.threefry(*trial.key, slots, random.counter(round_, random.ANSWERS))
+    own = colours[:, None]
+    group = (nodes >= (trial.honest + 1) // 2).astype(jnp.int32) * (mixes.shape[0] - 1)
+    mix = mixes[group, colours.astype(jnp.int32)]
+    accept, reject = (trial.coins[mix, i][:, None] for i in (0, 1))
+    coin = jnp.minimum(coin, FOLD)
+    byzantine = nodes[peers] >= trial.honest
+    one = jnp.where(byzantine, coin < accept, colours[peers] == 1)
+    zero = jnp.where(byzantine, (coin >= accept) & (coin < reject), colours[peers] == 0)
+    arrives = (jnp.minimum(lost, FOLD) >= trial.loss) & (jnp.arange(k) < trial.protocol.k)
+    agrees = jnp.where(own == 1, one, zero) & arrives
+    answered = (one | zero) & arrives
+    return Counts(agrees.sum(axis=1, dtype=jnp.uint32), answered.sum(axis=1, dtype=jnp.uint32))
+
+
+def quorum(trial: Trials, counts: Counts) -> Quorum:
+    low, high = (jnp.asarray(alpha, jnp.uint32) for alpha in trial.protocol.quorums)
+    against = counts.answered - counts.positive
+    confident = (counts.positive >= high) | (against >= high)
+    return Quorum(counts.positive >= low, against >= low, confident)
+
+
+def program(shape: Shape):
+    def begin(trial: Trials):
+        nodes = place(shape, trial)
+        cells = trial.protocol.start((nodes < trial.start_ones).astype(jnp.uint32))
+        return nodes, cells, Record.start(trial)
+
+    def observe(trial: Trials, nodes, cells, flips, record: Record, round_):
+        honest = nodes < trial.honest
+
+        def total(flags):
+            return (flags & honest).sum(dtype=jnp.int32)
+
+        one, over = preference(cells) == 1, decided(cells)
+        tally = Tally(total(one), total(over), total(one & over))
+        polls = trial.honest - tally.decided
+        return tally, record.update(trial, tally, round_, flips, polls)
+
+    def move(trial: Trials, tables: Tables, nodes, cells, tally, round_, memory: Any):
+        rule = trial.protocol
+        seen = view(trial, tables, tally, round_, tally.ones)
+        mixes, memory = answers(trial, seen, memory)
+        count = round_.astype(jnp.uint32)
+        peers = draw_peers(shape, trial, tables.neighbours[trial.graph], count)
+        counts = ask(shape, trial, peers, preference(cells), nodes, mixes, count)
+        poll = counts if rule.counts else quorum(trial, counts)
+        stays = decided(cells) | (nodes >= trial.honest)
+        new = jnp.where(stays, cells, rule.step(cells, poll))
+        flips = (preference(new) != preference(cells)).sum(dtype=jnp.int32)
+        return new, flips, memory
+
+    def run(trials: Trials, tables: Tables):
+        nodes, cells, record = jax.vmap(begin)(trials)
+
+        def body(state):
+            round_, cells, flips, memory, record = state
+            tally, record = jax.vmap(observe, (0, 0, 0, 0, 0, None))(
+                trials, nodes, cells, flips, record, round_
+            )
+            cells, flips, memory = jax.vmap(move, (0, None, 0, 0, 0, None, 0))(
+                trials, tables, nodes, cells, tally, round_, memory
+            )
+            return round_ + 1, cells, flips, memory, record
+
+        none = jnp.zeros_like(trials.honest)
+        state = (jnp.int32(0), cells, none, none, record)
+        state = lax.while_loop(lambda state: state[-1].running.any(), body, state)
+        return state[-1].outcome
+
+    return run
