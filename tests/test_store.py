@@ -238,6 +238,7 @@ def test_one_writer(path: Path):
 def test_refuses_what_is_not_a_store(path: Path):
     path.mkdir()
     (path / "thesis.txt").write_text("years of work")
+    (path / "vecsim").mkdir()
     assert "not a vecsim store" in refusal(path)
     with pytest.raises(StoreError, match="not a vecsim store"):
         stores.open(path)

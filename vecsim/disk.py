@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import math
+import os
 import re
 import shutil
 import warnings
@@ -46,27 +47,40 @@ def damaged(path: Path, what: str) -> StoreError:
     return StoreError(f"{path} is damaged: {what}; choose another output or delete it")
 
 
-def lock(path: Path) -> IO[bytes]:
-    """Keep other processes from writing here; the kernel lets go when the file is closed."""
+def busy(path: Path) -> StoreError:
+    return StoreError(f"{path} is being written by another process; wait or choose another output")
+
+
+def lock(path: Path, name: Path) -> IO[bytes]:
+    """Keep other processes from writing in `path`, called `name`, until the file is closed.
+
+    The kernel closes it when the process dies, however it dies.
+    """
     file = (path / "vecsim" / "lock").open("ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        deleted = os.fstat(file.fileno()).st_nlink == 0  # by a process that begins again
     except BlockingIOError:
+        deleted = True
+    if deleted:
         file.close()
-        message = f"{path} is being written by another process; wait or choose another output"
-        raise StoreError(message) from None
+        raise busy(name)
     return file
 
 
 def create(path: Path, layout: Layout, attrs: dict) -> IO[bytes]:
     """Make an empty store and return its lock; it is renamed into place when complete."""
     new = path.with_name(f".{path.name}.new")
-    if new.exists():  # left by a process that was killed, or else locked
-        (new / "vecsim").mkdir(exist_ok=True)
-        with lock(new):
-            shutil.rmtree(new)
-    (new / "vecsim" / "marks").mkdir(parents=True)
-    file = lock(new)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if new.exists():  # left by a process that was killed, or else locked
+            (new / "vecsim").mkdir(exist_ok=True)
+            with lock(new, path):
+                shutil.rmtree(new)
+        (new / "vecsim" / "marks").mkdir(parents=True)
+        file = lock(new, path)
+    except (FileExistsError, FileNotFoundError):  # another process creates the same store
+        raise busy(path) from None
     try:
         _create_arrays(new, layout, attrs)
         static = {}
@@ -79,6 +93,7 @@ def create(path: Path, layout: Layout, attrs: dict) -> IO[bytes]:
         replace(new, new / "vecsim" / "zarr.json", json.dumps(group, indent=2))
         new.rename(path)
     except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
         file.close()
         raise
     return file
@@ -124,7 +139,7 @@ def _root_checksum(root: dict) -> int:
 
 def read_metadata(path: Path) -> tuple[dict, Layout]:
     """The attributes and the layout of a store, once its metadata and coordinates are intact."""
-    if not (path / "vecsim").is_dir():
+    if not any((path / "vecsim" / part).exists() for part in ("zarr.json", "marks", "lock")):
         raise StoreError(f"{path} is not a vecsim store; choose another output")
     name = "vecsim/zarr.json"
     try:

@@ -9,3 +9,9 @@ def require(condition: bool, name: str, value, allowed: str) -> None:
     """Raise ConfigError unless the condition holds."""
     if not condition:
         raise ConfigError(f"{name} is {value!r}; allowed: {allowed}")
+
+
+def whole(name: str, value, low: int, high: int) -> None:
+    """Raise ConfigError unless the value is a whole number in [low, high]."""
+    good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+    require(good, name, value, f"a whole number, {low} to {high}")

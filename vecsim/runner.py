@@ -54,8 +54,15 @@ VARIABLES = _variables()
 class Reporter(Protocol):
     """Hears of progress."""
 
-    def start(self, points: int, trials: int, done: int) -> None: ...
-    def advance(self, trials: int, nothing_left: int) -> None: ...
+    def start(self, points: int, trials: int, done: int) -> None:
+        """points, trials at most, and chunks that are on disk already."""
+        ...
+
+    def advance(self, trials: int, skipped: int, fresh: bool) -> None:
+        """Trials done (now, or read back) and trials that need not be run."""
+        ...
+
+    def finish(self) -> None: ...
 
 
 def layout(study: Study) -> Layout:
@@ -139,7 +146,7 @@ def run(study: Study, path, attrs: dict, reporter: Reporter, memory: int) -> Non
         grid = list(itertools.product(*(range(size) for size in plan.grid[:-1])))
         blocks = plan.grid[-1]
         done = int(store.done.sum())
-        reporter.start(len(study.points), _trials_left(study, plan), done)
+        reporter.start(len(study.points), len(study.points) * study.trials, done)
         programs: dict[Any, Program] = {}
         for cell in grid:
             indices = _points_of(plan, cell)
@@ -148,18 +155,16 @@ def run(study: Study, path, attrs: dict, reporter: Reporter, memory: int) -> Non
                 first = block * plan.chunks[-1]
                 count = min(plan.chunks[-1], study.trials - first)
                 wanted = [i for i in indices.ravel() if not totals.stopped(i)]
-                if store.done[index]:
+                fresh = not store.done[index]
+                if not fresh:
                     values = store.read(index)
                 else:
                     values = _compute(study, programs, indices, wanted, first, count, memory)
                     store.write(index, values)
                 totals.add(indices, values)
-                reporter.advance(len(wanted) * count, (indices.size - len(wanted)) * count)
+                reporter.advance(len(wanted) * count, (indices.size - len(wanted)) * count, fresh)
+        reporter.finish()
         store.finish({"wall_time_s": round(time.monotonic() - began, 3)} if done == 0 else {})
-
-
-def _trials_left(study: Study, plan: Layout) -> int:
-    return len(study.points) * study.trials
 
 
 def _points_of(plan: Layout, cell: tuple[int, ...]) -> np.ndarray:

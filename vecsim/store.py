@@ -54,7 +54,7 @@ class Store:
             about, there = disk.read_metadata(path)
             disk.require_same(path, "config", json.loads(about["config"]), config)
             disk.require_same(path, "layout", there.described(), layout.described())
-            lock = disk.lock(path)
+            lock = disk.lock(path, path)
             try:
                 marks = disk.read_marks(path, layout)
                 for index, mark in marks.items():
@@ -187,7 +187,7 @@ def _jobs(directory: Path) -> dict[str, xr.Dataset]:
         name = str(path.relative_to(directory))
         try:
             jobs[name] = open(path)
-            if not jobs[name].attrs["complete"]:
+            if not jobs[name].attrs.get("complete"):
                 wrong.append(f"{name} is unfinished")
         except StoreError as error:
             wrong.append(str(error))

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vecsim import build
-from vecsim.errors import ConfigError, require
+from vecsim.errors import ConfigError, require, whole
 from vecsim.estimate import Precision
 from vecsim.point import Point
 
@@ -43,17 +43,22 @@ class Study(NamedTuple):
     config: dict[str, Any]  # everything that decides the results
 
 
-def study(name: str, compose: Compose) -> Study:
-    """The study that a configuration describes; ConfigError where it has no meaning."""
+def study(name: str, compose: Compose, given: Collection[str] = ()) -> Study:
+    """The study that a configuration describes; ConfigError where it has no meaning.
+
+    given: keys that were set by hand, which must not be swept as well.
+    """
     first = compose({})
     plain = _plain(first)
     seed, trials = plain["seed"], plain["trials"]
-    _whole("seed", seed, 0, build.SEEDS - 1)
-    _whole("trials", trials, 1, MOST_TRIALS)
+    whole("seed", seed, 0, build.SEEDS - 1)
+    whole("trials", trials, 1, MOST_TRIALS)
     precision = _precision(plain["precision"], trials)
     dimensions = list(_dimensions(plain["sweep"]))
     names = [dimension.name for dimension in dimensions]
     require(len(set(names)) == len(names), "sweep", names, "each parameter once")
+    for key in (dimension.key for dimension in dimensions):
+        require(key not in given, key, "both set and swept", f"set it, or sweep.{key}, or ~sweep.{key}")
     total = int(np.prod([len(dimension.values) for dimension in dimensions]))
     require(total <= MOST_POINTS, "sweep", f"{total} points", f"at most {MOST_POINTS}")
     resolved = list(_resolved(dimensions, compose))
@@ -67,16 +72,16 @@ def study(name: str, compose: Compose) -> Study:
     return Study(name, dimensions, points, most, block, precision, seed, kept)
 
 
+def digest(study: Study) -> str:
+    """Eight characters that stand for everything that decides the results."""
+    return hashlib.sha256(json.dumps(study.config, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def _plain(config: DictConfig) -> dict[str, Any]:
     try:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore
     except OmegaConfBaseException as error:
         raise ConfigError(build.one_line(error)) from None
-
-
-def _whole(name: str, value: Any, low: int, high: int) -> None:
-    good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-    require(good, name, value, f"a whole number, {low} to {high}")
 
 
 def _precision(section: Any, trials: int) -> Precision | None:
@@ -90,8 +95,8 @@ def _precision(section: Any, trials: int) -> Precision | None:
     require(target in TARGETS, "precision.target", target, ", ".join(TARGETS))
     good = isinstance(width, float) and 0 < width < 0.5
     require(good, "precision.half_width", width, "between 0 and 0.5")
-    _whole("precision.min_trials", section.get("min_trials"), 1, MOST_TRIALS)
-    _whole("precision.max_trials", section["max_trials"], section["min_trials"], MOST_TRIALS)
+    whole("precision.min_trials", section.get("min_trials"), 1, MOST_TRIALS)
+    whole("precision.max_trials", section["max_trials"], section["min_trials"], MOST_TRIALS)
     return Precision(**section)
 
 

@@ -1,0 +1,39 @@
+"""Where results come from."""
+
+import datetime
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, commit, device and command, for the attributes of a dataset."""
+    import jax
+
+    packages = ("vecsim", "jax", "jaxlib", "numpy", "scipy", "xarray", "zarr", "equinox")
+    devices = jax.devices()
+    return {
+        "command": shlex.join(["vecsim", *sys.argv[1:]]),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
+        "key_implementation": "threefry2x32-20, one block per node (or pair of nodes) and round",
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str:
+    """The checkout's commit, with a plus sign if files differ from it; empty when installed."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return ""
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
