@@ -1,1 +1,42 @@
-"""vecsim: vectorised Monte Carlo analysis of sampling-based consensus."""
+"""vecsim: vectorised Monte Carlo analysis of sampling-based consensus.
+
+>>> import vecsim
+>>> data = vecsim.run("protocol=snowball", "n=500", "trials=100")  # doctest: +SKIP
+>>> data.vecsim.rate("finalised")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+
+__all__ = ["collect", "open", "run"]
+
+
+def open(path: str | Path) -> xr.Dataset:
+    """Load a study, finished or not, or a NetCDF file made from one; missing trials are NaN."""
+    from vecsim import store
+
+    return store.open(path)
+
+
+def collect(directory: str | Path) -> xr.Dataset:
+    """Join the finished studies in the job folders of a multirun into one dataset."""
+    from vecsim import store
+
+    return store.collect(directory)
+
+
+def run(*overrides: str, output: str | Path | None = None) -> xr.Dataset:
+    """Compute a study, or go on with it, and return its dataset.
+
+    overrides: as on the command line, `"protocol=snowball", "sweep.n=[100,1000]"`.
+    output: folder of the results; default results/<name>-<hash of the parameters>.
+    """
+    from vecsim import cli
+
+    return cli.run(*overrides, output=output)

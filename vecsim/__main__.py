@@ -1,3 +1,5 @@
+import sys
+
 from vecsim.cli import main
 
-main()
+sys.exit(main())

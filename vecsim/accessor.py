@@ -79,23 +79,25 @@ class Estimates:
         return self._table(columns | _counts(samples), self._units(name), level, about)
 
     def summary(self, level: float = 0.95) -> xr.Dataset:
-        """The rates, and the median and mean of last_decision, each with `_low` and `_high`."""
+        """The rates, the median and mean of last_decision, and the median of unanimity, each with
+        `_low` and `_high`."""
         table = xr.Dataset(attrs={"level": level})
-        for name in ("finalised", "disagreement", "stalled"):
+        for name in RATES:
             rate = self.rate(name, level)
             table[name] = rate["rate"].assign_attrs(rate.attrs)
             table[f"{name}_low"], table[f"{name}_high"] = rate["low"], rate["high"]
+        mean = self.mean("last_decision", level)
         parts = {
-            "median": self.quantile("last_decision", 0.5, level),
-            "mean": self.mean("last_decision", level),
+            "last_decision_median": self.quantile("last_decision", 0.5, level),
+            "last_decision_mean": mean,
+            "unanimity_median": self.quantile("unanimity", 0.5, level),
         }
-        for part, estimates in parts.items():
-            name = f"last_decision_{part}"
-            value = estimates["quantile" if part == "median" else "mean"]
+        for name, estimates in parts.items():
+            value = estimates["mean" if name.endswith("mean") else "quantile"]
             table[name] = value.assign_attrs(estimates.attrs)
             table[f"{name}_low"], table[f"{name}_high"] = estimates["low"], estimates["high"]
-        table["last_decision_censored"] = parts["mean"]["censored"]
-        table["trials"] = parts["mean"]["trials"]
+        table["last_decision_censored"] = mean["censored"]
+        table["trials"] = mean["trials"]
         return table
 
     @property

@@ -1,22 +1,30 @@
 """From Hydra's configuration to components: the class of a component is its schema."""
 
+import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException, OverrideParseException
 from hydra.utils import get_class
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
 
 from vecsim.errors import ConfigError, require
+from vecsim.network import Network
 from vecsim.point import Point
 from vecsim.types import Adversary, Protocol
 
 GROUPS = ("protocol", "adversary", "network")
+KINDS = {"protocol": Protocol, "adversary": Adversary, "network": Network}
 NUMBERS = {"n": int, "byzantine_fraction": float, "initial_accept": float, "schedule": str}
 SEEDS = 2**32
+
+COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)  # errors of a configuration
 
 
 def root(name: str) -> Path:
@@ -26,14 +34,39 @@ def root(name: str) -> Path:
     return inside if inside.is_dir() else package.parent / name
 
 
-def one_line(error: Exception) -> str:
-    """The message of an error of Hydra or OmegaConf in one line, without its internals."""
-    lines = [line.strip() for line in str(error).splitlines()]
+def one_line(error: BaseException) -> str:
+    """The message of an error of Hydra, OmegaConf or YAML in one line, without its internals."""
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {_joined(error)}"
+    cause = error.__cause__
+    if isinstance(cause, ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
+        known = ", ".join(str(key) for key in cause.parent_node if key != "hydra") or "none"
+        return f"{cause.full_key} is no parameter; allowed: {known}"
+    if isinstance(cause, HydraException):
+        return one_line(cause)
+    text = _joined(error)
+    if text.startswith("Ambiguous value for argument"):
+        given = text.split("'")[1]
+        key, _, values = given.partition("=")
+        return (
+            f"{given} is several values; allowed: sweep.{key}=[{values}] (one dataset), "
+            f"or -m (one job for each)"
+        )
+    return text
+
+
+def _joined(error: BaseException) -> str:
+    text = str(error).partition("Config search path:")[0]
+    lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if line and not line.startswith(("full_key:", "object_type="))]
-    return " ".join(kept)
+    options = [i for i, line in enumerate(kept) if line.startswith("Available options")]
+    if options:
+        start = options[0] + 1
+        return f"{' '.join(kept[: start - 1])}; allowed: {', '.join(kept[start:])}"
+    return " ".join(line for line in kept if not line.startswith("See https:"))
 
 
-def component(kind: str, section: Mapping[str, Any]):
+def component(kind: str, section: Any):
     """The protocol, adversary or network that a section of the configuration describes."""
     return _component(kind, json.dumps(section, sort_keys=True))
 
@@ -41,44 +74,48 @@ def component(kind: str, section: Mapping[str, Any]):
 @lru_cache(maxsize=4096)
 def _component(kind: str, section: str):
     values = json.loads(section)
-    require(isinstance(values, dict) and "_target_" in values, kind, values, f"a {kind} option")
+    good = isinstance(values, dict) and "_target_" in values
+    require(good, kind, values, f"an option of the group, {kind}=NAME (--help lists them)")
     target = values.pop("_target_")
     try:
         class_ = get_class(target)
     except Exception as error:
         raise ConfigError(f"{kind}._target_ is {target!r}: {one_line(error)}") from None
+    good = dataclasses.is_dataclass(class_) and issubclass(class_, KINDS[kind])
+    require(good, f"{kind}._target_", target, f"a class that extends {KINDS[kind].__name__}")
     try:
         schema = OmegaConf.structured(class_)
         return OmegaConf.to_object(OmegaConf.merge(schema, values))
     except OmegaConfBaseException as error:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
+        fields = ", ".join(field.name for field in dataclasses.fields(class_)) or "none"
+        if isinstance(error, ConfigKeyError):
+            raise ConfigError(
+                f"{kind}.{error.key} is no parameter of {class_.__name__}; allowed: {fields}"
+            ) from None
         key = f"{kind}.{error.full_key}" if error.full_key else kind
-        fields = ", ".join(class_.__dataclass_fields__) or "none"
-        raise ConfigError(f"{key}: {one_line(error)}; parameters are: {fields}") from None
+        raise ConfigError(f"{key}: {one_line(error)}") from None
 
 
 def number(name: str, value: Any):
     """A top-level parameter of a point, as its own type."""
     kind = NUMBERS[name]
-    good = (
-        isinstance(value, str)
-        if kind is str
-        else (
-            isinstance(value, (int, float)) and not isinstance(value, bool) and kind(value) == value
-        )
-    )
-    require(good, name, value, {int: "a whole number", float: "a number", str: "a word"}[kind])
+    if kind is str:
+        good = isinstance(value, str)
+    else:
+        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        good = good and math.isfinite(value) and kind(value) == value
+    many = f" (for several, sweep.{name}=[...])" if isinstance(value, list) else ""
+    allowed = {int: "a whole number", float: "a number", str: "a word"}[kind]
+    require(good, name, value, allowed + many)
     return kind(value)
 
 
 def point(config: Mapping[str, Any]) -> Point:
     """The point that a resolved configuration describes; ConfigError where it has no meaning."""
-    numbers = {name: number(name, config[name]) for name in NUMBERS}
-    parts = {kind: component(kind, config[kind]) for kind in GROUPS}
-    require(isinstance(parts["protocol"], Protocol), "protocol", config["protocol"], "a protocol")
-    fits = isinstance(parts["adversary"], Adversary)
-    require(fits, "adversary", config["adversary"], "an adversary")
+    numbers = {name: number(name, config.get(name)) for name in NUMBERS}
+    parts = {kind: component(kind, config.get(kind)) for kind in GROUPS}
     built = Point(**numbers, **parts)
     built.check()
     return built

@@ -1,48 +1,200 @@
-"""The command line: configure JAX, compose, run, save, show."""
+"""The command line, and the same for notebooks: compose, configure JAX, run, save, show."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-STOPPED = 130
+BAD, STOPPED = 2, 130
+# Here a parameter may be set that the configuration does not list: its class says what there is.
+OPEN = ("sweep.", "protocol.", "adversary.", "network.", "precision.")
 
 
-def main() -> None:
+class Task(NamedTuple):
+    """A composed configuration and where it comes from."""
+
+    config: Any
+    overrides: list[str]  # what composing it again takes
+    name: str
+    folder: Path  # of the results, where the configuration does not say
+    command: list[str]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """`vecsim` and `python -m vecsim`. Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    sys.argv = [sys.argv[0], *_opened(given)]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, to be told in one line
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA finds fault with its own compile cache
-    # A swept parameter need not be in the configuration before: no plus sign asked for.
-    sys.argv[1:] = [f"++{text}" if text.startswith("sweep.") else text for text in sys.argv[1:]]
+    from vecsim.disk import StoreError
+    from vecsim.errors import ConfigError, JobFailed
+
+    try:
+        with _one_line():
+            _hydra(given)
+    except (ConfigError, StoreError) as error:
+        return _fail(str(error))
+    except JobFailed:
+        return BAD
+    except KeyboardInterrupt:
+        print("vecsim: stopped; the same command goes on from here", file=sys.stderr)
+        return STOPPED
+    return 0
+
+
+def run(*overrides: str, output: str | Path | None = None):
+    """Compute a study, or read it if it is there, and return its dataset.
+
+    overrides: as on the command line. output: folder of the results; default: as there.
+    """
+    from hydra import compose, initialize_config_dir
+
+    from vecsim import build, report, store
+
+    given = _opened(overrides)
+    conf = str(build.root("conf").resolve())
+    with _one_line(), initialize_config_dir(conf, version_base="1.3"):
+        _register_resolvers()
+        config = compose("config", given, return_hydra_config=True)
+        name = config.hydra.runtime.choices.get("experiment") or "study"
+        if output is not None:
+            config.output = str(output)
+        task = Task(config, given, name, Path("results"), ["vecsim.run", *overrides])
+        _, folder = execute(task, report.reporter())
+    return store.open(folder / "data.zarr")
+
+
+def execute(task: Task, reporter) -> tuple[Any, Path]:
+    """Compute what the task's store still lacks; returns the study and its folder."""
+    from hydra import compose
+
+    from vecsim import device, provenance, report, runner, sweep
+    from vecsim.errors import require
+
+    given = [text.partition("=")[0].strip("+") for text in task.overrides]
+    for key in given:
+        require(given.count(key) == 1, key, "set twice", f"{key}=... once")
+    check(task.config)
+
+    def composed(choices):
+        options = [f"{group}={option}" for group, option in choices.items()]
+        return compose("config", [*task.overrides, *options])
+
+    study = sweep.study(task.name, task.config, composed, given)
+    device.configure(task.config.engine.cores)
+    output = Path(task.config.output or task.folder / f"{task.name}-{sweep.digest(study)}")
+    about = provenance.provenance(task.command)
+    report.announce(study, about["device"])
+    runner.run(study, output / "data.zarr", about, reporter, task.config.engine.memory_mb * 2**20)
+    return study, output
+
+
+def check(config) -> None:
+    """Raise ConfigError where what does not touch the results has no meaning."""
+    from vecsim.errors import require, whole
+
+    engine, allowed = config.get("engine") or {}, ("auto", "agents")
+    require(engine.get("name") in allowed, "engine.name", engine.get("name"), " or ".join(allowed))
+    whole("engine.memory_mb", engine.get("memory_mb"), 1, 2**20)
+    cores = engine.get("cores")
+    whole("engine.cores", 1 if cores is None else cores, 1, 4096)
+    output = config.get("output")
+    require(output is None or isinstance(output, str), "output", output, "a folder, or null")
+    for key in ("netcdf", "figure"):
+        require(isinstance(config.get(key), bool), key, config.get(key), "true or false")
+
+
+def _hydra(given: list[str]) -> None:
+    """Do what the arguments ask for: jobs, help, the configuration, shell completion."""
     import hydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.utils import JobReturn, JobStatus
 
     from vecsim import build
-    from vecsim.disk import StoreError
     from vecsim.errors import ConfigError
 
-    register_resolvers()
+    _register_resolvers()
+    parser = get_args_parser()
+
+    def refuse(message: str):  # argparse would print its usage as well
+        raise ConfigError(f"{message}; --help shows what there is")
+
+    parser.error = refuse
+    parser.parse_args(sys.argv[1:])
+
+    def result(job: JobReturn):  # Hydra's own would print a line more than the job did
+        if job.status == JobStatus.COMPLETED:
+            return job._return_value
+        raise job._return_value
+
+    setattr(JobReturn, "return_value", property(result, JobReturn.return_value.fset))  # noqa: B010
     command = hydra.main(
         version_base="1.3", config_path=str(build.root("conf")), config_name="config"
     )(_job)
-    try:
+    if "--help" in given or "-h" in given:
+        from vecsim import report
+
+        with report.wrapped():
+            command()
+    else:
         command()
+
+
+def _job(config) -> None:
+    """One job, in this process or in another one that a launcher has started."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from vecsim import report
+    from vecsim.disk import StoreError
+    from vecsim.errors import ConfigError, JobFailed
+
+    _register_resolvers()
+    hydra = HydraConfig.get()
+    multirun = hydra.mode is not None and hydra.mode.name == "MULTIRUN"
+    if multirun and "VECSIM_GPUS" in os.environ:
+        # Jobs of a multirun on one machine would all take the first GPU.
+        gpus = os.environ["VECSIM_GPUS"].split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[hydra.job.num % len(gpus)]
+    overrides = list(hydra.overrides.task)
+    paths = [text for text in hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
+    name = hydra.runtime.choices.get("experiment") or "study"
+    folder = Path(hydra.sweep.dir, name) if multirun else Path("results")
+    command = overrides if multirun else sys.argv[1:]
+    task = Task(config, [*paths, *overrides], name, folder, ["vecsim", *command])
+    try:
+        with _one_line():
+            study, output = execute(task, report.reporter())
+            report.show(study, output, netcdf=config.netcdf, figure=config.figure)
     except (ConfigError, StoreError) as error:
-        _fail(str(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        cause = error.__cause__ if isinstance(error.__cause__, HydraException) else error
-        _fail(build.one_line(cause))
-    except KeyboardInterrupt:
-        print("vecsim: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(STOPPED)
+        which = f"job {hydra.job.num} ({hydra.job.override_dirname}): " if multirun else ""
+        _fail(f"{which}{error}")
+        raise JobFailed from None
 
 
-def _fail(message: str) -> None:
-    print(f"vecsim: {message}", file=sys.stderr)
-    sys.exit(2)
+def _opened(arguments: Sequence[str]) -> list[str]:
+    return [f"++{text}" if text.startswith(OPEN) else text for text in arguments]
 
 
-def register_resolvers() -> None:
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """What Hydra finds wrong becomes a ConfigError."""
+    from vecsim import build
+    from vecsim.errors import ConfigError
+
+    try:
+        yield
+    except build.COMPOSING as error:
+        raise ConfigError(build.one_line(error)) from None
+
+
+def _fail(message: str) -> int:
+    print(f"vecsim: {message}", file=sys.stderr, flush=True)
+    return BAD
+
+
+def _register_resolvers() -> None:
     """Functions for use in configurations: ${share:0.75,20} is 75 % of 20, rounded up."""
     from math import ceil
 
@@ -51,43 +203,3 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver(
         "share", lambda share, total: ceil(round(share * total, 9)), replace=True
     )
-
-
-def _job(config) -> None:
-    from hydra.core.hydra_config import HydraConfig
-
-    hydra_config = HydraConfig.get()
-    multirun = hydra_config.mode.name == "MULTIRUN"
-    if multirun and "VECSIM_GPUS" in os.environ:
-        # Jobs of a multirun on one machine would all take the first GPU.
-        gpus = os.environ["VECSIM_GPUS"].split(",")
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[hydra_config.job.num % len(gpus)]
-    name = hydra_config.runtime.choices.get("experiment") or "study"
-    folder = Path("results", "multirun", name) if multirun else Path("results")
-    execute(config, list(hydra_config.overrides.task), name, folder)
-
-
-def execute(config, overrides: list[str], name: str, folder: Path) -> Path:
-    """Run what `config` describes; returns the folder of dataset, summary and figures."""
-    from hydra import compose
-
-    from vecsim import device, report, runner, sweep
-    from vecsim.errors import require, whole
-    from vecsim.provenance import provenance
-
-    memory, cores = config.engine.memory_mb, config.engine.cores
-    allowed = ("auto", "agents")
-    require(config.engine.name in allowed, "engine.name", config.engine.name, " or ".join(allowed))
-    whole("engine.memory_mb", memory, 1, 2**20)
-    whole("engine.cores", cores if cores is not None else 1, 1, 4096)
-    device.configure(cores)
-
-    def composed(choices):
-        return compose("config", [*overrides, *(f"{group}={name}" for group, name in choices.items())])
-
-    given = [text.partition("=")[0].strip("+") for text in overrides]
-    study = sweep.study(name, composed, given)
-    output = Path(config.output or folder / f"{name}-{sweep.digest(study)}")
-    runner.run(study, output / "data.zarr", provenance(), report.reporter(), memory * 2**20)
-    report.show(study, output, netcdf=config.netcdf, figure=config.figure)
-    return output

@@ -1,5 +1,6 @@
 """What must be told to JAX before it starts: vector width, CPU devices, the compile cache."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ VECTOR_FLAG = "--xla_cpu_prefer_vector_width"
 
 
 def configure(cores: int | None = None) -> None:
-    """Set JAX up for this machine; call it before anything else uses JAX.
+    """Set JAX up for this machine; once JAX has been used its devices stay as they are.
 
     cores: CPU devices to make (default: every core that this process may use). Without a GPU,
     trials are shared out over them. Flags that the user has set are left as they are.
@@ -18,7 +19,8 @@ def configure(cores: int | None = None) -> None:
     import jax
 
     if "xla_force_host_platform_device_count" not in flags:
-        jax.config.update("jax_num_cpu_devices", cores or len(os.sched_getaffinity(0)))
+        with contextlib.suppress(RuntimeError):  # JAX has been used
+            jax.config.update("jax_num_cpu_devices", cores or len(os.sched_getaffinity(0)))
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vecsim"
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache))

@@ -5,6 +5,10 @@ class ConfigError(ValueError):
     """A configuration that has no meaning; raised before anything is compiled."""
 
 
+class JobFailed(Exception):
+    """A job ended with an error that the user has been told already."""
+
+
 def require(condition: bool, name: str, value, allowed: str) -> None:
     """Raise ConfigError unless the condition holds."""
     if not condition:

@@ -49,9 +49,17 @@ class Point(NamedTuple):
                 rule.k,
                 f"at most n - 1 = {n - 1} peers",
             )
+            # Sybil identities may all be refused, which leaves the honest nodes.
+            least = self.honest - network.exclude_self
+            allowed = f"at most {least} peers, as many as there are when no Sybil is admitted"
+            everybody = float(self.adversary.admission) == 1
+            require(rule.k <= least or everybody or not distinct, "protocol.k", rule.k, allowed)
             require(peers >= 1, "n", n, "2 or more nodes, for there must be somebody to poll")
         else:
             self._check_graph()
+        if self.adversary.pools and self.byzantine:
+            allowed = f"at most {self.honest}, for the adversary pools k answers of honest nodes"
+            require(rule.k <= self.honest or network.replacement, "protocol.k", rule.k, allowed)
         if self.schedule == "async":
             require(n < 2**16, "n", n, "at most 65535 under schedule=async")
         allowed = "fewer rounds or a smaller beta: the state of a node must fit 32 bits"

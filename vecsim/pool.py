@@ -5,6 +5,7 @@ nothing. Everything here is a sum of positive terms, so that small probabilities
 relative accuracy, and nothing is computed as 1 - CDF.
 """
 
+from collections.abc import Callable
 from math import comb
 from typing import NamedTuple
 
@@ -64,12 +65,13 @@ def _falling(total: int, k: int) -> Floats:
     return np.concatenate([np.ones_like(c), np.cumprod(ratios, axis=1)], axis=1)
 
 
-def _distinct(pool: Pool, answers) -> Floats:
-    """Sum over what distinct peers are drawn, weighted by answers(ones, zeros, byzantine).
+def _distinct(pool: Pool, answers: Callable[[int], Floats]) -> Floats:
+    """Sum over what distinct peers are drawn, weighted by what they answer.
 
-    Returns [honest + 1, ...]: row c is for c honest 1-holders. With x ones, z zeros and y
-    Byzantine nodes drawn, the probability C(c,x) C(h-c,z) C(f,y) / C(n,k) is written as a product
-    of two bounded ratios and a constant computed in integers, which neither overflows nor cancels.
+    answers(y): for y Byzantine nodes drawn, [x = 0 ... k - y honest 1-holders drawn, outcomes].
+    Returns [honest + 1, outcomes]: row c is for c honest 1-holders. With z = k - x - y zeros, the
+    probability C(c,x) C(h-c,z) C(f,y) / C(n,k) is written as a product of two bounded ratios and
+    a constant computed in integers, which neither overflows nor cancels.
     """
     h, f, k = pool.honest, pool.byzantine, pool.k
     ratio = _falling(h, k)
@@ -83,7 +85,7 @@ def _distinct(pool: Pool, answers) -> Floats:
             [honest[x] * honest[drawn - x] * from_byzantine / total for x in range(drawn + 1)]
         )
         joint = ratio[:, : drawn + 1] * ratio[::-1, drawn::-1] * constant
-        result = result + joint @ np.stack([answers(x, drawn - x, y) for x in range(drawn + 1)])
+        result = result + joint @ answers(y)
     return np.asarray(result)
 
 
@@ -102,9 +104,17 @@ def ones(pool: Pool) -> Floats:
         one, _ = _single(pool)
         return np.stack([binomial(k, p) for p in one])
 
-    def answers(x, z, y):
-        joint = np.convolve(binomial(x, arrives), binomial(y, pool.accept * arrives))
-        return np.pad(joint, (0, k + 1 - len(joint)))
+    from_honest = np.stack(
+        [np.pad(binomial(x, arrives), (0, k - x)) for x in range(k + 1)]
+        if pool.loss
+        else np.eye(k + 1)
+    )
+
+    def answers(y):
+        joint = np.zeros((k - y + 1, k + 1))
+        for i, p in enumerate(binomial(y, pool.accept * arrives)):
+            joint[:, i:] += p * from_honest[: k - y + 1, : k + 1 - i]
+        return joint
 
     return _distinct(pool, answers)
 
@@ -127,14 +137,16 @@ def ones_and_answered(pool: Pool) -> Floats:
     by_count = [byzantine(y) for y in range(min(pool.byzantine, k) + 1)]
     cached = [binomial(x, arrives) for x in range(size)]
 
-    def answers(x, z, y):
+    def answers(y):
+        return np.stack([drawn(x, k - y - x, y).reshape(-1) for x in range(k - y + 1)])
+
+    def drawn(x, z, y):
         # Ones arrive on the diagonal (answered and 1), zeros in the first column.
         joint = np.zeros((size, size))
         for i, p in enumerate(cached[x]):
             for j, q in enumerate(cached[z]):
-                rows = size - i - j
-                joint[i + j :, i:] += p * q * by_count[y][:rows, : size - i]
-        return joint.reshape(-1)
+                joint[i + j :, i:] += p * q * by_count[y][: size - i - j, : size - i]
+        return joint
 
     return _distinct(pool, answers).reshape(pool.honest + 1, size, size)
 

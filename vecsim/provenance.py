@@ -5,19 +5,18 @@ import importlib.metadata
 import platform
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 
-def provenance() -> dict[str, Any]:
+def provenance(command: list[str]) -> dict[str, Any]:
     """Versions, commit, device and command, for the attributes of a dataset."""
     import jax
 
     packages = ("vecsim", "jax", "jaxlib", "numpy", "scipy", "xarray", "zarr", "equinox")
     devices = jax.devices()
     return {
-        "command": shlex.join(["vecsim", *sys.argv[1:]]),
+        "command": shlex.join(command),
         "versions": {name: importlib.metadata.version(name) for name in packages},
         "python": platform.python_version(),
         "commit": _commit(),

@@ -1,44 +1,69 @@
-"""What people see: progress, the result table, files."""
+"""What people see: what runs, progress, the result table, files."""
 
+import contextlib
 import importlib.util
+import io
+import re
+import shutil
 import sys
+import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 from vecsim import build
 from vecsim.sweep import Study
 
 LOG_EVERY = 10.0  # seconds between lines where there is no terminal
-MOST_ROWS = 40
-MOST_COLUMNS = 6
+DRAW_EVERY = 0.1
+
+
+class Pace:
+    """How far a run has come and how fast it goes."""
+
+    def __init__(self, points: int, trials: int):
+        self.points, self.trials, self.total = points, trials, points * trials
+        self.passed = self.run = self.fresh = 0
+        self.began = time.monotonic()
+
+    def advance(self, trials: int, skipped: int, fresh: bool) -> None:
+        self.passed += trials + skipped
+        self.run += trials if fresh else 0
+        self.fresh += trials + skipped if fresh else 0
+
+    def __str__(self) -> str:
+        points = f"{self.passed // self.trials:,} of {self.points:,} points"
+        spent = time.monotonic() - self.began
+        if not self.fresh:
+            return f"{points}, compiling"
+        left = spent * (self.total - self.passed) / self.fresh
+        minutes, seconds = divmod(round(left), 60)
+        clock = f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+        return f"{points}, {self.run / spent:,.0f} trials/s, {clock} left"
 
 
 class Bar:
     """A progress bar on a terminal."""
 
     def __init__(self):
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
-        self.progress = Progress(
-            TextColumn("{task.fields[points]} points"),
-            BarColumn(),
-            TextColumn("{task.percentage:3.0f} %  {task.fields[rate]}"),
-            TimeRemainingColumn(),
-            transient=True,
+        columns = (
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:3.0f} %  {task.description}"),
         )
+        self.progress = Progress(*columns, transient=True, refresh_per_second=1 / DRAW_EVERY)
 
-    def start(self, points: int, trials: int, done: int) -> None:
-        self.run, self.began = 0, time.monotonic()
-        self.task = self.progress.add_task("", total=trials, points=points, rate="compiling")
+    def start(self, points: int, trials: int, done: int, chunks: int) -> None:
+        self.pace = Pace(points, trials)
+        self.task = self.progress.add_task(str(self.pace), total=self.pace.total)
         self.progress.start()
 
     def advance(self, trials: int, skipped: int, fresh: bool) -> None:
-        self.run += trials if fresh else 0
-        rate = self.run / max(time.monotonic() - self.began, 1e-9)
-        self.progress.update(self.task, advance=trials + skipped, rate=f"{rate:,.0f} trials/s")
+        self.pace.advance(trials, skipped, fresh)
+        self.progress.update(self.task, completed=self.pace.passed, description=str(self.pace))
 
     def finish(self) -> None:
         self.progress.stop()
@@ -47,41 +72,51 @@ class Bar:
 class Lines:
     """A line now and then, for logs."""
 
-    def start(self, points: int, trials: int, done: int) -> None:
-        self.total, self.passed, self.run = trials, 0, 0
-        self.began = self.told = time.monotonic()
-        print(f"{points} points, up to {trials:,} trials, {done} chunks done before", flush=True)
+    def start(self, points: int, trials: int, done: int, chunks: int) -> None:
+        self.pace, self.told = Pace(points, trials), time.monotonic()
+        if done:
+            print(f"{done} of {chunks} chunks are there already", flush=True)
 
     def advance(self, trials: int, skipped: int, fresh: bool) -> None:
-        self.passed += trials + skipped
-        self.run += trials if fresh else 0
-        now = time.monotonic()
-        if now - self.told < LOG_EVERY:
-            return
-        self.told, spent = now, now - self.began
-        left = spent * (self.total - self.passed) / max(self.passed, 1)
-        share, rate = self.passed / self.total, self.run / spent
-        print(f"{share:4.0%}, {rate:,.0f} trials/s, about {left:.0f} s left", flush=True)
+        self.pace.advance(trials, skipped, fresh)
+        if time.monotonic() - self.told >= LOG_EVERY:
+            self.told = time.monotonic()
+            print(f"{self.pace.passed / self.pace.total:4.0%}, {self.pace}", flush=True)
 
     def finish(self) -> None:
         pass
 
 
-def reporter():
+def reporter() -> Bar | Lines:
     return Bar() if sys.stdout.isatty() else Lines()
+
+
+def announce(study: Study, device: str) -> None:
+    """The first line: what runs, and on what."""
+    graph, lockstep = "graph", "agents"
+    engines = {
+        graph if p.network.topology != "complete" else p.schedule.replace("lockstep", lockstep)
+        for p in study.points
+    }
+    points = f"{len(study.points):,} points of" if len(study.points) > 1 else "1 point of"
+    most = "up to " if study.precision else ""
+    engine = f"engine {', '.join(sorted(engines))}"
+    print(f"{study.name}: {points} {most}{study.trials:,} trials, {engine}, {device}", flush=True)
 
 
 def show(study: Study, output: Path, netcdf: bool, figure: bool) -> None:
     """Save the summary, draw the figures, print the table and where everything is."""
-    from vecsim import store
+    from vecsim import store, table
 
     data = store.open(output / "data.zarr")
     summary = data.vecsim.summary()
     summary.attrs |= {key: data.attrs[key] for key in ("config", "versions") if key in data.attrs}
     store.to_netcdf(summary, output / "summary.nc")
-    print_table(summary, [d.name for d in study.dimensions])
+    to_csv(summary, output / "summary.csv")
+    decides = {point.protocol.decides for point in study.points}
+    table.show(summary, [dimension.name for dimension in study.dimensions], decides)
     print(f"dataset  {output / 'data.zarr'}")
-    print(f"summary  {output / 'summary.nc'}")
+    print(f"summary  {output / 'summary.nc'} and .csv")
     if netcdf:
         store.to_netcdf(data, output / "data.nc")
         print(f"netcdf   {output / 'data.nc'}")
@@ -89,6 +124,14 @@ def show(study: Study, output: Path, netcdf: bool, figure: bool) -> None:
     if figure and script.exists():
         for path in _draw(script, data, output):
             print(f"figure   {path}")
+
+
+def to_csv(summary: xr.Dataset, path: Path) -> None:
+    """Save a summary as a table of one row per point; replaces `path` whole."""
+    rows = summary if summary.sizes else summary.expand_dims("point")
+    part = Path(f"{path}.part")
+    rows.to_dataframe().to_csv(part, index=bool(summary.sizes), float_format="%.6g")
+    part.replace(path)
 
 
 def _draw(script: Path, data: xr.Dataset, output: Path) -> list[Path]:
@@ -99,60 +142,15 @@ def _draw(script: Path, data: xr.Dataset, output: Path) -> list[Path]:
     return module.draw(data, output)
 
 
-def print_table(summary: xr.Dataset, dims: list[str]) -> None:
-    """The rate of trials that finalised, the rounds it took, and disagreement.
-
-    A long last dimension runs across, at a few of its values; other rows are points.
-    """
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    points = int(np.prod([summary.sizes[dim] for dim in dims]))
-    across = points > MOST_ROWS and len(dims) > 0
-    table = Table(caption="95 % intervals in brackets; rounds are medians over trials")
-    rows = dims[:-1] if across else dims
-    for dim in rows:
-        table.add_column(dim)
-    if across:
-        last = summary[dims[-1]].values
-        picks = np.unique(np.linspace(0, len(last) - 1, min(MOST_COLUMNS, len(last))).astype(int))
-        table.title = f"finalised, at {dims[-1]}"
-        for pick in picks:
-            table.add_column(f"{_label(last[pick])}", justify="right")
-    else:
-        for name in ("finalised", "disagreement", "stalled", "rounds", "trials"):
-            table.add_column(name, justify="right")
-    shape = [summary.sizes[dim] for dim in rows]
-    indices = list(np.ndindex(*shape))
-    for index in indices[:MOST_ROWS]:
-        at = dict(zip(rows, index, strict=True))
-        labels = [_label(summary[dim].values[i]) for dim, i in at.items()]
-        if across:
-            cells = [_rate(summary.isel(at | {dims[-1]: pick}), "finalised") for pick in picks]
-        else:
-            cells = _cells(summary.isel(at))
-        table.add_row(*labels, *cells)
-    console.print(table)
-    if len(indices) > MOST_ROWS:
-        print(f"({len(indices) - MOST_ROWS} more rows in the summary)")
-
-
-def _cells(point: xr.Dataset) -> list[str]:
-    rates = [_rate(point, name) for name in ("finalised", "disagreement", "stalled")]
-    return [*rates, _interval(point, "last_decision_median", "{:.4g}"), f"{int(point.trials)}"]
-
-
-def _rate(point: xr.Dataset, name: str) -> str:
-    return _interval(point, name, "{:.3f}")
-
-
-def _interval(point: xr.Dataset, name: str, form: str) -> str:
-    value, low, high = (float(point[f"{name}{end}"]) for end in ("", "_low", "_high"))
-    if not np.isfinite(value):
-        return "-"
-    return f"{form.format(value)} [{form.format(low)}, {form.format(high)}]"
-
-
-def _label(value) -> str:
-    return str(value) if isinstance(value, str) else f"{value:g}"
+@contextlib.contextmanager
+def wrapped() -> Iterator[None]:
+    """Print long lines of `name: options` over several, within the width of the terminal."""
+    width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 100))
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        yield
+    for line in text.getvalue().splitlines():
+        name = re.match(r"\w+: (?=\w+, )", line)
+        indent = " " * 13 if name else ""
+        line = f"{name[0]:13}{line[name.end() :]}" if name else line
+        print("\n".join(textwrap.wrap(line, width, subsequent_indent=indent)) if name else line)

@@ -54,15 +54,17 @@ VARIABLES = _variables()
 class Reporter(Protocol):
     """Hears of progress."""
 
-    def start(self, points: int, trials: int, done: int) -> None:
-        """points, trials at most, and chunks that are on disk already."""
+    def start(self, points: int, trials: int, done: int, chunks: int) -> None:
+        """Points, trials of each at most, and how many of the chunks are on disk already."""
         ...
 
     def advance(self, trials: int, skipped: int, fresh: bool) -> None:
         """Trials done (now, or read back) and trials that need not be run."""
         ...
 
-    def finish(self) -> None: ...
+    def finish(self) -> None:
+        """All is done, or the run was interrupted."""
+        ...
 
 
 def layout(study: Study) -> Layout:
@@ -142,29 +144,37 @@ def run(study: Study, path, attrs: dict, reporter: Reporter, memory: int) -> Non
     plan = layout(study)
     began = time.monotonic()
     with Store.open_or_create(path, plan, study.config, attrs) as store:
-        totals = Totals(study)
-        grid = list(itertools.product(*(range(size) for size in plan.grid[:-1])))
-        blocks = plan.grid[-1]
         done = int(store.done.sum())
-        reporter.start(len(study.points), len(study.points) * study.trials, done)
-        programs: dict[Any, Program] = {}
-        for cell in grid:
-            indices = _points_of(plan, cell)
-            for block in range(blocks):
-                index = (*cell, block)
-                first = block * plan.chunks[-1]
-                count = min(plan.chunks[-1], study.trials - first)
-                wanted = [i for i in indices.ravel() if not totals.stopped(i)]
-                fresh = not store.done[index]
-                if not fresh:
-                    values = store.read(index)
-                else:
-                    values = _compute(study, programs, indices, wanted, first, count, memory)
-                    store.write(index, values)
-                totals.add(indices, values)
-                reporter.advance(len(wanted) * count, (indices.size - len(wanted)) * count, fresh)
-        reporter.finish()
-        store.finish({"wall_time_s": round(time.monotonic() - began, 3)} if done == 0 else {})
+        if done < store.done.size:
+            reporter.start(len(study.points), study.trials, done, store.done.size)
+            try:
+                _run(study, plan, store, reporter, memory)
+            finally:
+                reporter.finish()
+        spent = {"wall_time_s": round(time.monotonic() - began, 3)} if done == 0 else {}
+        store.finish(spent)
+
+
+def _run(study: Study, plan: Layout, store: Store, reporter: Reporter, memory: int) -> None:
+    totals = Totals(study)
+    grid = list(itertools.product(*(range(size) for size in plan.grid[:-1])))
+    blocks = plan.grid[-1]
+    programs: dict[Any, Program] = {}
+    for cell in grid:
+        indices = _points_of(plan, cell)
+        for block in range(blocks):
+            index = (*cell, block)
+            first = block * plan.chunks[-1]
+            count = min(plan.chunks[-1], study.trials - first)
+            wanted = [i for i in indices.ravel() if not totals.stopped(i)]
+            fresh = not store.done[index]
+            if not fresh:
+                values = store.read(index)
+            else:
+                values = _compute(study, programs, indices, wanted, first, count, memory)
+                store.write(index, values)
+            totals.add(indices, values)
+            reporter.advance(len(wanted) * count, (indices.size - len(wanted)) * count, fresh)
 
 
 def _points_of(plan: Layout, cell: tuple[int, ...]) -> np.ndarray:

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ from vecsim.estimate import Precision
 from vecsim.point import Point
 
 TARGETS = ("finalised", "disagreement", "stalled", "unanimous")
+OTHERS = ("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "engine")
+KNOWN = (*build.NUMBERS, *build.GROUPS, *OTHERS)
 MOST_POINTS = 1_000_000
 MOST_TRIALS = 10**9
 
@@ -43,26 +46,23 @@ class Study(NamedTuple):
     config: dict[str, Any]  # everything that decides the results
 
 
-def study(name: str, compose: Compose, given: Collection[str] = ()) -> Study:
+def study(name: str, config: DictConfig, compose: Compose, given: Collection[str] = ()) -> Study:
     """The study that a configuration describes; ConfigError where it has no meaning.
 
-    given: keys that were set by hand, which must not be swept as well.
+    compose: the same configuration with other options of groups. given: keys that were set by
+    hand, which must not be swept as well.
     """
-    first = compose({})
-    plain = _plain(first)
-    seed, trials = plain["seed"], plain["trials"]
+    plain, text = _plain(config), json.dumps(_unresolved(config))
+    for key in plain.keys() - KNOWN:  # of use in interpolations only
+        require(f"${{{key}}}" in text, key, plain[key], f"a parameter: {', '.join(KNOWN)}")
+    seed, trials = plain.get("seed"), plain.get("trials")
     whole("seed", seed, 0, build.SEEDS - 1)
     whole("trials", trials, 1, MOST_TRIALS)
-    precision = _precision(plain["precision"], trials)
-    dimensions = list(_dimensions(plain["sweep"]))
-    names = [dimension.name for dimension in dimensions]
-    require(len(set(names)) == len(names), "sweep", names, "each parameter once")
-    for key in (dimension.key for dimension in dimensions):
-        require(key not in given, key, "both set and swept", f"set it, or sweep.{key}, or ~sweep.{key}")
-    total = int(np.prod([len(dimension.values) for dimension in dimensions]))
-    require(total <= MOST_POINTS, "sweep", f"{total} points", f"at most {MOST_POINTS}")
-    resolved = list(_resolved(dimensions, compose))
-    points = [build.point(config) for config in resolved]
+    precision = _precision(plain.get("precision"), trials)
+    dimensions = list(_dimensions(plain.get("sweep")))
+    _check(dimensions, text, given)
+    resolved = list(_resolved(dimensions, config, compose))
+    points = [build.point(each) for each in resolved]
     kept = {key: plain[key] for key in ("seed", "trials", "precision", "sweep")}
     kept |= {key: resolved[0][key] for key in (*build.NUMBERS, *build.GROUPS)}
     hashes = ",".join(f"{point.hash():016x}" for point in points)
@@ -82,6 +82,10 @@ def _plain(config: DictConfig) -> dict[str, Any]:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore
     except OmegaConfBaseException as error:
         raise ConfigError(build.one_line(error)) from None
+
+
+def _unresolved(config: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(config, resolve=False)  # type: ignore
 
 
 def _precision(section: Any, trials: int) -> Precision | None:
@@ -109,6 +113,20 @@ def _dimensions(section: Any, prefix: str = "") -> Iterator[Dimension]:
             yield from _dimensions(values, f"{full}.")
         else:
             yield Dimension(full, full.rpartition(".")[2], _values(full, values))
+
+
+def _check(dimensions: list[Dimension], text: str, given: Collection[str]) -> None:
+    names = [dimension.name for dimension in dimensions]
+    require(len(set(names)) == len(names), "sweep", names, "each parameter once")
+    parameters = f"{', '.join((*build.NUMBERS, *build.GROUPS))}, or theirs, such as protocol.k"
+    for key in (dimension.key for dimension in dimensions):
+        group, _, field = key.partition(".")
+        known = key in build.NUMBERS or (group in build.GROUPS and "." not in field)
+        require(known or f"${{{key}}}" in text, "sweep", key, parameters)
+        allowed = f"{key}=... with ~sweep.{key}, or sweep.{key}=[...] alone"
+        require(key not in given, key, "both set and swept", allowed)
+    total = prod(len(dimension.values) for dimension in dimensions)
+    require(total <= MOST_POINTS, "sweep", f"{total} points", f"at most {MOST_POINTS}")
 
 
 def _values(key: str, values: Any) -> list:
@@ -142,38 +160,57 @@ def _range(key: str, given: dict) -> list:
     return [round(v) if whole else round(v, 12) for v in values.tolist()]
 
 
-def _resolved(dimensions: list[Dimension], compose: Compose) -> Iterator[dict[str, Any]]:
+def _resolved(
+    dimensions: list[Dimension], config: DictConfig, compose: Compose
+) -> Iterator[dict[str, Any]]:
     """The configuration of every point."""
-    groups = [dimension.key in build.GROUPS for dimension in dimensions]
-    composed: dict[tuple, tuple[DictConfig, bool]] = {}
+    groups = [dimension for dimension in dimensions if dimension.key in build.GROUPS]
+    combine = _options(groups, config, compose)
+    templates: dict[tuple, _Template] = {}
     for values in itertools.product(*(dimension.values for dimension in dimensions)):
-        choices = tuple(v for v, group in zip(values, groups, strict=True) if group)
-        if choices not in composed:
-            keys = [d.key for d, group in zip(dimensions, groups, strict=True) if group]
-            config = compose(dict(zip(keys, choices, strict=True)))
-            composed[choices] = config, "${" in OmegaConf.to_yaml(config)
-        config, interpolates = composed[choices]
-        settings = {
-            d.key: v for d, v, group in zip(dimensions, values, groups, strict=True) if not group
-        }
-        yield _with_settings(config, settings, interpolates)
+        settings = {d.key: value for d, value in zip(dimensions, values, strict=True)}
+        choices = {group.key: settings.pop(group.key) for group in groups}
+        key = tuple(choices.values())
+        if key not in templates:
+            templates[key] = _Template(combine(choices))
+        yield templates[key].resolved(settings)
 
 
-def _with_settings(config: DictConfig, settings: dict, interpolates: bool) -> dict[str, Any]:
-    for key in settings:
-        known = OmegaConf.select(config, key, throw_on_missing=False, default=_with_settings)
-        require(known is not _with_settings, f"sweep.{key}", settings[key], "a known parameter")
-    if interpolates:
-        config = config.copy()
+def _options(
+    groups: list[Dimension], config: DictConfig, compose: Compose
+) -> Callable[[dict[str, str]], dict[str, Any]]:
+    """How to make the unresolved configuration of one option of each group.
+
+    Composing is slow: where options set nothing but their own section, each is composed once.
+    """
+    first = _unresolved(config)
+    alone = {
+        (group.key, option): _unresolved(compose({group.key: option}))
+        for group in groups
+        for option in group.values
+    }
+    if any(made | {key: None} != first | {key: None} for (key, _), made in alone.items()):
+        return lambda choices: _unresolved(compose(choices))
+    return lambda choices: first | {key: alone[key, option][key] for key, option in choices.items()}
+
+
+class _Template:
+    """A configuration but for the swept parameters."""
+
+    def __init__(self, config: dict[str, Any]):
+        self.config = OmegaConf.create(config)
+        self.interpolates = "${" in json.dumps(config)
+        # Plain dictionaries are a hundred times quicker to copy than OmegaConf's.
+        self.text = json.dumps(_plain(self.config))
+
+    def resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
+        if self.interpolates:
+            config = self.config.copy()
+            for key, value in settings.items():
+                OmegaConf.update(config, key, value)
+            return _plain(config)
+        plain = json.loads(self.text)
         for key, value in settings.items():
-            OmegaConf.update(config, key, value)
-        return _plain(config)
-    # Plain dictionaries are a hundred times quicker to copy than OmegaConf's.
-    plain = json.loads(json.dumps(_plain(config)))
-    for key, value in settings.items():
-        *path, last = key.split(".")
-        section = plain
-        for part in path:
-            section = section[part]
-        section[last] = value
-    return plain
+            section, _, field = key.rpartition(".")
+            (plain[section] if section else plain)[field] = value
+        return plain

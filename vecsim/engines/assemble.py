@@ -17,7 +17,7 @@ from vecsim.pool import Pool
 from vecsim.types import Adversary
 
 WIDE_BELOW = 5  # runs shorter than this draw two words; the bias of longer ones is below 6e-7
-TABLE_BYTES = 2**23  # of threshold tables sent with a batch, unless one trial needs more
+TABLE_BYTES = 2**25  # of threshold tables sent with a batch, unless one trial needs more
 POOLED_TABLES = 8
 
 

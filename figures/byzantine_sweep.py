@@ -1,0 +1,149 @@
+"""Byzantine sweep: how often all honest nodes finalise and agree, and how long it takes them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
+
+from vecsim import plot
+
+DIMS = ("protocol", "initial_accept", "adversary", "byzantine_fraction")
+ATTACKS = ("random_voting", "always_reject", "always_accept", "coordinated_collusion", "sybil")
+MARKS = {0.30: "30 %", 0.33: "33 %"}
+TICKS = (20, 30, 50, 70, 100, 150, 200, 300, 500, 1000)
+THEORY = {"color": "black", "linestyle": (0, (1, 1.5)), "linewidth": 0.9, "zorder": 4}
+
+
+def draw(data: xr.Dataset, folder: Path) -> list[Path]:
+    """Both figures, for each combination of parameters that have no place in them.
+
+    Theory lines come from the attribute `theory`: JSON, a list of {protocol, adversary,
+    initial_accept, byzantine_fraction: [...], finalised: [...]}.
+    """
+    paths = []
+    with plot.style():
+        for at, part in plot.each(data, DIMS):
+            theory = json.loads(data.attrs.get("theory", "[]"))
+            paths += plot.save(finalised(part, theory), folder, "byzantine_sweep", at)
+            paths += plot.save(rounds(part), folder, "byzantine_sweep_rounds", at)
+    return paths
+
+
+def finalised(data: xr.Dataset, theory: list[dict]):
+    table = data.vecsim.rate("finalised")
+    figure, axes, looks = _panels(data, "finalise and agree, %")
+    for row, column, number, attack in _lines(table):
+        line = _line(table, row, column, attack)
+        plot.band(
+            axes[row, column],
+            line["byzantine_fraction"].values,
+            (line["rate"].values, line["low"].values, line["high"].values),
+            looks[attack],
+            str(attack),
+            no_event=(line["events"] == 0) & (line["trials"] > 0),
+            every=plot.stagger(number, len(looks), line.sizes["byzantine_fraction"]),
+        )
+    drawn = [_theory(axes, table, curve) for curve in theory]
+    for panel in axes.flat:
+        panel.set_ylim(-0.08, 1.04)
+        plot.percent(panel.yaxis)
+    entries = [*plot.handles(looks), plot.INTERVAL, plot.NO_EVENT]
+    if any(drawn):
+        entries.append(Line2D([], [], label="theory", **THEORY))
+    plot.legend(figure, entries, 4 if axes.shape[1] > 1 else 2)
+    return figure
+
+
+def rounds(data: xr.Dataset):
+    table = data.vecsim.quantile("last_decision", 0.5)
+    cut_off = data["rounds"].max("trial")
+    figure, axes, looks = _panels(data, "median rounds to decision")
+    for row, column, number, attack in _lines(table):
+        line, limit = (_line(each, row, column, attack) for each in (table, cut_off))
+        high = line["high"].where(np.isfinite(line["high"]), limit)
+        plot.band(
+            axes[row, column],
+            line["byzantine_fraction"].values,
+            (line["quantile"].values, line["low"].values, high.values),
+            looks[attack],
+            str(attack),
+            every=plot.stagger(number, len(looks), line.sizes["byzantine_fraction"]),
+        )
+    for panel in axes.flat:
+        panel.set_yscale("log")
+        panel.set_yticks(TICKS, [str(tick) for tick in TICKS])
+        panel.yaxis.set_minor_formatter(NullFormatter())
+        panel.minorticks_off()
+    values = table["quantile"].values
+    known = values[np.isfinite(values)]
+    top = float(cut_off.max())
+    axes[0, 0].set_ylim(0.9 * (known.min() if known.size else top / 2), 1.15 * top)
+    plot.legend(
+        figure, [*plot.handles(looks), plot.INTERVAL], 3 if axes.shape[1] > 1 else 2
+    )
+    return figure
+
+
+def _panels(data: xr.Dataset, ylabel: str):
+    protocols, starts = data["protocol"].values, data["initial_accept"].values
+    wide = len(protocols) > 1
+    figure, axes = plot.panels(
+        len(starts),
+        len(protocols),
+        plot.PAGE if wide else plot.COLUMN,
+        1.25 + 1.55 * len(starts) + (0 if wide else 0.35),
+        sharex=True,
+        sharey=True,
+    )
+    fractions = data["byzantine_fraction"].values
+    low, high = float(fractions.min()), float(fractions.max())
+    room = 0.03 * ((high - low) or 0.1)
+    for (row, column), panel in np.ndenumerate(axes):
+        panel.set_xlim(low - room, high + room)
+        plot.percent(panel.xaxis)
+        plot.marks(panel, MARKS if row == 0 else dict.fromkeys(MARKS, ""))
+        if row == 0:
+            panel.set_title(plot.words(protocols[column]), pad=13)
+        if column == len(protocols) - 1:
+            text = {"rotation": 270, "va": "center", "ha": "left"}
+            panel.text(1.03, 0.5, _start(starts[row]), transform=panel.transAxes, **text)
+    for panel in axes[-1]:
+        panel.set_xlabel(f"Byzantine, % of {plot.words(plot.setting(data, 'n'))} nodes")
+    for panel in axes[:, 0]:
+        panel.set_ylabel(ylabel)
+    return figure, axes, plot.looks(data["adversary"].values, ATTACKS)
+
+
+def _start(accept: float) -> str:
+    kind = "undisputed" if accept in (0, 1) else "contested"
+    return f"{kind} start\n({accept:.0%} at 1)"
+
+
+def _lines(table: xr.Dataset):
+    """Row, column, number and name of each line."""
+    for row in range(table.sizes["initial_accept"]):
+        for column in range(table.sizes["protocol"]):
+            for number, attack in enumerate(table["adversary"].values):
+                yield row, column, number, attack
+
+
+def _line(table, row: int, column: int, attack):
+    return table.isel(initial_accept=row, protocol=column).sel(adversary=attack)
+
+
+def _theory(axes, table: xr.Dataset, curve: dict) -> bool:
+    """Draw one theory line in its panel; whether there is such a panel."""
+    where = []
+    for dim in ("initial_accept", "protocol", "adversary"):
+        same = np.flatnonzero(table[dim].values == curve[dim])
+        if not same.size:
+            return False
+        where.append(int(same[0]))
+    label = f"{curve['adversary']}: theory"
+    axes[where[0], where[1]].plot(
+        curve["byzantine_fraction"], curve["finalised"], label=label, **THEORY
+    )
+    return True

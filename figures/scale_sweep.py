@@ -1,0 +1,74 @@
+"""Scale sweep: how the time to decision grows with the number of nodes."""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.lines import Line2D
+
+from vecsim import estimate, plot
+
+DIMS = ("protocol", "n")
+
+
+def draw(data: xr.Dataset, folder: Path) -> list[Path]:
+    paths = []
+    with plot.style():
+        for at, part in plot.each(data, DIMS):
+            paths += plot.save(growth(part), folder, "scale_sweep", at)
+    return paths
+
+
+def growth(data: xr.Dataset):
+    """Mean rounds until all have decided, and a + b log2 n fitted to them.
+
+    Where trials were cut off the mean is only known to be larger: an open marker, left out of
+    the fit.
+    """
+    table = data.vecsim.mean("last_decision")
+    figure, axes = plot.panels(1, 1, plot.COLUMN, 3.1)
+    panel = axes[0, 0]
+    protocols = table["protocol"].values
+    looks = plot.looks(protocols, ("snowflake", "snowball"))
+    n = table["n"].values.astype(float)
+    entries = []
+    panel.set_xscale("log")
+    for protocol in protocols:
+        line, look = table.sel(protocol=protocol), looks[protocol]
+        whole = (line["censored"] == 0).values & np.isfinite(line["mean"]).values
+        means = line["mean"].where(whole).values
+        bars = (means, line["low"].values, line["high"].values)
+        plot.band(panel, n, bars, look | {"linestyle": "none"}, str(protocol))
+        cut = line["mean"].where(~whole & (line["censored"] > 0).values).values
+        open_marker = {"marker": look["marker"], "fillstyle": "none", "linestyle": "none"}
+        panel.plot(n, cut, color=look["color"], label=f"{protocol}: cut off", **open_marker)
+        fit = _fit(n[whole], means[whole], line["error"].values[whole])
+        label = plot.words(protocol)
+        if fit is not None:
+            ends = np.array([n[whole].min(), n[whole].max()])
+            height = fit.intercept + fit.slope * np.log2(ends)
+            panel.plot(
+                ends,
+                height,
+                color=look["color"],
+                linestyle=look["linestyle"],
+                label=f"{protocol}: fit",
+            )
+            low, high = fit.slope_interval
+            label += (
+                rf": ${fit.intercept:.1f} + {fit.slope:.2f}\,\log_2 n$"
+                f"  (slope {low:.2f} to {high:.2f})"
+            )
+        entries.append(Line2D([], [], label=label, **look))
+    panel.set_xlabel("nodes")
+    panel.set_ylabel("rounds until all have decided (mean)")
+    plot.legend(figure, [*entries, plot.INTERVAL], 1)
+    return figure
+
+
+def _fit(n, means, errors) -> estimate.Line | None:
+    """The fitted line, where there are two different n and the means vary at all."""
+    usable = errors > 0
+    if np.unique(n[usable]).size < 2:
+        return None
+    return estimate.fit_log(n[usable], means[usable], errors[usable])

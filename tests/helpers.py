@@ -1,0 +1,173 @@
+"""Running points without a study, and the statistics that tests compare with."""
+
+import math
+from fractions import Fraction
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from scipy import stats
+
+from vecsim.engines.assemble import Assembler, items, program_key, shape_of
+from vecsim.engines.batch import all_devices, batch
+from vecsim.engines.stack import Stack
+from vecsim.network import Network
+from vecsim.point import Point
+from vecsim.runner import STEPPED
+
+SIGMAS = 5
+LEAST_P = 1e-6
+
+
+def point(
+    protocol,
+    adversary,
+    *,
+    n=20,
+    byzantine_fraction=0.0,
+    initial_accept=0.5,
+    schedule="lockstep",
+    **network,
+):
+    """A checked point."""
+    built = Point(
+        n, byzantine_fraction, initial_accept, schedule, protocol, adversary, Network(**network)
+    )
+    built.check()
+    return built
+
+
+def mesh_of(devices):
+    return Mesh(jax.devices()[:devices], ("trials",))
+
+
+def run(points, trials, *, seed=0, size=None, mesh=None, first=0, change=None, explicit=False):
+    """Outcomes of trials first ... first + trials - 1 of each point: a list of dicts of arrays.
+
+    Points that share a program share its batches. size: trials of a batch. change: fields of the
+    program's Shape to replace. explicit: draw every peer by itself (complete graph, lockstep).
+    """
+    mesh = mesh or all_devices()
+    out = [None] * len(points)
+    groups = {}
+    for i, p in enumerate(points):
+        groups.setdefault(program_key(p), []).append(i)
+    for members in groups.values():
+        served = [points[i] for i in members]
+        total = trials * len(served)
+        room = size or -(-min(total, 4096) // mesh.size) * mesh.size
+        assembler = assembler_of(served, room, seed, change, explicit)
+        listed = (
+            item
+            for row, p in enumerate(served)
+            for item in items(
+                p, seed, first + np.arange(trials), row * trials + np.arange(trials)
+            )
+        )
+        values = collect(assembler, mesh, listed, total)
+        for row, i in enumerate(members):
+            mine = {name: v[row * trials : (row + 1) * trials] for name, v in values.items()}
+            for name in STEPPED:
+                mine[name] = np.where(mine[name] < 0, np.nan, mine[name] / points[i].steps)
+            out[i] = mine
+    return out
+
+
+def assembler_of(points, size, seed, change, explicit):
+    shape = shape_of(points, seed)._replace(**(change or {}))
+    assembler = Assembler(shape, points, size, seed)
+    if explicit:
+        n, with_self = points[0].n, not points[0].network.exclude_self
+        everybody = np.broadcast_to(np.arange(n, dtype=np.int32), (n, n))
+        table = everybody if with_self else everybody[~np.eye(n, dtype=bool)].reshape(n, n - 1)
+        assembler.neighbours = np.ascontiguousarray(table)[None]
+        assembler.polls = Stack(0, assembler.polls.row)
+        assembler.shape = shape._replace(
+            engine="graph", nodes=n, bits=32, degree=table.shape[1]
+        )
+    return assembler
+
+
+def collect(assembler, mesh, listed, total):
+    values = {}
+    for trials, tables, place in assembler.batches(listed):
+        outcome = jax.device_get(batch(assembler.shape, mesh, trials, tables))
+        for name, array in (outcome._asdict() | {"admitted": trials.byzantine}).items():
+            values.setdefault(name, np.full(total, -99, np.int64))[place] = array[: len(place)]
+    return values
+
+
+def standard_error(values):
+    return float(np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
+def assert_mean(values, expected, expected_error=0.0):
+    assert not np.isnan(values).any()
+    error = math.hypot(standard_error(values), expected_error)
+    assert abs(np.mean(values) - expected) <= SIGMAS * error, (np.mean(values), expected, error)
+
+
+def assert_rate(events, expected):
+    """Events is a boolean array; the expected rate is exact."""
+    events = np.asarray(events)
+    if expected in (0, 1):
+        assert events.mean() == expected
+        return
+    p = stats.binomtest(int(events.sum()), len(events), float(expected)).pvalue
+    assert p > LEAST_P, (events.mean(), expected, p)
+
+
+def assert_distribution(observed, probabilities):
+    """Chi-square of counts per cell; cells that expect few are put together.
+
+    Nothing may be observed where the probability is 0.
+    """
+    observed = np.asarray(observed, float).ravel()
+    probabilities = np.asarray(probabilities, float).ravel()
+    assert abs(probabilities.sum() - 1) < 1e-9
+    assert not observed[probabilities == 0].any()
+    total = observed.sum()
+    expected = probabilities * total
+    order = np.argsort(expected)
+    small = np.cumsum(expected[order]) < 10
+    rare, rest = order[small], order[~small]
+    cells_seen = [*observed[rest], observed[rare].sum()]
+    cells_due = [*expected[rest], expected[rare].sum()]
+    assert stats.binomtest(int(cells_seen[-1]), int(total), cells_due[-1] / total).pvalue > LEAST_P
+    if len(rest) > 1:
+        due = np.array(cells_due[:-1])
+        seen = np.array(cells_seen[:-1])
+        due *= seen.sum() / due.sum()
+        assert stats.chisquare(seen, due).pvalue > LEAST_P
+
+
+def assert_same_distribution(first, second):
+    """Two samples of numbers (NaN is a value of its own): chi-square on shared bins."""
+    first, second = (np.where(np.isnan(v), np.inf, np.asarray(v, float)) for v in (first, second))
+    both = np.concatenate([first, second])
+    values, inverse = np.unique(both, return_inverse=True)
+    if len(values) == 1:
+        return
+    counts = np.stack(
+        [
+            np.bincount(inverse[: len(first)], minlength=len(values)),
+            np.bincount(inverse[len(first) :], minlength=len(values)),
+        ]
+    )
+    # Neighbouring values go into one bin until it holds 40 or more.
+    ends, have = [0], 0
+    for i, count in enumerate(counts.sum(axis=0)):
+        have += count
+        if have >= 40:
+            ends.append(i + 1)
+            have = 0
+    ends[-1:] = [len(values)] if len(ends) > 1 else [*ends, len(values)]
+    binned = np.add.reduceat(counts, ends[:-1], axis=1)
+    if binned.shape[1] > 1:
+        p = stats.chi2_contingency(binned, correction=False).pvalue
+        assert p > LEAST_P, (p, first.mean(), second.mean())
+
+
+def binomial_fraction(n, p):
+    p = Fraction(p)
+    return [math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(n + 1)]

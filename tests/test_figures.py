@@ -1,0 +1,361 @@
+"""Figures: what is plotted, on small made-up studies."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from vecsim import plot
+from vecsim.estimate import clopper_pearson, fit_log, mean_interval
+
+FIGURES = Path(__file__).parents[1] / "figures"
+TRIALS = 40
+FRACTIONS = [0.0, 0.1, 0.2, 0.3, 0.4]
+CONFIG = {
+    "n": 100,
+    "byzantine_fraction": 0.1,
+    "initial_accept": 1.0,
+    "protocol": {"_target_": "vecsim.protocols.snowflake.Snowflake", "k": 20, "beta": 5},
+    "adversary": {"_target_": "vecsim.adversaries.always_reject.AlwaysReject"},
+}
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"figures.{name}", FIGURES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def study(dims: dict, stalled, last=30.0, disagreeing=0, limit=200) -> xr.Dataset:
+    """A study: in each point `stalled` and `disagreeing` trials, the others finalise after `last`
+    rounds (broadcast over the dimensions; `last` also over trials)."""
+    shape = tuple(map(len, dims.values()))
+    number = np.arange(TRIALS)
+    stalled, disagreeing = (
+        np.broadcast_to(np.asarray(count), shape)[..., None] for count in (stalled, disagreeing)
+    )
+    last = np.broadcast_to(np.asarray(last, float), (*shape, TRIALS))
+    undecided = np.where(number < stalled, 90.0, 0.0)
+    zeros = np.where((number >= TRIALS - disagreeing), 40.0, 0.0)
+    values = {
+        "decided_0": zeros,
+        "decided_1": 90 - undecided - zeros,
+        "undecided": undecided,
+        "rounds": np.where(undecided > 0, limit, last),
+        "first_decision": np.where(undecided > 0, np.nan, last - 2),
+        "median_decision": np.where(undecided > 0, np.nan, last - 1),
+        "last_decision": np.where(undecided > 0, np.nan, last),
+        "unanimity": np.where(undecided > 0, np.nan, 0.0),
+        "final_ones": np.full((*shape, TRIALS), 90.0),
+        "flips": np.zeros((*shape, TRIALS)),
+        "polls": np.full((*shape, TRIALS), 2000.0),
+        "admitted": np.full((*shape, TRIALS), 10.0),
+    }
+    names = [*dims, "trial"]
+    variables = {name: (names, value) for name, value in values.items()}
+    return xr.Dataset(variables, dims, {"config": json.dumps(CONFIG), "complete": 1})
+
+
+def sweep(stalled=0, **options) -> xr.Dataset:
+    dims = {
+        "protocol": ["qr_avalanche", "snowball"],
+        "adversary": ["random_voting", "always_reject"],
+        "initial_accept": [1.0, 0.5],
+        "byzantine_fraction": FRACTIONS,
+    }
+    return study(dims, stalled, **options)
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """Figures that a script would write, and the parameters in their names; writes none."""
+    found = []
+
+    def save(figure, folder, name, at=None):
+        found.append((name, at or {}, figure))
+        return [folder / f"{name}.png"]
+
+    monkeypatch.setattr(plot, "save", save)
+    return found
+
+
+HERE = Path()
+
+
+def lines(axes) -> dict[str, np.ndarray]:
+    """The plotted points of each labelled line, without gaps: (x, y) rows."""
+    found = {}
+    for line in axes.get_lines():
+        points = np.column_stack([np.asarray(part, float) for part in line.get_data()])
+        found[str(line.get_label())] = points[np.isfinite(points).all(-1)]
+    return found
+
+
+def shaded(axes) -> list[np.ndarray]:
+    """Corners of the shaded intervals."""
+    return [path.vertices for part in axes.collections for path in part.get_paths()]
+
+
+def rate_bound(events: int, end: int) -> float:
+    return float(clopper_pearson(events, TRIALS)[end])
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_rates_and_bounds_in_their_panels():
+    stalled = np.zeros((2, 2, 2, 5), int)
+    stalled[1, 1, 0] = [0, 10, 30, 40, 40]  # Snowball, always_reject, undisputed
+    data = sweep(stalled)
+    with plot.style():
+        figure = script("byzantine_sweep").finalised(data, [])
+    axes = np.array(figure.axes).reshape(2, 2)
+    assert [panel.get_title() for panel in axes[0]] == ["QR-Avalanche", "Snowball"]
+    drawn = lines(axes[0, 1])
+    bound = rate_bound(0, 1)
+    np.testing.assert_allclose(
+        drawn["always_reject"], np.column_stack([FRACTIONS, [1, 0.75, 0.25, bound, bound]])
+    )
+    every = plot.stagger(1, 2, 5)
+    np.testing.assert_allclose(
+        np.concatenate([drawn["always_reject: points"], drawn["always_reject: bounds"]]),
+        drawn["always_reject"][every],
+    )
+    assert set(drawn["always_reject: bounds"][:, 0]) <= {0.3, 0.4}
+    np.testing.assert_array_equal(lines(axes[1, 1])["always_reject"][:, 1], 1)
+    assert not lines(axes[1, 1])["always_reject: bounds"].size
+    corners = np.concatenate(shaded(axes[0, 1]))
+    for events, x in ((40, 0.0), (30, 0.1), (10, 0.2), (0, 0.3)):
+        heights = corners[np.isclose(corners[:, 0], x), 1]
+        for end in (0, 1):
+            assert np.isclose(heights, rate_bound(events, end)).any()
+
+
+def test_zero_events_are_arrows_at_the_bound_for_every_marked_point():
+    figure, axes = plot.panels(1, 1, 3, 2)
+    x = np.array([0.3, 0.1, 0.2])  # unsorted, as a sweep may be
+    look = plot.looks(["a"])["a"]
+    plot.band(axes[0, 0], x, ([0.0, 0.4, 0.0], [0, 0.3, 0], [0.02, 0.5, 0.1]), look, "a", x > 0.15)
+    drawn = lines(axes[0, 0])
+    np.testing.assert_allclose(drawn["a: points"], [[0.1, 0.4]])
+    np.testing.assert_allclose(drawn["a: bounds"], [[0.2, 0.1], [0.3, 0.02]])
+    arrow = next(line for line in figure.axes[0].get_lines() if line.get_label() == "a: bounds")
+    assert arrow.get_marker() is plot.BOUND
+
+
+def test_censored_medians_are_not_drawn():
+    stalled = np.array([0, 10, 19, 20, 40])
+    last = np.arange(30, 30 + TRIALS)[::-1]
+    with plot.style():
+        figure = script("byzantine_sweep").rounds(sweep(stalled, last=last))
+    drawn = lines(figure.axes[0])["random_voting"]
+    # Of 40 trials with 20 stalled the 20th is still a number; with all stalled none is.
+    np.testing.assert_array_equal(drawn[:, 0], FRACTIONS[:4])
+    assert drawn[0, 1] == 49
+    assert drawn[3, 1] == 49
+    corners = shaded(figure.axes[0])[0]
+    assert corners[np.isclose(corners[:, 0], 0.3), 1].max() == 200  # the interval is cut off there
+    assert np.isfinite(corners).all()
+    low, high = figure.axes[0].get_ylim()
+    assert low < 49 < 200 < high
+
+
+def test_nothing_decided_at_all_still_draws(saved):
+    script("byzantine_sweep").draw(sweep(TRIALS), HERE)
+    assert not lines(saved[1][2].axes[0])["random_voting"].size
+    bounds = lines(saved[0][2].axes[0])["random_voting: bounds"]
+    np.testing.assert_allclose(bounds[:, 1], rate_bound(0, 1))
+
+
+def test_missing_trials_and_points_are_left_out():
+    data = sweep()
+    data = data.where((data["trial"] < 30) & (data["byzantine_fraction"] < 0.35))
+    with plot.style():
+        figure = script("byzantine_sweep").finalised(data, [])
+    drawn = lines(figure.axes[0])
+    np.testing.assert_array_equal(drawn["random_voting"][:, 0], FRACTIONS[:4])
+    assert not drawn["random_voting: bounds"].size
+
+
+@pytest.mark.parametrize("missing", ["protocol", "adversary", "initial_accept", "all", "scalar"])
+def test_dimensions_that_were_not_swept(missing, saved):
+    data = sweep()
+    if missing == "all":
+        data = study({"byzantine_fraction": FRACTIONS}, 0)
+    elif missing == "scalar":
+        data = data.sel(protocol="snowball", byzantine_fraction=0.2)
+    else:
+        data = data.isel({missing: 0}, drop=True)
+    script("byzantine_sweep").draw(data, HERE)
+    names, at, figures = zip(*saved, strict=True)
+    assert names == ("byzantine_sweep", "byzantine_sweep_rounds")
+    assert at == ({}, {})
+    figure = figures[0]
+    titles = [panel.get_title() for panel in figure.axes if panel.get_title()]
+    named = {"protocol": ["Snowflake"], "all": ["Snowflake"], "scalar": ["Snowball"]}
+    assert titles == named.get(missing, ["QR-Avalanche", "Snowball"])
+    if missing in ("adversary", "all"):
+        assert "always reject" in texts(figure)
+    assert all(lines(panel) for panel in figure.axes)
+
+
+def test_other_sweeps_give_a_figure_each(saved):
+    dims = {"adversary": ["flip", "echo"], "byzantine_fraction": FRACTIONS, "n": [100, 200]}
+    script("byzantine_sweep").draw(study(dims, 0), HERE)
+    assert [at["n"] for _, at, _ in saved] == [100, 100, 200, 200]
+
+
+def test_theory_goes_to_its_panel():
+    curve = {"protocol": "snowball", "adversary": "always_reject", "initial_accept": 1.0}
+    curve |= {"byzantine_fraction": [0.0, 0.2], "finalised": [1.0, 0.5]}
+    module = script("byzantine_sweep")
+    with plot.style():
+        figure = module.finalised(sweep(), [curve, curve | {"protocol": "frosty"}])
+    found = [lines(panel).get("always_reject: theory") for panel in figure.axes]
+    np.testing.assert_array_equal(found[1], [[0.0, 1.0], [0.2, 0.5]])
+    assert [part is None for part in found] == [True, False, True, True]
+    assert "theory" in texts(figure)
+    with plot.style():
+        assert "theory" not in texts(module.finalised(sweep(), []))
+
+
+def test_growth_is_fitted_to_means_that_are_known():
+    n = np.array([100, 1000, 10_000, 100_000])
+    rng = np.random.default_rng(3)
+    last = (20 + 2 * np.log2(n))[:, None] + rng.integers(-2, 3, (4, TRIALS))
+    data = study({"protocol": ["snowball"], "n": n}, [[0, 0, 0, 5]], last=last)
+    with plot.style():
+        figure = script("scale_sweep").growth(data)
+    drawn = lines(figure.axes[0])
+    mean = mean_interval(last[:3])
+    fit = fit_log(n[:3], mean.value, mean.error)
+    np.testing.assert_allclose(drawn["snowball: points"], np.column_stack([n[:3], mean.value]))
+    ends = n[[0, 2]]
+    np.testing.assert_allclose(
+        drawn["snowball: fit"],
+        np.column_stack([ends, fit.intercept + fit.slope * np.log2(ends)]),
+    )
+    assert drawn["snowball: cut off"][:, 0].tolist() == [100_000]
+    low, high = fit.slope_interval
+    assert any(f"{low:.2f} to {high:.2f}" in text for text in texts(figure))
+
+
+def test_growth_without_spread_or_sizes_has_no_fit(saved):
+    module = script("scale_sweep")
+    module.draw(study({"n": [100, 1000]}, 0), HERE)
+    module.draw(study({"protocol": ["slush"]}, TRIALS), HERE)
+    even, stalled = (lines(figure.axes[0]) for _, _, figure in saved)
+    np.testing.assert_array_equal(even["snowflake: points"], [[100, 30], [1000, 30]])
+    np.testing.assert_array_equal(stalled["slush: cut off"], [[100, 200]])
+    assert not any("fit" in label for label in [*even, *stalled])
+
+
+def test_crossings():
+    module = script("liveness_attack")
+    x = np.array([0.0, 0.1, 0.2, 0.3])
+    found = module.crossing(x, [0, 0.25, 0.75, 1], [0, 0, 0.5, 0.9], [0.1, 0.5, 0.9, 1])
+    np.testing.assert_allclose(found, [0.15, 0.1, 0.2])
+    np.testing.assert_allclose(module.crossing(x[::-1], *(np.array([1, 0.7, 0.3, 0]),) * 3), 0.15)
+    assert not np.isfinite(module.crossing(x, [0, 0, 0.2, 0.4], *([0, 0, 0, 0],) * 2)).any()
+    bumpy = module.crossing(x, [0.4, 0.6, 0.4, 0.6], [0.2, 0.3, 0.2, 0.5], [0.4, 0.9, 0.8, 1])
+    np.testing.assert_allclose(bumpy.value, 0.15)
+    assert bumpy.low < bumpy.value < bumpy.high
+
+
+def test_thresholds_follow_the_rates(saved):
+    sizes = [100, 400, 1600]
+    stalled = np.array([[0, 0, 0, 20, 40], [0, 0, 20, 40, 40], [0, 20, 40, 40, 40]])
+    dims = {"adversary": ["balance_pooled"], "n": sizes, "byzantine_fraction": FRACTIONS}
+    data = study(dims, stalled[None])
+    module = script("liveness_attack")
+    table = data.vecsim.rate("stalled")
+    with plot.style():
+        figure = module.thresholds(table)
+        rates = module.stalled(table, 200)
+    container = figure.axes[0].containers[0]
+    np.testing.assert_allclose(container.lines[0].get_xydata(), [[100, 0.3], [400, 0.2], [1600, 0.1]])
+    bars = np.array([bar[:, 1] for bar in container.lines[2][0].get_segments()])
+    assert (bars[:, 0] < [0.3, 0.2, 0.1]).all()
+    assert (bars[:, 1] > [0.3, 0.2, 0.1]).all()
+    drawn = lines(figure.axes[0])
+    np.testing.assert_array_equal(drawn["balance_pooled: published"], [[2000, 0.052]])
+    law = drawn["balance_pooled: square root"]
+    np.testing.assert_allclose(law[0, 1] / law[-1, 1], 4)
+    bounds = lines(rates.axes[0])["400: bounds"]
+    np.testing.assert_allclose(bounds[:, 1], rate_bound(0, 1))
+    for part in (data, data.sel(byzantine_fraction=[0.0]), data.isel(n=0, byzantine_fraction=2)):
+        module.draw(part, HERE)
+    rate, threshold = "liveness_attack", "liveness_attack_threshold"
+    assert [name for name, _, _ in saved] == [rate, threshold, rate, rate]
+
+
+def test_cells_of_the_grid():
+    dims = {"alpha_share": [0.6, 0.8], "k": [10, 20], "beta": [5]}
+    stalled = np.array([[0, 10], [40, 2]])[..., None]
+    data = study(dims, stalled, last=25.0, disagreeing=np.array([[0, 3], [0, 0]])[..., None])
+    with plot.style():
+        figure = script("parameter_grid").maps(data)
+    cells = [[text.get_text() for text in panel.texts] for panel in figure.axes[:3]]
+    assert cells[0] == ["25", "25", ">200", "25"]
+    assert cells[1] == [f"<{rate_bound(0, 1):.3f}", "0.25", f">{rate_bound(TRIALS, 0):.3f}", "0.050"]
+    assert cells[2] == [f"<{rate_bound(0, 1):.3f}", "0.075", *[f"<{rate_bound(0, 1):.3f}"] * 2]
+    colours = [panel.collections[0].get_array() for panel in figure.axes[:3]]
+    np.testing.assert_array_equal(colours[0].mask, [[False, False], [True, False]])
+    np.testing.assert_allclose(colours[1], [[0, 0.25], [1, 0.05]])
+
+
+def test_grid_without_its_dimensions(saved):
+    module = script("parameter_grid")
+    module.draw(study({"beta": [5, 10]}, 0), HERE)
+    module.draw(study({"k": [5, 10]}, TRIALS), HERE)
+    cells = [[text.get_text() for text in figure.axes[0].texts] for _, _, figure in saved]
+    assert cells == [["30"], [">200", ">200"]]
+
+
+def test_marks_keep_their_labels_apart():
+    figure, axes = plot.panels(1, 1, 2.4, 2)
+    panel = axes[0, 0]
+    panel.set_xlim(0, 0.4)
+    plot.marks(panel, {0.30: "30 %", 0.33: "33 %", 0.36: "36 %", 0.9: "outside"})
+    figure.draw_without_rendering()
+    boxes = sorted((text.get_window_extent() for text in panel.texts), key=lambda box: box.x0)
+    assert len(boxes) == 3
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_looks_differ_in_grey_and_stay():
+    names = [f"attack_{i}" for i in range(12)]
+    found = plot.looks(names)
+    assert len({(str(look["linestyle"]), look["marker"]) for look in found.values()}) == 12
+    assert len({tuple(map(str, look.values())) for look in found.values()}) == 12
+    assert plot.looks(["b"], ["a", "b"])["b"] == plot.looks(["a", "b"])["b"]
+
+
+def test_files_are_the_same_bytes_every_time(tmp_path):
+    module, data = script("scale_sweep"), study({"n": [100, 1000], "alpha_share": [0.75]}, 0)
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (module.draw(data, folder) for folder in folders)
+    stem = "scale_sweep_alpha_share_0.75"
+    assert [path.name for path in first] == [f"{stem}.pdf", f"{stem}.svg", f"{stem}.png"]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    assert b"<dc:date>" not in first[1].read_bytes()
+
+
+def test_reading_results_needs_neither_jax_nor_pyplot():
+    code = "import sys, vecsim.plot; print({'jax', 'matplotlib.pyplot'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,215 @@
+"""Parts that figures share: style, lines with intervals, bounds, marks, files.
+
+Never imports JAX, nor pyplot, which is slow and keeps global state.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import xarray as xr
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.path import Path as Outline
+from matplotlib.ticker import FuncFormatter
+from numpy.typing import ArrayLike
+
+from vecsim import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
+
+COLUMN, PAGE = 3.5, 7.2  # widths of a figure, inches
+SMALL = 7  # points, for labels inside panels
+GREY = "0.45"
+STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.color": "0.9",
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "vecsim",
+}
+# Okabe and Ito 2008, without their yellow, which is too light for a line on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 2)))
+MARKERS = ("o", "s", "^", "D", "X", "P", "*", "p")
+# A bar at the bound and an arrow down from it.
+_M, _L = Outline.MOVETO, Outline.LINETO
+BOUND = Outline(
+    [(-0.6, 0), (0.6, 0), (0, 0), (0, -1), (-0.4, -0.5), (0, -1), (0.4, -0.5)],
+    [_M, _L, _M, _L, _M, _L, _L],
+)
+NAMES = {
+    "qr_avalanche": "QR-Avalanche",
+    "snowflake": "Snowflake",
+    "snowball": "Snowball",
+    "balance_pooled": "balancing, pooled samples",
+    "balance_informed": "balancing, full knowledge",
+}
+
+
+def style():
+    """The context to draw and save in."""
+    return matplotlib.rc_context(STYLE)
+
+
+def panels(rows: int, columns: int, width: float, height: float, **options: Any):
+    """A figure and its axes (object array, rows x columns), all with the same scales."""
+    figure = Figure(figsize=(width, height), dpi=300, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, axes
+
+
+def complete(data: xr.Dataset, dims: Iterable[str]) -> xr.Dataset:
+    """The dataset with all of `dims`: what was not swept gets the one value that was set."""
+    for dim in dims:
+        if dim not in data.dims:
+            value = data[dim].item() if dim in data.coords else setting(data, dim)
+            data = data.drop_vars(dim, errors="ignore").expand_dims({dim: [value]})
+    return data
+
+
+def each(data: xr.Dataset, dims: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], xr.Dataset]]:
+    """A dataset over `dims` for every combination of the other swept parameters."""
+    others = [str(dim) for dim in data["decided_1"].dims if dim not in (*dims, "trial")]
+    for values in itertools.product(*(data[dim].values for dim in others)):
+        at = dict(zip(others, values, strict=True))
+        yield at, complete(data.sel(at, drop=True), dims)
+
+
+def setting(data: xr.Dataset, name: str) -> Any:
+    """A parameter of the recorded configuration, of a group the name of its option."""
+    config = json.loads(data.attrs.get("config", "{}"))
+    for section in (config, config.get("protocol", {}), config.get("adversary", {})):
+        if name in section:
+            value = section[name]
+            return value["_target_"].split(".")[-2] if isinstance(value, dict) else value
+    return "as set"
+
+
+def words(value: Any) -> str:
+    """A value as a label."""
+    if not isinstance(value, str):
+        return f"{value:,}" if isinstance(value, (int, np.integer)) else f"{value:g}"
+    return NAMES.get(value, value.replace("_", " "))
+
+
+def looks(names: Iterable[Any], known: Iterable[Any] = ()) -> dict[Any, dict[str, Any]]:
+    """Colour, dashes and marker per name; `known` names keep theirs whichever are drawn."""
+    order = list(dict.fromkeys((*known, *names)))
+    parts = {"color": PALETTE, "linestyle": DASHES, "marker": MARKERS}
+    numbered = {name: order.index(name) for name in names}
+    return {
+        name: {part: values[i % len(values)] for part, values in parts.items()}
+        for name, i in numbered.items()
+    }
+
+
+def band(
+    axes: Axes,
+    x: ArrayLike,
+    estimate: tuple[ArrayLike, ArrayLike, ArrayLike],
+    look: Mapping[str, Any],
+    label: str,
+    no_event: ArrayLike = False,
+    every: slice = slice(None),
+) -> None:
+    """A line through estimates (value, low, high) with its interval shaded, markers at `every`.
+
+    Where there was no event the line follows the upper bound, with arrows down. Values that are
+    not finite are left out; a point that this leaves alone gets a bar for its interval.
+    """
+    x, value, low, high, none = np.broadcast_arrays(x, *estimate, no_event)
+    order = np.argsort(x)
+    x, value, low, high, none = (part[order] for part in (x, value, low, high, none))
+    value = np.where(none, high, value)
+    value, low, high = (np.where(np.isfinite(value), y, np.nan) for y in (value, low, high))
+    there = np.pad(np.isfinite(value), 1)
+    alone = there[1:-1] & ~there[:-2] & ~there[2:]
+    colour = look["color"]
+    axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    if alone.any():
+        axes.vlines(x[alone], low[alone], high[alone], color=colour, linewidth=1, label="alone")
+    axes.plot(x, value, color=colour, linestyle=look["linestyle"], label=label)
+    points = {"color": colour, "linestyle": "none", "clip_on": False, "zorder": 3}
+    seen, unseen = np.where(none, np.nan, value), np.where(none, value, np.nan)
+    axes.plot(x[every], seen[every], marker=look["marker"], label=f"{label}: points", **points)
+    axes.plot(x[every], unseen[every], label=f"{label}: bounds", **(points | _BOUND))
+
+
+_BOUND = {"marker": BOUND, "markersize": 11, "markerfacecolor": "none", "markeredgewidth": 0.8}
+
+
+def stagger(number: int, lines: int, points: int) -> slice:
+    """Which points of a line get markers, so that lines that coincide all stay visible."""
+    step = max(1, min(2 * lines, points // 4))
+    return slice(number * step // lines, None, step)
+
+
+def marks(axes: Axes, labels: Mapping[float, str]) -> None:
+    """Vertical lines with labels above the panel, kept apart. Set the limits of x before."""
+    left, right = sorted(axes.get_xlim())
+    inside = sorted(x for x in labels if left <= x <= right)
+    to_axes = axes.transData + axes.transAxes.inverted()
+    places = [to_axes.transform((x, 1))[0] for x in inside]
+    gaps = np.diff([-1, *places, 2]) < 0.25
+    level = 0
+    for x, before, after in zip(inside, gaps[:-1], gaps[1:], strict=True):
+        level = level + 1 if before and after else 0
+        side = {(True, False): "left", (False, True): "right"}.get((before, after), "center")
+        axes.axvline(x, color=GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+        where: Any = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
+        text: Any = {"ha": side, "va": "bottom", "fontsize": SMALL, "color": GREY}
+        axes.annotate(labels[x], (x, 1), (0, 2 + 8 * level), **where, **text)
+
+
+def handles(named: Mapping[Any, Mapping[str, Any]]) -> list[Artist]:
+    """Entries of a legend for looks."""
+    return [Line2D([], [], label=words(name), **look) for name, look in named.items()]
+
+
+def percent(axis: Axis) -> None:
+    """Label shares in per cent; the axis label says so."""
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}"))
+
+
+INTERVAL = Patch(color=GREY, alpha=0.3, linewidth=0, label="95 % interval")
+NO_EVENT = Line2D([], [], color=GREY, label="no event: upper bound", linestyle="none", **_BOUND)
+
+
+def legend(figure: Figure, entries: list[Artist], columns: int) -> None:
+    """One legend below all panels."""
+    figure.legend(handles=entries, loc="outside lower center", ncols=columns)
+
+
+def save(figure: Figure, folder: Path, name: str, at: Mapping[str, Any] | None = None) -> list[Path]:
+    """Write PDF, SVG and PNG, the same bytes for the same data. `at`: the other swept parameters,
+    for the title and the file's name."""
+    if at:
+        figure.suptitle(", ".join(f"{key} = {words(value)}" for key, value in at.items()))
+        name += re.sub(r"[^\w.-]", "-", "".join(f"_{key}_{value}" for key, value in at.items()))
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out now, once for the three files
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+    paths = [folder / f"{name}.{suffix}" for suffix in undated]
+    for path, metadata in zip(paths, undated.values(), strict=True):
+        figure.savefig(path, metadata=metadata)
+    return paths

@@ -1,0 +1,198 @@
+"""The result table: estimates per point, each with its interval, as wide as the terminal."""
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+MOST_ROWS = 40
+MOST_ACROSS = 8  # values of a dimension that runs across
+FEW_ACROSS = 3
+MOST_WIDTH = 140
+SHORT = 12  # characters of a word, where longer ones do not fit
+GAP = "  "
+CAPTION = "medians of rounds and shares of trials, each with its 95 % interval in brackets"
+
+Place = Mapping[str, int]  # index along each dimension
+
+
+class Estimates:
+    """A summary by places, many times quicker to index than a dataset."""
+
+    def __init__(self, summary: xr.Dataset, dims: Sequence[str]):
+        self.dims = dims
+        self.labels = {dim: [_label(value) for value in summary[dim].values] for dim in dims}
+        self.arrays = {str(name): summary[name].transpose(*dims).values for name in summary}
+
+    def size(self, dim: str) -> int:
+        return len(self.labels[dim])
+
+    def at(self, name: str, place: Place) -> float:
+        return float(self.arrays[name][tuple(place[dim] for dim in self.dims)])
+
+    def interval(self, name: str, place: Place) -> tuple[float, float, float]:
+        """Value, low, high."""
+        value, low, high = (self.at(f"{name}{end}", place) for end in ("", "_low", "_high"))
+        return value, low, high
+
+
+class Column(NamedTuple):
+    """header: one line, or two. cells: text, one for each row."""
+
+    header: str
+    cells: list[str]
+    right: bool = True
+
+    @property
+    def width(self) -> int:
+        return max(map(len, [*self.header.split("\n"), *self.cells]))
+
+    def aligned(self) -> list[str]:
+        """Two lines of header, and the cells."""
+        lines = [*self.header.split("\n")[-2:], *self.cells]
+        lines = ["", *lines] if "\n" not in self.header else lines
+        return [line.rjust(self.width) if self.right else line.ljust(self.width) for line in lines]
+
+
+def show(summary: xr.Dataset, dims: Sequence[str], decides: set[bool]) -> None:
+    """Print the table of a summary.
+
+    decides: whether nodes decide, among the protocols; where none does, unanimity is shown.
+    Where points are many, the longest dimension runs across, at some of its values.
+    """
+    width = min(shutil.get_terminal_size((100, 24)).columns, MOST_WIDTH)
+    estimates = Estimates(summary, dims)
+    points = math.prod(map(estimates.size, dims))
+    across = max(reversed(dims), key=estimates.size) if points > MOST_ROWS else ""
+    rows = [dim for dim in dims if dim != across]
+    indices = list(np.ndindex(*map(estimates.size, rows)))
+    places = [dict(zip(rows, index, strict=True)) for index in indices[:MOST_ROWS]]
+    if across:
+        outcome = "finalised" if True in decides else "unanimous"
+        print(f"\n{outcome}, by {across}:")
+        columns = _across(estimates, rows, places, across, outcome, width)
+    else:
+        columns = _down(estimates, rows, places, decides, width)
+    lines = [GAP.join(parts).rstrip() for parts in zip(*map(Column.aligned, columns), strict=True)]
+    rule = "-" * (sum(column.width + len(GAP) for column in columns) - len(GAP))
+    print("\n".join([*(line for line in lines[:2] if line), rule, *lines[2:], rule]))
+    more = f"; {len(indices) - MOST_ROWS} more rows are in the summary"
+    print(f"{CAPTION}{more if len(indices) > MOST_ROWS else ''}")
+
+
+def _across(
+    estimates: Estimates,
+    rows: list[str],
+    places: Sequence[Place],
+    across: str,
+    outcome: str,
+    width: int,
+) -> list[Column]:
+    """The outcome at some values of one dimension, and disagreement at the worst of them all."""
+    size, columns = estimates.size(across), []
+    worst = [_worst(estimates, at, across) for at in places]
+    for short in (False, True):
+        labels = _labels(estimates, rows, places, short)
+        for count in range(min(MOST_ACROSS, size), FEW_ACROSS - 1, -1):
+            columns = labels.copy()
+            for pick in np.unique(np.linspace(0, size - 1, count).round().astype(int)):
+                cells = [rate(*estimates.interval(outcome, {**at, across: pick})) for at in places]
+                columns.append(Column(estimates.labels[across][pick], cells))
+            if outcome == "finalised":
+                columns.append(Column("worst dis-\nagreement", worst))
+            if _fits(columns, width):
+                return columns
+    return _narrowed(columns, ["worst dis-\nagreement"], width)
+
+
+def _down(
+    estimates: Estimates, rows: list[str], places: Sequence[Place], decides: set[bool], width: int
+) -> list[Column]:
+    """All outcomes, as many as fit."""
+    names = ["finalised"] * (True in decides) + ["unanimous"] * (False in decides)
+    names += ["disagreement", "stalled"] * (True in decides)
+    values = [
+        Column(name, [rate(*estimates.interval(name, at)) for at in places]) for name in names
+    ]
+    event = "last_decision_median" if True in decides else "unanimity_median"
+    values.append(Column("rounds", [rounds(*estimates.interval(event, at)) for at in places]))
+    values.append(Column("trials", [f"{estimates.at('trials', at):.0f}" for at in places]))
+    columns = [*_labels(estimates, rows, places, False), *values]
+    if not _fits(columns, width):
+        columns = [*_labels(estimates, rows, places, True), *values]
+    return _narrowed(columns, ["stalled", "trials", "unanimous", "disagreement"], width)
+
+
+def _fits(columns: list[Column], width: int) -> bool:
+    return sum(column.width + len(GAP) for column in columns) - len(GAP) <= width
+
+
+def _narrowed(columns: list[Column], spare: list[str], width: int) -> list[Column]:
+    """Without as many of the columns named `spare` as it takes to fit."""
+    for header in spare:
+        if not _fits(columns, width):
+            columns = [column for column in columns if column.header != header]
+    return columns
+
+
+def _labels(
+    estimates: Estimates, rows: list[str], places: Sequence[Place], short: bool
+) -> list[Column]:
+    columns = []
+    for dim in rows:
+        cells = [estimates.labels[dim][at[dim]] for at in places]
+        if short:
+            cells = [c if len(c) <= SHORT else f"{c[: SHORT - 2]}.." for c in cells]
+        fold = max(map(len, cells)) < len(dim)
+        head, _, tail = dim.rpartition("_")
+        columns.append(Column(f"{head}_\n{tail}" if fold and head else dim, cells, right=False))
+    return columns
+
+
+def _worst(estimates: Estimates, place: Place, dim: str) -> str:
+    every = ({**place, dim: i} for i in range(estimates.size(dim)))
+    worst = max(every, key=lambda at: np.nan_to_num(estimates.at("disagreement", at), nan=-1))
+    return rate(*estimates.interval("disagreement", worst))
+
+
+def rate(value: float, low: float, high: float) -> str:
+    """A share with its interval, to digits that the interval bears.
+
+    >>> rate(0.9, 0.883, 0.921)
+    '0.90 [.88 .92]'
+    >>> rate(0, 0, 0.0037)
+    '0 [0 .004]'
+    """
+    if not math.isfinite(value):
+        return "-"
+    digits = max(2, math.ceil(-math.log10(max(high - low, 1e-300))))
+
+    def text(number: float) -> str:
+        if number in (0, 1):
+            return f"{number:.0f}"
+        return f"{number:.{digits}f}" if digits <= 4 else f"{number:.0e}".replace("e-0", "e-")
+
+    ends = " ".join(text(end).replace("0.", ".", 1) for end in (low, high))
+    return f"{text(value)} [{ends}]"
+
+
+def rounds(value: float, low: float, high: float) -> str:
+    """A median number of rounds with its interval; `never` where it lies among the censored.
+
+    >>> rounds(46.7, 46, math.inf)
+    '46.7 [46 inf]'
+    """
+    if math.isnan(value):
+        return "-"
+
+    def text(number: float) -> str:
+        return f"{number:.0f}" if number >= 100 else f"{number:.3g}"  # infinity is inf
+
+    return f"{'never' if math.isinf(value) else text(value)} [{text(low)} {text(high)}]"
+
+
+def _label(value) -> str:
+    return str(value) if isinstance(value, str) else f"{value:g}"
