@@ -21,7 +21,7 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
     """Both figures, for each combination of parameters that have no place in them.
 
     Theory lines come from the attribute `theory`: JSON, a list of {protocol, adversary,
-    initial_accept, byzantine_fraction: [...], finalised: [...]}.
+    initial_accept, byzantine_fraction: [...], finalised: [...]}, null where there is none.
     """
     paths = []
     with plot.style():
@@ -50,7 +50,7 @@ def finalised(data: xr.Dataset, theory: list[dict]):
     for panel in axes.flat:
         panel.set_ylim(-0.08, 1.04)
         plot.percent(panel.yaxis)
-    entries = [*plot.handles(looks), plot.INTERVAL, plot.NO_EVENT]
+    entries = [*_entries(looks), plot.INTERVAL, plot.NO_EVENT]
     if any(drawn):
         entries.append(Line2D([], [], label="theory", **THEORY))
     plot.legend(figure, entries, 4 if axes.shape[1] > 1 else 2)
@@ -81,9 +81,7 @@ def rounds(data: xr.Dataset):
     known = values[np.isfinite(values)]
     top = float(cut_off.max())
     axes[0, 0].set_ylim(0.9 * (known.min() if known.size else top / 2), 1.15 * top)
-    plot.legend(
-        figure, [*plot.handles(looks), plot.INTERVAL], 3 if axes.shape[1] > 1 else 2
-    )
+    plot.legend(figure, [*_entries(looks), plot.INTERVAL], 3 if axes.shape[1] > 1 else 2)
     return figure
 
 
@@ -110,8 +108,10 @@ def _panels(data: xr.Dataset, ylabel: str):
         if column == len(protocols) - 1:
             text = {"rotation": 270, "va": "center", "ha": "left"}
             panel.text(1.03, 0.5, _start(starts[row]), transform=panel.transAxes, **text)
+    n = plot.setting(data, "n")
+    nodes = "nodes" if isinstance(n, str) else f"{plot.words(n)} nodes"
     for panel in axes[-1]:
-        panel.set_xlabel(f"Byzantine, % of {plot.words(plot.setting(data, 'n'))} nodes")
+        panel.set_xlabel(f"Byzantine, % of {nodes}")
     for panel in axes[:, 0]:
         panel.set_ylabel(ylabel)
     return figure, axes, plot.looks(data["adversary"].values, ATTACKS)
@@ -119,7 +119,11 @@ def _panels(data: xr.Dataset, ylabel: str):
 
 def _start(accept: float) -> str:
     kind = "undisputed" if accept in (0, 1) else "contested"
-    return f"{kind} start\n({accept:.0%} at 1)"
+    return f"{kind} start\n({100 * accept:g} % at 1)"
+
+
+def _entries(looks: dict) -> list[Line2D]:
+    return [Line2D([], [], label=plot.words(name), **look) for name, look in looks.items()]
 
 
 def _lines(table: xr.Dataset):
@@ -143,7 +147,6 @@ def _theory(axes, table: xr.Dataset, curve: dict) -> bool:
             return False
         where.append(int(same[0]))
     label = f"{curve['adversary']}: theory"
-    axes[where[0], where[1]].plot(
-        curve["byzantine_fraction"], curve["finalised"], label=label, **THEORY
-    )
+    x, y = (np.asarray(curve[part], float) for part in ("byzantine_fraction", "finalised"))
+    axes[where[0], where[1]].plot(x, y, label=label, **THEORY)
     return True

@@ -30,7 +30,9 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
     with plot.style():
         for at, part in plot.each(data, DIMS):
             table = part.vecsim.rate("stalled")
-            paths += plot.save(stalled(table, int(part["rounds"].max())), folder, "liveness_attack", at)
+            paths += plot.save(
+                stalled(table, int(part["rounds"].max())), folder, "liveness_attack", at
+            )
             threshold = thresholds(table)
             if threshold is not None:
                 paths += plot.save(threshold, folder, "liveness_attack_threshold", at)
@@ -118,9 +120,7 @@ def thresholds(table: xr.Dataset):
             )
     _ticks(panel, sizes)
     panel.set_xlabel("nodes")
-    panel.set_ylabel(
-        "Byzantine %, half of the trials stall\n(interpolated; bars: band crossings)"
-    )
+    panel.set_ylabel("Byzantine % at which half stall\n(interpolated; bars: band crossings)")
     published = {"marker": "*", "markersize": 8, "markerfacecolor": "white", "color": plot.GREY}
     entries.append(Line2D([], [], linestyle="none", label="published", **published))
     entries.append(Line2D([], [], color=plot.GREY, linestyle=(0, (1, 1.5)), label=r"$1/\sqrt{n}$"))
@@ -154,7 +154,7 @@ def _crossings(table: xr.Dataset) -> np.ndarray:
     """Crossings of one adversary, over (n, [value, low, high])."""
     x = table["byzantine_fraction"].values
     rows = (table.sel(n=n) for n in table["n"].values)
-    return np.array([crossing(x, *(row[k].values for k in ("rate", "low", "high"))) for row in rows])
+    return np.array([crossing(x, row["rate"], row["low"], row["high"]) for row in rows])
 
 
 def _ticks(panel, sizes) -> None:

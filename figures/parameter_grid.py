@@ -15,6 +15,7 @@ MAPS = {
     "stalled": "stalled, share of trials",
     "disagreement": "disagreement, share of trials",
 }
+TICKS = (5, 10, 20, 50, 100, 200, 500, 1000)
 NAMED = {"k": "$k$", "alpha_share": r"$\alpha / k$", "beta": r"$\beta$"}
 
 
@@ -46,7 +47,11 @@ def maps(data: xr.Dataset):
             panel = axes[row, column]
             panel.grid(False)
             mesh = panel.pcolormesh(
-                np.ma.masked_invalid(grid), norm=norm, cmap=colours, edgecolor="white", linewidth=0.4
+                np.ma.masked_invalid(grid),
+                norm=norm,
+                cmap=colours,
+                edgecolor="white",
+                linewidth=0.4,
             )
             for (y, x), text in np.ndenumerate(texts):
                 shade = _ink(mesh.to_rgba(grid[y, x])) if np.isfinite(grid[y, x]) else "0.3"
@@ -63,7 +68,8 @@ def maps(data: xr.Dataset):
         bar.ax.tick_params(labelsize=plot.SMALL)
         bar.outline.set_visible(False)  # type: ignore[operator]
         if name == "latency":
-            ticks = [t for t in (5, 10, 20, 50, 100, 200, 500, 1000) if norm.vmin <= t <= norm.vmax]
+            low, high = mesh.get_clim()
+            ticks = [tick for tick in TICKS if low <= tick <= high]
             bar.set_ticks(ticks, labels=[str(tick) for tick in ticks])
             bar.minorticks_off()
     return figure
@@ -103,7 +109,7 @@ def _share(rate: float, low: float, high: float) -> str:
 
 
 def _digits(rate: float) -> str:
-    return f"{rate:.3f}" if rate < 0.0995 else f"{rate:.2f}"
+    return f"{rate:.2f}" if 0.0995 <= rate < 0.995 else f"{rate:.3f}"
 
 
 def _scale(name: str, known: np.ndarray):

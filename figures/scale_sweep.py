@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from vecsim import estimate, plot
 
@@ -60,6 +61,7 @@ def growth(data: xr.Dataset):
                 f"  (slope {low:.2f} to {high:.2f})"
             )
         entries.append(Line2D([], [], label=label, **look))
+    panel.yaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_xlabel("nodes")
     panel.set_ylabel("rounds until all have decided (mean)")
     plot.legend(figure, [*entries, plot.INTERVAL], 1)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,9 @@ def script(name: str) -> ModuleType:
     return module
 
 
-def study(dims: dict, stalled, last=30.0, disagreeing=0, limit=200) -> xr.Dataset:
+def study(
+    dims: dict, stalled: Any, last: Any = 30.0, disagreeing: Any = 0, limit=200
+) -> xr.Dataset:
     """A study: in each point `stalled` and `disagreeing` trials, the others finalise after `last`
     rounds (broadcast over the dimensions; `last` also over trials)."""
     shape = tuple(map(len, dims.values()))
@@ -66,7 +69,7 @@ def study(dims: dict, stalled, last=30.0, disagreeing=0, limit=200) -> xr.Datase
     return xr.Dataset(variables, dims, {"config": json.dumps(CONFIG), "complete": 1})
 
 
-def sweep(stalled=0, **options) -> xr.Dataset:
+def sweep(stalled: Any = 0, **options) -> xr.Dataset:
     dims = {
         "protocol": ["qr_avalanche", "snowball"],
         "adversary": ["random_voting", "always_reject"],
@@ -81,8 +84,8 @@ def saved(monkeypatch):
     """Figures that a script would write, and the parameters in their names; writes none."""
     found = []
 
-    def save(figure, folder, name, at=None):
-        found.append((name, at or {}, figure))
+    def save(figure, folder, name, at):
+        found.append((name, at, figure))
         return [folder / f"{name}.png"]
 
     monkeypatch.setattr(plot, "save", save)
@@ -124,15 +127,10 @@ def test_rates_and_bounds_in_their_panels():
     assert [panel.get_title() for panel in axes[0]] == ["QR-Avalanche", "Snowball"]
     drawn = lines(axes[0, 1])
     bound = rate_bound(0, 1)
-    np.testing.assert_allclose(
-        drawn["always_reject"], np.column_stack([FRACTIONS, [1, 0.75, 0.25, bound, bound]])
-    )
-    every = plot.stagger(1, 2, 5)
-    np.testing.assert_allclose(
-        np.concatenate([drawn["always_reject: points"], drawn["always_reject: bounds"]]),
-        drawn["always_reject"][every],
-    )
-    assert set(drawn["always_reject: bounds"][:, 0]) <= {0.3, 0.4}
+    line = np.array([[0, 1], [0.1, 0.75], [0.2, 0.25], [0.3, bound]])
+    np.testing.assert_allclose(drawn["always_reject"], line)
+    np.testing.assert_allclose(drawn["always_reject: points"], line[:3])
+    np.testing.assert_allclose(drawn["always_reject: bounds"], [[0.3, bound], [0.4, bound]])
     np.testing.assert_array_equal(lines(axes[1, 1])["always_reject"][:, 1], 1)
     assert not lines(axes[1, 1])["always_reject: bounds"].size
     corners = np.concatenate(shaded(axes[0, 1]))
@@ -148,10 +146,19 @@ def test_zero_events_are_arrows_at_the_bound_for_every_marked_point():
     look = plot.looks(["a"])["a"]
     plot.band(axes[0, 0], x, ([0.0, 0.4, 0.0], [0, 0.3, 0], [0.02, 0.5, 0.1]), look, "a", x > 0.15)
     drawn = lines(axes[0, 0])
+    np.testing.assert_allclose(drawn["a"], [[0.1, 0.4], [0.2, 0.1]])
     np.testing.assert_allclose(drawn["a: points"], [[0.1, 0.4]])
     np.testing.assert_allclose(drawn["a: bounds"], [[0.2, 0.1], [0.3, 0.02]])
     arrow = next(line for line in figure.axes[0].get_lines() if line.get_label() == "a: bounds")
     assert arrow.get_marker() is plot.BOUND
+
+
+def test_a_line_does_not_climb_to_the_bound_of_a_point_without_events():
+    _, axes = plot.panels(1, 1, 3, 2)
+    rates = ([0.0, 0.01, 0.0], [0, 0, 0], [0.2, 0.3, 0.2])
+    plot.band(axes[0, 0], [1, 2, 3], rates, plot.looks(["a"])["a"], "a", [True, False, True])
+    np.testing.assert_allclose(lines(axes[0, 0])["a"], [[2, 0.01]])
+    np.testing.assert_allclose(lines(axes[0, 0])["a: bounds"], [[1, 0.2], [3, 0.2]])
 
 
 def test_censored_medians_are_not_drawn():
@@ -214,11 +221,19 @@ def test_other_sweeps_give_a_figure_each(saved):
     dims = {"adversary": ["flip", "echo"], "byzantine_fraction": FRACTIONS, "n": [100, 200]}
     script("byzantine_sweep").draw(study(dims, 0), HERE)
     assert [at["n"] for _, at, _ in saved] == [100, 100, 200, 200]
+    labels = [figure.axes[0].get_xlabel() for _, _, figure in saved]
+    assert ["100" in label for label in labels] == [True, True, False, False]
+
+
+def test_a_sweep_that_lost_its_label_is_refused():
+    data = sweep().assign_attrs(config=json.dumps(CONFIG | {"sweep": {"protocol": ["a", "b"]}}))
+    with pytest.raises(ValueError, match="drop=False"):
+        script("byzantine_sweep").draw(data.isel(protocol=0, drop=True), HERE)
 
 
 def test_theory_goes_to_its_panel():
     curve = {"protocol": "snowball", "adversary": "always_reject", "initial_accept": 1.0}
-    curve |= {"byzantine_fraction": [0.0, 0.2], "finalised": [1.0, 0.5]}
+    curve |= {"byzantine_fraction": [0.0, 0.2, 0.4], "finalised": [1.0, 0.5, None]}
     module = script("byzantine_sweep")
     with plot.style():
         figure = module.finalised(sweep(), [curve, curve | {"protocol": "frosty"}])
@@ -284,7 +299,9 @@ def test_thresholds_follow_the_rates(saved):
         figure = module.thresholds(table)
         rates = module.stalled(table, 200)
     container = figure.axes[0].containers[0]
-    np.testing.assert_allclose(container.lines[0].get_xydata(), [[100, 0.3], [400, 0.2], [1600, 0.1]])
+    np.testing.assert_allclose(
+        container.lines[0].get_xydata(), [[100, 0.3], [400, 0.2], [1600, 0.1]]
+    )
     bars = np.array([bar[:, 1] for bar in container.lines[2][0].get_segments()])
     assert (bars[:, 0] < [0.3, 0.2, 0.1]).all()
     assert (bars[:, 1] > [0.3, 0.2, 0.1]).all()
@@ -308,7 +325,12 @@ def test_cells_of_the_grid():
         figure = script("parameter_grid").maps(data)
     cells = [[text.get_text() for text in panel.texts] for panel in figure.axes[:3]]
     assert cells[0] == ["25", "25", ">200", "25"]
-    assert cells[1] == [f"<{rate_bound(0, 1):.3f}", "0.25", f">{rate_bound(TRIALS, 0):.3f}", "0.050"]
+    assert cells[1] == [
+        f"<{rate_bound(0, 1):.3f}",
+        "0.25",
+        f">{rate_bound(TRIALS, 0):.3f}",
+        "0.050",
+    ]
     assert cells[2] == [f"<{rate_bound(0, 1):.3f}", "0.075", *[f"<{rate_bound(0, 1):.3f}"] * 2]
     colours = [panel.collections[0].get_array() for panel in figure.axes[:3]]
     np.testing.assert_array_equal(colours[0].mask, [[False, False], [True, False]])

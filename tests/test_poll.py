@@ -275,7 +275,7 @@ STATES = {
     "all at 1": (20, 10, 20, 20, 20, 51, (0, 0)),
     "tie": (20, 10, 10, 9, 10, 4, (0, 0)),
 }
-POLLS = 1200
+POLLS = 900
 
 
 def engine_laws(name, state, network):
@@ -309,9 +309,11 @@ def engine_laws(name, state, network):
         tally = Tally(np.int32(ones), np.int32(sum(decided)), np.int32(decided[1]))
         at = before if fields.get("lag") else ones
         seen = view(trial, tables, tally, np.int32(rounds), np.int32(at))
-        p_pooled = tables.pooled[trial.pooled_offset + at] / 2**32 if class_.pools else 1.0
+        p_pooled = int(tables.pooled[trial.pooled_offset + at]) / 2**32 if class_.pools else 1.0
         for coin, p_coin in coins.items():
             for pushed, p_pushed in ((1, p_pooled), (0, 1 - p_pooled)):
+                if not p_pushed:
+                    continue
                 shown = seen._replace(trial_coin=jnp.float32(coin), pooled_minority=jnp.int32(pushed))
                 mixes, _ = answers(trial, shown, jnp.int32(pushed))
                 rows = class_rows(trial, tables, mixes, jnp.int32(ones))
@@ -323,7 +325,6 @@ def engine_laws(name, state, network):
                 laws[group, colour] = sum(
                     weight * law_of_counts(kind, rows, colour, group)
                     for weight, rows, kind in weighted
-                    if weight
                 )
     return laws
 
@@ -334,7 +335,9 @@ def engine_laws(name, state, network):
 def test_votes_are_those_of_peers_drawn_one_by_one(name, sampling, loss):
     rng = random.Random(f"{name} {sampling} {loss}")
     chosen, fields = name.split(",")[0], ADVERSARIES[name][1]
-    for i, state in enumerate(STATES.values()):
+    for i, (which, state) in enumerate(STATES.items()):
+        if chosen == "sybil" and not which.startswith(("contested", "all")):
+            continue
         honest, byzantine, start_ones, before, ones, rounds, decided = state
         network = {"sampling": sampling, "loss": loss, "exclude_self": i % 2 == 0}
         for (group, colour), law in engine_laws(name, state, network).items():

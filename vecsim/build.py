@@ -1,17 +1,18 @@
 """From Hydra's configuration to components: the class of a component is its schema."""
 
 import dataclasses
+import importlib
 import json
 import math
+import traceback
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException, OverrideParseException
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
 from vecsim.errors import ConfigError, require
@@ -24,6 +25,7 @@ KINDS = {"protocol": Protocol, "adversary": Adversary, "network": Network}
 NUMBERS = {"n": int, "byzantine_fraction": float, "initial_accept": float, "schedule": str}
 SEEDS = 2**32
 
+UNKNOWN = (ConfigAttributeError, ConfigKeyError)
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)  # errors of a configuration
 
 
@@ -39,7 +41,7 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override}: {_joined(error)}"
     cause = error.__cause__
-    if isinstance(cause, ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
+    if isinstance(cause, UNKNOWN) and isinstance(cause.parent_node, DictConfig):
         known = ", ".join(str(key) for key in cause.parent_node if key != "hydra") or "none"
         return f"{cause.full_key} is no parameter; allowed: {known}"
     if isinstance(cause, HydraException):
@@ -52,7 +54,14 @@ def one_line(error: BaseException) -> str:
             f"{given} is several values; allowed: sweep.{key}=[{values}] (one dataset), "
             f"or -m (one job for each)"
         )
-    return text
+    key = getattr(error, "full_key", None)
+    return f"{key}: {text}" if key else text
+
+
+def raised_by_hydra(error: BaseException) -> bool:
+    """Whether an exception of no class of its own comes out of Hydra or OmegaConf."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return bool({"hydra", "omegaconf"} & set(Path(last.filename).parts))
 
 
 def _joined(error: BaseException) -> str:
@@ -78,10 +87,15 @@ def _component(kind: str, section: str):
     require(good, kind, values, f"an option of the group, {kind}=NAME (--help lists them)")
     target = values.pop("_target_")
     try:
-        class_ = get_class(target)
-    except Exception as error:
+        module, _, name = str(target).rpartition(".")
+        class_: Any = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{kind}._target_ is {target!r}: {one_line(error)}") from None
-    good = dataclasses.is_dataclass(class_) and issubclass(class_, KINDS[kind])
+    good = (
+        isinstance(class_, type)
+        and dataclasses.is_dataclass(class_)
+        and issubclass(class_, KINDS[kind])
+    )
     require(good, f"{kind}._target_", target, f"a class that extends {KINDS[kind].__name__}")
     try:
         schema = OmegaConf.structured(class_)
@@ -90,12 +104,12 @@ def _component(kind: str, section: str):
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
         fields = ", ".join(field.name for field in dataclasses.fields(class_)) or "none"
-        if isinstance(error, ConfigKeyError):
+        if isinstance(error, UNKNOWN):
             raise ConfigError(
                 f"{kind}.{error.key} is no parameter of {class_.__name__}; allowed: {fields}"
             ) from None
         key = f"{kind}.{error.full_key}" if error.full_key else kind
-        raise ConfigError(f"{key}: {one_line(error)}") from None
+        raise ConfigError(f"{key}: {_joined(error)}") from None
 
 
 def number(name: str, value: Any):
@@ -107,7 +121,7 @@ def number(name: str, value: Any):
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
         good = good and math.isfinite(value) and kind(value) == value
     many = f" (for several, sweep.{name}=[...])" if isinstance(value, list) else ""
-    allowed = {int: "a whole number", float: "a number", str: "a word"}[kind]
+    allowed = {int: "a whole number", float: "a number", str: "lockstep or async"}[kind]
     require(good, name, value, allowed + many)
     return kind(value)
 

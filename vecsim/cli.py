@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-BAD, STOPPED = 2, 130
+BAD, STOPPED, UNREAD = 2, 130, 141
 # Here a parameter may be set that the configuration does not list: its class says what there is.
 OPEN = ("sweep.", "protocol.", "adversary.", "network.", "precision.")
+CLEAR = "=null"
 
 
 class Task(NamedTuple):
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("vecsim: stopped; the same command goes on from here", file=sys.stderr)
         return STOPPED
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     return 0
 
 
@@ -50,6 +54,7 @@ def run(*overrides: str, output: str | Path | None = None):
     overrides: as on the command line. output: folder of the results; default: as there.
     """
     from hydra import compose, initialize_config_dir
+    from omegaconf import open_dict
 
     from vecsim import build, report, store
 
@@ -59,8 +64,9 @@ def run(*overrides: str, output: str | Path | None = None):
         _register_resolvers()
         config = compose("config", given, return_hydra_config=True)
         name = config.hydra.runtime.choices.get("experiment") or "study"
-        if output is not None:
-            config.output = str(output)
+        with open_dict(config):
+            del config["hydra"]
+            config.output = config.output if output is None else str(output)
         task = Task(config, given, name, Path("results"), ["vecsim.run", *overrides])
         _, folder = execute(task, report.reporter())
     return store.open(folder / "data.zarr")
@@ -71,11 +77,12 @@ def execute(task: Task, reporter) -> tuple[Any, Path]:
     from hydra import compose
 
     from vecsim import device, provenance, report, runner, sweep
-    from vecsim.errors import require
+    from vecsim.errors import ConfigError, require
 
-    given = [text.partition("=")[0].strip("+") for text in task.overrides]
+    given = [text.partition("=")[0].strip("+") for text in _set(task.overrides)]
     for key in given:
-        require(given.count(key) == 1, key, "set twice", f"{key}=... once")
+        if given.count(key) > 1:
+            raise ConfigError(f"{key} is set twice; allowed: {key}=... once")
     check(task.config)
 
     def composed(choices):
@@ -85,6 +92,7 @@ def execute(task: Task, reporter) -> tuple[Any, Path]:
     study = sweep.study(task.name, task.config, composed, given)
     device.configure(task.config.engine.cores)
     output = Path(task.config.output or task.folder / f"{task.name}-{sweep.digest(study)}")
+    require(not output.is_file(), "output", str(output), "a folder, not a file")
     about = provenance.provenance(task.command)
     report.announce(study, about["device"])
     runner.run(study, output / "data.zarr", about, reporter, task.config.engine.memory_mb * 2**20)
@@ -161,20 +169,30 @@ def _job(config) -> None:
     paths = [text for text in hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
     name = hydra.runtime.choices.get("experiment") or "study"
     folder = Path(hydra.sweep.dir, name) if multirun else Path("results")
-    command = overrides if multirun else sys.argv[1:]
+    command = _set(overrides if multirun else sys.argv[1:])
     task = Task(config, [*paths, *overrides], name, folder, ["vecsim", *command])
     try:
         with _one_line():
             study, output = execute(task, report.reporter())
             report.show(study, output, netcdf=config.netcdf, figure=config.figure)
     except (ConfigError, StoreError) as error:
-        which = f"job {hydra.job.num} ({hydra.job.override_dirname}): " if multirun else ""
+        which = ", ".join(text.lstrip("+") for text in _set(overrides))
+        which = f"job {hydra.job.num} ({which}): " if multirun else ""
         _fail(f"{which}{error}")
         raise JobFailed from None
 
 
+def _set(overrides: list[str]) -> list[str]:
+    return [text for text in overrides if not text.endswith(CLEAR)]
+
+
 def _opened(arguments: Sequence[str]) -> list[str]:
-    return [f"++{text}" if text.startswith(OPEN) else text for text in arguments]
+    opened = []
+    for text in arguments:
+        if text.startswith("sweep."):  # replaces what an experiment sweeps, instead of merging
+            opened.append(f"++{text.partition('=')[0]}{CLEAR}")
+        opened.append(f"++{text}" if text.startswith(OPEN) else text)
+    return opened
 
 
 @contextlib.contextmanager
@@ -187,6 +205,10 @@ def _one_line() -> Iterator[None]:
         yield
     except build.COMPOSING as error:
         raise ConfigError(build.one_line(error)) from None
+    except ValueError as error:
+        if isinstance(error, ConfigError) or not build.raised_by_hydra(error):
+            raise
+        raise ConfigError(f"not to be composed: {build.one_line(error)}") from None
 
 
 def _fail(message: str) -> int:

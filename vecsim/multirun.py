@@ -23,6 +23,8 @@ def join(jobs: Mapping[str, xr.Dataset]) -> xr.Dataset:
             raise ValueError(f"{name} has other dimensions or variables than the rest")
     swept = [str(dim) for dim in first.sizes if dim != "trial"]
     configs = [json.loads(job.attrs["config"]) for job in jobs.values()]
+    for config in configs:
+        config.pop("points", None)  # a hash of what else is there
     names = [*swept, "trial", *map(str, first)]
     differing, decided = _differences([leaves(config) for config in configs], swept, names)
     values = {dim: list(dict.fromkeys(column)) for dim, column in differing.items()}

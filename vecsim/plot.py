@@ -1,7 +1,4 @@
-"""Parts that figures share: style, lines with intervals, bounds, marks, files.
-
-Never imports JAX, nor pyplot, which is slow and keeps global state.
-"""
+"""Parts that figures share: style, lines with intervals, bounds, marks, files. Without pyplot."""
 
 import itertools
 import json
@@ -13,15 +10,12 @@ from typing import Any
 import matplotlib
 import numpy as np
 import xarray as xr
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
 from vecsim import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
@@ -29,16 +23,16 @@ from vecsim import accessor as _accessor  # noqa: F401  (registers `dataset.vecs
 COLUMN, PAGE = 3.5, 7.2  # widths of a figure, inches
 SMALL = 7  # points, for labels inside panels
 GREY = "0.45"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.linewidth": 0.4,
     "grid.color": "0.9",
-    "axes.axisbelow": True,
     "lines.linewidth": 1.1,
     "lines.markersize": 3.5,
     "legend.frameon": False,
@@ -51,18 +45,11 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 2)))
 MARKERS = ("o", "s", "^", "D", "X", "P", "*", "p")
 # A bar at the bound and an arrow down from it.
-_M, _L = Outline.MOVETO, Outline.LINETO
 BOUND = Outline(
     [(-0.6, 0), (0.6, 0), (0, 0), (0, -1), (-0.4, -0.5), (0, -1), (0.4, -0.5)],
-    [_M, _L, _M, _L, _M, _L, _L],
+    [1, 2, 1, 2, 1, 2, 2],  # 1: move to, 2: line to
 )
-NAMES = {
-    "qr_avalanche": "QR-Avalanche",
-    "snowflake": "Snowflake",
-    "snowball": "Snowball",
-    "balance_pooled": "balancing, pooled samples",
-    "balance_informed": "balancing, full knowledge",
-}
+NAMES = {"qr_avalanche": "QR-Avalanche", "snowflake": "Snowflake", "snowball": "Snowball"}
 
 
 def style():
@@ -71,19 +58,16 @@ def style():
 
 
 def panels(rows: int, columns: int, width: float, height: float, **options: Any):
-    """A figure and its axes (object array, rows x columns), all with the same scales."""
+    """A figure and its axes, an object array of rows x columns; sizes in inches."""
     figure = Figure(figsize=(width, height), dpi=300, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False, **options)
-    return figure, axes
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def complete(data: xr.Dataset, dims: Iterable[str]) -> xr.Dataset:
     """The dataset with all of `dims`: what was not swept gets the one value that was set."""
     for dim in dims:
         if dim not in data.dims:
-            value = data[dim].item() if dim in data.coords else setting(data, dim)
-            data = data.drop_vars(dim, errors="ignore").expand_dims({dim: [value]})
+            data = data.drop_vars(dim, errors="ignore").expand_dims({dim: [setting(data, dim)]})
     return data
 
 
@@ -92,12 +76,17 @@ def each(data: xr.Dataset, dims: tuple[str, ...]) -> Iterator[tuple[dict[str, An
     others = [str(dim) for dim in data["decided_1"].dims if dim not in (*dims, "trial")]
     for values in itertools.product(*(data[dim].values for dim in others)):
         at = dict(zip(others, values, strict=True))
-        yield at, complete(data.sel(at, drop=True), dims)
+        yield at, complete(data.sel(at), dims)
 
 
 def setting(data: xr.Dataset, name: str) -> Any:
-    """A parameter of the recorded configuration, of a group the name of its option."""
+    """A parameter that has one value; of a group the name of its option."""
+    if name in data.coords:
+        return data[name].item()
     config = json.loads(data.attrs.get("config", "{}"))
+    swept = (config.get("sweep") or {}).get(name, ())
+    if isinstance(swept, list) or "start" in swept:
+        raise ValueError(f"select one {name} with drop=False: the figure needs to know which")
     for section in (config, config.get("protocol", {}), config.get("adversary", {})):
         if name in section:
             value = section[name]
@@ -116,10 +105,9 @@ def looks(names: Iterable[Any], known: Iterable[Any] = ()) -> dict[Any, dict[str
     """Colour, dashes and marker per name; `known` names keep theirs whichever are drawn."""
     order = list(dict.fromkeys((*known, *names)))
     parts = {"color": PALETTE, "linestyle": DASHES, "marker": MARKERS}
-    numbered = {name: order.index(name) for name in names}
     return {
-        name: {part: values[i % len(values)] for part, values in parts.items()}
-        for name, i in numbered.items()
+        name: {part: values[order.index(name) % len(values)] for part, values in parts.items()}
+        for name in names
     }
 
 
@@ -134,25 +122,28 @@ def band(
 ) -> None:
     """A line through estimates (value, low, high) with its interval shaded, markers at `every`.
 
-    Where there was no event the line follows the upper bound, with arrows down. Values that are
-    not finite are left out; a point that this leaves alone gets a bar for its interval.
+    Where there was no event there is an arrow down from the upper bound instead, and the line
+    ends at the first of them below it. Values that are not finite are left out. A point whose
+    neighbours are left out gets a bar for its interval.
     """
     x, value, low, high, none = np.broadcast_arrays(x, *estimate, no_event)
     order = np.argsort(x)
     x, value, low, high, none = (part[order] for part in (x, value, low, high, none))
-    value = np.where(none, high, value)
     value, low, high = (np.where(np.isfinite(value), y, np.nan) for y in (value, low, high))
+    seen, bound = np.where(none, np.nan, value), np.where(none, high, np.nan)
+    around = np.pad(seen, 1, constant_values=np.nan)
+    line = np.where(np.fmax(around[:-2], around[2:]) > bound, bound, seen)
     there = np.pad(np.isfinite(value), 1)
     alone = there[1:-1] & ~there[:-2] & ~there[2:]
     colour = look["color"]
     axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     if alone.any():
         axes.vlines(x[alone], low[alone], high[alone], color=colour, linewidth=1, label="alone")
-    axes.plot(x, value, color=colour, linestyle=look["linestyle"], label=label)
+    axes.plot(x, line, color=colour, linestyle=look["linestyle"], label=label)
     points = {"color": colour, "linestyle": "none", "clip_on": False, "zorder": 3}
-    seen, unseen = np.where(none, np.nan, value), np.where(none, value, np.nan)
     axes.plot(x[every], seen[every], marker=look["marker"], label=f"{label}: points", **points)
-    axes.plot(x[every], unseen[every], label=f"{label}: bounds", **(points | _BOUND))
+    half = slice((every.start or 0) // 2, None, max((every.step or 1) // 2, 1))
+    axes.plot(x[half], bound[half], label=f"{label}: bounds", **(points | _BOUND))
 
 
 _BOUND = {"marker": BOUND, "markersize": 11, "markerfacecolor": "none", "markeredgewidth": 0.8}
@@ -181,28 +172,22 @@ def marks(axes: Axes, labels: Mapping[float, str]) -> None:
         axes.annotate(labels[x], (x, 1), (0, 2 + 8 * level), **where, **text)
 
 
-def handles(named: Mapping[Any, Mapping[str, Any]]) -> list[Artist]:
-    """Entries of a legend for looks."""
-    return [Line2D([], [], label=words(name), **look) for name, look in named.items()]
-
-
 def percent(axis: Axis) -> None:
     """Label shares in per cent; the axis label says so."""
-    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}"))
+    axis.set_major_formatter(lambda share, _: f"{100 * share:g}")
 
 
 INTERVAL = Patch(color=GREY, alpha=0.3, linewidth=0, label="95 % interval")
 NO_EVENT = Line2D([], [], color=GREY, label="no event: upper bound", linestyle="none", **_BOUND)
 
 
-def legend(figure: Figure, entries: list[Artist], columns: int) -> None:
+def legend(figure: Figure, entries: list[Any], columns: int) -> None:
     """One legend below all panels."""
     figure.legend(handles=entries, loc="outside lower center", ncols=columns)
 
 
-def save(figure: Figure, folder: Path, name: str, at: Mapping[str, Any] | None = None) -> list[Path]:
-    """Write PDF, SVG and PNG, the same bytes for the same data. `at`: the other swept parameters,
-    for the title and the file's name."""
+def save(figure: Figure, folder: Path, name: str, at: Mapping[str, Any]) -> list[Path]:
+    """Write PDF, SVG and PNG, the same bytes for the same data; `at` goes into title and name."""
     if at:
         figure.suptitle(", ".join(f"{key} = {words(value)}" for key, value in at.items()))
         name += re.sub(r"[^\w.-]", "-", "".join(f"_{key}_{value}" for key, value in at.items()))

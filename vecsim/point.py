@@ -89,6 +89,8 @@ class Point(NamedTuple):
     def stepped(self) -> Protocol:
         """The protocol with max_rounds counted in steps."""
         rule = self.protocol
+        if self.steps == 1:
+            return rule
         return eqx.tree_at(lambda rule: rule.max_rounds, rule, rule.max_rounds * self.steps)
 
     @property

@@ -61,15 +61,17 @@ def boundary(below, above, wide: bool):
 
     Returns uint32 [..., words], the high word first.
     """
-    bits = 64 if wide else 32
-    never = np.uint64(2**bits - 1)
     below, above = (np.clip(np.asarray(p, float), 0.0, 1.0) for p in (below, above))
-    small = np.minimum(below, above)
-    ticks = np.round(np.ldexp(small, bits)).astype(np.uint64)
+    if not wide:
+        never = 2.0**32 - 1
+        return np.minimum(np.rint(below * 2.0**32), never).astype(np.uint32)[..., None]
+    # 64 bits are finer than a float near 1: the smaller tail gives the distance from its own end.
+    never = np.uint64(2**64 - 1)
+    ticks = np.rint(np.ldexp(np.minimum(below, above), 64)).astype(np.uint64)
     from_top = np.where(ticks == 0, never, never - ticks + np.uint64(1))
-    value = np.where(below <= above, np.minimum(ticks, never), from_top)
-    high, low = value >> np.uint64(32), value & np.uint64(2**32 - 1)
-    return np.stack([high, low] if wide else [low], axis=-1).astype(np.uint32)
+    value = np.where(below <= above, ticks, from_top)
+    words = value >> np.uint64(32), value & np.uint64(2**32 - 1)
+    return np.stack(words, axis=-1).astype(np.uint32)
 
 
 def _count_boundaries(pmf, kind: Kind):
@@ -135,17 +137,13 @@ def draw(kind: Kind, rows, own, group, words, k) -> Quorum | Counts:
             answered, ones = jnp.asarray(k, jnp.uint32), count
         return Counts(jnp.where(own == 1, ones, answered - ones), answered)
 
-    if kind.wide:
-        high, low = words[0], jnp.minimum(words[1], FOLD)
+    high, low = words[0], jnp.minimum(words[-1], FOLD)
 
-        def below(column):
-            top, bottom = of_class(column), of_class(column, 1)
-            return (high < top) | ((high == top) & (low < bottom))
-    else:
-        word = jnp.minimum(words[0], FOLD)
-
-        def below(column):
-            return word < of_class(column)
+    def below(column):
+        if not kind.wide:
+            return low < of_class(column)
+        top, bottom = of_class(column), of_class(column, 1)
+        return (high < top) | ((high == top) & (low < bottom))
 
     if kind.split:
         return Quorum(below(0), ~below(2), below(1) | ~below(3))

@@ -104,11 +104,9 @@ def ones(pool: Pool) -> Floats:
         one, _ = _single(pool)
         return np.stack([binomial(k, p) for p in one])
 
-    from_honest = np.stack(
-        [np.pad(binomial(x, arrives), (0, k - x)) for x in range(k + 1)]
-        if pool.loss
-        else np.eye(k + 1)
-    )
+    from_honest = np.eye(k + 1)  # row x: how many of x answers arrive
+    if pool.loss:
+        from_honest = np.stack([np.pad(binomial(x, arrives), (0, k - x)) for x in range(k + 1)])
 
     def answers(y):
         joint = np.zeros((k - y + 1, k + 1))

@@ -51,7 +51,8 @@ def point_key(seed: int, point_hash: int):
 
 def trial_key(key, trial):
     """Keys (two uint32 arrays) of the trials numbered `trial`, integers below 2^64 (NumPy)."""
-    return threefry(*key, *split64(trial))
+    high, low = split64(trial)
+    return threefry(key[0], key[1], high, low)
 
 
 def below(word, limit):

@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import io
-import re
 import shutil
 import sys
 import textwrap
@@ -21,25 +20,28 @@ DRAW_EVERY = 0.1
 
 
 class Pace:
-    """How far a run has come and how fast it goes."""
+    """How far a run has come and how fast it goes; the first chunk, which compiles, aside."""
 
     def __init__(self, points: int, trials: int):
         self.points, self.trials, self.total = points, trials, points * trials
         self.passed = self.run = self.fresh = 0
         self.began = time.monotonic()
+        self.compiled = False
 
     def advance(self, trials: int, skipped: int, fresh: bool) -> None:
         self.passed += trials + skipped
-        self.run += trials if fresh else 0
-        self.fresh += trials + skipped if fresh else 0
+        if fresh and not self.compiled:
+            self.compiled, self.began = True, time.monotonic()
+        elif fresh:
+            self.run += trials
+            self.fresh += trials + skipped
 
     def __str__(self) -> str:
         points = f"{self.passed // self.trials:,} of {self.points:,} points"
         spent = time.monotonic() - self.began
         if not self.fresh:
             return f"{points}, compiling"
-        left = spent * (self.total - self.passed) / self.fresh
-        minutes, seconds = divmod(round(left), 60)
+        minutes, seconds = divmod(round(spent * (self.total - self.passed) / self.fresh), 60)
         clock = f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
         return f"{points}, {self.run / spent:,.0f} trials/s, {clock} left"
 
@@ -122,7 +124,7 @@ def show(study: Study, output: Path, netcdf: bool, figure: bool) -> None:
         print(f"netcdf   {output / 'data.nc'}")
     script = build.root("figures") / f"{study.name}.py"
     if figure and script.exists():
-        for path in _draw(script, data, output):
+        for path in _figures(script, data, output):
             print(f"figure   {path}")
 
 
@@ -132,6 +134,19 @@ def to_csv(summary: xr.Dataset, path: Path) -> None:
     part = Path(f"{path}.part")
     rows.to_dataframe().to_csv(part, index=bool(summary.sizes), float_format="%.6g")
     part.replace(path)
+
+
+def _figures(script: Path, data: xr.Dataset, output: Path) -> list[Path]:
+    """The study's figures, drawn where they are older than the data or the code."""
+    listed = output / "figures.txt"
+    code = [script, *Path(__file__).parent.glob("*.py"), output / "data.zarr" / "vecsim" / "marks"]
+    if listed.exists() and listed.stat().st_mtime > max(file.stat().st_mtime for file in code):
+        paths = [output / name for name in listed.read_text().splitlines()]
+        if all(path.exists() for path in paths):
+            return paths
+    paths = _draw(script, data, output)
+    listed.write_text("".join(f"{path.relative_to(output)}\n" for path in paths))
+    return paths
 
 
 def _draw(script: Path, data: xr.Dataset, output: Path) -> list[Path]:
@@ -147,10 +162,15 @@ def wrapped() -> Iterator[None]:
     """Print long lines of `name: options` over several, within the width of the terminal."""
     width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 100))
     text = io.StringIO()
-    with contextlib.redirect_stdout(text):
-        yield
-    for line in text.getvalue().splitlines():
-        name = re.match(r"\w+: (?=\w+, )", line)
-        indent = " " * 13 if name else ""
-        line = f"{name[0]:13}{line[name.end() :]}" if name else line
-        print("\n".join(textwrap.wrap(line, width, subsequent_indent=indent)) if name else line)
+    try:
+        with contextlib.redirect_stdout(text):
+            yield
+    finally:
+        groups, parameters, rest = text.getvalue().partition("\nParameters")
+        for line in groups.splitlines():
+            name, colon, options = line.partition(": ")
+            if colon and name.isidentifier():
+                line = f"{name + ':':13}{options}"
+                line = textwrap.fill(line, width, subsequent_indent=" " * 13)
+            print(line)
+        print(parameters + rest, end="")

@@ -54,7 +54,8 @@ def study(name: str, config: DictConfig, compose: Compose, given: Collection[str
     """
     plain, text = _plain(config), json.dumps(_unresolved(config))
     for key in plain.keys() - KNOWN:  # of use in interpolations only
-        require(f"${{{key}}}" in text, key, plain[key], f"a parameter: {', '.join(KNOWN)}")
+        if f"${{{key}}}" not in text:
+            raise ConfigError(f"{key} is no parameter; allowed: {', '.join(KNOWN)}")
     seed, trials = plain.get("seed"), plain.get("trials")
     whole("seed", seed, 0, build.SEEDS - 1)
     whole("trials", trials, 1, MOST_TRIALS)
@@ -122,9 +123,11 @@ def _check(dimensions: list[Dimension], text: str, given: Collection[str]) -> No
     for key in (dimension.key for dimension in dimensions):
         group, _, field = key.partition(".")
         known = key in build.NUMBERS or (group in build.GROUPS and "." not in field)
-        require(known or f"${{{key}}}" in text, "sweep", key, parameters)
-        allowed = f"{key}=... with ~sweep.{key}, or sweep.{key}=[...] alone"
-        require(key not in given, key, "both set and swept", allowed)
+        if not known and f"${{{key}}}" not in text:
+            raise ConfigError(f"sweep.{key} is no parameter of a trial; allowed: {parameters}")
+        if key in given:
+            allowed = f"{key}=... with ~sweep.{key}, or sweep.{key}=[...] alone"
+            raise ConfigError(f"{key} is both set and swept; allowed: {allowed}")
     total = prod(len(dimension.values) for dimension in dimensions)
     require(total <= MOST_POINTS, "sweep", f"{total} points", f"at most {MOST_POINTS}")
 

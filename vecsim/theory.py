@@ -5,7 +5,9 @@ pool all the time. Nodes are then independent Markov chains, and the probability
 nodes finalise is the h-th power of one node's.
 """
 
+import itertools
 from functools import lru_cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,18 +18,19 @@ from scipy import sparse
 from vecsim import pool as pools
 from vecsim.engines.assemble import pool_of
 from vecsim.point import Point
+from vecsim.sweep import Study
 from vecsim.types import Quorum, View
 
 NEGLIGIBLE = 1e-3  # probability that any node meets a quorum against it during the whole trial
 COINS = 1000  # values of the adversary's shared coin that are averaged over
-GRID = 512  # values of QR-Avalanche's confidence, between which probability is shared linearly
+GRID = 2051  # values of QR-Avalanche's confidence; 0.95 is halfway between two of them
 
 
 def finalised_undisputed(point: Point) -> float | None:
     """P(all honest nodes finalise, on one colour) from a unanimous start; None where not known.
 
-    Lockstep rounds on a complete graph. It is exact for Slush-family counters, but for a neglected
-    probability below NEGLIGIBLE that a node meets a quorum against it.
+    Lockstep rounds on a complete graph. It is exact but for a neglected probability, below
+    NEGLIGIBLE, that a node meets a quorum against it; QR-Avalanche's confidence is on a grid.
     """
     start = point.start_ones
     if start not in (0, point.honest) or point.adversary.groups > 1 or point.adversary.pools:
@@ -51,36 +54,64 @@ def finalised_undisputed(point: Point) -> float | None:
     return float(total)
 
 
+def lines(study: Study) -> list[dict[str, Any]]:
+    """Theory lines of a study whose last dimension is the Byzantine fraction.
+
+    Each has the labels of the other dimensions, `byzantine_fraction` and `finalised` (lists, None
+    where not known). Lines of nothing but None are left out. Past a fraction at which it is below
+    1e-9 a line stays at 0: more Byzantine nodes do not help.
+    """
+    *others, last = study.dimensions
+    if last.name != "byzantine_fraction":
+        return []
+    found = []
+    combinations = itertools.product(*(dimension.values for dimension in others))
+    for number, labels in enumerate(combinations):
+        values: list[float | None] = []
+        for point in study.points[number * len(last.values) :][: len(last.values)]:
+            over = bool(values) and values[-1] is not None and values[-1] < 1e-9
+            values.append(0.0 if over else finalised_undisputed(point))
+        if any(value is not None for value in values):
+            named = dict(zip((dimension.name for dimension in others), labels, strict=True))
+            found.append(named | {last.name: last.values, "finalised": values})
+    return found
+
+
 def _mixes(point: Point, colour: int) -> NDArray[np.float64] | None:
     """How often the adversary answers a node of this colour by each mix; None if it varies."""
-    ones = point.start_ones
-
-    def chosen(round_, coin):
-        seen = View(
-            round=round_,
-            honest=jnp.int32(point.honest),
-            byzantine=jnp.int32(point.byzantine),
-            peers=jnp.int32(point.n - point.network.exclude_self),
-            exclude_self=jnp.int32(point.network.exclude_self),
-            k=jnp.int32(point.protocol.k),
-            alpha=jnp.int32(point.protocol.quorums[0]),
-            start_ones=jnp.int32(ones),
-            ones=jnp.int32(ones),
-            decided_0=jnp.int32(0),
-            decided_1=jnp.int32(0),
-            pooled_minority=jnp.int32(0),
-            trial_coin=coin,
-            round_coin=jnp.float32(0.5),
-        )
-        return point.adversary.answer(seen, jnp.int32(0))[0][0, colour]
-
-    rounds = jnp.arange(point.protocol.max_rounds, dtype=jnp.int32)
-    coins = (jnp.arange(COINS, dtype=jnp.float32) + 0.5) / COINS
-    first = np.asarray(jax.vmap(chosen, (None, 0))(jnp.int32(0), coins))
-    over_time = np.asarray(jax.vmap(chosen, (0, None))(rounds, coins[0]))
-    if np.any(over_time != over_time[0]):
+    counts: dict[str, Any] = dict(
+        round=0,
+        honest=point.honest,
+        byzantine=point.byzantine,
+        peers=point.n - point.network.exclude_self,
+        exclude_self=int(point.network.exclude_self),
+        k=point.protocol.k,
+        alpha=point.protocol.quorums[0],
+        start_ones=point.start_ones,
+        ones=point.start_ones,
+        decided_0=0,
+        decided_1=0,
+        pooled_minority=0,
+        trial_coin=0.5 / COINS,
+        round_coin=0.5,
+    )
+    seen = View(**counts)
+    over_time, over_coins = _chosen(point.adversary, seen, np.arange(point.protocol.max_rounds))
+    if np.any(over_time[:, colour] != over_time[0, colour]):
         return None
-    return np.bincount(first, minlength=len(point.adversary.mixes)) / COINS
+    return np.bincount(over_coins[:, colour], minlength=len(point.adversary.mixes)) / COINS
+
+
+@jax.jit
+def _chosen(adversary, seen: View, rounds):
+    """The mix for each colour of querier: in each round, and for each value of the trial's coin."""
+    coins = (jnp.arange(COINS, dtype=jnp.float32) + 0.5) / COINS
+
+    def answer(round_, coin):
+        return adversary.answer(seen._replace(round=round_, trial_coin=coin), jnp.int32(0))[0][0]
+
+    by_round = jax.vmap(answer, (0, None))(rounds, seen.trial_coin)
+    return by_round, jax.vmap(answer, (None, 0))(seen.round, coins)
 
 
 def _one_node(point: Point, pool: pools.Pool, colour: int) -> float | None:
@@ -150,28 +181,34 @@ def _padded(cells):
 
 
 def _average(rule, positive: NDArray[np.float64]) -> float:
-    """QR-Avalanche: streak and confidence, the latter on a grid."""
-    grid = np.linspace(0, 1, GRID)
-    succeed, fail = np.zeros((GRID, GRID)), np.zeros((GRID, GRID))
+    """QR-Avalanche: streak and confidence, the latter on a grid with linear interpolation."""
+    grid, points = np.linspace(0, 1, GRID), np.arange(GRID)
+    succeed = fail = sparse.csr_array((GRID, GRID))
     for count, probability in enumerate(positive):
-        target = (0.9 * grid + 0.1 * count / rule.k) * (GRID - 1)
-        below = np.minimum(target.astype(int), GRID - 2)
-        matrix = succeed if count >= rule.alpha else fail
-        np.add.at(matrix, (np.arange(GRID), below), probability * (below + 1 - target))
-        np.add.at(matrix, (np.arange(GRID), below + 1), probability * (target - below))
-    state = np.zeros((rule.beta + 1, GRID))
-    start = rule.initial_confidence * (GRID - 1)
-    below = min(int(start), GRID - 2)
-    state[0, below], state[0, below + 1] = below + 1 - start, start - below
+        below, above = _between(0.9 * grid + 0.1 * count / rule.k)
+        weights = probability * np.concatenate([1 - above, above])
+        targets = np.concatenate([below, below + 1]), np.tile(points, 2)
+        move = sparse.csr_array((weights, targets), shape=(GRID, GRID))
+        succeed, fail = (succeed + move, fail) if count >= rule.alpha else (succeed, fail + move)
+    state = np.zeros((GRID, rule.beta + 1))
+    below, above = _between(np.array(rule.initial_confidence))
+    state[below, 0], state[below + 1, 0] = 1 - above, above
     sure = grid >= rule.confidence_threshold
     done = 0.0
     for _ in range(rule.max_rounds):
         new = np.zeros_like(state)
-        new[0] = state.sum(axis=0) @ fail
-        longer = state @ succeed
-        new[1:] += longer[:-1]
-        new[-1] += longer[-1]
-        done += new[-1, sure].sum()
-        new[-1, sure] = 0
+        new[:, 0] = fail @ state.sum(axis=1)
+        longer = succeed @ state
+        new[:, 1:] += longer[:, :-1]
+        new[:, -1] += longer[:, -1]
+        done += new[sure, -1].sum()
+        new[sure, -1] = 0
         state = new
     return done
+
+
+def _between(confidence):
+    """Number of the grid point below, and the share that goes to the one above."""
+    place = confidence * (GRID - 1)
+    below = np.minimum(place.astype(int), GRID - 2)
+    return below, place - below

@@ -1,7 +1,7 @@
 """The records that engines pass around, and the interfaces of components."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -85,8 +85,13 @@ class Protocol(eqx.Module):
     counts: ClassVar[bool] = False  # whether `step` takes Counts (else Quorum)
     decides: ClassVar[bool] = True  # whether nodes decide
 
-    k: eqx.AbstractVar[int]
-    max_rounds: eqx.AbstractVar[int]
+    if TYPE_CHECKING:  # fields (or properties) that every protocol has
+
+        @property
+        def k(self) -> Any: ...
+
+        @property
+        def max_rounds(self) -> Any: ...
 
     @property
     @abstractmethod
@@ -122,7 +127,7 @@ class Adversary(eqx.Module):
     own for every answer. `answer` picks one mix for each class.
     """
 
-    mixes: eqx.AbstractClassVar[tuple[tuple[float, float], ...]]
+    mixes: ClassVar[tuple[tuple[float, float], ...]] = ()  # every adversary has its own
     groups: ClassVar[int] = 1  # groups of honest nodes that it tells apart: 1, or 2 (halves)
     pools: ClassVar[bool] = False  # whether it uses `View.pooled_minority`
 

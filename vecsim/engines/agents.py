@@ -4,7 +4,9 @@ Several cells are packed into each uint32 lane (four of 8 bits, two of 16, or on
 then one fused loop makes the random words, compares them and writes one array.
 """
 
+from functools import reduce
 from math import prod
+from operator import add
 
 import jax
 import jax.numpy as jnp
@@ -100,7 +102,7 @@ def tally(shape: Shape, lane):
         for i in range(together):
             cells = [column >> jnp.uint32(4 * i + low) for low in range(0, 32, shape.bits)]
             cells = [cell & jnp.uint32(15) for cell in cells]
-            sums.append(sum(cells[1:], cells[0]).sum(dtype=jnp.uint32).astype(jnp.int32))
+            sums.append(reduce(add, cells).sum(dtype=jnp.uint32).astype(jnp.int32))
     return Tally(*sums[:3]), sums[3]
 
 

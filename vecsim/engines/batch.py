@@ -133,7 +133,7 @@ def view(trial: Trials, tables: Tables, tally: Tally, round_, ones_at_round) -> 
         byzantine=trial.byzantine,
         peers=trial.honest + trial.byzantine - trial.exclude_self,
         exclude_self=trial.exclude_self,
-        k=trial.protocol.k,
+        k=jnp.asarray(trial.protocol.k, jnp.int32),
         alpha=trial.protocol.quorums[0],
         start_ones=trial.start_ones,
         ones=tally.ones,

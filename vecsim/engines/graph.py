@@ -29,7 +29,7 @@ def draw_peers(shape: Shape, trial: Trials, neighbours, round_):
     there = neighbours >= 0
     second = random.counter(round_, random.PEERS)
     slots = jnp.arange(shape.nodes * shape.degree, dtype=jnp.uint32)
-    word, other = random.threefry(*trial.key, slots.reshape(shape.nodes, shape.degree), second)
+    word, _ = random.threefry(*trial.key, slots.reshape(shape.nodes, shape.degree), second)
     _, distinct = lax.top_k(jnp.where(there, word, jnp.uint32(0)), min(k, shape.degree))
     degree = there.sum(axis=1, dtype=jnp.uint32)[:, None]
     slots = jnp.arange(shape.nodes * k, dtype=jnp.uint32).reshape(shape.nodes, k)

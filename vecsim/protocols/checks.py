@@ -7,7 +7,8 @@ from vecsim.types import Protocol
 def check_sample(rule: Protocol) -> None:
     """k >= 1 and k/2 < alpha_preference <= alpha_confidence <= k."""
     low, high = rule.quorums
-    names = ("alpha", "alpha") if low is high else ("alpha_preference", "alpha_confidence")
+    one = hasattr(rule, "alpha")
+    names = ("alpha", "alpha") if one else ("alpha_preference", "alpha_confidence")
     require(1 <= rule.k <= 1000, "protocol.k", rule.k, "1 to 1000 peers")
     allowed = f"more than k/2 and at most k, {rule.k // 2 + 1} to {rule.k}"
     require(rule.k / 2 < low <= rule.k, f"protocol.{names[0]}", low, allowed)

@@ -1,0 +1,343 @@
+"""The command line: what it refuses, how it stops, what it shows."""
+
+import contextlib
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command import Result, assert_same, call, files, process, refused, start
+
+import vecsim
+from vecsim import report, runner
+from vecsim.errors import ConfigError
+
+BAD = {
+    # keys and options
+    "foo=1": "foo is no parameter; allowed: .*byzantine_fraction",
+    "+foo=1": "foo is no parameter; allowed: n, ",
+    "protocol.kk=3": "protocol.kk is no parameter of Snowflake; allowed: k, alpha_preference",
+    "network.foo=1": "network.foo is no parameter of Network; allowed: sampling, ",
+    "adversary.foo=1": "adversary.foo is no parameter of RandomVoting; allowed: none",
+    "engine.foo=1": "engine.foo is no parameter; allowed: name, memory_mb, cores",
+    "n.x=1": "n.x is no parameter",
+    "protocol=snowbal": "protocol/snowbal.*allowed: .*snowball, ",
+    "adversary=evil": "adversary/evil.*allowed: .*always_reject, ",
+    "experiment=nope": "experiment/nope.*allowed: .*byzantine_sweep",
+    "engine=gpu": "engine/gpu.*allowed: auto",
+    "~protocol": "protocol is None; allowed: an option of the group",
+    "protocol=null": "must be a string",
+    "~n": "n is None; allowed: a whole number",
+    "~trials": "trials is None; allowed: a whole number",
+    "protocol._target_=os.path.join": "allowed: a class that extends Protocol",
+    "protocol._target_=vecsim.network.Network": "allowed: a class that extends Protocol",
+    "protocol._target_=no.such.Class": "No module named 'no'",
+    "n=100 n=200": "n is set twice",
+    "protocol=slush protocol=snowball": "protocol is set twice",
+    # protocols
+    "protocol.k=1000": "alpha_preference is 15; allowed: .* 501 to 1000",
+    "n=15": "protocol.k is 20; allowed: at most n - 1 = 14 peers",
+    "protocol.k=0": "protocol.k is 0; allowed: 1 to 1000",
+    "protocol.k=2.5": "protocol.k: Value '2.5'.*Integer",
+    "protocol.k=many": "protocol.k: Value 'many'.*Integer",
+    "protocol.alpha_preference=10": "alpha_preference is 10; allowed: .* 11 to 20",
+    "protocol.alpha_confidence=21": "alpha_confidence is 21; allowed: alpha_preference to k, 15",
+    "protocol.alpha_confidence=14": "alpha_confidence is 14; allowed: alpha_preference to k, 15",
+    "protocol=slush protocol.alpha=21": "protocol.alpha is 21; allowed: .* 11 to 20",
+    "protocol.beta=0": "protocol.beta is 0; allowed: 1 to ",
+    "protocol.max_rounds=0": "protocol.max_rounds is 0; allowed: 1 to ",
+    "protocol.decide_when=eq": "decide_when is 'eq'; allowed: ge or gt",
+    # numbers of a trial
+    "byzantine_fraction=1.5": "byzantine_fraction is 1.5; allowed: 0 to 1",
+    "byzantine_fraction=-0.1": "byzantine_fraction is -0.1; allowed: 0 to 1",
+    "byzantine_fraction=nan": "byzantine_fraction is nan; allowed: a number",
+    "byzantine_fraction=1.0": "an honest node left",
+    "initial_accept=2": "initial_accept is 2.0; allowed: 0 to 1",
+    "seed=-1": "seed is -1; allowed: a whole number, 0 to 4294967295",
+    "seed=4294967296": "seed is 4294967296; allowed: a whole number, 0 to 4294967295",
+    "seed=x": "seed is 'x'; allowed: a whole number, 0 to 4294967295",
+    "trials=0": "trials is 0; allowed: a whole number, 1 to ",
+    "trials=1.5": "trials is 1.5; allowed: a whole number, 1 to ",
+    "n=0": "n is 0; allowed: 1 to 10000000",
+    "n=abc": "n is 'abc'; allowed: a whole number",
+    "n=1e9": "n is 1000000000; allowed: 1 to 10000000",
+    "n=inf": "n is inf; allowed: a whole number",
+    "n=[1,2]": r"allowed: a whole number \(for several, sweep.n=",
+    "schedule=sync": "schedule is 'sync'; allowed: lockstep or async",
+    "schedule=1": "schedule is 1; allowed: lockstep or async",
+    # networks
+    "network.sampling=both": "sampling is 'both'; allowed: without_replacement or with_replacement",
+    "network.loss=2": "network.loss is 2.0; allowed: 0 to 1",
+    "network.topology=torus": "topology is 'torus'; allowed: complete, random_regular, small_world",
+    "network.exclude_self=maybe": "network.exclude_self: Value 'maybe' is not a valid bool",
+    "network=random_regular network.degree=31": "network.degree is 31; allowed: an even number",
+    "network=random_regular network.degree=10": "protocol.k is 20; allowed: at most 10 peers",
+    "network=random_regular n=50": "network.degree is 100; allowed: less than n = 50",
+    "network=small_world schedule=async": "schedule is 'async'; allowed: lockstep with ",
+    "network=random_regular adversary=sybil": "adversary is 'Sybil'; allowed: no sybil",
+    # adversaries
+    "adversary=balance_pooled adversary.lag=3": "adversary.lag is 3; allowed: 0 or 1",
+    "adversary=sybil n=30 byzantine_fraction=0.4": "k is 20; allowed: at most 17 peers",
+    "adversary=balance_pooled n=25 byzantine_fraction=0.4": "k is 20; allowed: at most 15",
+    # sweeps
+    "sweep.foo=[1,2]": "sweep.foo is no parameter of a trial; allowed: n, ",
+    "sweep.seed=[1,2]": "sweep.seed is no parameter of a trial; allowed: n, ",
+    "sweep.protocol.kk=[1,2]": "protocol.kk is no parameter of Snowflake; allowed: k, ",
+    "sweep.protocol=[snowbal]": "protocol/snowbal.*allowed: .*snowball",
+    "sweep.protocol=[slush] sweep.protocol.k=[20]": "not to be composed",
+    "sweep=5": "sweep is 5; allowed: parameters and values",
+    "sweep.n=5": "sweep.n is 5; allowed: a list of different numbers",
+    "sweep.n=[]": r"sweep.n is \[\]; allowed: a list of different numbers",
+    "sweep.n=[100,100]": "allowed: a list of different numbers",
+    "sweep.n=[[1,2]]": "allowed: a list of different numbers",
+    "sweep.n={start:2,stop:1,step:1}": "allowed: .* start <= stop",
+    "sweep.n={start:1,stop:5,step:0}": "allowed: .* step > 0",
+    "sweep.n={start:1,stop:5}": "allowed: {start, stop, step} or",
+    "sweep.n={start:1,stop:5,num:1}": "allowed: .* num >= 2",
+    "sweep.byzantine_fraction=[0.1,1.1]": "byzantine_fraction is 1.1; allowed: 0 to 1",
+    "n=100 sweep.n=[100,200]": "n is both set and swept; allowed: n=... with ~sweep.n, or",
+    # precision
+    "precision=5": "precision is 5; allowed: null, or target, half_width",
+    "precision.half_width=0.1": "precision.target is None; allowed: finalised, ",
+    "precision={target:speed,half_width:0.1,min_trials:9}": "target is 'speed'; allowed: finalised",
+    "precision={target:stalled,half_width:0.9,min_trials:9}": "half_width is 0.9; allowed: between",
+    "precision={target:stalled,half_width:0.1}": "min_trials is None; allowed: a whole number",
+    "precision={target:stalled,half_width:0.1,min_trials:9} trials=5": "max_trials is 5; allowed:",
+    # engine and output
+    "engine.name=quantum": "engine.name is 'quantum'; allowed: auto",
+    "engine.memory_mb=0": "engine.memory_mb is 0; allowed: a whole number, 1 to ",
+    "engine.cores=two": "engine.cores is 'two'; allowed: a whole number, 1 to ",
+    "output=5": "output is 5; allowed: a folder, or null",
+    "netcdf=1": "netcdf is 1; allowed: true or false",
+    # syntax
+    "n=[1": "n=\\[1: ",
+    "n": "missing EQUAL",
+    "=5": "must be a string",
+    "n=1,2": "n=1,2 is several values; allowed: sweep.n=.*-m",
+    "n=${foo}": "'foo' not found",
+    "--foo": "unrecognized arguments: --foo; --help",
+    "--config-dir=nowhere": "directory .*nowhere",
+}
+
+COLUMNS = ["finalised", "disagreement", "stalled", "rounds", "trials"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("arguments", BAD)
+def test_bad_input_is_one_line(arguments, folder, monkeypatch):
+    monkeypatch.setattr(runner, "run", None)
+    line = refused(call(*arguments.split()))
+    assert re.search(BAD[arguments], line)
+    assert not list(folder.iterdir())
+
+
+def test_malformed_file(folder):
+    (folder / "mine" / "experiment").mkdir(parents=True)
+    (folder / "mine" / "experiment" / "bad.yaml").write_text("n: [1, 2\ntrials: }")
+    before = files(folder)
+    line = refused(call("--config-dir=mine", "experiment=bad"))
+    assert "bad.yaml" in line
+    assert files(folder) == before
+
+
+def test_store_in_the_way(folder):
+    foreign, other = folder / "foreign" / "data.zarr", folder / "other"
+    foreign.mkdir(parents=True)
+    (foreign / "thesis.txt").write_text("precious")
+    (folder / "file").write_text("precious")
+    small = "n=50", "trials=4"
+    assert call(*small, f"output={other}").code == 0
+    chunk = next((other / "data.zarr" / "decided_1" / "c").rglob("*"))
+    before = files(folder)
+    assert "not a vecsim store; choose another output" in refused_later(*small, "output=foreign")
+    assert refused(call(*small, "output=file")) == "output is 'file'; allowed: a folder, not a file"
+    assert "trials is 4 there, 5 here" in refused_later("n=50", "trials=5", f"output={other}")
+    assert files(folder) == before
+    chunk.write_bytes(chunk.read_bytes()[:-9])
+    before = files(folder)
+    line = refused_later(*small, f"output={other}")
+    assert "is damaged: decided_1, chunk 0, differs from its checksum" in line
+    assert files(folder) == before
+
+
+def refused_later(*arguments: str) -> str:
+    """Refused by the store, after the line that says what runs."""
+    result = call(*arguments)
+    assert result.out.count("\n") == 1
+    return refused(result._replace(out=""))
+
+
+def test_bad_input_in_a_process(folder):
+    line = refused(process("protocol=slush", "protocol.alpha=9", cwd=folder))
+    assert line == "protocol.alpha is 9; allowed: more than k/2 and at most k, 11 to 20"
+    assert not list(folder.iterdir())
+
+
+def test_bad_job_of_a_multirun(folder):
+    result = call("-m", "n=50", "trials=0,4,-1")
+    allowed = "allowed: a whole number, 1 to 1000000000"
+    assert result.code == 2
+    assert result.err.splitlines() == [
+        f"vecsim: job 0 (n=50, trials=0): trials is 0; {allowed}",
+        f"vecsim: job 2 (n=50, trials=-1): trials is -1; {allowed}",
+    ]
+    assert len(list(folder.glob("results/multirun/study/*/data.zarr"))) == 1
+
+
+def test_result(folder):
+    result = call("protocol=snowball", "n=60", "trials=8", "sweep.byzantine_fraction=[0,0.1]")
+    assert (result.code, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert re.fullmatch(r"study: 2 points of 8 trials, engine agents, 2 x cpu \(cpu\)", lines[0])
+    assert lines[1].split() == ["byzantine_"]
+    assert lines[2].split() == ["fraction", *COLUMNS]
+    assert re.fullmatch(r"0\.1 +\S+ \[\S+ \S+\] +.* 8", lines[5])
+    [output] = folder.glob("results/study-*")
+    assert {file.name for file in output.iterdir()} == {"data.zarr", "summary.nc", "summary.csv"}
+    assert f"dataset  {output.relative_to(folder) / 'data.zarr'}" in lines
+    table = (output / "summary.csv").read_text().splitlines()
+    assert len(table) == 3
+    assert table[0].startswith("byzantine_fraction,finalised,finalised_low,finalised_high,")
+    again = call("protocol=snowball", "n=60", "trials=8", "sweep.byzantine_fraction=[0,0.1]")
+    assert again.out == result.out
+
+
+def test_slush_shows_unanimity():
+    out = call("protocol=slush", "n=60", "trials=8").out
+    assert out.splitlines()[1].split() == ["unanimous", "rounds", "trials"]
+
+
+def test_help_lists_options(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "90")
+    result = call("--help")
+    assert result.code == 0
+    assert max(map(len, result.out.splitlines())) <= 90
+    for text in (
+        "experiment:  byzantine_sweep, ",
+        "random_voting",
+        "snowflake_2018",
+        "-sc install",
+    ):
+        assert text in result.out
+    assert "byzantine_fraction: 0.0" in result.out
+    config = call("--cfg", "job", "protocol=slush")
+    assert "_target_: vecsim.protocols.slush.Slush" in config.out
+    assert config.code == 0
+
+
+def test_shell_completion(monkeypatch):
+    script = call("-sc", "install=bash").out
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    assert "complete " in script
+    monkeypatch.setenv("COMP_LINE", "vecsim protocol=snowb")
+    assert call("-sc", "query=bash").out.split() == ["protocol=snowball", "protocol=snowball_2018"]
+
+
+def test_interrupt(folder, monkeypatch):
+    """Ctrl-C: exit code 130, and the same command goes on."""
+    monkeypatch.setattr(runner, "CHUNK_NODES", 50 * 4)
+    arguments = "n=50", "trials=12", "output=here"
+    monkeypatch.setattr(report, "reporter", lambda: Interrupting(2))
+    result = call(*arguments)
+    assert result.code == 130
+    assert result.err == "vecsim: stopped; the same command goes on from here\n"
+    assert vecsim.open(folder / "here/data.zarr").decided_1.notnull().sum() == 8
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(runner, "CHUNK_NODES", 50 * 4)
+    result = call(*arguments)
+    assert result.code == 0
+    assert "2 of 3 chunks are there already" in result.out
+    whole = vecsim.run("n=50", "trials=12", output=folder / "whole")
+    assert_same(vecsim.open(folder / "here/data.zarr"), whole)
+
+
+class Interrupting(report.Lines):
+    def __init__(self, chunks: int):
+        self.chunks = chunks
+
+    def advance(self, trials: int, skipped: int, fresh: bool) -> None:
+        self.chunks -= 1
+        if self.chunks == 0:
+            raise KeyboardInterrupt
+
+
+def test_bar_on_a_terminal(folder):
+    """A real SIGINT while the bar is drawn: it is taken away and the cursor is back."""
+    master, slave = pty.openpty()
+    arguments = "n=100", "trials=4000", "output=here"
+    code = "import vecsim.runner as r; r.CHUNK_NODES = 100 * 8"
+    environment = {"COLUMNS": "100", "TERM": "xterm-256color"}
+    command = start(*arguments, cwd=folder, code=code, env=environment, stdout=slave, stderr=slave)
+    os.close(slave)
+    drawn = ""
+    while not re.search(r"trials/s, 0:0\d:\d\d left", drawn):
+        drawn += os.read(master, 4096).decode()
+    command.send_signal(signal.SIGINT)
+    told = time.monotonic()
+    drawn += rest(master)
+    os.close(master)
+    assert command.wait(60) == 130
+    assert time.monotonic() - told < 10
+    assert drawn.startswith("study: 1 point of 4,000 trials, engine agents, ")
+    assert re.search(r"\d %  0 of 1 points, [\d,]+ trials/s, 0:\d\d:\d\d left", drawn)
+    assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")  # the cursor is shown
+    assert drawn.rstrip().endswith("vecsim: stopped; the same command goes on from here")
+
+
+def rest(terminal: int) -> str:
+    """What is still to come from a pseudo-terminal until the other end is closed."""
+    text = b""
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 4096):
+            text += part
+    return text.decode()
+
+
+def test_run_from_a_notebook(folder):
+    data = vecsim.run("protocol=slush", "n=50", "trials=6", "sweep.initial_accept=[0.5,1]")
+    assert dict(data.sizes) == {"initial_accept": 2, "trial": 6}
+    [path] = folder.glob("results/study-*/data.zarr")
+    assert_same(vecsim.open(path), data)
+    assert vecsim.open(path).attrs["command"].startswith("vecsim.run ")
+    with pytest.raises(ConfigError, match="n is 0; allowed"):
+        vecsim.run("n=0")
+    with pytest.raises(ConfigError, match="foo is no parameter"):
+        vecsim.run("foo=0")
+
+
+def test_importing_is_quick(folder):
+    code = """
+import sys, time
+began = time.process_time()
+import vecsim
+assert time.process_time() - began < 0.1
+assert not {"jax", "xarray", "numpy"} & set(sys.modules)
+try:
+    vecsim.open("nothing.zarr")
+except Exception as error:
+    assert "does not exist" in str(error)
+assert "xarray" in sys.modules
+assert "jax" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder)
+
+
+def test_package_help_is_the_command(folder):
+    """`python -m vecsim` and the console script are the same."""
+    entry = Path(sys.executable).parent / "vecsim"
+    for command in ([sys.executable, "-m", "vecsim"], [str(entry)]):
+        done = subprocess.run(
+            [*command, "trials=0"], capture_output=True, text=True, check=False, cwd=folder
+        )
+        refused(Result(done.returncode, done.stdout, done.stderr))

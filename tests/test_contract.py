@@ -1,0 +1,245 @@
+"""What every option in conf/ promises: it builds, compiles, keeps types, and is data in a sweep."""
+
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import run
+from omegaconf import OmegaConf
+
+from vecsim import build
+from vecsim.engines import batch as engine
+from vecsim.engines.assemble import program_key
+from vecsim.point import Point
+from vecsim.types import Adversary, Counts, Protocol, Quorum, View
+
+CONF = build.root("conf")
+
+
+def options(kind):
+    return sorted(path.stem for path in (CONF / kind).glob("*.yaml"))
+
+
+def built(kind, option, **settings):
+    section = OmegaConf.to_container(OmegaConf.load(CONF / kind / f"{option}.yaml"))
+    return build.component(kind, section | settings)
+
+
+def point_of(protocol="snowflake", adversary="random_voting", network="complete", **fields):
+    numbers = {"n": 150, "byzantine_fraction": 0.1, "initial_accept": 0.5, "schedule": "lockstep"}
+    parts = (("protocol", protocol), ("adversary", adversary), ("network", network))
+    made = {k: v if not isinstance(v, str) else built(k, v) for k, v in parts}
+    p = Point(**{**numbers, **fields, **made})
+    p.check()
+    return p
+
+
+def view_of(**fields):
+    numbers = dict.fromkeys(View._fields, 1) | {"honest": 20, "peers": 24, "ones": 8, "k": 10}
+    numbers |= {"byzantine": 5, "alpha": 7, "start_ones": 10} | fields
+    coins = {"trial_coin": jnp.float32(0.3), "round_coin": jnp.float32(0.7)}
+    return View(**{k: jnp.int32(v) for k, v in numbers.items()} | coins)
+
+
+def test_there_is_an_option_for_every_file():
+    for kind, folder in (("protocol", "protocols"), ("adversary", "adversaries")):
+        files = {p.stem for p in (Path(build.__file__).parent / folder).glob("*.py")}
+        used = {type(built(kind, option)).__module__.rpartition(".")[2] for option in options(kind)}
+        assert used == files - {"__init__", "checks", "streak", "shared"}
+    assert len(options("adversary")) == 14
+
+
+@pytest.mark.parametrize("option", options("protocol"))
+def test_protocols(option):
+    rule = built("protocol", option)
+    assert isinstance(rule, Protocol)
+    assert eqx.filter(rule, callable) is not None
+    low, high = rule.quorums
+    assert rule.k / 2 < low <= high <= rule.k
+    colours = jnp.arange(12, dtype=jnp.uint32).reshape(3, 4) % jnp.uint32(2)
+    cells = jax.jit(lambda rule: rule.start(colours))(rule)
+    assert (cells.dtype, cells.shape) == (jnp.uint32, (3, 4))
+    assert np.array_equal(cells & jnp.uint32(7), colours)
+    traces = 0
+
+    @jax.jit
+    def step(rule, cells, positive, answered):
+        nonlocal traces
+        traces += 1
+        against = answered - positive
+        if rule.counts:
+            return rule.step(cells, Counts(positive, answered))
+        confident = jnp.maximum(positive, against) >= jnp.asarray(rule.quorums[1], jnp.uint32)
+        low = jnp.asarray(rule.quorums[0], jnp.uint32)
+        return rule.step(cells, Quorum(positive >= low, against >= low, confident))
+
+    numbers = np.random.default_rng(0).integers(0, rule.k + 1, (50, 3, 4), dtype=np.uint32)
+    changed = eqx.tree_at(lambda rule: rule.k, rule, rule.k + 2)
+    for which in (rule, changed):
+        for positive in numbers:
+            new = step(which, cells, positive, np.uint32(rule.k))
+            assert (new.dtype, new.shape) == (cells.dtype, cells.shape)
+            new = np.asarray(new)
+            assert (new.astype(int) < rule.cell_limit()).all()
+            assert not (new & 4).any()
+            cells = jnp.where((new & 2) > 0, cells, new)
+    assert traces == 1
+
+
+@pytest.mark.parametrize("option", options("adversary"))
+def test_adversaries(option):
+    adversary = built("adversary", option)
+    assert isinstance(adversary, Adversary)
+    assert adversary.groups in (1, 2)
+    assert 0 <= adversary.admission <= 1
+    for accept, reject in adversary.mixes:
+        assert min(accept, reject) >= 0
+        assert accept + reject <= 1
+    traces = 0
+
+    @jax.jit
+    def answer(adversary, view, memory):
+        nonlocal traces
+        traces += 1
+        return adversary.answer(view, memory)
+
+    for round_, ones in ((0, 0), (1, 8), (60, 15), (60, 20)):
+        view = view_of(round=round_, ones=ones, decided_1=ones // 3, decided_0=0)
+        mixes, memory = answer(adversary, view, jnp.int32(1))
+        eager, _ = adversary.answer(view, jnp.int32(1))
+        assert mixes.dtype == jnp.int32
+        assert mixes.shape == (adversary.groups, 2)
+        assert (jnp.asarray(memory).dtype, jnp.shape(memory)) == (jnp.int32, ())
+        assert 0 <= int(mixes.min())
+        assert int(mixes.max()) < len(adversary.mixes)
+        assert np.array_equal(mixes, eager)
+    assert traces == 1
+
+
+@pytest.mark.parametrize("option", options("network"))
+def test_networks(option):
+    (out,) = run([point_of(network=option, n=120)], 8)
+    assert (out["decided_0"] + out["decided_1"] + out["undecided"] == 108).all()
+
+
+def test_all_protocols_and_adversaries_run_together():
+    points = [
+        point_of(protocol, adversary)
+        for protocol in options("protocol")
+        for adversary in options("adversary")
+    ]
+    before = engine.batch._cache_size()
+    outs = run(points, 4)
+    assert engine.batch._cache_size() - before == len({program_key(p) for p in points})
+    for p, out in zip(points, outs, strict=True):
+        total = out["decided_0"] + out["decided_1"] + out["undecided"]
+        assert (total == p.honest).all()
+        for name, values in out.items():
+            times = name in ("rounds", "unanimity") or name.endswith("_decision")
+            assert values.dtype == (np.float64 if times else np.int64)
+            assert (np.isnan(values) | (values >= 0)).all()
+
+
+# Sweeps
+
+SWEEPS = {
+    "snowflake": {
+        "k": (9, 21, 20),
+        "alpha_preference": (11, 14, 20),
+        "beta": (5, 19, 30),
+        "max_rounds": (60, 999),
+    },
+    "snowball": {"k": (9, 21, 20), "alpha_preference": (11, 20), "beta": (5, 30)},
+    "slush": {"k": (9, 21), "alpha": (11, 19), "m": (5, 300)},
+    "qr_avalanche": {
+        "k": (29, 30),
+        "alpha": (16, 30),
+        "beta": (1, 100),
+        "confidence_threshold": (0, 0.5, 1.0),
+        "initial_confidence": (0.0, 1.0),
+        "max_rounds": (5, 150),
+    },
+}
+ADVERSARY_SWEEPS = {
+    "balance_pooled": {"lag": (0, 1)},
+    "coordinated_collusion": {"reject_share": (0.0, 0.5, 1)},
+    "sybil": {"admission_rate": (0.2, 0.5), "reject_share": (0.0, 1.0)},
+    "safety_split": {"target": (0, 1)},
+    "release": {"release_round": (0, 5, 50)},
+}
+
+
+def swept():
+    for option, numbers in SWEEPS.items():
+        full = {"alpha_confidence": 20} if "alpha_preference" in numbers else {}
+        low = {"alpha_preference": 15} if full else {}
+        for name, values in numbers.items():
+            settings = []
+            for value in values:
+                setting = {name: value}
+                if full:
+                    # Equal alphas, so that one number moves and the draw stays the same.
+                    k = value if name == "k" else 20
+                    alpha = value if name == "alpha_preference" else k // 2 + 1
+                    setting |= {"k": k, "alpha_preference": alpha, "alpha_confidence": alpha}
+                elif name == "k":
+                    setting["alpha"] = value // 2 + 1
+                settings.append(setting)
+            yield f"{option}.{name}", [built("protocol", option, **low | s) for s in settings], None
+    for option, numbers in ADVERSARY_SWEEPS.items():
+        for name, values in numbers.items():
+            made = [built("adversary", option, **{name: value}) for value in values]
+            yield f"{option}.{name}", None, made
+
+
+@pytest.mark.parametrize("schedule", ["lockstep", "async"])
+def test_a_sweep_over_numbers_compiles_once(schedule):
+    """All numbers of a component, and of the point, are data."""
+    by_option = {}
+    for name, rules, adversaries in swept():
+        for rule in rules or [built("protocol", "slush", m=5)]:
+            for adversary in adversaries or [built("adversary", "random_voting")]:
+                p = point_of(rule, adversary, n=31, schedule=schedule)
+                by_option.setdefault(name.partition(".")[0], []).append(p)
+    for points in by_option.values():
+        points += [points[0]._replace(byzantine_fraction=f) for f in (0.0, 0.3)]
+        points += [points[0]._replace(initial_accept=f) for f in (0.0, 1.0)]
+        if schedule == "async":
+            points = [p for p in points if p.protocol.max_rounds <= 150 and p.n == 31]
+        before = engine.batch._cache_size()
+        run(points, 2)
+        assert engine.batch._cache_size() - before == 1
+
+
+def test_replacement_loss_and_self_are_data():
+    networks = [
+        built("network", "complete", sampling=sampling, exclude_self=own, loss=loss)
+        for sampling in ("without_replacement", "with_replacement")
+        for own in (True, False)
+        for loss in (0.0, 0.1)
+    ]
+    before = engine.batch._cache_size()
+    run([point_of(network=network, n=32) for network in networks], 2)
+    assert engine.batch._cache_size() - before == 1
+
+
+def test_the_byzantine_sweep_compiles_once_per_protocol():
+    experiment = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / "byzantine_sweep.yaml"))
+    sweep = experiment["sweep"]
+    width = sweep["byzantine_fraction"]
+    fractions = np.arange(width["start"], width["stop"] + width["step"] / 2, width["step"])
+    points = [
+        point_of(protocol, adversary, n=experiment["n"], initial_accept=share,
+                 byzantine_fraction=round(fraction, 12))
+        for protocol in sweep["protocol"]
+        for adversary in sweep["adversary"]
+        for share in sweep["initial_accept"]
+        for fraction in fractions.tolist()[::8]
+    ]
+    assert len({program_key(p) for p in points}) == len(sweep["protocol"])
+    before = engine.batch._cache_size()
+    run(points, 2, size=64)
+    assert engine.batch._cache_size() - before == len(sweep["protocol"])
