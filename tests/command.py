@@ -37,7 +37,11 @@ def call(*arguments: str) -> Result:
 def start(*arguments: str, cwd: Path, code: str = "pass", **options) -> subprocess.Popen:
     """The command in a process of its own; `code` runs before it does."""
     main = f"import sys; {code}; from vecsim.cli import main; sys.exit(main())"
-    environment = {**os.environ, "PYTHONWARNINGS": "error"} | options.pop("env", {})
+    environment = {
+        **os.environ,
+        "PYTHONWARNINGS": "error",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    } | options.pop("env", {})
     return subprocess.Popen(
         [sys.executable, "-c", main, *arguments], cwd=cwd, env=environment, text=True, **options
     )

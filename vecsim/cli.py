@@ -27,8 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`vecsim` and `python -m vecsim`. Exit codes: 0 done, 2 bad input, 130 interrupted."""
     given = list(sys.argv[1:] if argv is None else argv)
     sys.argv = [sys.argv[0], *_opened(given)]
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, to be told in one line
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA finds fault with its own compile cache
+    _environment()
     from vecsim.disk import StoreError
     from vecsim.errors import ConfigError, JobFailed
 
@@ -53,6 +52,7 @@ def run(*overrides: str, output: str | Path | None = None):
 
     overrides: as on the command line. output: folder of the results; default: as there.
     """
+    _environment()
     from hydra import compose, initialize_config_dir
     from omegaconf import open_dict
 
@@ -180,6 +180,11 @@ def _job(config) -> None:
         which = f"job {hydra.job.num} ({which}): " if multirun else ""
         _fail(f"{which}{error}")
         raise JobFailed from None
+
+
+def _environment() -> None:
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, to be told in one line
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA finds fault with its own compile cache
 
 
 def _set(overrides: list[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """What went wrong, in one line that a user can act on."""
 
+LONGEST = 100  # characters of a wrong value that are shown
+
 
 class ConfigError(ValueError):
     """A configuration that has no meaning; raised before anything is compiled."""
@@ -12,7 +14,9 @@ class JobFailed(Exception):
 def require(condition: bool, name: str, value, allowed: str) -> None:
     """Raise ConfigError unless the condition holds."""
     if not condition:
-        raise ConfigError(f"{name} is {value!r}; allowed: {allowed}")
+        text = repr(value)
+        short = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+        raise ConfigError(f"{name} is {short}; allowed: {allowed}")
 
 
 def whole(name: str, value, low: int, high: int) -> None:

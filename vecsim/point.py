@@ -10,7 +10,7 @@ from vecsim.errors import require
 from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
 
-MOST_NODES = 10_000_000
+MOST_NODES = 2_000_000
 
 
 class Point(NamedTuple):
@@ -62,6 +62,9 @@ class Point(NamedTuple):
             require(rule.k <= self.honest or network.replacement, "protocol.k", rule.k, allowed)
         if self.schedule == "async":
             require(n < 2**16, "n", n, "at most 65535 under schedule=async")
+        counted = n * max(rule.max_rounds, rule.k)
+        allowed = "fewer rounds: n x max_rounds and n x k must stay below 2^31"
+        require(counted < 2**31, "protocol.max_rounds", rule.max_rounds, allowed)
         allowed = "fewer rounds or a smaller beta: the state of a node must fit 32 bits"
         require(
             self.stepped().cell_limit() <= 2**32, "protocol.max_rounds", rule.max_rounds, allowed

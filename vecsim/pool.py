@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+ROWS = 2**15  # of a table made at once, to bound the memory
+
 
 class Pool(NamedTuple):
     """Whom one querier may poll, but for how many of the honest nodes prefer 1.
@@ -57,10 +59,9 @@ def binomial(trials: int, probability: float) -> Floats:
     return weights * probability**successes * (1 - probability) ** (trials - successes)
 
 
-def _falling(total: int, k: int) -> Floats:
-    """C(c, x) / C(total, x) for c = 0 ... total and x = 0 ... k (0 where x > c)."""
-    c = np.arange(total + 1, dtype=float)[:, None]
-    x = np.arange(k, dtype=float)
+def _falling(c, total: int, k: int) -> Floats:
+    """C(c, x) / C(total, x) for each c in 0 ... total, and x = 0 ... k (0 where x > c)."""
+    c, x = np.asarray(c, float)[:, None], np.arange(k, dtype=float)
     ratios = np.clip(c - x, 0, None) / np.maximum(total - x, 1)
     return np.concatenate([np.ones_like(c), np.cumprod(ratios, axis=1)], axis=1)
 
@@ -74,19 +75,20 @@ def _distinct(pool: Pool, answers: Callable[[int], Floats]) -> Floats:
     a constant computed in integers, which neither overflows nor cancels.
     """
     h, f, k = pool.honest, pool.byzantine, pool.k
-    ratio = _falling(h, k)
     total = comb(h + f, k)
     honest = [comb(h, i) for i in range(k + 1)]
-    result: Floats | float = 0.0
+    weights = []
     for y in range(max(0, k - h), min(f, k) + 1):
-        drawn = k - y
-        from_byzantine = comb(f, y)
-        constant = np.array(
-            [honest[x] * honest[drawn - x] * from_byzantine / total for x in range(drawn + 1)]
-        )
-        joint = ratio[:, : drawn + 1] * ratio[::-1, drawn::-1] * constant
-        result = result + joint @ answers(y)
-    return np.asarray(result)
+        drawn, from_byzantine = k - y, comb(f, y)
+        constant = [
+            honest[x] * honest[drawn - x] * from_byzantine / total for x in range(drawn + 1)
+        ]
+        weights.append((drawn, np.array(constant)[:, None] * answers(y)))
+    parts = []
+    for rows in np.array_split(np.arange(h + 1), h // ROWS + 1):
+        ones, zeros = _falling(rows, h, k), _falling(h - rows, h, k)
+        parts.append(sum((ones[:, : d + 1] * zeros[:, d::-1]) @ weight for d, weight in weights))
+    return np.concatenate(parts)
 
 
 def _single(pool: Pool) -> tuple[Floats, float]:

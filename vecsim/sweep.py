@@ -160,6 +160,7 @@ def _range(key: str, given: dict) -> list:
         require(num >= 2 and (start > 0 or not given.get("log")), f"sweep.{key}", given, allowed)
         values = (np.geomspace if given.get("log") else np.linspace)(start, stop, int(num))
     whole = isinstance(start, int) and isinstance(stop, int) and not isinstance(step, float)
+    whole = whole and stop - start >= len(values) - 1  # else 0 to 1 in parts
     return [round(v) if whole else round(v, 12) for v in values.tolist()]
 
 

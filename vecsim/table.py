@@ -96,7 +96,7 @@ def _across(
     worst = [_worst(estimates, at, across) for at in places]
     for short in (False, True):
         labels = _labels(estimates, rows, places, short)
-        for count in range(min(MOST_ACROSS, size), FEW_ACROSS - 1, -1):
+        for count in range(min(MOST_ACROSS, size), FEW_ACROSS - 1 - short, -1):
             columns = labels.copy()
             for pick in np.unique(np.linspace(0, size - 1, count).round().astype(int)):
                 cells = [rate(*estimates.interval(outcome, {**at, across: pick})) for at in places]
