@@ -51,7 +51,8 @@ def run(points, trials, *, seed=0, size=None, mesh=None, first=0, change=None, e
     out = [None] * len(points)
     groups = {}
     for i, p in enumerate(points):
-        groups.setdefault(program_key(p), []).append(i)
+        own = p.network.exclude_self if explicit else None
+        groups.setdefault((program_key(p), own), []).append(i)
     for members in groups.values():
         served = [points[i] for i in members]
         total = trials * len(served)
@@ -60,9 +61,7 @@ def run(points, trials, *, seed=0, size=None, mesh=None, first=0, change=None, e
         listed = (
             item
             for row, p in enumerate(served)
-            for item in items(
-                p, seed, first + np.arange(trials), row * trials + np.arange(trials)
-            )
+            for item in items(p, seed, first + np.arange(trials), row * trials + np.arange(trials))
         )
         values = collect(assembler, mesh, listed, total)
         for row, i in enumerate(members):
@@ -82,9 +81,7 @@ def assembler_of(points, size, seed, change, explicit):
         table = everybody if with_self else everybody[~np.eye(n, dtype=bool)].reshape(n, n - 1)
         assembler.neighbours = np.ascontiguousarray(table)[None]
         assembler.polls = Stack(0, assembler.polls.row)
-        assembler.shape = shape._replace(
-            engine="graph", nodes=n, bits=32, degree=table.shape[1]
-        )
+        assembler.shape = shape._replace(engine="graph", nodes=n, bits=32, degree=table.shape[1])
     return assembler
 
 

@@ -113,7 +113,7 @@ def test_adversaries(option):
         assert mixes.dtype == jnp.int32
         assert mixes.shape == (adversary.groups, 2)
         assert (jnp.asarray(memory).dtype, jnp.shape(memory)) == (jnp.int32, ())
-        assert 0 <= int(mixes.min())
+        assert int(mixes.min()) >= 0
         assert int(mixes.max()) < len(adversary.mixes)
         assert np.array_equal(mixes, eager)
     assert traces == 1
@@ -121,7 +121,8 @@ def test_adversaries(option):
 
 @pytest.mark.parametrize("option", options("network"))
 def test_networks(option):
-    (out,) = run([point_of(network=option, n=120)], 8)
+    network = built("network", option, degree=40, graphs=3)
+    (out,) = run([point_of(network=network, n=120)], 8)
     assert (out["decided_0"] + out["decided_1"] + out["undecided"] == 108).all()
 
 
@@ -130,6 +131,11 @@ def test_all_protocols_and_adversaries_run_together():
         point_of(protocol, adversary)
         for protocol in options("protocol")
         for adversary in options("adversary")
+        # Tables of large polls with silent peers take long to make.
+        if not (
+            protocol in ("qr_1000", "qr_10000")
+            and (0.0, 0.0) in built("adversary", adversary).mixes
+        )
     ]
     before = engine.batch._cache_size()
     outs = run(points, 4)
@@ -208,7 +214,7 @@ def test_a_sweep_over_numbers_compiles_once(schedule):
         points += [points[0]._replace(byzantine_fraction=f) for f in (0.0, 0.3)]
         points += [points[0]._replace(initial_accept=f) for f in (0.0, 1.0)]
         if schedule == "async":
-            points = [p for p in points if p.protocol.max_rounds <= 150 and p.n == 31]
+            points = [p for p in points if p.protocol.max_rounds <= 300]
         before = engine.batch._cache_size()
         run(points, 2)
         assert engine.batch._cache_size() - before == 1
@@ -227,13 +233,20 @@ def test_replacement_loss_and_self_are_data():
 
 
 def test_the_byzantine_sweep_compiles_once_per_protocol():
-    experiment = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / "byzantine_sweep.yaml"))
+    experiment = OmegaConf.to_container(
+        OmegaConf.load(CONF / "experiment" / "byzantine_sweep.yaml")
+    )
     sweep = experiment["sweep"]
     width = sweep["byzantine_fraction"]
     fractions = np.arange(width["start"], width["stop"] + width["step"] / 2, width["step"])
     points = [
-        point_of(protocol, adversary, n=experiment["n"], initial_accept=share,
-                 byzantine_fraction=round(fraction, 12))
+        point_of(
+            protocol,
+            adversary,
+            n=experiment["n"],
+            initial_accept=share,
+            byzantine_fraction=round(fraction, 12),
+        )
         for protocol in sweep["protocol"]
         for adversary in sweep["adversary"]
         for share in sweep["initial_accept"]

@@ -239,7 +239,9 @@ def test_compiled_draws_are_the_eager_ones():
     for kind in (*KINDS.values(), COUNTS_SILENT, COUNTS):
         kind = kind._replace(k=8)
         tables = thresholds(pool if kind != COUNTS else Pool(29, 0, 8), kind, (5, 7))
-        rows = jnp.asarray(np.stack([np.broadcast_to(tables[i], (2, *tables[i].shape[1:])) for i in (9, 20)]))
+        rows = jnp.asarray(
+            np.stack([np.broadcast_to(tables[i], (2, *tables[i].shape[1:])) for i in (9, 20)])
+        )
         eager = draw(kind, rows, own, group, words, np.uint32(8))
         compiled = jax.jit(draw, static_argnums=0)(kind, rows, own, group, words, np.uint32(8))
         for one, other in zip(eager, compiled, strict=True):
@@ -314,7 +316,9 @@ def engine_laws(name, state, network):
             for pushed, p_pushed in ((1, p_pooled), (0, 1 - p_pooled)):
                 if not p_pushed:
                     continue
-                shown = seen._replace(trial_coin=jnp.float32(coin), pooled_minority=jnp.int32(pushed))
+                shown = seen._replace(
+                    trial_coin=jnp.float32(coin), pooled_minority=jnp.int32(pushed)
+                )
                 mixes, _ = answers(trial, shown, jnp.int32(pushed))
                 rows = class_rows(trial, tables, mixes, jnp.int32(ones))
                 weighted.append((p_number * p_coin * p_pushed, rows, assembler.shape.kind))
@@ -399,7 +403,7 @@ def test_shared_coins_are_uniform():
     later = jax.vmap(coins, (0, None))(trials, jnp.int32(7))
     assert np.array_equal(first[0], later[0])
     for values in (*first, later[1]):
-        assert 0 <= values.min()
+        assert values.min() >= 0
         assert values.max() < 1
         assert stats.kstest(np.asarray(values, float), "uniform").pvalue > 1e-6
     correlation = np.corrcoef(np.stack([*first, later[1]]))

@@ -166,7 +166,7 @@ def test_multirun(launcher, folder):
         assert_same(joined.sel(k=k, drop=True), alone)
     assert len(list(folder.glob("results/multirun/study/*/data.zarr"))) == 3
     commands = [job["command"] for job in yaml.safe_load(joined.attrs["jobs"])]
-    assert sorted(command.split("=")[-1] for command in commands) == ["20", "24", "28"]
+    assert sorted(commands) == [f"vecsim {' '.join(rest)} protocol.k={k}" for k in (20, 24, 28)]
 
 
 PROTOCOL = '''

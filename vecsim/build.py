@@ -128,8 +128,8 @@ def number(name: str, value: Any):
 
 def point(config: Mapping[str, Any]) -> Point:
     """The point that a resolved configuration describes; ConfigError where it has no meaning."""
-    numbers = {name: number(name, config.get(name)) for name in NUMBERS}
-    parts = {kind: component(kind, config.get(kind)) for kind in GROUPS}
+    numbers: dict[str, Any] = {name: number(name, config.get(name)) for name in NUMBERS}
+    parts: dict[str, Any] = {kind: component(kind, config.get(kind)) for kind in GROUPS}
     built = Point(**numbers, **parts)
     built.check()
     return built

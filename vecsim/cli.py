@@ -176,7 +176,7 @@ def _job(config) -> None:
             study, output = execute(task, report.reporter())
             report.show(study, output, netcdf=config.netcdf, figure=config.figure)
     except (ConfigError, StoreError) as error:
-        which = ", ".join(text.lstrip("+") for text in _set(overrides))
+        which = ", ".join(_set(overrides))
         which = f"job {hydra.job.num} ({which}): " if multirun else ""
         _fail(f"{which}{error}")
         raise JobFailed from None
@@ -188,7 +188,10 @@ def _environment() -> None:
 
 
 def _set(overrides: list[str]) -> list[str]:
-    return [text for text in overrides if not text.endswith(CLEAR)]
+    """The overrides as they were given."""
+    opened = tuple(f"++{key}" for key in OPEN)
+    kept = [text for text in overrides if not text.endswith(CLEAR)]
+    return [text.removeprefix("++") if text.startswith(opened) else text for text in kept]
 
 
 def _opened(arguments: Sequence[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """What went wrong, in one line that a user can act on."""
 
+from typing import Any
+
 LONGEST = 100  # characters of a wrong value that are shown
 
 
@@ -19,7 +21,8 @@ def require(condition: bool, name: str, value, allowed: str) -> None:
         raise ConfigError(f"{name} is {short}; allowed: {allowed}")
 
 
-def whole(name: str, value, low: int, high: int) -> None:
-    """Raise ConfigError unless the value is a whole number in [low, high]."""
+def whole(name: str, value: Any, low: int, high: int) -> int:
+    """The value, or ConfigError unless it is a whole number in [low, high]."""
     good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
     require(good, name, value, f"a whole number, {low} to {high}")
+    return value

@@ -81,7 +81,7 @@ class Lines:
 
     def advance(self, trials: int, skipped: int, fresh: bool) -> None:
         self.pace.advance(trials, skipped, fresh)
-        if time.monotonic() - self.told >= LOG_EVERY:
+        if time.monotonic() - self.told >= LOG_EVERY and self.pace.passed < self.pace.total:
             self.told = time.monotonic()
             print(f"{self.pace.passed / self.pace.total:4.0%}, {self.pace}", flush=True)
 

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
-from math import prod
+from math import isfinite, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,9 +56,8 @@ def study(name: str, config: DictConfig, compose: Compose, given: Collection[str
     for key in plain.keys() - KNOWN:  # of use in interpolations only
         if f"${{{key}}}" not in text:
             raise ConfigError(f"{key} is no parameter; allowed: {', '.join(KNOWN)}")
-    seed, trials = plain.get("seed"), plain.get("trials")
-    whole("seed", seed, 0, build.SEEDS - 1)
-    whole("trials", trials, 1, MOST_TRIALS)
+    seed = whole("seed", plain.get("seed"), 0, build.SEEDS - 1)
+    trials = whole("trials", plain.get("trials"), 1, MOST_TRIALS)
     precision = _precision(plain.get("precision"), trials)
     dimensions = list(_dimensions(plain.get("sweep")))
     _check(dimensions, text, given)
@@ -143,25 +142,30 @@ def _values(key: str, values: Any) -> list:
     return values
 
 
-def _range(key: str, given: dict) -> list:
-    start, stop, step, num = (given.get(name) for name in ("start", "stop", "step", "num"))
-    numbers = all(isinstance(v, (int, float)) for v in (start, stop, num if step is None else step))
-    allowed = "{start, stop, step} or {start, stop, num, log}, start <= stop, step > 0, num >= 2"
-    require(
-        numbers and start <= stop and (step is None) != (num is None),
-        f"sweep.{key}",
-        given,
-        allowed,
-    )
-    if step is not None:
-        require(step > 0, f"sweep.{key}", given, allowed)
-        values = start + step * np.arange(int((stop - start) / step + 1e-9) + 1)
+def _range(key: str, given: dict[str, Any]) -> list:
+    wanted: list[Any] = [given.get(name) for name in ("start", "stop", "step", "num")]
+    start, stop, step, num = wanted
+    log, by_step = given.get("log", False), given.keys() == {"start", "stop", "step"}
+    good = all(map(_finite, (start, stop))) and start <= stop and (start > 0 or not log)
+    if by_step:
+        good = good and _finite(step) and step > 0
     else:
-        require(num >= 2 and (start > 0 or not given.get("log")), f"sweep.{key}", given, allowed)
-        values = (np.geomspace if given.get("log") else np.linspace)(start, stop, int(num))
+        good = good and "step" not in given and isinstance(num, int) and num >= 2
+    allowed = "{start, stop, step} or {start, stop, num, log}, start <= stop, step > 0, num >= 2"
+    require(good, f"sweep.{key}", given, allowed)
+    count = min((stop - start) / step + 1e-9, MOST_POINTS) + 1 if by_step else num
+    require(count <= MOST_POINTS, f"sweep.{key}", given, f"at most {MOST_POINTS} values")
+    if by_step:
+        values = start + step * np.arange(int(count))
+    else:
+        values = (np.geomspace if log else np.linspace)(start, stop, num)
     whole = isinstance(start, int) and isinstance(stop, int) and not isinstance(step, float)
     whole = whole and stop - start >= len(values) - 1  # else 0 to 1 in parts
     return [round(v) if whole else round(v, 12) for v in values.tolist()]
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
 
 
 def _resolved(

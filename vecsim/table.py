@@ -185,8 +185,8 @@ def rounds(value: float, low: float, high: float) -> str:
     >>> rounds(46.7, 46, math.inf)
     '46.7 [46 inf]'
     """
-    if math.isnan(value):
-        return "-"
+    if math.isnan(value) or math.isinf(low):
+        return "-" if math.isnan(value) else "never"
 
     def text(number: float) -> str:
         return f"{number:.0f}" if number >= 100 else f"{number:.3g}"  # infinity is inf
