@@ -267,7 +267,7 @@ def test_exact_draws_agree_with_peers_drawn_one_by_one(name):
         for network, share in zip(networks, (0.5, 0.66), strict=True)
         for adversary in TOLD_APART
     ]
-    exact = run(points, 4000, seed=1)
+    exact = run(points, 1500, seed=1)
     drawn = run(points, 250, seed=2, explicit=True)
     different = set()
     for one, other in zip(exact, drawn, strict=True):

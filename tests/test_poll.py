@@ -387,6 +387,16 @@ def test_admission_is_binomial_and_fixed_per_trial():
         assert (of_trial[item.trials] == item.admitted).all()
 
 
+def test_admission_of_many_identities():
+    p = point(QrAvalanche(), Sybil(), n=10_000, byzantine_fraction=0.4)
+    trials = np.arange(2000)
+    admitted = np.repeat(
+        *np.transpose([(item.admitted, len(item.trials)) for item in items(p, 0, trials, trials)])
+    )
+    assert abs(admitted.mean() - 400) < SIGMAS * math.sqrt(360 / len(trials))
+    assert abs(admitted.var() / 360 - 1) < SIGMAS * math.sqrt(2 / len(trials))
+
+
 def test_shared_coins_are_uniform():
     p = point(QrAvalanche(k=K, alpha=ALPHA), CoordinatedCollusion(), n=20, byzantine_fraction=0.2)
     count = 20_000

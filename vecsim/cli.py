@@ -110,7 +110,7 @@ def check(config) -> None:
     whole("engine.cores", 1 if cores is None else cores, 1, 4096)
     output = config.get("output")
     require(output is None or isinstance(output, str), "output", output, "a folder, or null")
-    for key in ("netcdf", "figure"):
+    for key in ("netcdf", "figure", "theory"):
         require(isinstance(config.get(key), bool), key, config.get(key), "true or false")
 
 
@@ -174,7 +174,8 @@ def _job(config) -> None:
     try:
         with _one_line():
             study, output = execute(task, report.reporter())
-            report.show(study, output, netcdf=config.netcdf, figure=config.figure)
+            wanted = {key: config[key] for key in ("netcdf", "figure", "theory")}
+            report.show(study, output, **wanted)
     except (ConfigError, StoreError) as error:
         which = ", ".join(_set(overrides))
         which = f"job {hydra.job.num} ({which}): " if multirun else ""

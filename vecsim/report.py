@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import io
+import json
 import shutil
 import sys
 import textwrap
@@ -106,7 +107,7 @@ def announce(study: Study, device: str) -> None:
     print(f"{study.name}: {points} {most}{study.trials:,} trials, {engine}, {device}", flush=True)
 
 
-def show(study: Study, output: Path, netcdf: bool, figure: bool) -> None:
+def show(study: Study, output: Path, netcdf: bool, figure: bool, theory: bool) -> None:
     """Save the summary, draw the figures, print the table and where everything is."""
     from vecsim import store, table
 
@@ -124,7 +125,7 @@ def show(study: Study, output: Path, netcdf: bool, figure: bool) -> None:
         print(f"netcdf   {output / 'data.nc'}")
     script = build.root("figures") / f"{study.name}.py"
     if figure and script.exists():
-        for path in _figures(script, data, output):
+        for path in _figures(study, script, data, output, theory):
             print(f"figure   {path}")
 
 
@@ -136,7 +137,9 @@ def to_csv(summary: xr.Dataset, path: Path) -> None:
     part.replace(path)
 
 
-def _figures(script: Path, data: xr.Dataset, output: Path) -> list[Path]:
+def _figures(
+    study: Study, script: Path, data: xr.Dataset, output: Path, theory: bool
+) -> list[Path]:
     """The study's figures, drawn where they are older than the data or the code."""
     listed = output / "figures.txt"
     code = [script, *Path(__file__).parent.glob("*.py"), output / "data.zarr" / "vecsim" / "marks"]
@@ -144,6 +147,10 @@ def _figures(script: Path, data: xr.Dataset, output: Path) -> list[Path]:
         paths = [output / name for name in listed.read_text().splitlines()]
         if all(path.exists() for path in paths):
             return paths
+    if theory:
+        from vecsim.theory import lines
+
+        data.attrs["theory"] = json.dumps(lines(study))
     paths = _draw(script, data, output)
     listed.write_text("".join(f"{path.relative_to(output)}\n" for path in paths))
     return paths

@@ -17,7 +17,7 @@ from vecsim.estimate import Precision
 from vecsim.point import Point
 
 TARGETS = ("finalised", "disagreement", "stalled", "unanimous")
-OTHERS = ("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "engine")
+OTHERS = ("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "theory", "engine")
 KNOWN = (*build.NUMBERS, *build.GROUPS, *OTHERS)
 MOST_POINTS = 1_000_000
 MOST_TRIALS = 10**9
