@@ -223,10 +223,8 @@ def test_qr_avalanche_without_a_defence():
 
 RULES = {
     "slush": Slush(6, 4, 15),
-    "snowflake": Snowflake(6, 4, 4, 5, 20),
     "snowflake, two": Snowflake(6, 4, 5, 5, 20, reset_on_failure=False),
     "snowflake, short": Snowflake(5, 3, 3, 2, 20),
-    "snowball": Snowball(6, 4, 4, 5, 20),
     "snowball, two": Snowball(6, 4, 5, 3, 20, decide_when="gt", count_after_flip=0),
     "qr_avalanche": QrAvalanche(6, 4, 5, confidence_threshold=0.75, max_rounds=20),
 }

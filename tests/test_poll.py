@@ -277,7 +277,7 @@ STATES = {
     "all at 1": (20, 10, 20, 20, 20, 51, (0, 0)),
     "tie": (20, 10, 10, 9, 10, 4, (0, 0)),
 }
-POLLS = 900
+POLLS = 600
 
 
 def engine_laws(name, state, network):

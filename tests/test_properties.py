@@ -84,7 +84,7 @@ def points(draw, schedules=("lockstep", "async")):
     )
 
 
-@settings(max_examples=35)
+@settings(max_examples=22)
 @given(points())
 def test_outcomes_are_consistent(p):
     (out,) = run([p], TRIALS, size=TRIALS)
@@ -137,7 +137,7 @@ def test_outcomes_are_consistent(p):
         assert not decided.any()
 
 
-@settings(max_examples=7)
+@settings(max_examples=3)
 @given(points())
 @example(point(Snowflake(5, 4, 4, 4), Sybil(0.5), n=26, byzantine_fraction=0.3))
 @example(point(Snowball(5, 3, 4, 7), SafetySplit(), n=26, byzantine_fraction=0.3, schedule="async"))
@@ -157,7 +157,7 @@ def test_bits_do_not_depend_on_batches_devices_or_company(p):
         assert np.array_equal(values[11:18], later[name], equal_nan=True), name
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(
     st.sampled_from([Snowflake, Snowball]),
     st.integers(1, 8),
