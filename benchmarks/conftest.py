@@ -1,4 +1,4 @@
-"""Benchmarks: `pytest benchmarks` on one core, `VECSIM_CORES=2 pytest benchmarks` on two."""
+"""Benchmarks: `pytest -n 0 benchmarks` on one core, with `VECSIM_CORES=2` on two."""
 
 import os
 
