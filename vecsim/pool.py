@@ -63,7 +63,7 @@ def _falling(c, total: int, k: int) -> Floats:
     """C(c, x) / C(total, x) for each c in 0 ... total, and x = 0 ... k (0 where x > c)."""
     c, x = np.asarray(c, float)[:, None], np.arange(k, dtype=float)
     ratios = np.clip(c - x, 0, None) / np.maximum(total - x, 1)
-    return np.concatenate([np.ones_like(c), np.cumprod(ratios, axis=1)], axis=1)
+    return np.concatenate([np.ones_like(c), np.cumprod(ratios, axis=1, dtype=np.float64)], axis=1)
 
 
 def _distinct(pool: Pool, answers: Callable[[int], Floats]) -> Floats:
