@@ -40,7 +40,8 @@ BAD = {
     "n=100 n=200": "n is set twice",
     "protocol=slush protocol=snowball": "protocol is set twice",
     # protocols
-    "protocol.k=1000": "alpha_preference is 15; allowed: .* 501 to 1000",
+    "protocol.k=400": "alpha_preference is 15; allowed: .* 201 to 400",
+    "protocol.k=401": "1 to 400 peers",
     "n=15": "protocol.k is 20; allowed: at most n - 1 = 14 peers",
     "protocol.k=0": "protocol.k is 0; allowed: 1 to 1000",
     "protocol.k=2.5": "protocol.k: Value '2.5'.*Integer",

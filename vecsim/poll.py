@@ -6,7 +6,8 @@ and the adversary enter only through these integers: they are data, not code.
 
 Words are compared as integers, each tail measured from its own end. A word's largest value is
 folded onto the one before, so that a threshold can also say "always" and "never"; elsewhere a
-probability is met to 2^-33 (one word) or 2^-65 (two words).
+probability is met to 2^-33 (one word) or 2^-65 (two words), and in the last two steps before
+certainty to three times that.
 """
 
 from typing import NamedTuple

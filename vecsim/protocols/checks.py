@@ -9,7 +9,7 @@ def check_sample(rule: Protocol) -> None:
     low, high = rule.quorums
     one = hasattr(rule, "alpha")
     names = ("alpha", "alpha") if one else ("alpha_preference", "alpha_confidence")
-    require(1 <= rule.k <= 1000, "protocol.k", rule.k, "1 to 1000 peers")
+    require(1 <= rule.k <= 400, "protocol.k", rule.k, "1 to 400 peers")
     allowed = f"more than k/2 and at most k, {rule.k // 2 + 1} to {rule.k}"
     require(rule.k / 2 < low <= rule.k, f"protocol.{names[0]}", low, allowed)
     require(

@@ -12,7 +12,8 @@ from vecsim.types import Protocol, Quorum
 class Slush(Protocol):
     """Take the colour of every quorum, for m rounds; nobody decides.
 
-    The outcome is the number of rounds to unanimity and the final split. Cell: the preference.
+    The outcome is the number of rounds to unanimity and the final split; without Byzantine nodes a
+    unanimous trial cannot change any more, and ends there. Cell: the preference.
     """
 
     decides: ClassVar[bool] = False
