@@ -43,7 +43,7 @@ BAD = {
     "protocol.k=400": "alpha_preference is 15; allowed: .* 201 to 400",
     "protocol.k=401": "1 to 400 peers",
     "n=15": "protocol.k is 20; allowed: at most n - 1 = 14 peers",
-    "protocol.k=0": "protocol.k is 0; allowed: 1 to 1000",
+    "protocol.k=0": "protocol.k is 0; allowed: 1 to 400 peers",
     "protocol.k=2.5": "protocol.k: Value '2.5'.*Integer",
     "protocol.k=many": "protocol.k: Value 'many'.*Integer",
     "protocol.alpha_preference=10": "alpha_preference is 10; allowed: .* 11 to 20",
