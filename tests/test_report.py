@@ -199,7 +199,7 @@ def test_figures_are_drawn_when_they_are_old(tmp_path, monkeypatch):
     data = xr.Dataset()
 
     def drawn() -> str:
-        assert report._figures(script, data, output) == [output / "a.svg"]
+        assert report._figures(None, script, data, output, theory=False) == [output / "a.svg"]
         return (output / "a.svg").read_text()
 
     assert drawn() == "x"
