@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from vecsim import graphs, random
 from vecsim import pool as pools
@@ -90,7 +90,7 @@ def items(point: Point, seed: int, trials: np.ndarray, place: np.ndarray) -> lis
     words = random.trial_key(key, trials)
     high, low = random.threefry(*words, np.uint32(1), np.uint32(random.TRIAL))
     uniform = ((high.astype(np.uint64) << np.uint64(21)) | (low >> np.uint32(11))) * 2.0**-53
-    below = stats.binom.cdf(np.arange(point.byzantine + 1), point.byzantine, admission)
+    below = special.bdtr(np.arange(point.byzantine + 1.0), point.byzantine, admission)
     admitted = np.minimum(np.searchsorted(below, uniform, side="right"), point.byzantine)
     return [
         Item(point, key, trials[admitted == a], place[admitted == a], int(a))
