@@ -42,6 +42,7 @@ BAD = {
     # protocols
     "protocol.k=400": "alpha_preference is 15; allowed: .* 201 to 400",
     "protocol.k=401": "1 to 400 peers",
+    "protocol=slush protocol.k=1 protocol.alpha=1 n=2 protocol.m=300000000": "less than 268435456",
     "n=15": "protocol.k is 20; allowed: at most n - 1 = 14 peers",
     "protocol.k=0": "protocol.k is 0; allowed: 1 to 400 peers",
     "protocol.k=2.5": "protocol.k: Value '2.5'.*Integer",

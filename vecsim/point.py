@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 
+from vecsim import random
 from vecsim.errors import require
 from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
@@ -65,6 +66,10 @@ class Point(NamedTuple):
         counted = n * max(rule.max_rounds, rule.k)
         allowed = "fewer rounds: n x max_rounds and n x k must stay below 2^31"
         require(counted < 2**31, "protocol.max_rounds", rule.max_rounds, allowed)
+        allowed = f"less than {random.MAX_ROUNDS}: every round has random words of its own"
+        require(
+            rule.max_rounds < random.MAX_ROUNDS, "protocol.max_rounds", rule.max_rounds, allowed
+        )
         allowed = "fewer rounds or a smaller beta: the state of a node must fit 32 bits"
         require(
             self.stepped().cell_limit() <= 2**32, "protocol.max_rounds", rule.max_rounds, allowed
