@@ -231,14 +231,38 @@ def test_counts_are_drawn_as_often_as_they_should(pool, widest):
                     assert given == 0 or exact > 0
 
 
+@pytest.mark.parametrize("pool", [pool for pool in POOLS if not pool.silent], ids=str)
+def test_wide_counts_are_drawn_as_often_as_they_should(pool):
+    """To 64 bits: single polls that are rare events."""
+    kind = COUNTS._replace(k=pool.k, wide=True)
+    table = thresholds(pool, kind, (pool.k, pool.k))
+    assert table.shape == (pool.honest + 1, 1, kind.columns, 2)
+    joint = pools.ones_and_answered(pool)
+    for c in (0, 1, pool.honest // 2, pool.honest):
+        rows = np.repeat(table[c][None], 2, axis=1)
+        numbers = [(int(high) << 32) + int(low) for high, low in table[c][0]]
+        at, lengths = places(numbers, 64)
+        for own in (0, 1):
+            full = np.full(len(at), own, np.uint32)
+            poll = compiled_draw(kind, rows, full, full > 1, split(at), np.uint32(pool.k))
+            positive = np.asarray(poll.positive, int)
+            ones = positive if own else pool.k - positive
+            given = Counter()
+            for count, length in zip(ones.tolist(), lengths, strict=True):
+                given[count] += length
+            for count in range(pool.k + 1):
+                exact = joint[c, pool.k, count]
+                assert abs(given[count] / 2.0**64 - exact) <= 4 * 2.0**-64 + 1e-13 * exact
+
+
 def test_compiled_draws_are_the_eager_ones():
     words = tuple(np.random.default_rng(5).integers(0, 2**32, (2, 20_000), dtype=np.uint32))
     own = (words[0] & np.uint32(1)).astype(np.uint32)
     group = (words[1] & np.uint32(1)) == 1
     pool = Pool(29, 11, 8, 0.25, 0.25, 0.125)
-    for kind in (*KINDS.values(), COUNTS_SILENT, COUNTS):
+    for kind in (*KINDS.values(), COUNTS_SILENT, COUNTS, COUNTS._replace(wide=True)):
         kind = kind._replace(k=8)
-        tables = thresholds(pool if kind != COUNTS else Pool(29, 0, 8), kind, (5, 7))
+        tables = thresholds(pool, kind, (5, 7))
         rows = jnp.asarray(
             np.stack([np.broadcast_to(tables[i], (2, *tables[i].shape[1:])) for i in (9, 20)])
         )

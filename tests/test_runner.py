@@ -60,6 +60,25 @@ def test_devices_and_memory(whole, folder):
         assert chunks(folder / f"c{cores}/data.zarr") == chunks(whole[1])
 
 
+def test_memory_is_bounded(folder):
+    """Of the whole process: a sweep four times as large takes no more, and less than the budget."""
+    code = (
+        "import atexit, resource;"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024;"
+        "atexit.register(lambda: print('peak', peak()))"
+    )
+
+    def peak_mb(points):
+        fractions = f"sweep.byzantine_fraction={{start: 0, stop: 0.2, num: {points}}}"
+        result = process("trials=2048", fractions, f"output=p{points}", cwd=folder, code=code)
+        assert (result.code, result.err) == (0, "")
+        return int(result.out.split("peak")[1])
+
+    small, large = peak_mb(20), peak_mb(80)
+    assert large < small + 64  # megabytes; the outcomes of the larger sweep alone are 15 more
+    assert large < 1024  # engine.memory_mb
+
+
 def test_killed(whole, folder, monkeypatch):
     """kill -9 in the middle of a sweep, then the same command."""
     nodes = 60 * 2

@@ -129,39 +129,47 @@ def draw(kind: Kind, rows, own, group, words, k) -> Quorum | Counts:
         per_group = [jnp.where(own == 1, one, zero) for zero, one in rows[:, :, column, word]]
         return per_group[0] if len(per_group) == 1 else jnp.where(group, per_group[1], per_group[0])
 
+    first = words[: kind.words]
+    folded = (*first[:-1], jnp.minimum(first[-1], FOLD))
     if kind.counts:
-        first = [of_class(i) for i in range(kind.width)]
-        count = _descend(jnp.minimum(words[0], FOLD), first)
+        boundaries = [[of_class(i, w) for w in range(kind.words)] for i in range(kind.width)]
+        count = _descend(folded, boundaries)
         if kind.silent:
             answered, ones = count, _look_up(kind, rows, own, group, count, words[1])
         else:
             answered, ones = jnp.asarray(k, jnp.uint32), count
         return Counts(jnp.where(own == 1, ones, answered - ones), answered)
 
-    high, low = words[0], jnp.minimum(words[-1], FOLD)
-
     def below(column):
-        if not kind.wide:
-            return low < of_class(column)
-        top, bottom = of_class(column), of_class(column, 1)
-        return (high < top) | ((high == top) & (low < bottom))
+        return _less(folded, [of_class(column, word) for word in range(kind.words)])
 
     if kind.split:
         return Quorum(below(0), ~below(2), below(1) | ~below(3))
     return Quorum(below(0), ~below(1), jnp.bool_(True))
 
 
-def _descend(word, boundaries):
-    """How many of the ascending boundaries are at most the word (a binary tree of selects)."""
+def _less(words, boundary):
+    """Comparison of numbers of one or two words, the high word first."""
+    if len(words) == 1:
+        return words[0] < boundary[0]
+    (high, low), (top, bottom) = words, boundary
+    return (high < top) | ((high == top) & (low < bottom))
+
+
+def _descend(words, boundaries):
+    """How many of the ascending boundaries are at most the words (a binary tree of selects)."""
     count = jnp.uint32(0)
     while True:
         half = len(boundaries) // 2
-        above = word >= boundaries[half]
+        above = ~_less(words, boundaries[half])
         count = count + jnp.where(above, jnp.uint32(half + 1), jnp.uint32(0))
         if not half:
             return count
         upper, lower = boundaries[half + 1 :], boundaries[:half]
-        boundaries = [jnp.where(above, u, v) for u, v in zip(upper, lower, strict=True)]
+        boundaries = [
+            [jnp.where(above, *pair) for pair in zip(*both, strict=True)]
+            for both in zip(upper, lower, strict=True)
+        ]
 
 
 def _look_up(kind: Kind, rows, own, group, answered, word):

@@ -36,11 +36,12 @@ def kind_of(point: Point) -> Kind:
     """The draw that the point needs."""
     rule = point.protocol
     mixes = [pool_of(point, mix, point.byzantine) for mix in point.adversary.mixes]
+    silent = rule.counts and any(pool.silent for pool in mixes)
     return Kind(
         counts=rule.counts,
-        silent=rule.counts and any(pool.silent for pool in mixes),
+        silent=silent,
         split=not rule.counts and len(set(rule.quorums)) > 1,
-        wide=not rule.counts and getattr(rule, "beta", 0) < WIDE_BELOW,
+        wide=not silent and getattr(rule, "beta", 0) < WIDE_BELOW,
         k=rule.k,
     )
 
