@@ -160,7 +160,7 @@ SWEEPS = {
     "qr_avalanche": {
         "k": (29, 30),
         "alpha": (16, 30),
-        "beta": (1, 100),
+        "beta": (5, 100),
         "confidence_threshold": (0, 0.5, 1.0),
         "initial_confidence": (0.0, 1.0),
         "max_rounds": (5, 150),
