@@ -15,6 +15,8 @@ PARITY = 0x1BD11BDA
 
 # What a block is for: the low bits of the second counter word; the round is above them.
 POLL, POLL_WIDE, PICK, ADVERSARY, TRIAL, PEERS, REPEATS, ANSWERS, PLACE = range(9)
+# The same in the simulated cluster.
+WORKLOAD, ACTION, WINDOW, VERTEX, SAMPLE, ROUND_TRIP, EVIDENCE = range(9, 16)
 PURPOSES = 16
 MAX_ROUNDS = 2**32 // PURPOSES
 

@@ -1,0 +1,448 @@
+"""The simulated cluster against its plain-Python oracle, closed forms and the agents engine."""
+
+import math
+
+import cluster_oracle
+import numpy as np
+import pytest
+from cluster_oracle import AGREE, DISAGREE, EXCLUDE
+from helpers import SIGMAS, point, run
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from vecsim.adversaries.random_voting import RandomVoting
+from vecsim.cluster import ScaleTestCluster, front, program, simulate
+from vecsim.errors import ConfigError
+from vecsim.protocols.qr_avalanche import QrAvalanche
+
+LOSSY = [{"at_s": 0, "do": "set_packet_loss", "loss": 0.05}]
+
+
+def configured(seconds=60, rate_tps=100, **cluster):
+    top = {"seed", "window_s", "timeline", "trials", "drain_s", "workload"}
+    given = {key: cluster.pop(key) for key in top & cluster.keys()}
+    workload = {"kind": "constant", "rate_tps": rate_tps}
+    base = {"duration_s": seconds, "window_s": 1, "workload": workload, "cluster": cluster}
+    return base | given
+
+
+def sampled(data, name="latency_ms", attempts=None):
+    """The values of finalised vertices, with their weights."""
+    values, weights = data[name].values, data["weight"].values
+    kept = ~np.isnan(data["latency_ms"].values) & (weights > 0)
+    return values[kept], weights[kept]
+
+
+def weighted_quantile(values, weights, level):
+    order = np.argsort(values)
+    below = np.cumsum(weights[order]) / weights.sum()
+    return values[order][np.searchsorted(below, level)]
+
+
+def totals(data):
+    return {name: int(data[name].sum()) for name in ("issued", "finalised", "rejected", "given_up")}
+
+
+# Latencies of an undisturbed vertex: 22 polls, 4 ms apart
+
+
+@pytest.mark.parametrize(
+    ("profile", "timeline", "expected_ms"),
+    [("local", [], 85), ("lan", [], 93), ("wan", [], 268), ("local", LOSSY, 362)],
+    ids=["local", "lan", "wan", "5 % loss"],
+)
+def test_latency_of_22_polls(profile, timeline, expected_ms):
+    # One vertex a second: parents are final before their children are issued.
+    data = simulate(configured(600, 1, nodes=1000, profile=profile, timeline=timeline))
+    assert totals(data)["finalised"] == totals(data)["issued"] == 8 * 600
+    p95 = weighted_quantile(*sampled(data), 0.95)
+    assert p95 == pytest.approx(expected_ms, rel=0.03)
+
+
+def test_a_poll_resolves_with_its_alpha_th_reply():
+    data = simulate(configured(600, 1, nodes=1000))
+    latency, _ = sampled(data)
+    # The last poll starts at 84 ms; the 24th of 30 uniform round trips is Beta(24, 7).
+    law = stats.beta(24, 7, loc=84.1, scale=0.9)
+    assert stats.kstest(latency, law.cdf).pvalue > 1e-6
+    assert set(sampled(data, "rounds")[0].tolist()) == {22}
+
+
+# The oracle: every message of a small cluster, in plain Python
+
+
+def oracle_runs(count, **options):
+    return [cluster_oracle.Cluster(seed, **options) for seed in range(count)]
+
+
+def compare_latency(data, runs, parents=True):
+    """Two-sample KS test on latency and on polls of the last attempt."""
+    ours, _ = sampled(data)
+    theirs = [
+        vertex.latency_ms(parents)
+        for run_ in runs
+        for vertex in run_.vertices
+        if vertex.state == "finalised"
+    ]
+    # A weight is a repetition; the size of the test is that of the vertices that were run.
+    assert stats.ks_2samp(ours, theirs).pvalue > 1e-6
+    rounds, _ = sampled(data, "rounds")
+    their_rounds = [v.rounds for r in runs for v in r.vertices if v.state == "finalised"]
+    assert stats.ks_2samp(rounds, their_rounds).pvalue > 1e-6
+
+
+SMALL = {"nodes": 50, "poll_interval_ms": 4.0}
+PLAIN = {"benching": False, "reputation": False, "guard": False}
+
+
+def test_oracle_loss():
+    data = simulate(configured(60, 1, **SMALL, timeline=LOSSY, trials=32, guard=False))
+    runs = oracle_runs(8, rate_tps=5, duration_s=40, parents="none", loss=0.05, guard=False)
+    compare_latency(data, runs, parents=False)
+
+
+@pytest.mark.parametrize("adversary", ["random_voting", "always_reject"])
+def test_oracle_byzantine_without_defence(adversary):
+    fraction = 0.1 if adversary == "random_voting" else 0.06
+    cluster = {**SMALL, **PLAIN, "byzantine_fraction": fraction, "adversary": adversary}
+    data = simulate(configured(60, 1, **cluster, trials=32))
+    options = {"byzantine": round(fraction * 50), "adversary": adversary, **PLAIN}
+    runs = oracle_runs(2, rate_tps=20, duration_s=30, parents="none", **options)
+    first = [
+        v.rounds for r in runs for v in r.vertices if v.attempts == 1 and v.state != "given_up"
+    ]
+    rounds = data["rounds"].values[(data["weight"].values > 0) & (data["outcome"].values == 1)]
+    ended = [v.rounds for r in runs for v in r.vertices if v.state == "finalised"]
+    assert first
+    assert stats.ks_2samp(rounds, ended).pvalue > 1e-6
+
+
+def test_oracle_parents():
+    """With parents a lossy cluster is slower; the line of the last vertices makes it so."""
+    cluster = {**SMALL, "parents": "linear", "guard": False}
+    data = simulate(configured(40, 50, **cluster, timeline=LOSSY, trials=16))
+    runs = oracle_runs(4, rate_tps=50, duration_s=20, loss=0.05, parents="linear", guard=False)
+    theirs = np.concatenate([[v.latency_ms() for v in r.vertices[50:]] for r in runs])
+    ours, weights = sampled(data)
+    for level in (0.25, 0.5, 0.75, 0.95):
+        # Latencies of a line depend on one another over about half a second: 40 s x 2 blocks.
+        found = weighted_quantile(ours, weights, level)
+        blocks = [np.quantile(part, level) for r in runs for part in blocks_of(r)]
+        error = np.std(blocks, ddof=1) / math.sqrt(len(blocks))
+        assert abs(found - np.quantile(theirs, level)) < SIGMAS * error + 4
+
+
+def blocks_of(run_, count=5):
+    latencies = np.array([v.latency_ms() for v in run_.vertices[50:]])
+    return np.array_split(latencies, count)
+
+
+def test_oracle_detection():
+    """Random voters are excluded after as many vertices as the test needs, and a window."""
+    cluster = {**SMALL, "byzantine_fraction": 0.2, "adversary": "random_voting", "guard": False}
+    data = simulate(configured(12, 5, **cluster, trials=64, drain_s=5))
+    runs = oracle_runs(6, byzantine=10, rate_tps=5, duration_s=12, drain_s=5, guard=False)
+    theirs = [at for r in runs for at in r.excluded_s.values()]
+    assert len(theirs) == 60
+    excluded = data["excluded_byzantine"].values
+    assert (excluded[:, -1] == 10).all()
+    ends = (data["time_s"] + data["length_s"]).values
+    ours = np.concatenate(
+        [np.repeat(ends, np.diff(row, prepend=0)) for row in excluded]  # at the window's end
+    )
+    # A window's end is half a window later than the moment, on average.
+    error = math.hypot(np.std(ours) / math.sqrt(len(ours)), np.std(theirs) / math.sqrt(60))
+    assert abs(np.mean(ours) - np.mean(theirs)) < SIGMAS * error + 0.5
+
+
+@pytest.mark.parametrize("dead", [15, 16, 17, 20])
+def test_oracle_halts(dead):
+    """The guard of 50 nodes fails once 17 of them are dead: 33 is not more than 0.67 x 50."""
+    kill = {"at_s": 10, "do": "kill_random_nodes", "count": dead, "restart": False}
+    data = simulate(configured(30, 20, **SMALL, timeline=[kill], trials=4))
+    run_ = cluster_oracle.Cluster(
+        1, rate_tps=20, duration_s=30, timeline=[(10, "kill", dead, False)]
+    )
+    halted = any(not holds for node, _, holds in run_.guard_changes if run_.running[node])
+    assert halted == (dead >= 17)
+    after = data["guard"].isel(window=slice(15, None))
+    assert bool((after == 0).all()) == halted
+    assert bool((after == 1).all()) == (not halted)
+    assert int(data["lost"].max()) == int(data["doubled"].max()) == 0
+
+
+def test_oracle_time_to_notice():
+    """After a cut in halves the guard fails as soon as the peers across are benched."""
+    cut = {"at_s": 10, "do": "create_partition", "shares": [0.5, 0.5]}
+    data = simulate(configured(20, 20, **SMALL, timeline=[cut], trials=4))
+    first = int(np.argmax(data["guard"].values[0] == 0))
+    run_ = cluster_oracle.Cluster(
+        2, rate_tps=20, duration_s=20, timeline=[(10, "partition", [25, 25])]
+    )
+    noticed = np.median([at for _, at, holds in run_.guard_changes if not holds])
+    assert data["time_s"].values[first] - 1 <= noticed <= data["time_s"].values[first] + 1
+
+
+# The agents engine
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.1])
+def test_rounds_are_those_of_the_agents_engine(fraction):
+    cluster = {"nodes": 1000, "byzantine_fraction": fraction, **PLAIN}
+    data = simulate(configured(120, 1, **cluster, trials=32))
+    first = data["rounds"].values[(data["weight"].values > 0) & (data["outcome"].values >= 0)]
+    p = point(QrAvalanche(), RandomVoting(), n=1000, byzantine_fraction=fraction, initial_accept=1)
+    out = run([p], 8)[0]
+    polls = out["polls"] / p.honest  # mean polls of a node, undecided ones included
+    mean, error = first.mean(), first.std() / math.sqrt(first.size)
+    assert abs(mean - polls.mean()) < SIGMAS * math.hypot(error, polls.std() / math.sqrt(8))
+
+
+# Resources, by hand
+
+
+@pytest.mark.parametrize(
+    ("cluster", "rate_tps", "cpu", "mbps", "memory"),
+    [
+        # 4 k / interval x 5 us + 200 us a vertex; 2 k / interval x 60 B + payload;
+        # 128 MB + 180 s of payloads + 180 s x 256 B
+        ({"nodes": 1000}, 100, 15 + 2, 7.2 + 0.8, 128 + 18 + 4.608),
+        ({"nodes": 100}, 50, 30 + 1, 14.4 + 0.4, 128 + 9 + 2.304),
+        ({"nodes": 1000, "payload_bytes": 100_000}, 20, 15 + 0.4, 7.2 + 16, 128 + 128 + 0.9216),
+    ],
+    ids=["1000 nodes", "100 nodes", "large payload"],
+)
+def test_resources_by_hand(cluster, rate_tps, cpu, mbps, memory):
+    data = simulate(configured(600, rate_tps, **cluster, window_s=10, trials=2))
+    last = data.isel(window=data["time_s"].values < 600).isel(window=-1)
+    assert np.allclose(last["cpu_percent"], cpu, rtol=1e-5)
+    assert np.allclose(last["network_mbps"], mbps, rtol=1e-5)
+    assert np.allclose(last["memory_mb"], memory, rtol=1e-4)
+
+
+# Conservation: nothing lost, nothing finalised twice, no two decisions, whatever happens
+
+COUNTS = st.integers(0, 12)
+EVENTS = st.one_of(
+    st.fixed_dictionaries(
+        {"do": st.just("kill_random_nodes"), "count": COUNTS, "restart": st.booleans()}
+    ),
+    st.fixed_dictionaries({"do": st.just("spawn_nodes"), "count": COUNTS}),
+    st.fixed_dictionaries(
+        {
+            "do": st.just("create_partition"),
+            "shares": st.sampled_from([[0.5, 0.5], [0.8, 0.2], [0.4, 0.4, 0.2]]),
+        }
+    ),
+    st.fixed_dictionaries({"do": st.just("heal_partition")}),
+    st.fixed_dictionaries({"do": st.just("stop")}),
+    st.fixed_dictionaries({"do": st.just("start")}),
+    st.fixed_dictionaries(
+        {"do": st.just("set_packet_loss"), "loss": st.sampled_from([0, 0.01, 0.05, 0.2])}
+    ),
+    st.fixed_dictionaries(
+        {
+            "do": st.just("inject_latency_spike"),
+            "extra_ms": st.sampled_from([50, 500]),
+            "duration_s": st.sampled_from([3, 10]),
+        }
+    ),
+    st.fixed_dictionaries({"do": st.just("remove_byzantine_nodes")}),
+    st.fixed_dictionaries(
+        {
+            "do": st.just("set_workload"),
+            "kind": st.just("burst"),
+            "rate_tps": st.just(50),
+            "burst_tps": st.just(6000),
+            "burst_s": st.just(5),
+        }
+    ),
+)
+
+
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@given(
+    events=st.lists(st.tuples(st.integers(0, 39), EVENTS), max_size=8),
+    fraction=st.sampled_from([0.0, 0.2, 0.34]),
+    adversary=st.sampled_from(["random_voting", "coordinated_collusion", "always_accept"]),
+    guard=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_conservation(events, fraction, adversary, guard, seed):
+    timeline = [{"at_s": at, **event} for at, event in events]
+    cluster = {
+        "nodes": 40,
+        "byzantine_fraction": fraction,
+        "adversary": adversary,
+        "guard": guard,
+        "double_spend_share": 0.1,
+    }
+    data = simulate(configured(40, 80, **cluster, timeline=timeline, trials=2, seed=seed))
+    assert int(data["lost"].max()) == int(data["doubled"].max()) == 0
+    # The same by counting, at every window.
+    issued = data["issued"].cumsum("window")
+    ended = sum(
+        data[name].cumsum("window") for name in ("finalised", "rejected", "given_up", "dropped")
+    )
+    assert (issued == ended + data["in_flight"]).all()
+    assert (data["in_flight"] >= data["waiting"]).all()
+    assert (data["waiting"] >= 0).all()
+    assert int(data["divergent"].max()) == 0
+    numbers = [name for name, v in data.items() if v.dims == ("trial", "window")]
+    assert all(np.isfinite(data[name]).all() for name in numbers)
+
+
+# The reputation test
+
+
+def scores_until(p, vertices, peers, seed):
+    """Whether and after how many answers peers that disagree with probability p are excluded."""
+    steps = np.where(np.random.default_rng(seed).random((peers, vertices)) < p, DISAGREE, AGREE)
+    over = steps.cumsum(axis=1) >= EXCLUDE
+    return over.any(axis=1), over.argmax(axis=1) + 1
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_detection_takes_what_wald_says(share):
+    """Nodes that vote at random on a share of the vertices: mean delay log(A) / drift and more."""
+    cluster = {"nodes": 200, "byzantine_fraction": 0.2, "misbehaving_share": share, "guard": False}
+    data = simulate(configured(60, 50, **cluster, trials=8, benching=False))
+    excluded = data["excluded_byzantine"].values
+    assert (excluded[:, -1] == 40).all()
+    ends = (data["time_s"] + data["length_s"]).values
+    at = np.concatenate([np.repeat(ends, np.diff(row, prepend=0)) for row in excluded])
+    _, needed = scores_until(share / 2, 3000, 40_000, 1)
+    wald = EXCLUDE / (share / 2 * DISAGREE + (1 - share / 2) * AGREE)
+    assert wald < needed.mean() < wald + DISAGREE / (share / 2 * DISAGREE + AGREE)
+    # Vertices come 50 a second and are judged in the window after that of their issue.
+    error = at.std() / math.sqrt(at.size)
+    judged = needed.mean() / 50 + 1
+    assert judged - SIGMAS * error < at.mean() < judged + 1 + SIGMAS * error
+
+
+def test_honest_nodes_are_excluded_less_often_than_the_bound():
+    """At the nominal 1 % of disagreement a lifetime's chance of exclusion is below 1e-4 (Ville)."""
+    excluded, _ = scores_until(0.01, 4000, 100_000, 2)
+    assert excluded.sum() <= stats.poisson.ppf(1 - 1e-6, 1e-4 * excluded.size)
+
+
+def test_no_honest_node_is_excluded_among_double_spends():
+    cluster = {
+        "nodes": 200,
+        "byzantine_fraction": 0.2,
+        "adversary": "coordinated_collusion",
+        "double_spend_share": 0.1,
+    }
+    data = simulate(configured(300, 50, **cluster, window_s=5, trials=8))
+    assert int(data["excluded_byzantine"].min("trial")[-1]) == 40
+    assert int(data["excluded_honest"].max()) == 0
+    assert int(data["divergent"].max()) == 0
+
+
+# Independence of how a run is cut up
+
+BUSY = configured(
+    50,
+    80,
+    nodes=60,
+    byzantine_fraction=0.2,
+    double_spend_share=0.1,
+    timeline=[
+        {"at_s": 7, "do": "kill_random_nodes", "count": 5},
+        {"at_s": 20, "do": "create_partition", "shares": [0.8, 0.2]},
+        {"at_s": 30, "do": "heal_partition"},
+    ],
+    window_s=5,
+    trials=4,
+)
+
+
+def assert_identical(first, second):
+    for name in first.variables:
+        np.testing.assert_array_equal(first[name].values, second[name].values, strict=True)
+
+
+@pytest.mark.parametrize("segment", [1, 7])
+def test_window_batching(segment, monkeypatch):
+    whole = simulate(BUSY)
+    monkeypatch.setattr(program, "SEGMENT", segment)
+    monkeypatch.setattr(front, "SEGMENT", segment)
+    assert_identical(simulate(BUSY), whole)
+
+
+def test_trials_do_not_depend_on_one_another():
+    whole = simulate(BUSY)
+    assert_identical(simulate(BUSY | {"trials": 2}), whole.isel(trial=slice(2)))
+
+
+def test_longer_windows_show_the_same():
+    """In steady state the figures do not depend on the length of the windows."""
+    found = []
+    for window_s in (1, 10, 30):
+        cluster = {"nodes": 200, "byzantine_fraction": 0.1, "profile": "lan"}
+        data = simulate(configured(600, 100, **cluster, window_s=window_s))
+        steady = data.isel(window=(data["time_s"].values > 60) & (data["time_s"].values < 600))
+        latency, weights = sampled(steady)
+        cpu = float(steady["cpu_percent"].weighted(steady["length_s"]).mean())
+        found.append((weighted_quantile(latency, weights, 0.5), latency.std(), latency.size, cpu))
+        assert totals(data)["finalised"] == totals(data)["issued"]
+    for median, deviation, size, cpu in found[1:]:
+        error = (
+            SIGMAS
+            * 1.25
+            * math.hypot(deviation / math.sqrt(size), found[0][1] / math.sqrt(found[0][2]))
+        )
+        assert abs(median - found[0][0]) < error
+        assert cpu == pytest.approx(found[0][3], rel=1e-4)
+
+
+# The imperative front
+
+
+def test_front():
+    cluster = ScaleTestCluster(configured(60, 50, nodes=20, trials=3))
+    assert (cluster.running == 0).all()
+    cluster.start()
+    cluster.advance(12)
+    assert cluster.is_healthy().all()
+    assert (cluster.running == 20).all()
+    cluster.kill_random_nodes(count=8, restart=False)
+    cluster.advance(5)
+    assert (cluster.running == 12).all()
+    assert not cluster.is_healthy().any()
+    cluster.spawn_nodes(8)
+    cluster.advance(15)
+    assert cluster.is_healthy().all()
+    data = cluster.results()
+    assert data.sizes["trial"] == 3
+    assert float((data["length_s"]).sum()) == 32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cluster": {"nodes": 1}}, "cluster.nodes is 1"),
+        ({"cluster": {"profile": "moon"}}, "allowed: local, lan, wan, degraded"),
+        ({"cluster": {"speed": 1}}, "cluster.speed is no parameter"),
+        ({"cluster": {"adversary": "nobody"}}, "cluster.adversary is 'nobody'"),
+        ({"cluster": {"parents": "none"}}, "allowed: linear, few, wide, random"),
+        ({"workload": {"kind": "constant"}}, "workload.rate_tps is None"),
+        ({"workload": {"kind": "flood"}}, "allowed: constant, ramp, burst, chaos, sine, at_once"),
+        ({"timeline": [{"at_s": 1, "do": "explode"}]}, "timeline.do is 'explode'"),
+        ({"timeline": [{"at_s": 99, "do": "stop"}]}, "timeline.at_s is 99"),
+        (
+            {"timeline": [{"at_s": 1, "do": "kill_random_nodes", "many": 2}]},
+            "allowed: count, restart",
+        ),
+        ({"trials": 0}, "trials is 0"),
+        ({"window_s": 0.5}, "window_s is 0.5"),
+    ],
+)
+def test_wrong_configurations(change, message):
+    config = configured(60, 10, nodes=20)
+    config = config | {k: v for k, v in change.items() if k != "cluster"}
+    config["cluster"] = config["cluster"] | change.get("cluster", {})
+    with pytest.raises(ConfigError, match=message.replace(".", r"\.")) as caught:
+        simulate(config)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,96 @@
+"""Configurations of scenarios: all are read, and what has no meaning is refused."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+from synthetic import CONFIG
+
+from vecsim.cluster.config import parse as parse_cluster
+from vecsim.errors import ConfigError
+from vecsim.scenario import config
+from vecsim.scenario.probes import PROBES
+
+COUNTS = {
+    "infrastructure": 11,
+    "load": 11,
+    "stress": 11,
+    "soak": 10,
+    "chaos": 11,
+    "byzantine": 13,
+    "regression": 12,
+}
+NAMES = [path.stem for path in sorted(config.folder().glob("*.yaml"))]
+
+
+def test_every_scenario_has_a_test_of_its_name_in_the_file_of_its_category():
+    found = {}
+    for path in (Path(__file__).parent / "scale").glob("test_*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef):
+                called = node.body[0].value.args[0].value
+                assert node.name == f"test_{called}"
+                found[called] = path.stem.removeprefix("test_")
+    assert found == {name: config.load(name)["category"] for name in NAMES}
+    assert {c: list(found.values()).count(c) for c in COUNTS} == COUNTS
+    assert sorted(config.names()) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scenario_is_read_by_the_simulator(name):
+    given = config.load(name)
+    assert given["name"] == name
+    assert given["trials"] >= 8
+    assert config.shows(name).endswith(".")
+    assert set(given.get("probes") or ()) <= set(PROBES)
+    provided = {metric for probe in given.get("probes") or () for metric in PROBES[probe].metrics}
+    for criterion in config.criteria(given):
+        for metric in criterion.metrics():
+            assert given.get("simulate", True) or metric in provided
+    for changed in config.variants(given).values():
+        parse_cluster(config.simulated(changed))
+
+
+def test_a_period_lies_within_the_run():
+    for name in NAMES:
+        given = config.load(name)
+        for criterion in config.criteria(given):
+            start, end = criterion.period or (0, None)
+            assert start < (given.get("duration_s", 60) if end is None else end)
+            assert end is None or end <= given["duration_s"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"critera": []}, "critera"),
+        ({"category": "other"}, "category"),
+        ({"criteria": []}, "criteria"),
+        ({"criteria": [{"metric": "speed", "op": ">=", "threshold": 1}]}, "metric"),
+        ({"criteria": [{"metric": "tps", "op": "=>", "threshold": 1}]}, "op"),
+        ({"criteria": [{"metric": "tps", "op": ">="}]}, "threshold"),
+        ({"criteria": [{"metric": "tps", "op": "reported", "threshold": 1}]}, "threshold"),
+        ({"criteria": [{"metric": "tps", "op": "not_rising"}]}, "over"),
+        ({"criteria": [{"metric": "tps", "op": ">=", "threshold": 1, "statistic": "p7"}]}, "p7"),
+        ({"criteria": [{"metric": "tps", "op": ">=", "threshold": 1, "when": 1}]}, "when"),
+        ({"criteria": [{"metric": "tps", "op": ">=", "threshold": 1, "variant": "x"}]}, "variant"),
+        ({"criteria": [{"metric": "tps", "op": ">=", "threshold": {"times": 2}}]}, "metric"),
+        ({"expect": "not_passed"}, "expect"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(change, told):
+    with pytest.raises(ConfigError, match=told):
+        config.checked(CONFIG | change)
+
+
+def test_variants_change_their_part_only():
+    given = CONFIG | {"variants": {"a": {"cluster.nodes": 7}, "b": {"cluster.protocol.k": 5}}}
+    found = config.variants(given)
+    assert found["a"]["cluster"] == {"nodes": 7, "byzantine_fraction": 0.2}
+    assert found["b"]["cluster"] == {"nodes": 100, "byzantine_fraction": 0.2, "protocol": {"k": 5}}
+    assert given["cluster"] == CONFIG["cluster"]
+
+
+def test_yaml_numbers_with_exponents_are_numbers():
+    assert yaml.load("a: 1e-4", Loader=config._Numbers) == {"a": 1e-4}

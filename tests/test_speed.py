@@ -1,0 +1,39 @@
+"""The toolkit's own speed against the published baselines."""
+
+import math
+
+import pytest
+
+from vecsim import speed
+
+APART = {"genesis_id", "blake3_call", "topological_sort_100_shuffled"}  # nothing was published
+MEASURES = {
+    speed.vertex_creation: {"genesis_vertex", "vertex_with_parents", "vertex_10kb_payload"},
+    speed.graph_operations: {"add_100", "add_1000", "look_up", "topological_sort_100"},
+    speed.hashing: {"blake3_100b", "blake3_1kb", "blake3_10kb"},
+    speed.result_store: {"put", "cached_get", "cold_get"},
+    speed.consensus: {"consensus_vertex"},
+}
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.__name__)
+def test_within_the_baseline(measure):
+    found = measure()
+    assert found.keys() - APART == MEASURES[measure]
+    assert all(math.isfinite(value) and value > 0 for value in found.values()), found
+    for name in MEASURES[measure]:
+        assert found[name] <= speed.BASELINES[name], (name, found[name])
+
+
+def test_every_baseline_is_measured():
+    assert set().union(*MEASURES.values()) == speed.BASELINES.keys()
+
+
+def test_best_takes_the_quickest_run(monkeypatch):
+    clock = iter([0, 0, 80, 100, 140, 200, 300, 400, 460])
+    monkeypatch.setattr(speed, "RUNS", 3)
+    monkeypatch.setattr(speed, "TIME_NS", 400)
+    monkeypatch.setattr(speed.time, "perf_counter_ns", lambda: next(clock))
+    calls = []
+    assert speed.best(lambda: calls.append(1), units=5) == 8.0
+    assert len(calls) == 1 + 4  # the first is not measured; after the third time is left

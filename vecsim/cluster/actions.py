@@ -1,0 +1,325 @@
+"""What may happen to a cluster: each action changes the state on the host, in every trial.
+
+The entries of a timeline are the same methods, by name.
+"""
+
+import functools
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vecsim import random
+from vecsim.cluster import resources, votes
+from vecsim.cluster.config import Cluster, Run, constants
+from vecsim.cluster.state import ANSWERS, NEVER, SIDES, Conditions, Key, State
+from vecsim.errors import ConfigError, require
+from vecsim.protocols.qr_avalanche import QrAvalanche
+from vecsim.workload import Workload
+
+
+class Draws:
+    """Random numbers of actions, one block after another, from each trial's own key."""
+
+    def __init__(self, key):
+        self.key: Key = (key[0][:, None], key[1][:, None])
+        self.used = 0
+
+    def uniform(self, count: int) -> np.ndarray:
+        """float64 [trials, count] in [0, 1)."""
+        number = np.arange(count, dtype=np.uint32)[None]
+        block = random.counter(np.uint32(self.used), random.ACTION)
+        high, low = random.threefry(*self.key, number, block)
+        self.used += 1
+        return ((high.astype(np.uint64) << np.uint64(21)) | (low >> np.uint32(11))) * 2.0**-53
+
+    def refused(self, cluster: Cluster) -> np.ndarray:
+        """Byzantine identities that are not admitted, bool [trials, nodes]."""
+        node = np.arange(cluster.nodes)
+        chance = 1.0 - float(cluster.adversary.admission)
+        return (self.uniform(cluster.nodes) < chance) & (node >= cluster.honest)
+
+    def choose(self, able: np.ndarray, count: int) -> np.ndarray:
+        """`count` of the nodes that are able, at random, or all of them; bool [trials, nodes]."""
+        order = np.where(able, self.uniform(able.shape[1]), 2.0)
+        rank = order.argsort(axis=1).argsort(axis=1)
+        return able & (rank < count)
+
+
+ACTIONS: dict[str, Any] = {}
+
+
+def action(act):
+    """A method of ScaleTestCluster and a word of timelines; arguments that do not fit are told."""
+    signature = inspect.signature(act)
+    known = ", ".join(list(signature.parameters)[1:]) or "no arguments"
+
+    @functools.wraps(act)
+    def method(self, *positional, **named) -> None:
+        try:
+            signature.bind(self, *positional, **named)
+        except TypeError as error:
+            raise ConfigError(f"{act.__name__}: {error}; allowed: {known}") from None
+        act(self, *positional, **named)
+        self.disturbed()
+
+    ACTIONS[act.__name__] = method
+    return method
+
+
+class Actions:
+    """What may be done to a cluster (the base class of ScaleTestCluster)."""
+
+    run: Run
+    now: Conditions
+    state: State
+    draws: Draws
+    workload: Workload
+    since_ms: int  # when the workload in force began
+    spikes: list[tuple[int, float]]  # when each ends, and what it adds
+    now_ms: Any
+
+    @action
+    def start(self) -> None:
+        """All nodes that are down start, with what they had on disk."""
+        nodes = self.state.nodes
+        _wake(self, ~nodes.up & nodes.member)
+
+    @action
+    def stop(self) -> None:
+        """All nodes stop, and stay down."""
+        _kill(self, self.state.nodes.up, NEVER)
+
+    @action
+    def kill_random_nodes(self, count: int, restart: bool = True) -> None:
+        """Kill running nodes, at random; with `restart` each comes back by itself."""
+        _whole("count", count)
+        nodes = self.state.nodes
+        chosen = self.draws.choose(nodes.up & nodes.member, count)
+        _kill(self, chosen, _back(self, False) if restart else NEVER)
+
+    @action
+    def spawn_nodes(self, count: int) -> None:
+        """Start nodes in the places of dead ones; they fetch what is retained from their peers."""
+        _whole("count", count)
+        nodes = self.state.nodes
+        down = nodes.member & ~nodes.up & (nodes.up_at_ms == NEVER)
+        chosen = self.draws.choose(down, count)
+        sync = _sync_ms(self, True)
+        when = np.where(chosen, self.now_ms + sync[:, None], nodes.up_at_ms)
+        _nodes(self, up_at_ms=when.astype(np.int32))
+
+    @action
+    def create_partition(self, shares: Iterable[float]) -> None:
+        """Cut the network into sides of these shares of the nodes, drawn at random."""
+        shares = [float(share) for share in shares]
+        good = 2 <= len(shares) <= SIDES and min(shares) > 0 and abs(sum(shares) - 1) < 1e-6
+        require(good, "shares", shares, f"2 to {SIDES} shares above 0 that add up to 1")
+        n = self.run.cluster.nodes
+        rank = self.draws.uniform(n).argsort(axis=1).argsort(axis=1)
+        ends = np.round(np.cumsum(shares) * n).astype(int)
+        side = (rank[:, :, None] >= ends).sum(axis=2)
+        _nodes(self, side=np.minimum(side, len(shares) - 1).astype(np.int32))
+        trials = self.run.trials
+        self.state = self.state._replace(
+            cut_since_ms=np.full(trials, self.now_ms, np.int32),
+            healed_ms=np.full(trials, -1, np.int32),
+        )
+
+    @action
+    def heal_partition(self) -> None:
+        """The cut ends; sides join when they poll one another again."""
+        state = self.state
+        cut = (state.cut_since_ms >= 0) & (state.healed_ms < 0)
+        now = np.where(cut, self.now_ms, state.healed_ms)
+        self.state = state._replace(healed_ms=now.astype(np.int32))
+
+    @action
+    def set_packet_loss(self, loss: float) -> None:
+        """From now on each message is lost with this probability."""
+        require(0 <= loss < 1, "loss", loss, "0 or more, below 1")
+        self.now = self.now._replace(loss=np.float32(loss))
+
+    @action
+    def inject_latency_spike(self, extra_ms: float, duration_s: float) -> None:
+        """Every round trip takes so much longer for a while."""
+        require(extra_ms >= 0, "extra_ms", extra_ms, "0 or more")
+        require(duration_s > 0, "duration_s", duration_s, "above 0")
+        end = self.now_ms + round(duration_s * 1000)
+        self.spikes.append((end, float(extra_ms)))
+        self.now = self.now._replace(extra_ms=self.now.extra_ms + np.float32(extra_ms))
+
+    @action
+    def throttle_cpu(self, count: int, capacity: float) -> None:
+        """So many nodes, at random, have this share of a core."""
+        _whole("count", count)
+        require(0 < capacity <= 1, "capacity", capacity, "above 0, at most 1")
+        nodes = self.state.nodes
+        chosen = self.draws.choose(nodes.member, count)
+        _nodes(self, capacity=np.where(chosen, capacity, nodes.capacity).astype(np.float32))
+
+    @action
+    def inject_disk_failure(self, count: int) -> None:
+        """So many running nodes lose their disk: they restart empty and fetch from their peers."""
+        _whole("count", count)
+        nodes = self.state.nodes
+        _kill(self, self.draws.choose(nodes.up & nodes.member, count), _back(self, True))
+
+    @action
+    def inject_memory_pressure(self, count: int, share: float) -> None:
+        """Others take so much memory of running nodes that this share of their limit is in use."""
+        _whole("count", count)
+        require(0 < share < 1, "share", share, "between 0 and 1")
+        nodes, fixed = self.state.nodes, constants()
+        chosen = self.draws.choose(nodes.up & nodes.member, count)
+        recent = _recent(self, fixed.retain_s)[:, None]
+        used = np.asarray(resources.memory_mb(self.now, recent, nodes.retained, 0.0))
+        taken = np.maximum(share * nodes.limit_mb - used, 0.0)
+        _nodes(self, external_mb=np.where(chosen, taken, nodes.external_mb).astype(np.float32))
+
+    @action
+    def set_clock_skew(self, count: int, max_s: float) -> None:
+        """Clocks of so many nodes are off, by up to max_s seconds either way."""
+        _whole("count", count)
+        most = constants().most_skew_s
+        require(
+            0 <= max_s <= most, "max_s", max_s, f"0 to {most:g}: what is further off is refused"
+        )
+        nodes = self.state.nodes
+        chosen = self.draws.choose(nodes.member, count)
+        skew = max_s * (2 * self.draws.uniform(nodes.member.shape[1]) - 1)
+        _nodes(self, skew_s=np.where(chosen, skew, nodes.skew_s).astype(np.float32))
+
+    @action
+    def set_workload(self, **workload) -> None:
+        """Another pattern of load, from now until the end of the run."""
+        left = max(self.run.duration_s - self.now_ms / 1000, 0.0)
+        self.workload = Workload.parse(workload, left)
+        self.since_ms = self.now_ms
+
+    @action
+    def remove_byzantine_nodes(self) -> None:
+        """An operator takes the Byzantine nodes out of the register."""
+        nodes = self.state.nodes
+        honest = np.arange(nodes.member.shape[1]) < self.run.cluster.honest
+        _nodes(self, member=nodes.member & honest)
+
+    @action
+    def set_protocol(self, **parameters) -> None:
+        """Other parameters of the protocol, for vertices issued from now on."""
+        self.now = self.now._replace(rule=_rule(self.now.rule, parameters))
+
+
+def schedule(timeline: Iterable[Mapping[str, Any]], end_s: float) -> list[tuple[int, dict]]:
+    """When each action of a timeline happens: [(ms, {do, and its arguments})], in order.
+
+    An entry has at_s, do and the action's arguments; with every_s and times it happens again.
+    """
+    listed = []
+    for entry in timeline:
+        given = dict(entry)
+        at, every = given.pop("at_s", None), given.pop("every_s", 0)
+        times, name = given.pop("times", 1), given.get("do")
+        require(name in ACTIONS, "timeline.do", name, ", ".join(ACTIONS))
+        require(
+            isinstance(at, (int, float)) and 0 <= at <= end_s,
+            "timeline.at_s",
+            at,
+            f"0 to {end_s:g}",
+        )
+        require(times == 1 or every > 0, "timeline.every_s", every, "above 0 when times is given")
+        listed += [(round((at + i * every) * 1000), given) for i in range(times)]
+    return sorted(listed, key=lambda pair: pair[0])
+
+
+def rules(timeline: Iterable[Mapping[str, Any]], rule: QrAvalanche) -> list[QrAvalanche]:
+    """Every set of protocol parameters that a timeline sets."""
+    found = []
+    for entry in timeline:
+        if entry.get("do") == "set_protocol":
+            skipped = ("do", "at_s", "every_s", "times")
+            rule = _rule(rule, {k: v for k, v in entry.items() if k not in skipped})
+            found.append(rule)
+    return found
+
+
+def _rule(rule: QrAvalanche, parameters: Mapping[str, Any]) -> QrAvalanche:
+    values = {**vars(rule)}
+    for name, value in parameters.items():
+        require(name in values, f"set_protocol.{name}", value, ", ".join(values))
+        values[name] = value
+    return QrAvalanche(**values)
+
+
+def byzantine_answers(now, nodes: int, draws: Draws, count: int) -> np.ndarray:
+    """What misbehaving nodes answer to pollers of undisputed vertices, 1 or 0; -1 is silence."""
+    kinds = (now.honest - 1, 0, nodes - now.honest, 0)
+    peers = votes.Peers(*(jnp.int32(number) for number in kinds))
+
+    def answer(coin, own_coin):
+        seen = votes.view(now, peers, 0, peers.ones, coin)
+        mix, _ = now.adversary.answer(seen, jnp.int32(0))
+        accept, told = votes.chance(now, mix[0, 1])
+        return jnp.where(own_coin < accept, 1, jnp.where(own_coin < told, 0, -1))
+
+    coins, own = (draws.uniform(count).astype(np.float32) for _ in range(2))
+    return np.asarray(jax.vmap(jax.vmap(answer))(coins, own))
+
+
+def _nodes(cluster, **changed) -> None:
+    cluster.state = cluster.state._replace(nodes=cluster.state.nodes._replace(**changed))
+
+
+def _kill(cluster, chosen: np.ndarray, back) -> None:
+    """Nodes go down; `back` is when they are up again, int32 [trials], or NEVER."""
+    nodes, now = cluster.state.nodes, cluster.now_ms
+    back = np.broadcast_to(np.asarray(back, np.int32).reshape(-1, 1), chosen.shape)
+    _nodes(
+        cluster,
+        up=nodes.up & ~chosen,
+        up_at_ms=np.where(chosen, back, nodes.up_at_ms).astype(np.int32),
+        silent_since_ms=np.where(
+            chosen & (nodes.silent_since_ms == ANSWERS), now, nodes.silent_since_ms
+        ).astype(np.int32),
+        retained=np.where(chosen, _recent(cluster, 180)[:, None], nodes.retained).astype(
+            np.float32
+        ),
+    )
+
+
+def _wake(cluster, chosen: np.ndarray) -> None:
+    nodes = cluster.state.nodes
+    _nodes(
+        cluster,
+        up=nodes.up | chosen,
+        up_at_ms=np.where(chosen, NEVER, nodes.up_at_ms).astype(np.int32),
+        silent_since_ms=np.where(chosen, ANSWERS, nodes.silent_since_ms).astype(np.int32),
+    )
+
+
+def _recent(cluster, seconds: float) -> np.ndarray:
+    """Vertices stored in the last seconds, per trial."""
+    state = cluster.state
+    found = [
+        resources.retained(*pair, seconds)
+        for pair in zip(state.buckets, state.filling_ms, strict=True)
+    ]
+    return np.asarray(found, np.float32)
+
+
+def _sync_ms(cluster, empty_disk: bool) -> np.ndarray:
+    recent = _recent(cluster, constants().retain_s)
+    return np.asarray(resources.sync_ms(cluster.now, recent, empty_disk)).astype(np.int64)
+
+
+def _back(cluster, empty_disk: bool) -> np.ndarray:
+    restart = round(constants().restart_s * 1000)
+    return (cluster.now_ms + restart + _sync_ms(cluster, empty_disk)).astype(np.int32)
+
+
+def _whole(name: str, value: Any) -> None:
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    require(good, name, value, "a whole number, 0 or more")

@@ -1,0 +1,184 @@
+"""Which vertices begin their polls in a window: the queues, and the sample that is run."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from vecsim import random
+from vecsim.cluster.config import constants
+from vecsim.cluster.defence import Sides
+from vecsim.cluster.state import RING, SIDES, Conditions, Key, Queue, State, real, whole
+
+
+class Load(NamedTuple):
+    """What begins in a window (int32)."""
+
+    arrived: Any  # issued by clients
+    coming: Any  # [SIDES] the same, by side
+    dropped: Any  # found the queue full
+    first: Any  # [SIDES] admitted for the first time, without a rival
+    disputed: Any  # admitted, with a rival
+    again: Any  # [attempts - 1] issued again, by how often they timed out
+    age_ms: Any  # [attempts - 1] their mean age
+    side: Any  # of those with a rival and those issued again: the largest side that holds
+    queue: Queue  # after
+    before: Queue  # before
+
+
+class Sample(NamedTuple):
+    """Vertices that are run one by one, [samples]."""
+
+    exists: Any  # bool
+    weight: Any  # int32: vertices for which it stands
+    number: Any  # uint32: of the vertex, within the window
+    side: Any  # int32
+    attempt: Any  # int32, 0 for the first
+    at_ms: Any  # float32: when its polls begin, within the window
+    booked_ms: Any  # float32: the same for the vertices for which it stands, on average
+    age_ms: Any  # float32: how old it is then
+
+
+def spread(total, shares):
+    """Whole numbers that add up to `total`, in proportion to shares (cumulative rounding)."""
+    sure = jnp.maximum(shares.sum(), 1)
+    ends = whole(jnp.floor(jnp.cumsum(shares) / sure * real(total) + 0.5))
+    ends = jnp.where(shares.sum() > 0, ends, 0)
+    return jnp.diff(ends, prepend=jnp.int32(0))
+
+
+def admit(now: Conditions, state: State, net: Sides, arrived, length_ms, most_per_s) -> Load:
+    """Take the window's arrivals and what waited, as far as the guard and the resources allow."""
+    fixed, old = constants(), state.queue
+    length = length_ms.astype(jnp.float32)
+    nobody = net.issuers.sum() == 0
+    first_side = (jnp.arange(SIDES) == 0).astype(jnp.int32)
+    share = real(jnp.where(nobody, first_side, net.issuers))
+    coming = spread(arrived, share)
+    room = jnp.floor(most_per_s * length / 1000).astype(jnp.int32)
+    able = jnp.where(net.holds, room, 0)
+    admitted = jnp.minimum(old.waiting + coming, able)
+    left = old.waiting + coming - admitted
+    most = jnp.floor(fixed.most_waiting * share / share.sum()).astype(jnp.int32)
+    kept = jnp.minimum(left, jnp.maximum(most, old.waiting - admitted))
+    dropped = left - kept
+    # The latest are dropped, the earliest admitted first.
+    last = jnp.where(
+        coming > 0, real(coming - jnp.minimum(dropped, coming)) / real(jnp.maximum(coming, 1)), 1.0
+    )
+    head = arrival(old, coming, length, admitted.astype(jnp.float32))
+    emptied = kept == 0
+    came = jnp.where(coming > dropped, length * (1 - last), length + old.newest_ms)
+    queue = Queue(
+        waiting=kept,
+        oldest_ms=jnp.where(emptied, 0.0, length - head),
+        newest_ms=jnp.where(emptied, 0.0, came),
+    )
+    side = jnp.argmax(jnp.where(net.holds, net.issuers, -1))
+    any_holds = net.holds.any()
+    before = state.totals.disputed
+    wanted = jnp.floor(
+        real(state.totals.issued - state.totals.dropped + admitted.sum()) * now.disputed_share
+    )
+    contested = jnp.clip(wanted.astype(jnp.int32) - before, 0, admitted[side])
+    contested = jnp.where(any_holds, contested, 0)
+    due = jnp.where(any_holds, state.flight.again[0], 0)
+    return Load(
+        arrived=arrived,
+        coming=coming,
+        dropped=dropped.sum(),
+        first=admitted - jnp.where(jnp.arange(SIDES) == side, contested, 0),
+        disputed=contested,
+        again=due,
+        age_ms=jnp.where(due > 0, state.flight.age_ms[0] / real(jnp.maximum(due, 1)), 0.0),
+        side=side,
+        queue=queue,
+        before=old,
+    )
+
+
+def arrival(queue: Queue, coming, length, rank):
+    """When the vertex of that rank in line arrived, ms from the window's start (may be before)."""
+    old = real(jnp.maximum(queue.waiting, 1))
+    before = -queue.oldest_ms + (queue.oldest_ms - queue.newest_ms) * rank / old
+    waiting = real(queue.waiting)
+    after = length * (rank - waiting) / real(jnp.maximum(coming, 1))
+    return jnp.where(rank < waiting, before, after)
+
+
+def sample(shape, key: Key, load: Load, length_ms) -> Sample:
+    """Which vertices of the window are run: all, or a run of consecutive ones.
+
+    A quarter of the places is for those issued again, when there are any. The first places of a
+    run only serve as parents (weight 0), unless all vertices are run.
+    """
+    fixed = constants()
+    size, tries = shape.samples, fixed.attempts - 1
+    length = length_ms.astype(jnp.float32)
+    new, old = load.first.sum(), load.again.sum()
+    old_places = jnp.where(old > 0, size // 4, 0)
+    places = size - old_places
+    slot = jnp.arange(size, dtype=jnp.int32)
+    fresh = slot < places
+    # New vertices: consecutive, from a random one on.
+    word, _ = random.threefry(*key, jnp.uint32(0), random.counter(jnp.uint32(0), random.WINDOW))
+    spare = jnp.maximum(new - places, 0)
+    start = whole(jnp.floor(uniform(word) * real(spare + 1)))
+    number = slot + jnp.minimum(start, spare)
+    skipped = jnp.where(new > places, fixed.warm_up, 0)
+    weighing = jnp.minimum(new, places) - skipped
+    weight = _weights(slot - skipped, weighing, new)
+    ends = jnp.cumsum(load.first)
+    side = jnp.minimum((number[:, None] >= ends).sum(axis=1), SIDES - 1)
+    rank = (number - (ends - load.first)[side]).astype(jnp.float32) + 0.5
+    in_line = load.first[side] + jnp.where(side == load.side, load.disputed, 0)
+    mine = real(jnp.maximum(load.first[side], 1))
+    arrived = _arrival_of(load, side, length, rank * real(in_line) / mine)
+    began = jnp.maximum(length * rank / mine, arrived)
+    # Those issued again: evenly over the window.
+    place = slot - places
+    ranked = (real(place) + 0.5) / real(jnp.maximum(old_places, 1))
+    few = old <= old_places
+    late = jnp.where(few, place, whole(jnp.floor(ranked * real(old))))
+    tried = (late[:, None] >= jnp.cumsum(load.again)).sum(axis=1)
+    tried = jnp.minimum(tried, tries - 1)
+    late_weight = _weights(place, jnp.minimum(old, old_places), old)
+    exists = jnp.where(fresh, slot < jnp.minimum(new, places), place < jnp.minimum(old, old_places))
+    weight = jnp.where(exists, jnp.where(fresh, weight, late_weight), 0)
+    stands = jnp.where(fresh, weight, 0)
+    middle = (real(jnp.cumsum(stands)) - 0.5 * real(stands)) / real(jnp.maximum(stands.sum(), 1))
+    return Sample(
+        exists=exists,
+        weight=weight,
+        number=jnp.where(fresh, number, new + late).astype(jnp.uint32),
+        side=jnp.where(fresh, side, load.side),
+        attempt=jnp.where(fresh, 0, tried + 1),
+        at_ms=jnp.where(fresh, began, length * ranked),
+        booked_ms=jnp.where(fresh, length * middle, length * ranked),
+        age_ms=jnp.where(fresh, began - arrived, load.age_ms[tried]),
+    )
+
+
+def _weights(place, places, total):
+    """Whole weights of `places` places that add up to total; 0 elsewhere."""
+    inside = (place >= 0) & (place < places)
+    sure = jnp.maximum(places, 1)
+    # place * total may not fit 32 bits: whole part and rest apart.
+    each, rest = total // sure, total % sure
+    more = (place + 1) * rest // sure - place * rest // sure
+    return jnp.where(inside, each + more, 0)
+
+
+def _arrival_of(load: Load, side, length, rank):
+    mine = Queue(*(part[side] for part in load.before))
+    return arrival(mine, load.coming[side], length, rank)
+
+
+def uniform(word):
+    """float32 in [0, 1) from the top 24 bits of a word."""
+    return (word >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2**-24)
+
+
+def windows_ahead(end_ms, length_ms):
+    """In how many windows (of this length) a time after the window's start lies, below RING."""
+    ahead = jnp.floor(end_ms / length_ms.astype(jnp.float32)).astype(jnp.int32)
+    return jnp.clip(ahead, 0, RING - 1)

@@ -1,0 +1,191 @@
+"""What a simulated cluster is: its configuration, and the constants of the model."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import yaml
+
+from vecsim.errors import ConfigError, require, whole
+from vecsim.protocols.qr_avalanche import QrAvalanche
+from vecsim.types import Adversary
+from vecsim.workload import Workload
+
+PARENTS = {"linear": (1, 1), "few": (2, 4), "wide": (10, 16), "random": (1, 16)}
+RANDOM_REACH = 48  # how far back `random` parents are looked for
+
+
+@lru_cache
+def constants() -> Any:
+    """The model's constants by name; `profiles` by name too (see constants.yaml for reasons)."""
+    text = Path(__file__).with_name("constants.yaml").read_text(encoding="utf-8")
+    entries = yaml.safe_load(text)
+    profiles = entries.pop("profiles")
+    values = {name: entry["value"] for name, entry in entries.items()}
+    return SimpleNamespace(profiles=profiles, **values)
+
+
+class Cluster(NamedTuple):
+    """A cluster of `nodes` members, its conditions at the start, and its defence.
+
+    byzantine_fraction: share of the nodes that is Byzantine. misbehaving_share: share of vertices
+    on which a Byzantine node misbehaves; on others it answers as an honest one. profile: name of
+    the network profile. parents: linear, few, wide or random. double_spend_share: share of
+    vertices that have a rival.
+    """
+
+    nodes: int
+    byzantine_fraction: float
+    adversary: Adversary
+    misbehaving_share: float
+    profile: str
+    protocol: QrAvalanche
+    poll_interval_ms: float
+    benching: bool
+    reputation: bool
+    guard: bool
+    payload_bytes: int
+    parents: str
+    pruning: bool
+    memory_limit_mb: float
+    link_mbps: float
+    double_spend_share: float
+
+    @property
+    def byzantine(self) -> int:
+        return round(self.byzantine_fraction * self.nodes)
+
+    @property
+    def honest(self) -> int:
+        return self.nodes - self.byzantine
+
+
+class Run(NamedTuple):
+    """A cluster under load for a while: one variant of a scenario.
+
+    duration_s: load is offered so long; drain_s: then what is in flight is let finish; window_s:
+    the longest window, in steady state; timeline: actions, see `vecsim.cluster.actions`.
+    """
+
+    cluster: Cluster
+    workload: Workload
+    timeline: tuple[dict[str, Any], ...]
+    duration_s: int
+    drain_s: int
+    window_s: int
+    trials: int
+    seed: int
+
+
+KEYS = {
+    "name": "",
+    "category": "",
+    "trials": 8,
+    "seed": 0,
+    "duration_s": 60,
+    "drain_s": 30,
+    "window_s": 10,
+    "cluster": None,
+    "workload": {"kind": "constant", "rate_tps": 100},
+    "timeline": None,
+}
+DEFAULTS = {
+    "nodes": 1000,
+    "byzantine_fraction": 0.0,
+    "adversary": "random_voting",
+    "misbehaving_share": 1.0,
+    "profile": "local",
+    "protocol": None,
+    "poll_interval_ms": None,
+    "benching": True,
+    "reputation": True,
+    "guard": True,
+    "payload_bytes": 1000,
+    "parents": "few",
+    "pruning": True,
+    "memory_limit_mb": None,
+    "link_mbps": None,
+    "double_spend_share": 0.0,
+}
+
+
+def parse(config: Mapping[str, Any]) -> Run:
+    """The run that a configuration describes; ConfigError, in one line, where it has no meaning.
+
+    config: the keys of `KEYS`, each with a default; `cluster` those of `DEFAULTS`.
+    """
+    given = _filled("", config, KEYS)
+    cluster = _cluster(_filled("cluster.", given["cluster"] or {}, DEFAULTS))
+    for name, low in (("duration_s", 1), ("drain_s", 0), ("window_s", 1), ("trials", 1)):
+        whole(name, given[name], low, 10**7)
+    whole("seed", given["seed"], 0, 2**32 - 1)
+    timeline = tuple(dict(entry) for entry in given["timeline"] or ())
+    return Run(
+        cluster,
+        Workload.parse(given["workload"], given["duration_s"]),
+        timeline,
+        given["duration_s"],
+        given["drain_s"],
+        given["window_s"],
+        given["trials"],
+        given["seed"],
+    )
+
+
+def _filled(prefix: str, given: Mapping[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    require(isinstance(given, Mapping), prefix.rstrip(".") or "scenario", given, "a mapping")
+    for key in given:
+        if key not in defaults:
+            raise ConfigError(f"{prefix}{key} is no parameter; allowed: {', '.join(defaults)}")
+    return defaults | dict(given)
+
+
+def _cluster(given: dict[str, Any]) -> Cluster:
+    fixed = constants()
+    nodes = whole("cluster.nodes", given["nodes"], 2, 20_000)
+    for name in ("byzantine_fraction", "misbehaving_share", "double_spend_share"):
+        _number(name, given[name], 0.0, 1.0)
+    require(given["parents"] in PARENTS, "cluster.parents", given["parents"], ", ".join(PARENTS))
+    profiles = ", ".join(fixed.profiles)
+    require(given["profile"] in fixed.profiles, "cluster.profile", given["profile"], profiles)
+    for name in ("benching", "reputation", "guard", "pruning"):
+        require(isinstance(given[name], bool), f"cluster.{name}", given[name], "true or false")
+    small = nodes < fixed.small_below
+    interval = fixed.poll_interval_small_ms if small else fixed.poll_interval_large_ms
+    defaults = {
+        "poll_interval_ms": interval,
+        "memory_limit_mb": fixed.memory_limit_mb,
+        "link_mbps": fixed.link_mbps,
+    }
+    for name, value in defaults.items():
+        given[name] = value if given[name] is None else given[name]
+        _number(name, given[name], 1e-3, 1e9)
+    whole("cluster.payload_bytes", given["payload_bytes"], 0, 10**8)
+    rule = given["protocol"] or {}
+    known = ("k", "alpha", "beta", "max_rounds", "confidence_threshold", "initial_confidence")
+    rule = QrAvalanche(**_filled("cluster.protocol.", rule, dict.fromkeys(known)) if rule else {})
+    adversary = _adversary(given["adversary"])
+    built = Cluster(**{**given, "adversary": adversary, "protocol": rule})
+    require(built.honest >= 1, "cluster.byzantine_fraction", given["byzantine_fraction"], "below 1")
+    return built
+
+
+def _number(name: str, value: Any, low: float, high: float) -> None:
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+    require(good, f"cluster.{name}", value, f"a number, {low:g} to {high:g}")
+
+
+def _adversary(given: Any) -> Adversary:
+    """An adversary by its option's name, or {name: ..., parameter: ...}."""
+    from vecsim import build
+
+    section = {"name": given} if isinstance(given, str) else dict(given)
+    name = str(section.pop("name", None))
+    options = build.root("conf") / "adversary"
+    known = sorted(path.stem for path in options.glob("*.yaml"))
+    require(name in known, "cluster.adversary", name, ", ".join(known))
+    values = yaml.safe_load((options / f"{name}.yaml").read_text(encoding="utf-8"))
+    built: Any = build.component("adversary", values | section)
+    return built

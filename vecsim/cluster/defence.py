@@ -1,0 +1,192 @@
+"""Whom nodes poll and trust: benching, the reputation test and the quorum guard."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from vecsim import random
+from vecsim.cluster.config import constants
+from vecsim.cluster.state import ANSWERS, SIDES, Conditions, Key, Queue, State, real
+
+DISAGREE = math.log(constants().byzantine_disagreement / constants().honest_disagreement)
+AGREE = math.log((1 - constants().byzantine_disagreement) / (1 - constants().honest_disagreement))
+EXCLUDE = math.log(constants().exclude_at)
+
+
+class Sides(NamedTuple):
+    """Each side of the partition (there is one side when there is no partition), [SIDES]."""
+
+    honest: Any  # int32: peers that answer truthfully and are polled
+    byzantine: Any  # int32: peers that answer as their adversary says and are polled
+    silent: Any  # int32: peers that do not answer but are still polled
+    issuers: Any  # int32: honest nodes that run
+    reached: Any  # float32: members that a node of the side reaches and trusts, itself included
+    holds: Any  # bool: the guard lets nodes of the side finalise
+    benched: Any  # float32: share of members that are benched by a node that runs
+
+
+def lost_run(miss):
+    """Queries until `bench_after` in a row go unanswered, on average, each with chance `miss`."""
+    run = miss ** constants().bench_after
+    return (1 - run) / jnp.maximum((1 - miss) * run, 1e-30)
+
+
+def lossy_share(miss, queries_per_s):
+    """Share of the time for which a peer that answers now and then is benched (renewal)."""
+    fixed = constants()
+    bench_s = fixed.bench_s + fixed.probe_s * (1 / jnp.maximum(1 - miss, 1e-9) - 0.5)
+    polled_s = lost_run(miss) / jnp.maximum(queries_per_s, 1e-9)
+    return bench_s / (bench_s + polled_s)
+
+
+def not_noticed(queries_per_s, start_s, end_s):
+    """Share of queriers that still poll a peer which fell silent at 0, over [start_s, end_s].
+
+    Queries come as a Poisson process; the peer is benched at the fourth, so the share at t is the
+    survival function of an Erlang distribution of order 4. Its mean over the period.
+    """
+
+    def integral(x):  # of exp(-x) (1 + x + x^2 / 2 + x^3 / 6)
+        return 4 - jnp.exp(-x) * (4 + 3 * x + x**2 + x**3 / 6)
+
+    x, y = (jnp.maximum(t, 0.0) * queries_per_s for t in (start_s, end_s))
+    before = jnp.maximum(jnp.minimum(end_s, 0.0) - start_s, 0.0)  # nobody can know yet
+    polled = before + (integral(y) - integral(x)) / jnp.maximum(queries_per_s, 1e-9)
+    return jnp.clip(polled / jnp.maximum(end_s - start_s, 1e-9), 0.0, 1.0)
+
+
+def sides(now: Conditions, state: State, length_ms) -> Sides:
+    """What nodes of each side meet in the window that begins."""
+    fixed, nodes = constants(), state.nodes
+    n = nodes.member.shape[0]
+    byzantine = jnp.arange(n) >= now.honest
+    trusted = nodes.member & ~nodes.excluded
+    answers = nodes.silent_since_ms == ANSWERS
+    polls = real(now.rule.k) / now.interval_ms * 1000
+    queries_per_s = polls / real(jnp.maximum(trusted.sum() - 1, 1))
+    bench = now.benching
+    miss = 1 - now.answered
+    quiet = 1 - now.answered * (1 - now.misbehaving * (1 - _answering(now)))
+    lossy = jnp.where(bench, lossy_share(miss, queries_per_s), 0.0)
+    lossy_byzantine = jnp.where(bench, lossy_share(quiet, queries_per_s), 0.0)
+
+    def unnoticed(since_ms):
+        start = (state.now_ms - since_ms).astype(jnp.float32) / 1000 - now.timeout_ms / 1000
+        share = not_noticed(queries_per_s, start, start + length_ms.astype(jnp.float32) / 1000)
+        return jnp.where(bench, share, 1.0)
+
+    still_polled = jnp.where(answers, 0.0, unnoticed(nodes.silent_since_ms))
+    # A cut that has healed still parts those who have benched one another.
+    across = jnp.where(state.cut_since_ms >= 0, unnoticed(state.cut_since_ms), 1.0)
+    here = nodes.side == jnp.arange(SIDES)[:, None]
+    mine = here & trusted
+
+    def count(which, weight: Any = 1.0):
+        return jnp.where(mine & which, weight, 0.0).sum(axis=1)
+
+    truthful = count(answers & ~byzantine) * (1 - lossy)
+    adverse = count(answers & byzantine) * (1 - lossy_byzantine)
+    silent = count(~answers, still_polled)
+    others = real(trusted.sum() - mine.sum(axis=1))
+    silent = silent + others * across
+    reached = truthful + adverse + silent
+    members = real(nodes.member.sum())
+    holds = (100 * reached > fixed.guard_percent * members + 1e-3) | ~now.guard
+    issuers = (here & nodes.member & nodes.up & ~byzantine).sum(axis=1)
+    everybody = real(jnp.maximum(trusted.sum(), 1))
+    return Sides(
+        honest=jnp.round(truthful).astype(jnp.int32),
+        byzantine=jnp.round(adverse).astype(jnp.int32),
+        silent=jnp.round(silent).astype(jnp.int32),
+        issuers=issuers,
+        reached=reached,
+        holds=holds & (issuers > 0),
+        benched=jnp.where(issuers > 0, 1 - reached / everybody, 0.0),
+    )
+
+
+def _answering(now: Conditions):
+    """The largest probability with which a misbehaving node answers at all."""
+    mixes = type(now.adversary).mixes
+    return max(accept + reject for accept, reject in mixes)
+
+
+def rejoin(now: Conditions, state: State) -> State:
+    """Join the sides of a partition that has healed, once they poll one another again."""
+    fixed = constants()
+    cut_ms = state.healed_ms - state.cut_since_ms
+    longest, probe = round(fixed.bench_s * 1000), round(fixed.probe_s * 1000)
+    bench_ms = jnp.maximum(longest - cut_ms, 0) + probe
+    wait_ms = jnp.where(now.benching, bench_ms, 0)
+    over = (state.healed_ms >= 0) & (state.now_ms - state.healed_ms >= wait_ms)
+    nodes = state.nodes._replace(side=jnp.where(over, 0, state.nodes.side))
+    queue = state.queue
+    waiting = queue.waiting.sum()
+    first = jnp.arange(SIDES) == 0
+    joined = Queue(
+        waiting=jnp.where(first, waiting, 0),
+        oldest_ms=jnp.where(first, queue.oldest_ms.max(), 0.0),
+        newest_ms=jnp.where(
+            first, jnp.where(queue.waiting > 0, queue.newest_ms, jnp.inf).min(), 0.0
+        ),
+    )
+    joined = joined._replace(newest_ms=jnp.where(waiting > 0, joined.newest_ms, 0.0))
+    return state._replace(
+        nodes=nodes,
+        cut_since_ms=jnp.where(over, -1, state.cut_since_ms),
+        healed_ms=jnp.where(over, -1, state.healed_ms),
+        queue=jax.tree.map(lambda new, old: jnp.where(over, new, old), joined, queue),
+    )
+
+
+def evidence(now: Conditions, state: State, key: Key, vertices, wrong, chance):
+    """Scores and exclusions after the outcomes of the window's vertices, one after another.
+
+    vertices: int32 [nodes], how many vertices' answers were gathered from each node. wrong: of
+    an honest node's answer, its probability to disagree with the outcome, per vertex with a rival
+    (scalar), and the share of such vertices. chance(vertex) -> probability that a Byzantine node's
+    answer on that vertex disagrees, and that it answers.
+
+    A vertex gives one answer per peer. Nodes that never disagree move on in one step.
+    """
+    nodes = state.nodes
+    n = nodes.member.shape[0]
+    byzantine = jnp.arange(n) >= now.honest
+    node = jnp.arange(n, dtype=jnp.uint32)
+    error = jnp.where(byzantine, 1.0, wrong)  # an upper bound: whether it may disagree at all
+    may = (error > 0) & nodes.member
+
+    def unsettled(carry):
+        vertex, _, excluded = carry
+        return (may & ~excluded & (vertex < vertices)).any()
+
+    def judge(carry):
+        vertex, score, excluded = carry
+        disagrees, answers = chance(vertex)
+        p = jnp.where(byzantine, disagrees, wrong)
+        told = jnp.where(byzantine, answers, 1.0)
+        first, second = random.threefry(
+            *key, node, random.counter(vertex.astype(jnp.uint32), random.EVIDENCE)
+        )
+        counted = may & ~excluded & (vertex < vertices) & (_uniform(second) < told)
+        step = jnp.where(_uniform(first) < p, DISAGREE, AGREE)
+        score = jnp.where(counted, score + step, score)
+        return vertex + 1, score, excluded | (score >= EXCLUDE)
+
+    settled = nodes.score + AGREE * real(jnp.where(may, 0, vertices))
+    start = (jnp.int32(0), settled, nodes.excluded)
+    _, score, excluded = lax.while_loop(unsettled, judge, start)
+    used = now.reputation
+    return jnp.where(used, score, nodes.score), jnp.where(used, excluded, nodes.excluded)
+
+
+def reputation(score):
+    """A peer's standing in [0, 1]: 1 with no net evidence against it, 0 when excluded."""
+    return jnp.clip(1 - score / EXCLUDE, 0.0, 1.0)
+
+
+def _uniform(word):
+    return (word >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2**-24)

@@ -1,0 +1,59 @@
+"""The compiled part: a run of windows, trials shared out over the devices."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from vecsim.cluster.state import Conditions, State
+from vecsim.cluster.window import Record, Shape, window
+
+SEGMENT = 64  # windows of one call, at most
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def advance(
+    shape: Shape, mesh: Mesh, now: Conditions, state: State, arrived, length_ms, count
+) -> tuple[State, Record]:
+    """The state after `count` windows, and their records [SEGMENT, trials, ...].
+
+    arrived: int32 [SEGMENT, trials]; length_ms: int32 [SEGMENT].
+    """
+    split, whole = PartitionSpec("trials"), PartitionSpec()
+    over = PartitionSpec(None, "trials")
+    run = jax.shard_map(
+        partial(_advance, shape),
+        mesh=mesh,
+        in_specs=(whole, split, over, whole, whole),
+        out_specs=(split, over),
+        check_vma=False,
+    )
+    return run(now, state, arrived, length_ms, count)
+
+
+def _advance(shape: Shape, now: Conditions, state: State, arrived, length_ms, count):
+    step = jax.vmap(partial(window, shape), (None, 0, 0, None))
+    example = jax.eval_shape(step, now, state, arrived[0], length_ms[0])[1]
+    space = jax.tree.map(lambda leaf: jnp.zeros((SEGMENT, *leaf.shape), leaf.dtype), example)
+
+    def body(i, carry):
+        state, records = carry
+        state, record = step(now, state, arrived[i], length_ms[i])
+        records = jax.tree.map(lambda all_, one: all_.at[i].set(one), records, record)
+        return state, records
+
+    return lax.fori_loop(0, count, body, (state, space))
+
+
+def devices(trials: int) -> Mesh:
+    """As many devices as share the trials out evenly."""
+    found = jax.devices()
+    count = max(d for d in range(1, len(found) + 1) if trials % d == 0)
+    return Mesh(found[:count], ("trials",))
+
+
+def on_host(tree: Any) -> Any:
+    return jax.device_get(tree)

@@ -1,0 +1,125 @@
+"""What polls and vertices take of each node's CPU, link, memory and disk (modelled figures)."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from vecsim.cluster.config import constants
+from vecsim.cluster.state import RETAIN_BUCKETS, Conditions, State, real
+
+MB = 1e6
+BUCKET_MS = 10_000
+
+
+class Demand(NamedTuple):
+    """Share of each resource that a node needs at a rate of vertices; may exceed 1."""
+
+    cpu: Any
+    network: Any
+    disk: Any
+
+
+def messages_per_s(now: Conditions, per_peer):
+    return per_peer * real(now.rule.k) / now.interval_ms * 1000
+
+
+def polling(now: Conditions) -> Demand:
+    """What polls alone take; a message carries the votes on all vertices in flight."""
+    fixed = constants()
+    sent = messages_per_s(now, fixed.messages_sent_per_peer) * fixed.message_bytes
+    handled = messages_per_s(now, fixed.messages_per_peer)
+    return Demand(handled * fixed.message_us * 1e-6, sent * 8 / (now.link_mbps * MB), 0.0)
+
+
+def per_vertex(now: Conditions) -> Demand:
+    """What each vertex per second adds; of the disk what must be written at once and later."""
+    fixed = constants()
+    written = fixed.write_amplification * now.payload_bytes
+    return Demand(
+        fixed.vertex_us * 1e-6,
+        now.payload_bytes * 8 / (now.link_mbps * MB),
+        written / (fixed.disk_mb_per_s * MB),
+    )
+
+
+def commits(rate):
+    """Share of the disk's bandwidth that group commits take."""
+    fixed = constants()
+    bytes_per_s = jnp.minimum(rate, fixed.commits_per_s) * fixed.commit_bytes
+    return bytes_per_s / (fixed.disk_mb_per_s * MB)
+
+
+def demand(now: Conditions, rate) -> Demand:
+    base, each = polling(now), per_vertex(now)
+    disk = commits(rate) + each.disk * rate
+    return Demand(base.cpu + each.cpu * rate, base.network + each.network * rate, disk)
+
+
+def most_per_s(now: Conditions):
+    """Vertices per second that a node with a whole core can take in; compaction may wait."""
+    fixed = constants()
+    base, each = polling(now), per_vertex(now)
+    at_once = each.disk / fixed.write_amplification
+    room = (
+        (1 - base.cpu) / each.cpu,
+        (1 - base.network) / jnp.maximum(each.network, 1e-12),
+        (1 - commits(jnp.inf)) / jnp.maximum(at_once, 1e-12),
+    )
+    return jnp.maximum(jnp.minimum(jnp.minimum(room[0], room[1]), room[2]), 0.0)
+
+
+def retained(buckets, filling_ms, seconds):
+    """Vertices stored in the last `seconds` (a multiple of 10), the oldest bucket in part."""
+    count = int(seconds) * 1000 // BUCKET_MS
+    part = 1 - real(filling_ms) / BUCKET_MS
+    return buckets[:count].sum() + part * buckets[count]
+
+
+def store(buckets, filling_ms, vertices, length_ms):
+    """Buckets after vertices were stored evenly over a window; the latest bucket is first."""
+    end = filling_ms + length_ms
+    shift = (end - 1) // BUCKET_MS  # buckets begun in this window
+    index = jnp.arange(RETAIN_BUCKETS)
+    kept = jnp.where(index >= shift, buckets[jnp.maximum(index - shift, 0)], 0.0)
+    newest = (end - shift * BUCKET_MS).astype(jnp.float32)  # how much of the latest is filled
+    last = jnp.where(
+        index == 0, 0.0, newest + real((index - 1) * BUCKET_MS)
+    )  # ms before the window's end
+    first = newest + real(index * BUCKET_MS)
+    length = length_ms.astype(jnp.float32)
+    inside = jnp.clip(jnp.minimum(first, length) - jnp.minimum(last, length), 0.0)
+    return kept + vertices * inside / length, (end - shift * BUCKET_MS).astype(jnp.int32)
+
+
+def cache_mb(now: Conditions, recent):
+    fixed = constants()
+    return jnp.minimum(fixed.cache_mb, recent * now.payload_bytes / MB)
+
+
+def memory_mb(now: Conditions, recent, kept, external_mb):
+    """Of each node: base, payload cache, retained vertices, and what others take."""
+    fixed = constants()
+    return fixed.base_mb + cache_mb(now, recent) + kept * fixed.vertex_bytes / MB + external_mb
+
+
+def prune(now: Conditions, state: State, recent, pressed_recent, vertices):
+    """Vertices that each node keeps in memory at the end of the window."""
+    fixed, nodes = constants(), state.nodes
+    usual = memory_mb(now, recent, recent, nodes.external_mb)
+    pressed = usual > fixed.pressed_at * nodes.limit_mb
+    kept = jnp.where(pressed, jnp.minimum(pressed_recent, recent), recent)
+    return jnp.where(now.pruning, kept, nodes.retained + vertices)
+
+
+def access_ms(utilisation):
+    """Time of one access of a disk at that utilisation (a single queue, Poisson arrivals)."""
+    return constants().access_ms / (1 - jnp.clip(utilisation, 0.0, 0.99))
+
+
+def sync_ms(now: Conditions, recent, empty_disk):
+    """Time to load the last vertices from the own disk, or over the link where that is empty."""
+    fixed = constants()
+    size_mb = recent * (now.payload_bytes + fixed.vertex_bytes) / MB
+    from_disk = size_mb / fixed.disk_mb_per_s
+    from_peers = size_mb * 8 / now.link_mbps
+    return 1000 * jnp.where(empty_disk, from_peers, from_disk)

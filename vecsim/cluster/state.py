@@ -1,0 +1,216 @@
+"""The state of a simulated cluster: arrays per node, counts per trial."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from vecsim.cluster.config import Cluster, constants
+from vecsim.protocols.qr_avalanche import QrAvalanche
+from vecsim.types import Adversary
+
+SIDES = 4  # of a partition, at most
+RING = 32  # windows ahead in which a vertex that was issued may end
+RETAIN_BUCKETS = 19  # of 10 s: the longest retention and the bucket that fills
+Key = tuple[Any, Any]  # uint32, of a trial or of a window of it
+
+NEVER = np.int32(2**31 - 1)
+ANSWERS = np.int32(-1)
+
+
+class Conditions(NamedTuple):
+    """What actions change and all trials share (scalars, traced)."""
+
+    honest: Any  # nodes that are not Byzantine
+    rule: QrAvalanche
+    adversary: Adversary
+    interval_ms: Any
+    round_trip_ms: Any  # float32 [2]: least and largest
+    extra_ms: Any  # latency spike, on top of every round trip
+    loss: Any  # of each message
+    misbehaving: Any  # share of vertices on which Byzantine nodes misbehave
+    benching: Any  # bool
+    reputation: Any  # bool
+    guard: Any  # bool
+    pruning: Any  # bool
+    payload_bytes: Any
+    link_mbps: Any
+    memory_limit_mb: Any
+    disputed_share: Any
+
+    @classmethod
+    def start(cls, cluster: Cluster) -> "Conditions":
+        profile = constants().profiles[cluster.profile]
+        return cls(
+            honest=np.int32(cluster.honest),
+            rule=cluster.protocol,
+            adversary=cluster.adversary,
+            interval_ms=np.float32(cluster.poll_interval_ms),
+            round_trip_ms=np.asarray(profile["round_trip_ms"], np.float32),
+            extra_ms=np.float32(0),
+            loss=np.float32(profile["loss"]),
+            misbehaving=np.float32(cluster.misbehaving_share),
+            benching=np.bool_(cluster.benching),
+            reputation=np.bool_(cluster.reputation),
+            guard=np.bool_(cluster.guard),
+            pruning=np.bool_(cluster.pruning),
+            payload_bytes=np.float32(cluster.payload_bytes),
+            link_mbps=np.float32(cluster.link_mbps),
+            memory_limit_mb=np.float32(cluster.memory_limit_mb),
+            disputed_share=np.float32(cluster.double_spend_share),
+        )
+
+    @property
+    def timeout_ms(self):
+        """After which an answer does not count any more."""
+        fixed = constants()
+        largest = self.round_trip_ms[1] + self.extra_ms
+        return jnp.maximum(fixed.least_timeout_ms, fixed.timeout_round_trips * largest)
+
+    @property
+    def answered(self):
+        """Probability that neither the query nor the reply is lost."""
+        return (1 - self.loss) ** 2
+
+
+class Nodes(NamedTuple):
+    """One array per property, [nodes]; node i is Byzantine where i >= honest."""
+
+    member: Any  # bool: registered
+    up: Any  # bool: running and in sync
+    up_at_ms: Any  # int32: when a node that is down comes back; NEVER
+    silent_since_ms: Any  # int32: since when it answers nobody; ANSWERS while it does
+    side: Any  # int32: of the partition
+    excluded: Any  # bool: by the reputation test
+    score: Any  # float32: logarithm of the likelihood ratio
+    capacity: Any  # float32: share of a CPU core
+    limit_mb: Any  # float32: of memory
+    external_mb: Any  # float32: memory that others on the machine take
+    retained: Any  # float32: vertices kept in memory
+    skew_s: Any  # float32: how far its clock is off
+
+
+class Queue(NamedTuple):
+    """Vertices that wait for admission, per side: arrived evenly from `oldest` to `newest`."""
+
+    waiting: Any  # int32 [SIDES]
+    oldest_ms: Any  # float32 [SIDES]: before now, so positive
+    newest_ms: Any  # float32 [SIDES]: before now
+
+
+class Flight(NamedTuple):
+    """Vertices that will end, by window ahead (index 0 is the next window to run)."""
+
+    finalised: Any  # int32 [RING]
+    rejected: Any  # int32 [RING]
+    given_up: Any  # int32 [RING]
+    again: Any  # int32 [RING, attempts - 1]: issued again, by how often they timed out
+    age_ms: Any  # float32 [RING, attempts - 1]: sum of their ages when issued again
+
+
+class Totals(NamedTuple):
+    """Since the start (int32)."""
+
+    issued: Any
+    finalised: Any
+    rejected: Any
+    given_up: Any
+    dropped: Any
+    disputed: Any  # issued with a rival
+    divergent: Any
+    depth: Any
+
+
+class Gossip(NamedTuple):
+    """Evidence of the last window, which is judged in the next one."""
+
+    key: Key  # of the window
+    vertices: Any  # int32 [nodes]: on which each node's answers were gathered
+    wrong: Any  # float32: how often an honest answer disagreed with the outcome
+
+
+class State(NamedTuple):
+    """Everything that goes from window to window; leaves have a leading axis of trials."""
+
+    key: Key
+    window: Any  # int32: windows run
+    now_ms: Any  # int32
+    nodes: Nodes
+    cut_since_ms: Any  # int32: start of the partition in force, or -1
+    healed_ms: Any  # int32: when it healed, until the sides have joined; or -1
+    queue: Queue
+    flight: Flight
+    gossip: Gossip
+    totals: Totals
+    buckets: Any  # float32 [RETAIN_BUCKETS]: vertices stored in each 10 s, the latest first
+    filling_ms: Any  # int32: how long the latest bucket has been filling
+    compaction_mb: Any  # float32: written and still to be compacted
+    stored_mb: Any  # float32
+
+    @classmethod
+    def start(cls, cluster: Cluster, key, refused: np.ndarray, spread: np.ndarray) -> "State":
+        """All nodes down, nothing issued (NumPy arrays).
+
+        key: of the trials. refused: bool [trials, nodes], identities that were not admitted.
+        spread: float [trials, nodes] in [-1, 1), where a node's memory lies in its range.
+        """
+        trials, n = refused.shape
+        fixed = constants()
+        headroom = (cluster.memory_limit_mb - fixed.base_mb) * (1 + fixed.headroom_spread * spread)
+        zero, f32 = np.zeros(trials, np.int32), np.float32
+
+        def full(value, *shape, dtype):
+            return np.full((trials, *shape), value, dtype)
+
+        nodes = Nodes(
+            member=~refused,
+            up=np.zeros((trials, n), bool),
+            up_at_ms=full(NEVER, n, dtype=np.int32),
+            silent_since_ms=full(0, n, dtype=np.int32),
+            side=full(0, n, dtype=np.int32),
+            excluded=np.zeros((trials, n), bool),
+            score=full(0, n, dtype=f32),
+            capacity=full(1, n, dtype=f32),
+            limit_mb=(fixed.base_mb + headroom).astype(f32),
+            external_mb=full(0, n, dtype=f32),
+            retained=full(0, n, dtype=f32),
+            skew_s=full(0, n, dtype=f32),
+        )
+        again = fixed.attempts - 1
+        ring = full(0, RING, dtype=np.int32)
+        return cls(
+            key=key,
+            window=zero,
+            now_ms=zero,
+            nodes=nodes,
+            cut_since_ms=zero - 1,
+            healed_ms=zero - 1,
+            queue=Queue(
+                full(0, SIDES, dtype=np.int32),
+                full(0, SIDES, dtype=f32),
+                full(0, SIDES, dtype=f32),
+            ),
+            flight=Flight(
+                ring,
+                ring,
+                ring,
+                full(0, RING, again, dtype=np.int32),
+                full(0, RING, again, dtype=f32),
+            ),
+            gossip=Gossip(key, full(0, n, dtype=np.int32), full(0, dtype=f32)),
+            totals=Totals(*[zero] * len(Totals._fields)),
+            buckets=full(0, RETAIN_BUCKETS, dtype=f32),
+            filling_ms=zero,
+            compaction_mb=full(0, dtype=f32),
+            stored_mb=full(0, dtype=f32),
+        )
+
+
+def real(count):
+    """A whole number as float32, to be multiplied with shares and times."""
+    return jnp.asarray(count).astype(jnp.float32)
+
+
+def whole(number):
+    """A float32 cut to int32."""
+    return jnp.asarray(number).astype(jnp.int32)

@@ -1,0 +1,267 @@
+"""How sampled vertices fare: their issuers' polls one by one, peers drawn without replacement."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from vecsim import random
+from vecsim.cluster.state import Conditions, Key, real
+from vecsim.protocols.qr_avalanche import SCALE
+from vecsim.types import Counts, View, decided, preference
+
+TIMED_OUT, FINALISED, REJECTED, EMPTY = 0, 1, 2, -1
+UNROLL = 15  # peers drawn in one step of the loop: more take ever longer to compile
+
+
+class Peers(NamedTuple):
+    """Whom a vertex's issuer may poll, in numbers (int32), by how they answer."""
+
+    ones: Any  # honest, prefer the vertex
+    zeros: Any  # honest, prefer its rival
+    byzantine: Any
+    silent: Any
+
+    @property
+    def all(self):
+        return self.ones + self.zeros + self.byzantine + self.silent
+
+
+class Fate(NamedTuple):
+    """What became of vertices, [samples]."""
+
+    outcome: Any  # int32: TIMED_OUT, FINALISED, REJECTED
+    rounds: Any  # int32: polls of the attempt
+    after_ms: Any  # float32: from issue to the end of the attempt, parents apart
+    confidence: Any  # float32
+
+
+def sample_size(rule, peers: Peers):
+    """k' and alpha': fewer than k peers are all asked, and the quorum shrinks with them."""
+    k = jnp.minimum(jnp.asarray(rule.k, jnp.int32), peers.all)
+    alpha = -(-jnp.asarray(rule.alpha, jnp.int32) * k // jnp.asarray(rule.k, jnp.int32))
+    return k, jnp.maximum(alpha, 1)
+
+
+def chance(now: Conditions, mix):
+    """P(1) and P(1 or 0) of a Byzantine peer's answer to an undisputed vertex, loss apart."""
+    mixes = jnp.asarray(type(now.adversary).mixes, jnp.float32)
+    accept, reject = mixes[mix, 0], mixes[mix, 1]
+    bad = now.misbehaving
+    return 1 - bad + bad * accept, 1 - bad + bad * (accept + reject)
+
+
+def view(now: Conditions, peers: Peers, poll, start_ones, coin, decided_0=0, decided_1=0) -> View:
+    """What an adversary sees of one vertex."""
+    honest = peers.ones + peers.zeros
+    zero = jnp.int32(0)
+    return View(
+        round=jnp.asarray(poll, jnp.int32),
+        honest=honest,
+        byzantine=peers.byzantine,
+        peers=peers.all,
+        exclude_self=jnp.int32(1),
+        k=jnp.asarray(now.rule.k, jnp.int32),
+        alpha=jnp.asarray(now.rule.alpha, jnp.int32),
+        start_ones=jnp.asarray(start_ones, jnp.int32),
+        ones=peers.ones,
+        decided_0=zero + decided_0,
+        decided_1=zero + decided_1,
+        pooled_minority=(peers.ones < peers.zeros).astype(jnp.int32),
+        trial_coin=coin,
+        round_coin=coin,
+    )
+
+
+def ask(most: int, now: Conditions, key: Key, asker, poll, peers: Peers, k, accept, told) -> Counts:
+    """Answers for 1 and all answers of one poll per asker; Counts.positive counts ones here.
+
+    most: the largest k. asker: uint32 [askers], distinct. peers, k, accept (P(1)) and told (P(1 or
+    0)) of Byzantine peers: scalars or [askers]. Each peer is drawn without replacement by its
+    kind; a second word says whether its answer arrives, and which one it is.
+    """
+    draw = jnp.arange(most, dtype=jnp.uint32).reshape(-1, *[1] * asker.ndim)
+    first = asker * jnp.uint32(128) + draw
+    second = random.counter(jnp.asarray(poll, jnp.uint32), random.SAMPLE)
+    which, fate = random.threefry(*key, first, second)
+    fate = fate >> jnp.uint32(1)
+    honest_told = boundary(now.answered)
+    byzantine_one, byzantine_told = boundary(now.answered * accept), boundary(now.answered * told)
+    zero = jnp.zeros(asker.shape, jnp.uint32)
+    left = tuple(jnp.broadcast_to(part, asker.shape).astype(jnp.uint32) for part in peers)
+
+    def one_peer(carry, drawn):
+        left, ones, answered = carry
+        i, which, fate = drawn
+        pick = random.below(which, jnp.maximum(left[0] + left[1] + left[2] + left[3], 1))
+        hits, past = [], jnp.uint32(0)
+        for part in left:
+            hits.append((pick >= past) & (pick < past + part))
+            past = past + part
+        left = tuple(part - hit.astype(jnp.uint32) for part, hit in zip(left, hits, strict=True))
+        honest = (hits[0] | hits[1]) & (fate < honest_told)
+        byzantine = hits[2] & (fate < byzantine_told)
+        one = (hits[0] & honest) | (byzantine & (fate < byzantine_one))
+        asked = i < k
+        ones = ones + (asked & one).astype(jnp.uint32)
+        answered = answered + (asked & (honest | byzantine)).astype(jnp.uint32)
+        return (left, ones, answered), None
+
+    drawn = jnp.arange(most), which, fate
+    (_, ones, answered), _ = lax.scan(one_peer, (left, zero, zero), drawn, unroll=UNROLL)
+    return Counts(ones, answered)
+
+
+def boundary(probability):
+    """uint32 b with P(a word of 31 bits < b) = probability; 0 and 1 are exact."""
+    share = jnp.clip(jnp.asarray(probability, jnp.float32), 0.0, 1.0)
+    return (share * jnp.float32(2.0**31)).astype(jnp.uint32)
+
+
+def arrival_ms(spare: int, now: Conditions, key: Key, asker, poll, positive, alpha):
+    """When the alpha-th of `positive` replies arrives after the poll began.
+
+    Round trips are uniform, so that is an order statistic of uniforms: the product of U_i^(1/i)
+    for i = alpha, ..., positive, at most `spare` factors.
+    """
+    term = jnp.arange((spare + 1) // 2, dtype=jnp.uint32).reshape(-1, *[1] * asker.ndim)
+    first = asker * jnp.uint32(128) + term
+    second = random.counter(jnp.asarray(poll, jnp.uint32), random.ROUND_TRIP)
+    words = jnp.concatenate(random.threefry(*key, first, second))[:spare]
+    i = alpha + jnp.arange(spare).reshape(-1, *[1] * asker.ndim)
+    uniform = ((words >> jnp.uint32(8)).astype(jnp.float32) + 0.5) * jnp.float32(2**-24)
+    share = jnp.exp(jnp.where(i <= positive, jnp.log(uniform) / real(i), 0.0).sum(axis=0))
+    low, high = now.round_trip_ms
+    return low + (high - low) * share + now.extra_ms
+
+
+def undisputed(shape, now: Conditions, key: Key, peers: Peers, coin) -> Fate:
+    """Fates of vertices without a rival: every honest peer that answers prefers them.
+
+    peers: of each issuer, itself apart, [samples]. coin: uniform, one per vertex.
+    """
+    samples = coin.shape[0]
+    asker = jnp.arange(samples, dtype=jnp.uint32)
+    rule = now.rule
+    k, alpha = sample_size(rule, peers)
+    rule_now = eqx.tree_at(lambda rule: rule.alpha, rule, alpha)
+    limit = jnp.asarray(rule.max_rounds, jnp.int32)
+    cell = jnp.broadcast_to(rule.start(jnp.uint32(1)), (samples,))
+    empty = peers.all == 0
+
+    def going(carry):
+        poll, cell, *_ = carry
+        return (poll < limit) & (~decided(cell)).any()
+
+    def body(carry):
+        poll, cell, memory, rounds, ended = carry
+        seen = jax.vmap(lambda p, c: view(now, p, poll, p.ones, c))(peers, coin)
+        mix, memory = jax.vmap(now.adversary.answer)(seen, memory)
+        mix = jnp.broadcast_to(mix, (samples, *mix.shape[1:]))[:, 0]
+        own = preference(cell)
+        accept, told = chance(now, jnp.where(own == 1, mix[:, 1], mix[:, 0]))
+        got = ask(shape.most_k, now, key, asker, poll, peers, k, accept, told)
+        positive = jnp.where(own == 1, got.positive, got.answered - got.positive)
+        new = rule_now.step(cell, Counts(positive, got.answered))
+        success = positive.astype(jnp.int32) >= alpha
+        wait = arrival_ms(shape.spare, now, key, asker, poll, positive.astype(jnp.int32), alpha)
+        resolved = real(poll) * now.interval_ms + jnp.where(success, wait, now.timeout_ms)
+        active = ~decided(cell)
+        cell = jnp.where(active & ~empty, new, cell)
+        ended = jnp.where(active, jnp.maximum(ended, resolved), ended)
+        return poll + 1, cell, memory, rounds + active.astype(jnp.int32), ended
+
+    zero = jnp.zeros(samples, jnp.int32)
+    start = (jnp.int32(0), cell, zero, zero, jnp.zeros(samples, jnp.float32))
+    _, cell, _, rounds, ended = lax.while_loop(going, body, start)
+    outcome = jnp.where(decided(cell), jnp.where(preference(cell) == 1, FINALISED, REJECTED), 0)
+    return Fate(outcome, rounds, ended, confidence(cell))
+
+
+class Dispute(NamedTuple):
+    """What became of one vertex with a rival, run at every honest node of a side."""
+
+    fate: Fate  # at its issuer, [1]
+    divergent: Any  # bool: honest nodes decided differently
+    wrong: Any  # float32: share of honest answers that disagree with the outcome
+
+
+def disputed(shape, now: Conditions, key: Key, peers: Peers, ones, coin) -> Dispute:
+    """The fate of one vertex with a rival; `ones` of the honest nodes saw the vertex first.
+
+    peers: all nodes of the side (ones and zeros are replaced as nodes change their preference).
+    The issuer is node 0 and prefers its own vertex.
+    """
+    node = jnp.arange(shape.nodes, dtype=jnp.uint32)
+    honest = peers.ones + peers.zeros
+    exists = node.astype(jnp.int32) < honest
+    others = Peers(peers.ones, peers.zeros, peers.byzantine, peers.silent)
+    rule = now.rule
+    k, alpha = sample_size(rule, Peers(honest - 1, jnp.int32(0), peers.byzantine, peers.silent))
+    rule_now = eqx.tree_at(lambda rule: rule.alpha, rule, alpha)
+    limit = jnp.asarray(rule.max_rounds, jnp.int32)
+    cell = rule.start((node.astype(jnp.int32) < ones).astype(jnp.uint32))
+
+    def count(cell):
+        one = (exists & (preference(cell) == 1)).sum()
+        sure = exists & decided(cell)
+        return one, (sure & (preference(cell) == 0)).sum(), (sure & (preference(cell) == 1)).sum()
+
+    def going(carry):
+        poll, cell, *_ = carry
+        return (poll < limit) & (exists & ~decided(cell)).any()
+
+    def body(carry):
+        poll, cell, memory, rounds, ended, asked = carry
+        one, zero_decided, one_decided = count(cell)
+        met = others._replace(ones=one, zeros=honest - one)
+        seen = view(now, met, poll, ones, coin, zero_decided, one_decided)
+        mix, memory = now.adversary.answer(seen, memory)
+        own = preference(cell)
+        mixes = jnp.asarray(type(now.adversary).mixes, jnp.float32)[mix[0]]  # [colour, 2]
+        honestly = jnp.where(one >= honest - one, 1.0, 0.0)  # follows the majority when it behaves
+        bad = now.misbehaving
+        accept = bad * mixes[:, 0] + (1 - bad) * honestly
+        told = bad * mixes.sum(axis=1) + (1 - bad)
+        own_int = own.astype(jnp.int32)
+        mine = Peers(one - own_int, honest - one - (1 - own_int), peers.byzantine, peers.silent)
+        got = ask(
+            shape.most_k, now, key, node, poll, mine, k,
+            jnp.where(own == 1, accept[1], accept[0]), jnp.where(own == 1, told[1], told[0]),
+        )  # fmt: skip
+        positive = jnp.where(own == 1, got.positive, got.answered - got.positive)
+        new = rule_now.step(cell, Counts(positive, got.answered))
+        first = positive[:1].astype(jnp.int32)
+        wait = arrival_ms(shape.spare, now, key, node[:1], poll, first, alpha)
+        resolved = real(poll) * now.interval_ms + jnp.where(first >= alpha, wait, now.timeout_ms)
+        active = ~decided(cell[:1])
+        ended = jnp.where(active, jnp.maximum(ended, resolved), ended)
+        asked = asked + jnp.stack([honest - one, one]).astype(jnp.float32)
+        cell = jnp.where(decided(cell), cell, new)
+        return poll + 1, cell, memory, rounds + active.astype(jnp.int32), ended, asked
+
+    zero = jnp.int32(0)
+    start = (
+        zero,
+        cell,
+        zero,
+        jnp.zeros(1, jnp.int32),
+        jnp.zeros(1, jnp.float32),
+        jnp.zeros(2, jnp.float32),
+    )
+    _, cell, _, rounds, ended, asked = lax.while_loop(going, body, start)
+    one, zeros_decided, ones_decided = count(cell)
+    first = cell[:1]
+    outcome = jnp.where(decided(first), jnp.where(preference(first) == 1, FINALISED, REJECTED), 0)
+    minority = jnp.where(2 * one >= honest, asked[0], asked[1])
+    return Dispute(
+        Fate(outcome, rounds, ended, confidence(first)),
+        (zeros_decided > 0) & (ones_decided > 0),
+        minority / jnp.maximum(asked.sum(), 1.0),
+    )
+
+
+def confidence(cell):
+    return (cell >> jnp.uint32(10)).astype(jnp.float32) / SCALE

@@ -1,0 +1,235 @@
+"""Figures of a scenario, as SVG: its course in time, latency against load, variants compared."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from vecsim.estimate import mean_interval
+from vecsim.plot import GREY, PAGE, PALETTE, panels, style
+from vecsim.scenario.figures import latency_curve, weighted_quantile
+from vecsim.scenario.measure import of_variant
+from vecsim.scenario.record import record
+from vecsim.scenario.series import RESOURCES, sampled
+
+Array = np.ndarray[Any, Any]
+
+BINS = 300  # points of a course in time, at most
+FAULTS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#0072B2")
+HALTED = {"facecolor": "none", "edgecolor": "#D55E00", "hatch": "//", "linewidth": 0, "alpha": 0.35}
+ENDS = {"create_partition": "heal_partition", "stop": "start", "set_packet_loss": "set_packet_loss"}
+ENDINGS = ("heal_partition", "start")
+QUANTILES = {"median": 0.5, "95 %": 0.95, "99 %": 0.99}
+
+
+class Span(NamedTuple):
+    """A fault from start to end in seconds; a moment where both are the same."""
+
+    start: float
+    end: float
+    what: str
+
+
+def spans(timeline: Sequence[Mapping[str, Any]] | None, end_s: float) -> list[Span]:
+    """The faults of a timeline in order of time, repetitions written out."""
+    events = []
+    for entry in timeline or ():
+        for turn in range(entry.get("times", 1)):
+            at = entry.get("at_s", 0) + turn * entry.get("every_s", 0)
+            events.append((float(at), entry))
+    events.sort(key=lambda event: event[0])
+    found = []
+    for index, (at, entry) in enumerate(events):
+        what = entry["do"]
+        if what in ENDINGS:
+            continue
+        until = at + entry.get("duration_s", 0)
+        if what in ENDS:
+            later = [then for then, other in events[index + 1 :] if other["do"] == ENDS[what]]
+            until = later[0] if later else end_s
+        if what == "set_packet_loss" and not entry["loss"]:
+            continue
+        found.append(Span(at, min(until, end_s), what.replace("_", " ")))
+    return found
+
+
+def course(data: xr.Dataset, config: Mapping[str, Any]) -> Figure:
+    """One variant in time: throughput, latency, resources, detections and running nodes.
+
+    Lines are means over trials with their 95 % intervals; latency is a quantile of all vertices of
+    a stretch of time, averaged over trials.
+    """
+    time, parts = _stretches(data)
+    length = np.array([data["length_s"].values[part].sum() for part in parts])
+    figure, grid = panels(5, 1, PAGE, 8.6, sharex=True)
+    axes: list[Axes] = list(grid[:, 0])
+
+    def rate(name: str) -> Array:
+        return (
+            np.stack([_values(data, name)[:, part].sum(axis=1) for part in parts]) / length[:, None]
+        )
+
+    def mean(name: str) -> Array:
+        values = _values(data, name)
+        return np.stack([values[:, part].mean(axis=1) for part in parts])
+
+    _lines(axes[0], time, {"offered": rate("issued"), "finalised": rate("finalised")})
+    axes[0].set_ylabel("vertices / s")
+    _lines(axes[1], time, _latencies(data, parts), "log")  # ten halted minutes beside 85 ms
+    axes[1].set_ylabel("latency, ms")
+    used = {name.replace("_", " "): 100 * mean(of) for name, of in RESOURCES.items()}
+    _lines(axes[2], time, used)
+    axes[2].set_ylabel("share of capacity, %")
+    names = {"Byzantine": "excluded_byzantine", "refused": "refused", "honest": "excluded_honest"}
+    _lines(axes[3], time, {label: mean(name) for label, name in names.items()})
+    axes[3].set_ylabel("nodes excluded")
+    _lines(axes[4], time, {"running": mean("running"), "on sides that go on": mean("progressing")})
+    axes[4].set_ylabel("nodes")
+    axes[4].set_xlabel("simulated time, s")
+    _shade(axes, data, spans(config.get("timeline"), float(time[-1])))
+    return figure
+
+
+def load_curve(data: xr.Dataset) -> Figure:
+    """Latency against offered load, and the use of each resource against it."""
+    load, (median, high) = latency_curve(data)
+    figure, grid = panels(1, 2, PAGE, 2.6)
+    left, right = grid[0]
+    left.plot(load, median, color=PALETTE[0], marker="o", label="median")
+    left.plot(load, high, color=PALETTE[1], marker="s", label="95 %")
+    left.set(xlabel="offered vertices / s", ylabel="latency, ms", ylim=(0, None))
+    left.legend()
+    offered = (data["issued"] / data["length_s"]).transpose("trial", "window").values
+    for colour, (name, variable) in zip(PALETTE, RESOURCES.items(), strict=False):
+        used = 100 * _values(data, variable)
+        order = np.argsort(offered.ravel())
+        x, y = offered.ravel()[order], used.ravel()[order]
+        step = max(len(x) // BINS, 1)
+        right.plot(x[::step], y[::step], ".", ms=2, color=colour, label=name.replace("_", " "))
+    right.set(xlabel="offered vertices / s", ylabel="share of capacity, %", ylim=(0, None))
+    right.legend(markerscale=3)
+    return figure
+
+
+def compared(dataset: xr.Dataset, names: Sequence[str]) -> Figure:
+    """Throughput, latency and polls of every variant, with their 95 % intervals."""
+    fields = {
+        "avg_tps": "finalised / s",
+        "latency_p95": "95 % latency, ms",
+        "avg_rounds_to_finalize": "polls to finalise",
+    }
+    records = [record(of_variant(dataset, name)) for name in names]
+    figure, grid = panels(1, len(fields), PAGE, 0.8 + 0.22 * len(names), sharey=True)
+    place = np.arange(len(names))
+    for axes, (field, label) in zip(grid[0], fields.items(), strict=True):
+        value, low, high = np.array([found[field] for found in records]).T
+        axes.hlines(place, low, high, color=PALETTE[0])
+        axes.plot(value, place, "o", color=PALETTE[0])
+        most = np.nanmax(high, initial=0.0)
+        axes.set(xlabel=label, xlim=(0, 1.1 * most if 0 < most < np.inf else None))
+    grid[0][0].set_yticks(place, [name.replace("_", " ") for name in names])
+    grid[0][0].set_ylim(len(names) - 0.5, -0.5)
+    return figure
+
+
+def svg(figure: Figure) -> str:
+    """A figure as an element to be put into a page, the same bytes every time."""
+    buffer = io.StringIO()
+    with style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.S)
+    return text[text.index("<svg") :]
+
+
+def drawn(dataset: xr.Dataset, configs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Every figure of a scenario by its caption; configs: by variant, see `config.variants`."""
+    if "finalised" not in dataset:
+        return {}
+    found = {}
+    with style():
+        if len(configs) > 1:
+            found["Variants compared"] = svg(compared(dataset, [*configs]))
+        for name, config in configs.items():
+            data = of_variant(dataset, name or None)
+            where = f" of {name.replace('_', ' ')}" if name else ""
+            found[f"Course{where}"] = svg(course(data, config))
+            if (config.get("workload") or {}).get("kind") == "ramp":
+                found[f"Latency and resources against load{where}"] = svg(load_curve(data))
+    return found
+
+
+def _values(data: xr.Dataset, name: str) -> Array:
+    return data[name].transpose("trial", "window").values.astype(float)
+
+
+def _stretches(data: xr.Dataset) -> tuple[Array, list[Array]]:
+    """Starts of up to `BINS` stretches of time, and the windows that start in each."""
+    start = data["time_s"].values
+    edges = np.linspace(start[0], start[-1] + 1e-9, min(BINS, len(start)) + 1)
+    place = np.digitize(start, edges)
+    parts = [np.flatnonzero(place == number) for number in np.unique(place)]
+    return np.array([start[part[0]] for part in parts]), parts
+
+
+def _latencies(data: xr.Dataset, parts: Sequence[Array]) -> dict[str, Array]:
+    latency = sampled(data, "latency_ms").transpose("trial", "window", "sample").values
+    weight = data["weight"].transpose("trial", "window", "sample").values
+    found = {}
+    for label, share in QUANTILES.items():
+        found[label] = np.array(
+            [
+                [
+                    weighted_quantile(values[part].ravel(), weights[part].ravel(), share)
+                    for values, weights in zip(latency, weight, strict=True)
+                ]
+                for part in parts
+            ]
+        )
+    return found
+
+
+def _lines(axes: Axes, time: Array, values: Mapping[str, Array], scale: str = "linear") -> None:
+    """Means over trials of arrays [time, trial], with their intervals."""
+    for colour, (label, found) in zip(PALETTE, values.items(), strict=False):
+        mean = mean_interval(found)
+        axes.plot(time, mean.value, color=colour, label=label)
+        inside = np.isfinite(mean.low) & np.isfinite(mean.high)
+        axes.fill_between(time, mean.low, mean.high, where=inside, color=colour, alpha=0.2, lw=0)
+    if scale == "linear":
+        axes.set_ylim(0, max(axes.get_ylim()[1], 1.0))
+    elif any(np.isfinite(found).any() for found in values.values()):
+        axes.set_yscale(scale)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _shade(axes: Sequence[Axes], data: xr.Dataset, faults: Sequence[Span]) -> None:
+    """Faults, and the windows in which the cluster was halted in any trial."""
+    start, length = data["time_s"].values, data["length_s"].values
+    halted = (_values(data, "guard") == 0).any(axis=0)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], halted, [False]])))
+    ends = start + length
+    stops = [(float(start[a]), float(ends[b - 1])) for a, b in edges.reshape(-1, 2)]
+    kinds = [*dict.fromkeys(fault.what for fault in faults)]
+    colours = {what: FAULTS[number % len(FAULTS)] for number, what in enumerate(kinds)}
+    for panel in axes:
+        for fault in faults:
+            colour = colours[fault.what]
+            if fault.end > fault.start:
+                panel.axvspan(fault.start, fault.end, color=colour, alpha=0.15, lw=0)
+            else:
+                panel.axvline(fault.start, color=colour, alpha=0.6, lw=0.6)
+        for first, last in stops:
+            panel.axvspan(first, last, **HALTED)
+    handles = [Patch(color=colour, alpha=0.4, label=what) for what, colour in colours.items()]
+    if stops:
+        handles.append(Patch(label="halted", **HALTED))
+    if handles:
+        axes[0].figure.legend(  # type: ignore[union-attr]
+            handles=handles, loc="outside upper left", ncols=4, labelcolor=GREY
+        )

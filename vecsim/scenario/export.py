@@ -1,0 +1,119 @@
+"""The result of a scenario as JSON, which `schema.json` describes."""
+
+import datetime
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jsonschema import Draft202012Validator
+
+from vecsim.scenario.config import variants
+from vecsim.scenario.criteria import Estimate, Verdict
+from vecsim.scenario.measure import of_variant
+from vecsim.scenario.record import cost_usd, record
+from vecsim.scenario.verdict import as_expected, status
+
+SECTIONS = {
+    "throughput": ("avg_tps", "peak_tps", "total_vertices"),
+    "latency": ("latency_p50", "latency_p95", "latency_p99"),
+    "resource_usage": (
+        "avg_cpu_percent",
+        "peak_cpu_percent",
+        "avg_memory_mb",
+        "peak_memory_mb",
+        "avg_network_mbps",
+    ),
+    "consensus_metrics": (
+        "avg_rounds_to_finalize",
+        "confidence_at_finalization",
+        "byzantine_detected",
+        "false_positives",
+    ),
+}
+ANOMALIES = ("divergent", "lost", "doubled", "oom_kills", "given_up")
+
+
+def result(
+    config: Mapping[str, Any], dataset: xr.Dataset, verdicts: Sequence[Verdict]
+) -> dict[str, Any]:
+    """What `schema.json` describes; numbers that were not measured are null."""
+    changed = variants(config)
+    runs = {name: _run(changed[name], of_variant(dataset, name or None)) for name in changed}
+    body = {
+        "configuration": json.loads(json.dumps(config)),
+        "results": runs.get("", {"variants": runs}),
+        "anomalies": [a for name in changed for a in _anomalies(dataset, name or None)],
+        "test_status": {
+            "status": status(verdicts),
+            "as_expected": as_expected(verdicts),
+            "criteria": [_plain(verdict._asdict()) for verdict in verdicts],
+        },
+    }
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"test_run_id": digest[:16], "timestamp": now} | body
+
+
+def schema() -> dict[str, Any]:
+    return json.loads(Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))
+
+
+def validate(exported: Mapping[str, Any]) -> None:
+    """Raise jsonschema.ValidationError unless the result keeps to the schema."""
+    Draft202012Validator(schema()).validate(exported)
+
+
+def write(exported: Mapping[str, Any], path: Path) -> None:
+    """Save a valid result; replaces `path` whole."""
+    validate(exported)
+    part = Path(f"{path}.part")
+    part.write_text(json.dumps(exported, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def _run(config: Mapping[str, Any], data: xr.Dataset) -> dict[str, Any]:
+    """The four sections of one variant; null throughout where no cluster was simulated."""
+    nothing = Estimate(math.nan, math.nan, math.nan)
+    found = record(data) if "finalised" in data else {}
+    sections: dict[str, Any] = {
+        section: {field: _plain(found.get(field, nothing)._asdict()) for field in fields}
+        for section, fields in SECTIONS.items()
+    }
+    sections["resource_usage"]["cost_usd"] = round(cost_usd(dict(config)), 2)
+    return sections
+
+
+def _anomalies(dataset: xr.Dataset, variant: str | None) -> list[dict[str, Any]]:
+    """What must not happen and did: in which trial, when first, and how often."""
+    found = []
+    data = of_variant(dataset, variant)
+    for kind in ANOMALIES if "divergent" in data else ():
+        values = np.nan_to_num(data[kind].transpose("trial", "window").values)
+        counts = values.max(axis=1) if kind in ANOMALIES[:3] else values.sum(axis=1)
+        for trial in np.flatnonzero(counts):
+            found.append(
+                {
+                    "kind": kind,
+                    "variant": variant,
+                    "trial": int(trial),
+                    "time_s": float(data["time_s"].values[(values[trial] > 0).argmax()]),
+                    "count": int(counts[trial]),
+                }
+            )
+    return found
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Python's own numbers, None for one that is not finite."""
+    plain = {}
+    for name, value in values.items():
+        if isinstance(value, np.generic):
+            value = value.item()
+        finite = not isinstance(value, float) or math.isfinite(value)
+        plain[name] = value if finite else None
+    return plain

@@ -1,0 +1,173 @@
+"""Figures: what has one value for each trial of a run.
+
+They are functions of the dataset of one variant, cut to the windows of a period.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from vecsim.scenario.series import RESOURCES, SERIES, lately, runs, sampled, setting
+
+Array = np.ndarray[Any, Any]
+
+DEADLOCK_S = 30.0
+SATURATED = 0.95  # share of a resource's capacity past which it is a bottleneck
+
+
+def _rate(name: str) -> Callable[[xr.Dataset], Array]:
+    """Vertices counted, what came of them in the drain included, by second of offered load."""
+
+    def rate(data: xr.Dataset) -> Array:
+        load = data["time_s"].values < setting(data, "duration_s")
+        return _sum(data, name) / data["length_s"].values[load].sum()
+
+    return rate
+
+
+def _sum(data: xr.Dataset, *names: str) -> Array:
+    return np.asarray(sum(data[name].sum("window").values.astype(float) for name in names))
+
+
+def _last(data: xr.Dataset, name: str) -> Array:
+    series = SERIES[name](data) if name in SERIES else data[name]
+    return series.isel(window=-1).values.astype(float)
+
+
+def _peak(data: xr.Dataset) -> Array:
+    return lately(data, "finalised").max("window").values
+
+
+def _uptime(data: xr.Dataset) -> Array:
+    """Percent of the seconds with load in which something was finalised."""
+    length, load = data["length_s"], data["issued"] > 0
+    up = (length * (load & (data["finalised"] > 0))).sum("window")
+    return (100 * up / (length * load).sum("window")).values
+
+
+def _deadlocks(data: xr.Dataset) -> Array:
+    """Times that nothing was finalised for 30 s though the guard held and load was offered."""
+    stuck = (data["guard"] > 0) & (data["issued"] > 0) & (data["finalised"] == 0)
+    lengths = runs(stuck.transpose("trial", "window").values, data["length_s"].values)
+    return np.array([np.count_nonzero(row >= DEADLOCK_S) for row in lengths], float)
+
+
+def _failures(data: xr.Dataset) -> Array:
+    """Vertices that consensus did not serve: corrupted, timed out, given up or turned away."""
+    return _last(data, "corruption") + _sum(data, "timed_out", "given_up", "dropped")
+
+
+def _bottleneck(data: xr.Dataset) -> Array:
+    """Name of the resource most used at its peak, `none` where none is used past 95 %."""
+    peaks = np.stack([data[name].max("window").values for name in RESOURCES.values()])
+    found = np.array([*RESOURCES])[peaks.argmax(axis=0)]
+    return np.where(peaks.max(axis=0) > SATURATED, found, "none")
+
+
+def _headroom(name: str) -> Callable[[xr.Dataset], Array]:
+    """Percent of a resource's capacity that was free at its peak."""
+    return lambda data: 100 * (1 - data[name].max("window").values)
+
+
+def _saturating_load(data: xr.Dataset) -> Array:
+    """Offered vertices per second when the processor first passed 95 %; NaN if it never did."""
+    past = (data["utilisation_cpu"] > SATURATED).transpose("trial", "window").values
+    load = (data["issued"] / data["length_s"]).transpose("trial", "window").values
+    first = past.argmax(axis=1)
+    return np.where(past.any(axis=1), load[np.arange(len(load)), first], np.nan)
+
+
+def _vertices_when_killed(share: float) -> Callable[[xr.Dataset], Array]:
+    """Vertices admitted when that share of the nodes (0: one of them) had run out of memory.
+
+    Nodes killed again count again, so the share is that of nodes killed once as long as every node
+    is killed before any is for a second time. NaN where so many were not killed.
+    """
+
+    def vertices(data: xr.Dataset) -> Array:
+        admitted, killed = (
+            np.cumsum(data[name].transpose("trial", "window").values, axis=1)
+            for name in ("admitted", "oom_kills")
+        )
+        enough = killed >= max(1, share * setting(data, "nodes"))
+        at = admitted[np.arange(len(enough)), enough.argmax(axis=1)]
+        return np.where(enough.any(axis=1), at, np.nan)
+
+    return vertices
+
+
+def weighted_quantile(values: Array, weights: Array, share: float) -> float:
+    """The smallest value such that so large a share of the weight lies at or below it."""
+    kept = np.isfinite(values) & (weights > 0)
+    if not kept.any():
+        return np.nan
+    order = np.argsort(values[kept], kind="stable")
+    passed = np.cumsum(weights[kept][order])
+    place = np.searchsorted(passed, share * passed[-1] * (1 - 1e-12))
+    return float(values[kept][order][min(place, len(order) - 1)])
+
+
+def latency_curve(data: xr.Dataset, points: int = 30) -> tuple[Array, Array]:
+    """Latency against load: offered vertices per second [points], median and 95 % latency [2, .].
+
+    Windows of all trials with load are put in bins of equal width by their load; empty bins are
+    left out.
+    """
+    latency = sampled(data, "latency_ms").transpose("trial", "window", "sample").values
+    weight = data["weight"].transpose("trial", "window", "sample").values
+    load = (data["issued"] / data["length_s"]).transpose("trial", "window").values
+    edges = np.linspace(0, load.max() * (1 + 1e-9), points + 1)
+    place = np.digitize(load, edges) - 1
+    loads, quantiles = [], []
+    for point in range(points):
+        inside = (place == point) & (load > 0)
+        values = latency[inside].ravel()
+        if np.isfinite(values).any():
+            loads.append(load[inside].mean())
+            weights = weight[inside].ravel()
+            quantiles.append([weighted_quantile(values, weights, q) for q in (0.5, 0.95)])
+    return np.array(loads), np.array(quantiles).reshape(-1, 2).T
+
+
+def _everywhere(data: xr.Dataset, value: float) -> Array:
+    return np.full(data.sizes["trial"], float(value))
+
+
+def _share(name: str, honest: bool) -> Callable[[xr.Dataset], Array]:
+    """Percent of the honest or of the Byzantine nodes; NaN where there are none."""
+
+    def share(data: xr.Dataset) -> Array:
+        members = setting(data, "byzantine")
+        members = setting(data, "nodes") - members if honest else members
+        return 100 * _last(data, name) / members if members else _everywhere(data, np.nan)
+
+    return share
+
+
+FIGURES: dict[str, Callable[[xr.Dataset], Array]] = {
+    "avg_tps": _rate("finalised"),
+    "avg_load_tps": _rate("issued"),
+    "peak_tps": _peak,
+    "total_vertices": lambda data: _sum(data, "finalised"),
+    "byzantine_detected": lambda data: _last(data, "detected"),
+    "false_positives": lambda data: _last(data, "excluded_honest"),
+    "accuracy_percent": _share("detected", honest=False),
+    "false_positive_percent": _share("excluded_honest", honest=True),
+    "uptime_percent": _uptime,
+    "deadlocks": _deadlocks,
+    "anomalies": lambda data: _last(data, "corruption") + _sum(data, "oom_kills", "given_up"),
+    "consensus_failures": _failures,
+    "bottleneck": _bottleneck,
+    "headroom_cpu": _headroom("utilisation_cpu"),
+    "headroom_network": _headroom("utilisation_network"),
+    "headroom_disk": _headroom("utilisation_disk"),
+    "headroom_memory": _headroom("utilisation_memory"),
+    "cpu_saturation_tps": _saturating_load,
+    "vertices_at_first_kill": _vertices_when_killed(0.0),
+    "vertices_at_half_killed": _vertices_when_killed(0.5),
+    "vertices_at_last_kill": _vertices_when_killed(1.0),
+    "latency_curve_points": lambda data: _everywhere(data, len(latency_curve(data)[0])),
+    "wall_s": lambda data: data["wall_s"].values,
+}

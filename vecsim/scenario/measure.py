@@ -1,0 +1,160 @@
+"""One value for each trial: a statistic of a metric over a period of a run."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from vecsim.scenario.figures import FIGURES, weighted_quantile
+from vecsim.scenario.probes import METRICS
+from vecsim.scenario.series import (
+    COUNTS,
+    CUMULATIVE,
+    MODELLED,
+    SAMPLED,
+    SERIES,
+    STATES,
+    default_statistic,
+    during_load,
+    runs,
+    setting,
+)
+
+Array = np.ndarray[Any, Any]
+Period = tuple[float, float | None]
+
+HOUR_S = 3600.0
+SIMPLE = ("mean", "max", "min", "first", "last", "sum", "variance", "rate")
+STATISTICS = (*SIMPLE, "p50", "p95", "p99", "growth_percent", "longest_below_s")
+
+
+def measure(
+    dataset: xr.Dataset,
+    metric: str,
+    statistic: str | None = None,
+    period: Period | None = None,
+    variant: str | None = None,
+    every_s: float | None = None,
+    level: float | None = None,
+) -> Array:
+    """The statistic of a metric, one value for each trial; NaN where there was nothing to measure.
+
+    period: windows that start in [from, to) seconds, to the end where `to` is None; by default the
+    whole run, of modelled resources and rates the time with load. every_s: first take the mean (of
+    counts the sum) over each stretch of so many seconds, then the statistic over these. level: what
+    `longest_below_s` compares with. Samples count by their `weight`, windows by their length.
+
+    statistics: mean, max, min, first, last, sum, variance (of a population), rate (a mean that is
+    judged as a share of events), p50 ... (the smallest value that so large a share does not
+    exceed), growth_percent (last hour against first hour), longest_below_s (longest unbroken time
+    below `level`).
+    """
+    data = of_variant(dataset, variant)
+    if metric in FIGURES:
+        return np.asarray(FIGURES[metric](cut(data, period)))
+    series = SERIES[metric](data) if metric in SERIES else data[metric]
+    statistic = statistic or default_statistic(metric)
+    if "window" not in series.dims:
+        draws = [dim for dim in series.dims if dim != "trial"]
+        values = series.transpose("trial", *draws).values.astype(float)
+        values = values.reshape(len(values), -1)
+        return reduce(values, np.ones_like(values), statistic)
+    if period is None and during_load(metric):
+        period = (0, setting(data, "duration_s"))
+    inside = _inside(data, period)
+    data, series = data.isel(window=inside), series.isel(window=inside)
+    values, weights, times = _flat(data, series, metric)
+    if statistic == "longest_below_s":
+        if level is None or every_s is not None:
+            raise ValueError("longest_below_s needs a level, and no every_s")
+        lengths = runs(values < level - 1e-9, data["length_s"].values)
+        return np.array([row.max(initial=0.0) for row in lengths])
+    if every_s is not None:
+        how = "sum" if default_statistic(metric) == "sum" else "mean"
+        stretch = (times // every_s).astype(int)
+        parts = [stretch == number for number in np.unique(stretch)]
+        values = np.stack([reduce(values[:, p], weights[:, p], how) for p in parts], axis=1)
+        weights, times = np.ones_like(values), np.array([times[part][0] for part in parts])
+    if statistic == "growth_percent":
+        first, last = times < times[0] + HOUR_S, times >= times[-1] - HOUR_S + 1e-9
+        before, after = (reduce(values[:, p], weights[:, p], "mean") for p in (first, last))
+        return 100 * (after / before - 1)
+    return reduce(values, weights, statistic)
+
+
+def reduce(values: Array, weights: Array, statistic: str) -> Array:
+    """A statistic along the last axis of [trial, value]; values that are NaN do not count."""
+    there = np.isfinite(values)
+    if not values.shape[1]:
+        return np.full(len(values), 0.0 if statistic == "sum" else np.nan)
+    weights = np.where(there, weights, 0.0)
+    total, some = weights.sum(axis=1), np.any(there, axis=1)
+    filled = np.where(there, values, 0.0)
+    if statistic in ("mean", "rate", "variance"):
+        mean = (weights * filled).sum(axis=1) / np.where(total > 0, total, 1.0)
+        if statistic == "variance":
+            squares = weights * (filled - mean[:, None]) ** 2
+            mean = squares.sum(axis=1) / np.where(total > 0, total, 1.0)
+        return np.where(total > 0, mean, np.nan)
+    if statistic in ("max", "min"):
+        ends = {"max": (-np.inf, np.max), "min": (np.inf, np.min)}
+        fill, take = ends[statistic]
+        return np.where(some, take(np.where(there, values, fill), axis=1, initial=fill), np.nan)
+    if statistic == "sum":
+        return filled.sum(axis=1)
+    if statistic in ("first", "last"):
+        ordered = there if statistic == "first" else there[:, ::-1]
+        place = ordered.argmax(axis=1)
+        place = place if statistic == "first" else values.shape[1] - 1 - place
+        return np.array(
+            [row[i] if ok else np.nan for row, i, ok in zip(values, place, some, strict=True)]
+        )
+    if statistic in ("p50", "p95", "p99"):
+        share = float(statistic[1:]) / 100
+        return np.array(
+            [weighted_quantile(*row, share) for row in zip(values, weights, strict=True)]
+        )
+    raise ValueError(f"{statistic} is no statistic here; allowed: {', '.join(STATISTICS)}")
+
+
+def _flat(data: xr.Dataset, series: xr.DataArray, metric: str) -> tuple[Array, Array, Array]:
+    """Values and weights [trial, value] and the time of each value."""
+    time, length = data["time_s"].values, data["length_s"].values.astype(float)
+    if "sample" in series.dims:
+        values = series.transpose("trial", "window", "sample").values.astype(float)
+        weights = data["weight"].transpose("trial", "window", "sample").values.astype(float)
+        flat = (len(values), -1)
+        return values.reshape(flat), weights.reshape(flat), np.repeat(time, values.shape[2])
+    values = series.transpose("trial", "window").values.astype(float)
+    return values, np.broadcast_to(length, values.shape), time
+
+
+def known(metric: str) -> bool:
+    """Whether there is a metric of that name."""
+    listed = (FIGURES, SERIES, COUNTS, CUMULATIVE, STATES, MODELLED, SAMPLED, METRICS)
+    return any(metric in part for part in listed)
+
+
+def of_variant(dataset: xr.Dataset, variant: str | None) -> xr.Dataset:
+    """The dataset of one variant, without the padding that made it as long as the others."""
+    if "variant" not in dataset.dims:
+        return dataset
+    names = [str(name) for name in dataset["variant"].values]
+    if variant is None and len(names) > 1:
+        raise ValueError(f"which variant: {', '.join(names)}?")
+    index = names.index(variant) if variant is not None else 0
+    data = dataset.isel(variant=index, drop=True)
+    if "window" in data.dims:
+        data = data.isel(window=np.isfinite(data["length_s"].values))
+    return data
+
+
+def cut(data: xr.Dataset, period: Period | None) -> xr.Dataset:
+    """The windows that start in a period."""
+    return data if period is None else data.isel(window=_inside(data, period))
+
+
+def _inside(data: xr.Dataset, period: Period | None) -> Array:
+    time = data["time_s"].values
+    start, end = period or (0, None)
+    return (time >= start - 1e-9) & (time < (np.inf if end is None else end) - 1e-9)

@@ -1,0 +1,260 @@
+"""Probes: what a scenario measures beside the run of its cluster.
+
+A probe is a function of one variant's configuration; it gives values by the name of their metric,
+one for each trial or, in a second dimension, one for each draw. The simulator is imported only
+when a probe runs.
+"""
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Values = dict[str, Array]
+Config = Mapping[str, Any]
+
+DRAWS = 20_000  # round trips and answers that are drawn in each trial
+PAGE_KB = 4.096
+WARM_UP_RUNS, RUNS = 2, 6  # before and while the simulator's own memory is watched
+
+
+def cluster_lifecycle(config: Config) -> Values:
+    """Nodes that run, and what was finalised, as a cluster is started, stopped and started."""
+    cluster = _cluster(config)
+    found = {"running_before_start": cluster.running}
+    cluster.start()
+    cluster.advance(10)
+    found["running_started"] = cluster.running
+    found["finalised_before_stop"] = _finalised(cluster)
+    cluster.stop()
+    cluster.advance(5)
+    found["running_stopped"] = cluster.running
+    after_stop = _finalised(cluster)
+    cluster.start()
+    cluster.advance(30)
+    found["running_restarted"] = cluster.running
+    results = cluster.results()
+    missing = results["lost"].isel(window=-1).values + np.maximum(
+        found["finalised_before_stop"] - after_stop, 0
+    )
+    found["finalised_missing_after_restart"] = missing
+    return _numbers(found)
+
+
+def network_round_trips(config: Config) -> Values:
+    """Round trips of single messages, against the uniform distribution of the profile."""
+    from scipy import stats
+
+    from vecsim.cluster.config import constants
+
+    cluster = _cluster(config)
+    cluster.start()
+    trips = np.asarray(cluster.sample_round_trips(DRAWS), float)
+    low, high = constants().profiles[config["cluster"]["profile"]]["round_trip_ms"]
+    uniform = stats.uniform(low, high - low)
+    fits = [stats.kstest(row[np.isfinite(row)], uniform.cdf).pvalue for row in trips]
+    lost = np.isnan(trips)
+    inside = np.where(lost, np.nan, (trips >= low) & (trips <= high))
+    return _numbers(
+        {
+            "round_trip_ms": trips,
+            "round_trip_within_profile": inside,
+            "round_trip_ks_p_value": fits,
+            "round_trip_lost": lost,
+        }
+    )
+
+
+def byzantine_answers(config: Config) -> Values:
+    """How many nodes are Byzantine, and what they answer."""
+    cluster = _cluster(config)
+    cluster.start()
+    answers = np.asarray(cluster.sample_byzantine_answers(DRAWS))
+    count = np.full(len(answers), cluster.byzantine)
+    return _numbers({"byzantine_nodes": count, "byzantine_answer": answers})
+
+
+def messages_across_cut(config: Config) -> Values:
+    """Whether random messages are answered while the cluster is cut in two, and afterwards."""
+    cluster = _cluster(dict(config) | {"timeline": []})
+    cluster.start()
+    cluster.advance(5)
+    cluster.create_partition([0.5, 0.5])
+    cluster.advance(5)
+    found = {"parts_while_cut": cluster.sides}
+    found["answered_while_cut"] = np.isfinite(cluster.sample_round_trips(DRAWS))
+    cluster.heal_partition()
+    cluster.advance(5)
+    sides = np.asarray(cluster.sides)
+    found["parts_after_healing"] = np.where(sides > 1, sides, 0)
+    found["answered_after_healing"] = np.isfinite(cluster.sample_round_trips(DRAWS))
+    return _numbers(found)
+
+
+def result_export(config: Config) -> Values:
+    """Whether the JSON of a run keeps to its schema and survives being written and read."""
+    from jsonschema import ValidationError
+
+    from vecsim.scenario import export
+    from vecsim.scenario.config import criteria
+    from vecsim.scenario.criteria import judge_all
+
+    data = _simulate(config)
+    about = [c for c in criteria(config) if c.metric not in METRICS]
+    exported = export.result(config, data, judge_all(about, data))
+    text = json.dumps(exported, allow_nan=False)
+    try:
+        export.validate(json.loads(text))
+        valid = True
+    except ValidationError:
+        valid = False
+    sections = set(exported["results"]) | {"anomalies", "test_status"} & set(exported)
+    same = json.loads(text) == exported
+    found = {"export_valid": valid, "export_unchanged": same, "export_sections": len(sections)}
+    return _everywhere(config, found)
+
+
+def performance_report(config: Config) -> Values:
+    """The figures of a performance report, and how many it calls a regression or improvement."""
+    from vecsim.scenario import report
+
+    rows = report.performance(_simulate(config))
+    judged = [row for row in rows if row.change in ("regression", "improvement", "unchanged")]
+    return _everywhere(config, {"report_figures": len(rows), "report_figures_judged": len(judged)})
+
+
+def own_memory_while_stepping(config: Config) -> Values:
+    """Growth of the simulator's own memory over one long run, from its first third to its end."""
+    cluster = _cluster(config)
+    cluster.start()
+    third = config["duration_s"] / 3
+    cluster.advance(third)
+    before = own_memory_mb()
+    cluster.advance(2 * third)
+    growth = 100 * (own_memory_mb() / before - 1)
+    return _everywhere(config, {"own_memory_growth_percent": growth})
+
+
+def own_memory_over_runs(config: Config) -> Values:
+    """Growth of the simulator's own memory over repeated runs, after the first ones."""
+    for _ in range(WARM_UP_RUNS):
+        _simulate(config)
+    before = own_memory_mb()
+    for _ in range(RUNS):
+        _simulate(config)
+    growth = 100 * (own_memory_mb() / before - 1)
+    return _everywhere(config, {"own_memory_growth_percent": growth})
+
+
+def own_memory_mb() -> float:
+    """Resident memory of this process in MB: now where the system says so, else its peak."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * PAGE_KB / 1000
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def _cluster(config: Config) -> Any:
+    from vecsim.cluster import ScaleTestCluster
+    from vecsim.scenario.config import simulated
+
+    return ScaleTestCluster(simulated(config))
+
+
+def _simulate(config: Config) -> Any:
+    from vecsim.cluster import simulate
+    from vecsim.scenario.config import simulated
+
+    return simulate(copy.deepcopy(simulated(config)))
+
+
+def _finalised(cluster: Any) -> Array:
+    return cluster.results()["finalised"].sum("window").values
+
+
+def _everywhere(config: Config, values: Mapping[str, float]) -> Values:
+    """What was measured once for all trials."""
+    return {name: np.full(config["trials"], float(value)) for name, value in values.items()}
+
+
+def _numbers(values: Mapping[str, Any]) -> Values:
+    return {name: np.asarray(value, float) for name, value in values.items()}
+
+
+class Probe(NamedTuple):
+    """measure: a variant's configuration in, values out. metrics: the names of these."""
+
+    measure: Callable[[Config], Values]
+    metrics: tuple[str, ...]
+
+
+def _speed(name: str, *parts: str) -> Probe:
+    """Measured times, in nanoseconds, of one part of vecsim; one measurement for each trial."""
+
+    def measured(config: Config) -> Values:
+        from vecsim import speed
+
+        times = [getattr(speed, name)() for _ in range(config["trials"])]
+        return _numbers({f"{part}_ns": [t[part] for t in times] for part in parts})
+
+    return Probe(measured, tuple(f"{part}_ns" for part in parts))
+
+
+PROBES: dict[str, Probe] = {
+    "cluster_lifecycle": Probe(
+        cluster_lifecycle,
+        (
+            "running_before_start",
+            "running_started",
+            "running_stopped",
+            "running_restarted",
+            "finalised_before_stop",
+            "finalised_missing_after_restart",
+        ),
+    ),
+    "network_round_trips": Probe(
+        network_round_trips,
+        ("round_trip_ms", "round_trip_within_profile", "round_trip_ks_p_value", "round_trip_lost"),
+    ),
+    "byzantine_answers": Probe(byzantine_answers, ("byzantine_nodes", "byzantine_answer")),
+    "messages_across_cut": Probe(
+        messages_across_cut,
+        (
+            "parts_while_cut",
+            "parts_after_healing",
+            "answered_while_cut",
+            "answered_after_healing",
+        ),
+    ),
+    "result_export": Probe(result_export, ("export_valid", "export_unchanged", "export_sections")),
+    "performance_report": Probe(performance_report, ("report_figures", "report_figures_judged")),
+    "own_memory_while_stepping": Probe(own_memory_while_stepping, ("own_memory_growth_percent",)),
+    "own_memory_over_runs": Probe(own_memory_over_runs, ("own_memory_growth_percent",)),
+    "speed_of_vertex_creation": _speed(
+        "vertex_creation",
+        "genesis_vertex",
+        "genesis_id",
+        "vertex_with_parents",
+        "vertex_10kb_payload",
+    ),
+    "speed_of_graph_operations": _speed(
+        "graph_operations",
+        "add_100",
+        "add_1000",
+        "look_up",
+        "topological_sort_100",
+        "topological_sort_100_shuffled",
+    ),
+    "speed_of_hashing": _speed(
+        "hashing", "blake3_100b", "blake3_1kb", "blake3_10kb", "blake3_call"
+    ),
+    "speed_of_result_store": _speed("result_store", "put", "cached_get", "cold_get"),
+    "speed_of_consensus": _speed("consensus", "consensus_vertex"),
+}
+METRICS = frozenset(name for probe in PROBES.values() for name in probe.metrics)

@@ -1,0 +1,150 @@
+"""Reports of scenarios: Markdown, and one HTML page that holds all it shows."""
+
+import html as escaping
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import xarray as xr
+
+from vecsim.scenario.config import variants
+from vecsim.scenario.measure import of_variant
+from vecsim.scenario.record import record
+from vecsim.scenario.verdict import Outcome, by_category, cost, number, rows, summary_rows
+
+VERDICTS = ("criterion", "threshold", "measured [95 % interval]", "result")
+SUMMARY = ("category", "scenario", "criteria", "status", "result", "USD")
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; margin: 1rem 0 } svg { max-width: 100%; height: auto }
+td, th { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid #ddd }
+tr.wrong td { color: #b00020 } pre { background: #f6f6f6; padding: .8rem; overflow-x: auto }
+"""
+MARGIN = 0.1  # of its baseline that a figure may be off before it is called better or worse
+BASELINES = {  # field of the metrics record -> baseline, unit, whether more is better
+    "avg_tps": (56.0, "vertices / s", True),  # the 150-node prototype
+    "latency_p95": (50.0, "ms", False),
+    "avg_cpu_percent": (30.0, "%", False),
+    "avg_memory_mb": (256.0, "MB", False),
+    "avg_network_mbps": (15.2, "Mbit/s", False),
+}
+
+
+class Performance(NamedTuple):
+    """A figure beside its baseline; change: regression, improvement or unchanged."""
+
+    figure: str
+    measured: str
+    baseline: str
+    change: str
+
+
+def performance(data: xr.Dataset) -> list[Performance]:
+    """Throughput, latency and resources of a run of 100 nodes at 100 vertices a second."""
+    found = record(data)
+    rows = []
+    for field, (baseline, unit, more) in BASELINES.items():
+        value, low, high = found[field]
+        better, worse = (low, high) if more else (-high, -low)
+        limit = baseline if more else -baseline
+        change = "unchanged"
+        if better > limit + MARGIN * baseline:
+            change = "improvement"
+        elif worse < limit - MARGIN * baseline:
+            change = "regression"
+        name = field.replace("_", " ")
+        rows.append(
+            Performance(name, f"{number(value)} {unit}", f"{number(baseline)} {unit}", change)
+        )
+    return rows
+
+
+def markdown(outcome: Outcome, dataset: xr.Dataset, about: str = "") -> str:
+    """One scenario; about: what it shows."""
+    parts = [f"# {outcome.name}", about, f"**{outcome.status}**. {cost(outcome.config)}."]
+    parts += ["## Criteria", _table(VERDICTS, rows(outcome.verdicts))]
+    for title, found in _records(outcome, dataset):
+        parts += [f"## {title}", _table(("figure", "mean [95 % interval]"), found)]
+    parts += ["## Configuration", f"```json\n{json.dumps(outcome.config, indent=2)}\n```"]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def html(outcome: Outcome, dataset: xr.Dataset, about: str = "") -> str:
+    """One scenario as a page that needs nothing else: its figures are part of it."""
+    from vecsim.scenario.drawing import drawn
+
+    wrong = [not verdict.as_expected for verdict in outcome.verdicts]
+    text = escaping.escape
+    parts = [f"<h1>{text(outcome.name)}</h1>", f"<p>{text(about)}</p>"]
+    parts.append(f"<p><strong>{outcome.status}</strong>. {text(cost(outcome.config))}.</p>")
+    parts += ["<h2>Criteria</h2>", _page_table(VERDICTS, rows(outcome.verdicts), wrong)]
+    for caption, image in drawn(dataset, variants(outcome.config)).items():
+        parts.append(f"<h2>{text(caption)}</h2>\n<figure>{image}</figure>")
+    for title, found in _records(outcome, dataset):
+        parts.append(f"<h2>{text(title)}</h2>")
+        parts.append(_page_table(("figure", "mean [95 % interval]"), found))
+    config = text(json.dumps(outcome.config, indent=2))
+    parts.append(f"<h2>Configuration</h2><pre>{config}</pre>")
+    return _page(outcome.name, parts)
+
+
+def summary_markdown(outcomes: Sequence[Outcome]) -> str:
+    """Many scenarios, a row for each, and how many of each category came out as they must."""
+    parts = ["# Scenarios", by_category(outcomes), _table(SUMMARY, summary_rows(outcomes))]
+    return "\n\n".join(parts) + "\n"
+
+
+def summary_html(outcomes: Sequence[Outcome]) -> str:
+    found = summary_rows(outcomes)
+    table = _page_table(SUMMARY, found, [row[4] != "ok" for row in found])
+    head = f"<p>{escaping.escape(by_category(outcomes))}</p>"
+    return _page("Scenarios", ["<h1>Scenarios</h1>", head, table])
+
+
+def write(folder: Path, outcome: Outcome, dataset: xr.Dataset, about: str = "") -> list[Path]:
+    """Save `report.md` and `report.html` in a folder."""
+    paths = [folder / "report.md", folder / "report.html"]
+    for path, make in zip(paths, (markdown, html), strict=True):
+        path.write_text(make(outcome, dataset, about), encoding="utf-8")
+    return paths
+
+
+def _records(outcome: Outcome, dataset: xr.Dataset) -> Iterable[tuple[str, list[tuple[str, str]]]]:
+    """The metrics record of every variant, as a title and rows."""
+    if "finalised" not in dataset:
+        return
+    for name in variants(outcome.config):
+        found = []
+        for field, (value, low, high) in record(of_variant(dataset, name or None)).items():
+            interval = "" if low == high or value != value else f" [{number(low)} {number(high)}]"
+            found.append((field, f"{number(value)}{interval}"))
+        yield (f"Metrics of {name.replace('_', ' ')}" if name else "Metrics"), found
+
+
+def _table(headers: Sequence[str], found: Iterable[Sequence[str]]) -> str:
+    lines = [headers, ["---"] * len(headers), *found]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _page_table(
+    headers: Sequence[str], found: Iterable[Sequence[str]], wrong: Sequence[bool] = ()
+) -> str:
+    def line(cells: Sequence[str], tag: str, bad: bool = False) -> str:
+        inner = "".join(f"<{tag}>{escaping.escape(cell)}</{tag}>" for cell in cells)
+        return f"<tr{' class=wrong' if bad else ''}>{inner}</tr>"
+
+    found = list(found)
+    marks = list(wrong) or [False] * len(found)
+    body = [line(cells, "td", bad) for cells, bad in zip(found, marks, strict=True)]
+    return "<table>" + line(headers, "th") + "".join(body) + "</table>"
+
+
+def _page(title: str, parts: Sequence[str]) -> str:
+    head = f"<meta charset='utf-8'><title>{escaping.escape(title)}</title><style>{STYLE}</style>"
+    body = "\n".join(parts)
+    return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"

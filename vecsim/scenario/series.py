@@ -1,0 +1,138 @@
+"""Series: what has a value for each trial and window, and sample, of a run.
+
+They are variables of its dataset, or functions of the dataset of one variant.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+Array = np.ndarray[Any, Any]
+
+SPAN_S = 10.0  # throughput is judged over so long
+HEALTHY_SHARE = 0.9  # of the offered rate that must be finalised
+RESOURCES = {  # name of the bottleneck -> variable
+    "cpu": "utilisation_cpu",
+    "network_bandwidth": "utilisation_network",
+    "disk_io": "utilisation_disk",
+    "memory": "utilisation_memory",
+}
+COUNTS = (
+    "issued",
+    "admitted",
+    "finalised",
+    "rejected",
+    "given_up",
+    "dropped",
+    "timed_out",
+    "oom_kills",
+)
+CUMULATIVE = (
+    "excluded_byzantine",
+    "excluded_honest",
+    "refused",
+    "divergent",
+    "lost",
+    "doubled",
+    "depth",
+)
+STATES = ("waiting", "in_flight", "running", "guard", "sides", "progressing", "benched")
+MODELLED = (
+    "cpu_percent",
+    "peak_cpu_percent",
+    "memory_mb",
+    "peak_memory_mb",
+    "network_mbps",
+    "header_mbps",
+    "read_iops",
+    "write_iops",
+    "read_latency_ms",
+    "write_latency_ms",
+    "disk_utilisation",
+    "compaction_mb",
+    "storage_mb",
+    *RESOURCES.values(),
+    "reputation_byzantine",
+    "reputation_honest",
+)
+SAMPLED = ("latency_ms", "rounds", "confidence")
+
+
+def setting(data: xr.Dataset, name: str) -> float:
+    """`duration_s`, `nodes` or `byzantine` of a run: its variable, or its attribute."""
+    return float(data[name].item() if name in data else data.attrs[name])
+
+
+def lately(data: xr.Dataset, name: str) -> xr.DataArray:
+    """A count's rate over the last 10 s at the end of each window; NaN before 10 s have passed.
+
+    Longer windows count by the part of them that lies in these 10 s.
+    """
+    start, length = data["time_s"].values, data["length_s"].values
+    end, span = start + length, min(SPAN_S, setting(data, "duration_s"))
+    counts = data[name].transpose("trial", "window").values.astype(float)
+    passed = np.concatenate([np.zeros((counts.shape[0], 1)), np.cumsum(counts, axis=1)], axis=1)
+    edges, since = np.append(start[0], end), end - span
+    before = np.stack([np.interp(since, edges, row) for row in passed])
+    rates = np.where(since >= start[0] - 1e-9, (passed[:, 1:] - before) / span, np.nan)
+    return xr.DataArray(rates, dims=("trial", "window"))
+
+
+def _healthy(data: xr.Dataset) -> xr.DataArray:
+    """1 where the quorum guard holds and 90 % of the offered rate was finalised, over 10 s."""
+    finalised, offered = lately(data, "finalised"), lately(data, "issued")
+    good = (data["guard"] > 0) & (finalised >= HEALTHY_SHARE * offered - 1e-9)
+    return good.where(offered.notnull()).astype(float)
+
+
+def _undisputed(name: str) -> Callable[[xr.Dataset], xr.DataArray]:
+    return lambda data: sampled(data, name).where(data["disputed"] == 0)
+
+
+def sampled(data: xr.Dataset, name: str) -> xr.DataArray:
+    """A value of the sampled vertices, NaN where it has no meaning.
+
+    latency_ms and confidence: of finalised vertices. rounds: of all attempts, one that timed out
+    counts as max_rounds. rounds_to_finalise: of finalised vertices.
+    """
+    variable = "rounds" if name == "rounds_to_finalise" else name
+    outcome = data["outcome"]
+    return data[variable].where(outcome >= 0 if name == "rounds" else outcome == 1)
+
+
+SERIES: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
+    "tps": lambda data: lately(data, "finalised"),
+    "load_tps": lambda data: lately(data, "issued"),
+    "healthy": _healthy,
+    "partitions": lambda data: data["sides"].where(data["sides"] > 1, 0),
+    "detected": lambda data: data["excluded_byzantine"] + data["refused"],
+    "corruption": lambda data: data["divergent"] + data["lost"] + data["doubled"],
+    "crashes": lambda data: data["oom_kills"],
+    **{name: lambda data, name=name: sampled(data, name) for name in SAMPLED},
+    "rounds_to_finalise": lambda data: sampled(data, "rounds_to_finalise"),
+    **{f"{name}_undisputed": _undisputed(name) for name in SAMPLED},
+}
+
+
+def runs(flags: Array, length: Array) -> list[Array]:
+    """Lengths, in seconds, of the unbroken runs of True: one array for each row of `flags`."""
+    found = []
+    for row in np.asarray(flags, bool):
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]])))
+        time = np.concatenate([[0.0], np.cumsum(length)])
+        found.append(time[edges[1::2]] - time[edges[::2]])
+    return found
+
+
+def default_statistic(name: str) -> str:
+    """Counts are summed; of what accumulates the last value is taken, of all else the mean."""
+    if name in COUNTS or name == "crashes":
+        return "sum"
+    return "last" if name in CUMULATIVE or name in ("detected", "corruption") else "mean"
+
+
+def during_load(name: str) -> bool:
+    """Whether a series has its meaning only while load is offered."""
+    return name in MODELLED or name in ("tps", "load_tps", "healthy")

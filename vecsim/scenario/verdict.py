@@ -1,0 +1,172 @@
+"""The verdict table: what a scenario was to show, what was measured, and whether it holds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from vecsim.scenario.config import CATEGORIES
+from vecsim.scenario.criteria import Verdict
+from vecsim.scenario.record import cost_usd
+
+WORDS = {"not_rising": "does not rise", "not_falling": "does not fall", "==": "="}
+
+
+class Outcome(NamedTuple):
+    """A scenario that was judged; `error` where it could not be run."""
+
+    config: Mapping[str, Any]
+    verdicts: Sequence[Verdict]
+    error: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.config["name"]
+
+    @property
+    def status(self) -> str:
+        """PASSED if every criterion holds, safety among them."""
+        return status(self.verdicts) if not self.error else "ERROR"
+
+    @property
+    def good(self) -> bool:
+        """Whether the scenario shows what it is to show."""
+        return bool(self.verdicts) and not self.error and as_expected(self.verdicts)
+
+
+def status(verdicts: Sequence[Verdict]) -> str:
+    return "PASSED" if all(verdict.passed for verdict in verdicts) else "NOT PASSED"
+
+
+def as_expected(verdicts: Sequence[Verdict]) -> bool:
+    return all(verdict.as_expected for verdict in verdicts)
+
+
+def exit_status(outcomes: Sequence[Outcome]) -> int:
+    """0 if every scenario shows what it is to show, else 1."""
+    return 0 if outcomes and all(outcome.good for outcome in outcomes) else 1
+
+
+def number(value: Any) -> str:
+    """A number to four digits or as a whole one, a name as it is.
+
+    >>> number(0.123456), number(12345.0), number(99.5), number(float("nan")), number("cpu")
+    ('0.1235', '12,345', '99.5', 'not measured', 'cpu')
+    """
+    if isinstance(value, str):
+        return value
+    if math.isnan(value):
+        return "not measured"
+    if abs(value - round(value)) < 1e-9 * max(1.0, abs(value)):
+        return f"{round(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def measured(verdict: Verdict) -> str:
+    """The value with its interval, which is left out where it is a point."""
+    text = number(verdict.measured)
+    if isinstance(verdict.measured, str) or verdict.low == verdict.high or math.isnan(verdict.low):
+        return text
+    return f"{text} [{number(verdict.low)} {number(verdict.high)}]"
+
+
+def condition(verdict: Verdict) -> str:
+    """Operator and threshold."""
+    word = WORDS.get(verdict.op, verdict.op)
+    if verdict.threshold is None or verdict.op in ("not_rising", "not_falling"):
+        return word
+    return f"{word} {number(verdict.threshold)}"
+
+
+def result(verdict: Verdict) -> str:
+    """pass or fail; where the criterion was to fail, that is said."""
+    word = "pass" if verdict.passed else "fail"
+    expected = verdict.as_expected != verdict.passed
+    return f"{word} (expected)" if expected and verdict.as_expected else word
+
+
+def rows(verdicts: Sequence[Verdict]) -> list[tuple[str, str, str, str]]:
+    """Criterion, threshold, measured, result."""
+    return [(v.name, condition(v), measured(v), result(v)) for v in verdicts]
+
+
+def heading(outcome: Outcome) -> str:
+    """Name, status and cost of one scenario."""
+    return f"{outcome.name}: {outcome.error or outcome.status}, {cost(outcome.config)}"
+
+
+def table(outcome: Outcome) -> Table:
+    """One scenario, a row for each criterion."""
+    shown = Table(box=box.SIMPLE_HEAD)
+    for header in ("criterion", "threshold", "measured [95 % interval]", "result"):
+        shown.add_column(header, overflow="fold")
+    for row, verdict in zip(rows(outcome.verdicts), outcome.verdicts, strict=True):
+        colour = "" if verdict.as_expected else "red"
+        shown.add_row(*map(escape, row), style=colour)
+    return shown
+
+
+def summary(outcomes: Sequence[Outcome]) -> Table:
+    """Many scenarios by category, a row for each; of a failed one its first failed criterion."""
+    shown = Table(box=box.SIMPLE_HEAD)
+    for header in ("category", "scenario", "criteria", "status", "result", "USD"):
+        shown.add_column(header, overflow="fold", justify="right" if header == "USD" else "left")
+    for row in summary_rows(outcomes):
+        shown.add_row(*map(escape, row), style="" if row[4] == "ok" else "red")
+    return shown
+
+
+def summary_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
+    """Category, scenario, criteria that came out as they must, status, result, cost."""
+    ordered = sorted(outcomes, key=lambda o: (CATEGORIES.index(o.config["category"]), o.name))
+    found = []
+    for outcome in ordered:
+        held = sum(verdict.as_expected for verdict in outcome.verdicts)
+        wrong = [verdict for verdict in outcome.verdicts if not verdict.as_expected]
+        text = "ok"
+        if not outcome.good:
+            first = [f"{v.name} {condition(v)}: {measured(v)}" for v in wrong[:1]]
+            text = outcome.error or "".join(first) or "nothing judged"
+        criteria = f"{held} of {len(outcome.verdicts)}"
+        usd = f"{cost_usd(dict(outcome.config)):,.2f}"
+        category = outcome.config["category"]
+        found.append((category, outcome.name, criteria, outcome.status, text, usd))
+    return found
+
+
+def cost(config: Mapping[str, Any]) -> str:
+    """What the same campaign would cost on rented machines."""
+    return f"{cost_usd(dict(config)):,.2f} USD on rented machines"
+
+
+def by_category(outcomes: Sequence[Outcome]) -> str:
+    """How many show what they are to show, in all and of each category."""
+    counts: dict[str, list[bool]] = {category: [] for category in CATEGORIES}
+    for outcome in outcomes:
+        counts[outcome.config["category"]].append(outcome.good)
+    told = [f"{name} {sum(good)} of {len(good)}" for name, good in counts.items() if good]
+    good = sum(outcome.good for outcome in outcomes)
+    return f"{good} of {len(outcomes)} show what they are to show: {', '.join(told)}."
+
+
+def text(outcomes: Sequence[Outcome], width: int = 120) -> str:
+    """What `show` prints, as plain text, for messages and logs."""
+    console = Console(width=width, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        show(outcomes, console)
+    return capture.get()
+
+
+def show(outcomes: Sequence[Outcome], console: Console | None = None) -> None:
+    """Print the table of each scenario, and where there are many the summary."""
+    console = console or Console()
+    for outcome in outcomes:
+        console.print(heading(outcome), style="bold", markup=False, highlight=False)
+        console.print(table(outcome))
+    if len(outcomes) > 1:
+        console.print(summary(outcomes))
+        console.print(by_category(outcomes), style="bold", markup=False, highlight=False)

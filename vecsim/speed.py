@@ -1,0 +1,143 @@
+"""The toolkit's own speed, measured: nanoseconds of one unit of work, in the best of many runs.
+
+Everything is done in batches, as the simulator does it, and a batch's time is divided by its
+size; what is made at the first call (compiled programs, caches) is made beforehand. Nothing here
+is modelled.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from vecsim import dag, store
+from vecsim.adversaries.random_voting import RandomVoting
+from vecsim.layout import Layout
+from vecsim.network import Network
+from vecsim.point import Point
+from vecsim.protocols.qr_avalanche import QrAvalanche
+from vecsim.runner import VARIABLES, Program
+from vecsim.sweep import Study
+from vecsim.vertices import Vertices, hashes
+
+BASELINES = {  # ns, as published for the 150-node prototype
+    "genesis_vertex": 176.0,
+    "vertex_with_parents": 1_900.0,
+    "vertex_10kb_payload": 12_500.0,
+    "add_100": 54_000.0,
+    "add_1000": 612_000.0,
+    "look_up": 128.0,
+    "topological_sort_100": 35_000.0,
+    "blake3_100b": 202.0,
+    "blake3_1kb": 1_420.0,
+    "blake3_10kb": 10_660.0,
+    "put": 10_000.0,
+    "cached_get": 500.0,
+    "cold_get": 50_000.0,
+    "consensus_vertex": 17_770_000.0,
+}
+RUNS = 7  # at least
+TIME_NS = 300_000_000  # to go on running
+VERTICES = 4096
+TRIALS = 2**14  # of a chunk of the result store: half of what a study of 1,000 nodes has
+
+
+def best(work: Callable[[], object], units: int) -> float:
+    """Nanoseconds of one unit, of which a run of `work` does so many, in the quickest run.
+
+    Runs are short and many, so that some are left alone by whatever else the machine does.
+    """
+    work()
+    began = now = time.perf_counter_ns()
+    spent = []
+    while len(spent) < RUNS or now - began < TIME_NS:
+        before, _, now = time.perf_counter_ns(), work(), time.perf_counter_ns()
+        spent.append(now - before)
+    return min(spent) / units
+
+
+def vertex_creation() -> dict[str, float]:
+    """One vertex: without parents, its id not yet asked for; with 2-4 parents, and with 10 KB of
+    payload, the id made. `genesis_id` is what the id of a vertex without parents costs."""
+    few = dag.parents_of("few", VERTICES, 0, np.random.default_rng(0))
+    none = np.zeros((VERTICES, 0), np.int32)
+    payloads = [bytes([i]) * 10_000 for i in range(200)]
+
+    def create(parents, *payload) -> np.ndarray:
+        vertices = Vertices()
+        vertices.append(parents, *payload)
+        return vertices.ids
+
+    genesis = best(lambda: Vertices().append(none), VERTICES)
+    return {
+        "genesis_vertex": genesis,
+        "genesis_id": best(lambda: create(none), VERTICES) - genesis,
+        "vertex_with_parents": best(lambda: create(few), VERTICES),
+        "vertex_10kb_payload": best(lambda: create(few[:200], payloads), 200),
+    }
+
+
+def graph_operations() -> dict[str, float]:
+    """100 and 1,000 vertices added to a graph; one id looked up; 100 vertices sorted:
+    as they are kept, where sorting is but a check, and `shuffled`, in any order."""
+    generator = np.random.default_rng(0)
+    parents = dag.parents_of("few", VERTICES, 0, generator)
+    vertices = Vertices()
+    vertices.append(parents)
+    ids = vertices.ids[generator.permutation(VERTICES)]
+    vertices.find(ids)
+    kept, place = parents[:100], generator.permutation(100)
+    shuffled = np.where(kept >= 0, place[kept], -1)[np.argsort(place)]
+    return {
+        "add_100": best(lambda: Vertices().append(parents[:100]), 1),
+        "add_1000": best(lambda: Vertices().append(parents[:1000]), 1),
+        "look_up": best(lambda: vertices.find(ids), VERTICES),
+        "topological_sort_100": best(lambda: dag.order(kept), 1),
+        "topological_sort_100_shuffled": best(lambda: dag.order(shuffled), 1),
+    }
+
+
+def hashing() -> dict[str, float]:
+    """BLAKE3 of 100 B, 1 KB and 10 KB, without `blake3_call`, what Python takes for a call.
+
+    A call that hashes nothing compresses one empty block, which is no overhead; a block costs a
+    fifteenth of what 1,024 bytes, 16 blocks, take longer than one.
+    """
+
+    def spent(size: int) -> float:
+        return best(lambda: hashes([bytes(size)] * 500), 500)
+
+    block = (spent(1024) - spent(64)) / 15
+    call = spent(0) - block
+    sizes = {"blake3_100b": 100, "blake3_1kb": 1_000, "blake3_10kb": 10_000}
+    return {"blake3_call": call} | {name: spent(size) - call for name, size in sizes.items()}
+
+
+def result_store() -> dict[str, float]:
+    """One trial's record, all its variables: `put` into a store, `cached_get` out of a dataset
+    that is open, at random, and `cold_get` out of a store that is opened for it."""
+    layout = Layout({}, TRIALS, (TRIALS,), VARIABLES)
+    generator = np.random.default_rng(0)
+    values = {v.name: generator.integers(0, 200, TRIALS).astype(v.dtype) for v in VARIABLES}
+    wanted = generator.permutation(TRIALS)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.zarr"
+        with store.Store.open_or_create(path, layout, {}, {}) as study:
+            put = best(lambda: study.write((0,), values), TRIALS)
+        opened = store.open(path)
+        return {
+            "put": put,
+            "cached_get": best(lambda: opened.isel(trial=wanted), TRIALS),
+            "cold_get": best(lambda: store.open(path), TRIALS),
+        }
+
+
+def consensus(trials: int = 512) -> dict[str, float]:
+    """One undisputed vertex decided by 150 nodes (k 30, alpha 24, beta 20), all of them honest."""
+    rule = QrAvalanche(k=30, alpha=24, beta=20)
+    point = Point(150, 0.0, 1.0, "lockstep", rule, RandomVoting(), Network())
+    program = Program([point], Study("speed", [], [point], trials, trials, None, 0, {}), 2**30)
+    work = [(point, np.arange(trials))]
+    return {"consensus_vertex": best(lambda: program.run(work), trials)}

@@ -1,0 +1,122 @@
+"""Workloads: how many vertices clients issue in each window."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vecsim import random
+from vecsim.errors import require
+
+# kind -> parameters and their defaults (None: must be given)
+KINDS: dict[str, dict[str, Any]] = {
+    "constant": {"rate_tps": None},
+    "ramp": {"start_tps": None, "end_tps": None, "ramp_s": None, "then_tps": "end_tps"},
+    "burst": {"rate_tps": None, "burst_tps": None, "at_s": 0, "burst_s": None, "every_s": 0},
+    "chaos": {"low_tps": None, "high_tps": None, "step_s": 10},
+    "sine": {"low_tps": None, "high_tps": None, "period_s": None},
+    "at_once": {"count": None},
+}
+
+
+class Workload(NamedTuple):
+    """A pattern of load, by the number of vertices issued from 0 to t seconds.
+
+    constant: rate_tps. ramp: from start_tps to end_tps in ramp_s, then then_tps. burst: burst_tps
+    on top of rate_tps from at_s for burst_s, again every every_s where that is above 0. chaos: a
+    random walk between low_tps and high_tps, a step of up to a fifth of the range every step_s,
+    reflected at both ends, different in every trial. sine: between low_tps and high_tps with
+    period_s, from the middle upwards. at_once: count vertices at time 0. Load ends at until_s.
+    """
+
+    kind: str
+    values: dict[str, float]
+    until_s: float
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any], until_s: float) -> "Workload":
+        """ConfigError where the description has no meaning."""
+        section = dict(given) if isinstance(given, Mapping) else {}
+        kind = section.pop("kind", None)
+        require(kind in KINDS, "workload.kind", kind, ", ".join(KINDS))
+        known = KINDS[kind]
+        for key, value in section.items():
+            require(key in known, f"workload.{key}", value, f"of {kind}: {', '.join(known)}")
+        values: dict[str, float] = {}
+        for key, default in known.items():
+            default = values.get(default) if isinstance(default, str) else default
+            value: Any = section.get(key)
+            value = default if value is None else value
+            good = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+            require(good and math.isfinite(value), f"workload.{key}", value, "a number, 0 or more")
+            values[key] = float(value)
+        for key in ("ramp_s", "period_s", "step_s", "burst_s"):
+            require(values.get(key, 1) > 0, f"workload.{key}", values.get(key), "above 0 seconds")
+        if "low_tps" in values:
+            low, high = values["low_tps"], values["high_tps"]
+            require(low <= high, "workload.low_tps", low, f"at most high_tps = {high:g}")
+        return cls(kind, values, until_s)
+
+    def issued(self, start_s, end_s, keys: tuple[Any, Any] | None = None) -> np.ndarray:
+        """Vertices issued in windows [start, end): int64 [windows, trials].
+
+        start_s, end_s: arrays [windows], seconds of the run. keys: of the trials, two uint32 arrays
+        [trials]; only `chaos` differs between trials.
+        """
+        start, end = (np.minimum(np.asarray(t, float), self.until_s) for t in (start_s, end_s))
+        trials = 1 if keys is None else len(keys[0])
+        if self.kind == "chaos":
+            assert keys is not None
+            first, last = self._walked(start, keys), self._walked(end, keys)
+        else:
+            first, last = (np.repeat(self._total(t)[:, None], trials, 1) for t in (start, end))
+        return _whole(last) - _whole(first)
+
+    def rate(self, t_s) -> np.ndarray:
+        """The pattern's own rate (vertices per second) at times t; not for chaos or at_once."""
+        step = 1e-3
+        t = np.asarray(t_s, float)
+        return (self._total(t + step) - self._total(t)) / step
+
+    def _total(self, t: np.ndarray) -> np.ndarray:
+        """Vertices issued until t, before rounding down."""
+        v = self.values
+        if self.kind == "constant":
+            return v["rate_tps"] * t
+        if self.kind == "ramp":
+            inside = np.minimum(t, v["ramp_s"])
+            slope = (v["end_tps"] - v["start_tps"]) / v["ramp_s"]
+            ramped = v["start_tps"] * inside + slope * inside**2 / 2
+            return ramped + v["then_tps"] * (t - inside)
+        if self.kind == "burst":
+            after = np.maximum(t - v["at_s"], 0.0)
+            every = v["every_s"] or math.inf
+            bursts = np.floor(after / every)
+            inside = np.minimum(after - bursts * (v["every_s"] or 0.0), v["burst_s"])
+            return v["rate_tps"] * t + v["burst_tps"] * (bursts * v["burst_s"] + inside)
+        if self.kind == "sine":
+            middle, swing = (v["high_tps"] + v["low_tps"]) / 2, (v["high_tps"] - v["low_tps"]) / 2
+            turns = 2 * math.pi / v["period_s"]
+            return middle * t + swing * (1 - np.cos(turns * t)) / turns
+        return np.where(t > 0, v["count"], 0.0)
+
+    def _walked(self, t: np.ndarray, keys: tuple[Any, Any]) -> np.ndarray:
+        """Total of the random walk until t, [windows, trials]."""
+        v = self.values
+        low, span, step = v["low_tps"], v["high_tps"] - v["low_tps"], v["step_s"]
+        steps = math.ceil(self.until_s / step)
+        count = np.arange(steps, dtype=np.uint32)[:, None]
+        word, _ = random.threefry(*keys, count, random.counter(np.uint32(0), random.WORKLOAD))
+        moves = (word / 2.0**32 - 0.5) * 0.4
+        path = 0.5 + np.concatenate([np.zeros((1, word.shape[1])), np.cumsum(moves[1:], axis=0)])
+        folded = np.abs((path + 1) % 2 - 1)  # reflected at 0 and 1
+        total = np.concatenate([np.zeros((1, word.shape[1])), np.cumsum(folded, axis=0)]) * step
+        at = np.minimum((t / step).astype(int), steps - 1)
+        done = total[at] + folded[at] * (t - at * step)[:, None]
+        return low * t[:, None] + span * done
+
+
+def _whole(total: np.ndarray) -> np.ndarray:
+    """Vertices issued by now; a total within a millionth of a whole number is that number."""
+    return np.floor(total + 1e-6).astype(np.int64)
