@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from vecsim.adversaries.random_voting import RandomVoting
-from vecsim.cluster import ScaleTestCluster, front, program, simulate
+from vecsim.cluster import ScaleTestCluster, campaign, front, program, simulate
+from vecsim.cluster.checkpoint import Checkpoint
+from vecsim.disk import StoreError
 from vecsim.errors import ConfigError
 from vecsim.protocols.qr_avalanche import QrAvalanche
 
@@ -446,3 +448,52 @@ def test_wrong_configurations(change, message):
     with pytest.raises(ConfigError, match=message.replace(".", r"\.")) as caught:
         simulate(config)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("segments", [2, 5, 12])
+def test_a_run_that_is_killed_goes_on(segments, tmp_path, monkeypatch):
+    """Stopped in the middle, the same call gives the same bits, and leaves no files."""
+    whole = simulate(BUSY)
+    monkeypatch.setattr(program, "SEGMENT", 3)
+    monkeypatch.setattr(front, "SEGMENT", 3)
+    monkeypatch.setattr(campaign, "SAVE_EVERY_S", 0.0)
+    step, steps = ScaleTestCluster.step, []
+
+    def killed(self, end_ms):
+        steps.append(end_ms)
+        if len(steps) > segments:
+            raise KeyboardInterrupt
+        step(self, end_ms)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ScaleTestCluster, "step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            simulate(BUSY, tmp_path / "run")
+    assert len(list((tmp_path / "run").glob("windows-*.npz"))) == segments
+    with pytest.raises(StoreError, match="belongs to another scenario"):
+        simulate(BUSY | {"seed": 1}, tmp_path / "run")
+    assert_identical(simulate(BUSY, tmp_path / "run"), whole)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_run_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(campaign, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(Checkpoint, "remove", lambda self: None)
+    simulate(BUSY, tmp_path)
+    for name in ("windows-000000.npz", "state.npz"):
+        file = tmp_path / name
+        before = file.read_bytes()
+        for broken in (before[:-100], b"", before[:500] + bytes([before[500] ^ 1]) + before[501:]):
+            file.write_bytes(broken)
+            with pytest.raises(StoreError, match="is damaged"):
+                simulate(BUSY, tmp_path)
+            assert file.read_bytes() == broken
+        file.write_bytes(before)
+
+
+def test_devices():
+    """One CPU device or two: the same bits."""
+    cluster = ScaleTestCluster(BUSY)
+    assert cluster.mesh.size == 2
+    whole = simulate(BUSY)
+    assert_identical(simulate(BUSY | {"trials": 3}), whole.isel(trial=slice(3)))  # on one device

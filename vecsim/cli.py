@@ -24,7 +24,10 @@ class Task(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`vecsim` and `python -m vecsim`. Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    """`vecsim` and `python -m vecsim`.
+
+    Exit codes: 0 done, 1 a scenario does not show what it should, 2 bad input, 130 interrupted.
+    """
     given = list(sys.argv[1:] if argv is None else argv)
     sys.argv = [sys.argv[0], *_opened(given)]
     _environment()
@@ -32,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vecsim.errors import ConfigError, JobFailed
 
     try:
+        if any(text.startswith("scenario") for text in given):
+            return _scenarios(given)
         with _one_line():
             _hydra(given)
     except (ConfigError, StoreError) as error:
@@ -112,6 +117,34 @@ def check(config) -> None:
     require(output is None or isinstance(output, str), "output", output, "a folder, or null")
     for key in ("netcdf", "figure", "theory"):
         require(isinstance(config.get(key), bool), key, config.get(key), "true or false")
+
+
+def _scenarios(given: list[str]) -> int:
+    """Scenarios of the simulated cluster: scenario=NAME, a pattern or all."""
+    from rich.console import Console
+
+    from vecsim import device
+    from vecsim.errors import ConfigError
+    from vecsim.scenario import command
+
+    words: dict[str, str] = {}
+    for text in given:
+        if not text.startswith("scenario."):
+            key, _, value = text.partition("=")
+            words[key] = value
+    for key in words:
+        if key not in ("scenario", "output", "engine.cores"):
+            allowed = "scenario=NAME, scenario.KEY=VALUE, output=FOLDER, engine.cores=NUMBER"
+            raise ConfigError(f"{key} is no parameter of scenarios; allowed: {allowed}")
+    if "scenario" not in words:
+        raise ConfigError("scenario is not set; allowed: scenario=NAME, a pattern, or all")
+    cores = words.get("engine.cores", "0")
+    if not cores.isdecimal():
+        raise ConfigError(f"engine.cores is {cores!r}; allowed: a whole number")
+    device.configure(int(cores) or None)
+    changes = [text for text in given if text.startswith("scenario.")]
+    folder = Path(words["output"]) if "output" in words else None
+    return command.run(words["scenario"], changes, folder, Console(soft_wrap=False))
 
 
 def _hydra(given: list[str]) -> None:

@@ -93,8 +93,11 @@ class ScaleTestCluster(Actions):
         require(seconds > 0, "seconds", seconds, "above 0")
         end = self.now_ms + round(seconds * MS)
         while self.now_ms < end:
-            lengths = self._windows(end)
-            self._step(lengths)
+            self.step(end)
+
+    def step(self, end_ms: int) -> None:
+        """Run the next windows, at most one segment of them, up to a time."""
+        self._step(self._windows(end_ms))
 
     def _windows(self, end_ms: int) -> list[int]:
         """Lengths (ms) of the next windows: one second until things have settled."""

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,29 +15,35 @@ from vecsim.scenario.criteria import Verdict, judge_all
 from vecsim.scenario.probes import PROBES
 
 
-def run_scenario(config: Mapping[str, Any]) -> tuple[xr.Dataset, list[Verdict]]:
+def run_scenario(
+    config: Mapping[str, Any], folder: Path | None = None
+) -> tuple[xr.Dataset, list[Verdict]]:
     """The raw outcomes of a scenario and the verdict on each of its criteria.
 
     config: what is under `scenario:`. The dataset holds the run of the cluster, with a dimension
-    `variant` where there are several, and what the probes measured.
+    `variant` where there are several, and what the probes measured. folder: where runs are saved
+    as they go, to go on from when they were interrupted.
     """
     config = checked(config)
     for name in config.get("probes") or ():
         require(name in PROBES, "scenario.probes", name, ", ".join(PROBES))
-    runs = {name: _run(changed) for name, changed in variants(config).items()}
+    runs = {
+        name: _run(changed, folder and folder / (name or "run"))
+        for name, changed in variants(config).items()
+    }
     data = next(iter(runs.values())) if config.get("variants") is None else joined(runs)
     data.attrs["config"] = json.dumps(config)
     return data, judge_all(criteria(config), data)
 
 
-def _run(config: dict[str, Any]) -> xr.Dataset:
+def _run(config: dict[str, Any], folder: Path | None) -> xr.Dataset:
     """One variant: simulated unless the scenario says otherwise, then probed."""
     data = xr.Dataset()
     began = time.perf_counter()
     if config.get("simulate", True):
         from vecsim.cluster import simulate
 
-        data = simulate(simulated(config))
+        data = simulate(simulated(config), folder)
         # As variables they may differ between variants.
         for name in ("nodes", "byzantine", "duration_s"):
             data[name] = data.attrs[name]

@@ -1,0 +1,98 @@
+"""`vecsim scenario=...`: verdicts, files, resumption and refusals."""
+
+import json
+
+import pytest
+import xarray as xr
+from command import call, files
+
+from vecsim.cluster import ScaleTestCluster, campaign
+from vecsim.scenario import export
+
+QUICK = ("scenario.duration_s=20", "scenario.trials=2")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_one_scenario(folder):
+    result = call("scenario=ci_smoke_test", "output=out", *QUICK)
+    assert (result.code, result.err) == (0, "")
+    assert "ci_smoke_test: PASSED" in result.out
+    assert "avg tps" in result.out
+    made = folder / "out/ci_smoke_test"
+    assert sorted(path.name for path in made.iterdir()) == [
+        "data.nc",
+        "report.html",
+        "report.md",
+        "result.json",
+    ]
+    exported = json.loads((made / "result.json").read_text())
+    export.validate(exported)
+    data = xr.load_dataset(made / "data.nc", engine="h5netcdf")
+    assert dict(data.sizes)["trial"] == 2
+    assert exported["results"]["throughput"]["avg_tps"]["value"] == pytest.approx(50)
+
+
+def test_complete_results_are_read_and_foreign_ones_refused(folder):
+    assert call("scenario=ci_smoke_test", "output=out", *QUICK).code == 0
+    before = files(folder / "out/ci_smoke_test")
+    assert call("scenario=ci_smoke_test", "output=out", *QUICK).code == 0
+    other = call("scenario=ci_smoke_test", "output=out", *QUICK, "scenario.seed=1")
+    assert other.code == 2
+    assert "belongs to another scenario; choose another output" in other.err
+    assert files(folder / "out/ci_smoke_test") == before
+    (folder / "out/ci_smoke_test/data.nc").write_bytes(b"nothing")
+    damaged = call("scenario=ci_smoke_test", "output=out", *QUICK)
+    assert damaged.code == 2
+    assert "is damaged" in damaged.err
+
+
+def test_an_interrupted_scenario_goes_on(folder, monkeypatch):
+    assert call("scenario=harness_resource_monitoring", "output=whole").code == 0
+    monkeypatch.setattr(campaign, "SAVE_EVERY_S", 0.0)
+    step, steps = ScaleTestCluster.step, []
+
+    def stopped(self, end_ms):
+        if steps:
+            raise KeyboardInterrupt
+        steps.append(end_ms)
+        step(self, end_ms - 5000)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ScaleTestCluster, "step", stopped)
+        result = call("scenario=harness_resource_monitoring", "output=out")
+    assert result.code == 130
+    assert result.err == "vecsim: stopped; the same command goes on from here\n"
+    assert (folder / "out/harness_resource_monitoring/partial/run/state.npz").exists()
+    assert call("scenario=harness_resource_monitoring", "output=out").code == 0
+    found = [
+        xr.load_dataset(folder / name / "harness_resource_monitoring/data.nc", engine="h5netcdf")
+        for name in ("whole", "out")
+    ]
+    for name in found[0].variables:
+        if name != "wall_s":
+            assert found[0][name].identical(found[1][name]), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scenario=nobody"], "scenario is 'nobody'; allowed: all, a pattern"),
+        (["scenario=ci_smoke_test", "speed=2"], "speed is no parameter of scenarios; allowed: "),
+        (["scenario=ci_smoke_test", "scenario.speed=2"], "scenario.speed is no parameter; allowed"),
+        (["scenario.seed=2"], "scenario is not set; allowed: "),
+        (
+            ["scenario=ci_smoke_test", "scenario.cluster.nodes=1"],
+            "cluster.nodes is 1; allowed: a whole number, 2 to 20000",
+        ),
+    ],
+)
+def test_refusals(arguments, message, folder):
+    result = call(*arguments)
+    assert result.code == 2
+    assert result.err.startswith(f"vecsim: {message}")
+    assert result.err.count("\n") == 1
