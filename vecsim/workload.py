@@ -73,12 +73,6 @@ class Workload(NamedTuple):
             first, last = (np.repeat(self._total(t)[:, None], trials, 1) for t in (start, end))
         return _whole(last) - _whole(first)
 
-    def rate(self, t_s) -> np.ndarray:
-        """The pattern's own rate (vertices per second) at times t; not for chaos or at_once."""
-        step = 1e-3
-        t = np.asarray(t_s, float)
-        return (self._total(t + step) - self._total(t)) / step
-
     def _total(self, t: np.ndarray) -> np.ndarray:
         """Vertices issued until t, before rounding down."""
         v = self.values

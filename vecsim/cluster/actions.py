@@ -92,6 +92,7 @@ class Actions:
     def stop(self) -> None:
         """All nodes stop, and stay down."""
         _kill(self, self.state.nodes.up, NEVER)
+        _nodes(self, up_at_ms=np.full_like(self.state.nodes.up_at_ms, NEVER))
 
     @action
     def kill_random_nodes(self, count: int, restart: bool = True) -> None:
@@ -230,7 +231,12 @@ def schedule(timeline: Iterable[Mapping[str, Any]], end_s: float) -> list[tuple[
             at,
             f"0 to {end_s:g}",
         )
-        require(times == 1 or every > 0, "timeline.every_s", every, "above 0 when times is given")
+        good = isinstance(times, int) and not isinstance(times, bool) and times >= 1
+        require(good, "timeline.times", times, "a whole number, 1 or more")
+        good = isinstance(every, (int, float)) and (times == 1) == (every == 0)
+        require(good, "timeline.every_s", every, "above 0 with times, and only then")
+        last = at + (times - 1) * every
+        require(last <= end_s, "timeline.times", times, f"fewer: the last is at {last:g} s")
         listed += [(round((at + i * every) * 1000), given) for i in range(times)]
     return sorted(listed, key=lambda pair: pair[0])
 
@@ -284,9 +290,9 @@ def _kill(cluster, chosen: np.ndarray, back) -> None:
         silent_since_ms=np.where(
             chosen & (nodes.silent_since_ms == ANSWERS), now, nodes.silent_since_ms
         ).astype(np.int32),
-        retained=np.where(chosen, _recent(cluster, 180)[:, None], nodes.retained).astype(
-            np.float32
-        ),
+        retained=np.where(
+            chosen, _recent(cluster, constants().retain_s)[:, None], nodes.retained
+        ).astype(np.float32),
     )
 
 

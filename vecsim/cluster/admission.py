@@ -41,7 +41,9 @@ class Sample(NamedTuple):
 def spread(total, shares):
     """Whole numbers that add up to `total`, in proportion to shares (cumulative rounding)."""
     sure = jnp.maximum(shares.sum(), 1)
-    ends = whole(jnp.floor(jnp.cumsum(shares) / sure * real(total) + 0.5))
+    below = jnp.cumsum(shares)
+    ends = whole(jnp.floor(below / sure * real(total) + 0.5))
+    ends = jnp.where(below >= below[-1], total, jnp.minimum(ends, total))
     ends = jnp.where(shares.sum() > 0, ends, 0)
     return jnp.diff(ends, prepend=jnp.int32(0))
 
@@ -55,7 +57,13 @@ def admit(now: Conditions, state: State, net: Sides, arrived, length_ms, most_pe
     share = real(jnp.where(nobody, first_side, net.issuers))
     coming = spread(arrived, share)
     room = jnp.floor(most_per_s * length / 1000).astype(jnp.int32)
-    able = jnp.where(net.holds, room, 0)
+    side = jnp.argmax(jnp.where(net.holds, net.issuers, -1))
+    any_holds = net.holds.any()
+    # Those issued again come first, as far as there is room.
+    due = jnp.where(any_holds, state.flight.again[0], 0)
+    due = jnp.where(due.sum() > room, spread(room, real(due)), due)
+    largest = jnp.arange(SIDES) == side
+    able = jnp.where(net.holds, room - jnp.where(largest, due.sum(), 0), 0)
     admitted = jnp.minimum(old.waiting + coming, able)
     left = old.waiting + coming - admitted
     most = jnp.floor(fixed.most_waiting * share / share.sum()).astype(jnp.int32)
@@ -73,23 +81,19 @@ def admit(now: Conditions, state: State, net: Sides, arrived, length_ms, most_pe
         oldest_ms=jnp.where(emptied, 0.0, length - head),
         newest_ms=jnp.where(emptied, 0.0, came),
     )
-    side = jnp.argmax(jnp.where(net.holds, net.issuers, -1))
-    any_holds = net.holds.any()
     before = state.totals.disputed
-    wanted = jnp.floor(
-        real(state.totals.issued - state.totals.dropped + admitted.sum()) * now.disputed_share
-    )
+    begun = state.totals.issued - state.totals.dropped - old.waiting.sum() + admitted.sum()
+    wanted = jnp.floor(real(begun) * now.disputed_share)
     contested = jnp.clip(wanted.astype(jnp.int32) - before, 0, admitted[side])
     contested = jnp.where(any_holds, contested, 0)
-    due = jnp.where(any_holds, state.flight.again[0], 0)
     return Load(
         arrived=arrived,
         coming=coming,
         dropped=dropped.sum(),
-        first=admitted - jnp.where(jnp.arange(SIDES) == side, contested, 0),
+        first=admitted - jnp.where(largest, contested, 0),
         disputed=contested,
         again=due,
-        age_ms=jnp.where(due > 0, state.flight.age_ms[0] / real(jnp.maximum(due, 1)), 0.0),
+        age_ms=state.flight.age_ms[0] / real(jnp.maximum(state.flight.again[0], 1)),
         side=side,
         queue=queue,
         before=old,

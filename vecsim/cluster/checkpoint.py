@@ -78,9 +78,9 @@ class Checkpoint:
 
     def remove(self) -> None:
         """The run is complete and its results are elsewhere."""
-        for number in range(self.saved):
-            self._segment(number).unlink(missing_ok=True)
-        (self.folder / "state.npz").unlink(missing_ok=True)
+        for pattern in ("windows-*", "state.*"):  # parts of an interrupted save too
+            for path in self.folder.glob(pattern):
+                path.unlink()
         if self.folder.exists() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 

@@ -1,6 +1,6 @@
 """What a simulated cluster is: its configuration, and the constants of the model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ from vecsim.types import Adversary
 from vecsim.workload import Workload
 
 PARENTS = {"linear": (1, 1), "few": (2, 4), "wide": (10, 16), "random": (1, 16)}
+LONGEST_S = 1_000_000  # times are milliseconds in 32 bits
 RANDOM_REACH = 48  # how far back `random` parents are looked for
 
 
@@ -119,9 +120,12 @@ def parse(config: Mapping[str, Any]) -> Run:
     given = _filled("", config, KEYS)
     cluster = _cluster(_filled("cluster.", given["cluster"] or {}, DEFAULTS))
     for name, low in (("duration_s", 1), ("drain_s", 0), ("window_s", 1), ("trials", 1)):
-        whole(name, given[name], low, 10**7)
+        whole(name, given[name], low, LONGEST_S)
     whole("seed", given["seed"], 0, 2**32 - 1)
-    timeline = tuple(dict(entry) for entry in given["timeline"] or ())
+    timeline = given["timeline"] or ()
+    good = isinstance(timeline, Sequence) and all(isinstance(e, Mapping) for e in timeline)
+    require(good, "timeline", given["timeline"], "a list of {at_s: ..., do: ...}")
+    timeline = tuple(dict(entry) for entry in timeline)
     return Run(
         cluster,
         Workload.parse(given["workload"], given["duration_s"]),
@@ -165,7 +169,8 @@ def _cluster(given: dict[str, Any]) -> Cluster:
     whole("cluster.payload_bytes", given["payload_bytes"], 0, 10**8)
     rule = given["protocol"] or {}
     known = ("k", "alpha", "beta", "max_rounds", "confidence_threshold", "initial_confidence")
-    rule = QrAvalanche(**_filled("cluster.protocol.", rule, dict.fromkeys(known)) if rule else {})
+    _filled("cluster.protocol.", rule, dict.fromkeys(known))
+    rule = QrAvalanche(**rule)
     adversary = _adversary(given["adversary"])
     built = Cluster(**{**given, "adversary": adversary, "protocol": rule})
     require(built.honest >= 1, "cluster.byzantine_fraction", given["byzantine_fraction"], "below 1")

@@ -58,6 +58,12 @@ def not_noticed(queries_per_s, start_s, end_s):
     return jnp.clip(polled / jnp.maximum(end_s - start_s, 1e-9), 0.0, 1.0)
 
 
+def queried_per_s(now: Conditions, trusted):
+    """Queries from one node to one peer."""
+    peers = real(jnp.maximum(trusted.sum() - 1, 1))
+    return jnp.minimum(real(now.rule.k), peers) / now.interval_ms * 1000 / peers
+
+
 def sides(now: Conditions, state: State, length_ms) -> Sides:
     """What nodes of each side meet in the window that begins."""
     fixed, nodes = constants(), state.nodes
@@ -65,8 +71,7 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
     byzantine = jnp.arange(n) >= now.honest
     trusted = nodes.member & ~nodes.excluded
     answers = nodes.silent_since_ms == ANSWERS
-    polls = real(now.rule.k) / now.interval_ms * 1000
-    queries_per_s = polls / real(jnp.maximum(trusted.sum() - 1, 1))
+    queries_per_s = queried_per_s(now, trusted)
     bench = now.benching
     miss = 1 - now.answered
     quiet = 1 - now.answered * (1 - now.misbehaving * (1 - _answering(now)))
@@ -80,7 +85,11 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
 
     still_polled = jnp.where(answers, 0.0, unnoticed(nodes.silent_since_ms))
     # A cut that has healed still parts those who have benched one another.
-    across = jnp.where(state.cut_since_ms >= 0, unnoticed(state.cut_since_ms), 1.0)
+    until = jnp.where(state.healed_ms >= 0, state.healed_ms, state.now_ms)
+    lasted_s = real(until - state.cut_since_ms) / 1000 - now.timeout_ms / 1000
+    over_s = jnp.where(state.healed_ms >= 0, 1e-3, real(length_ms) / 1000)
+    across = not_noticed(queries_per_s, lasted_s, lasted_s + over_s)
+    across = jnp.where((state.cut_since_ms >= 0) & bench, across, 1.0)
     here = nodes.side == jnp.arange(SIDES)[:, None]
     mine = here & trusted
 
@@ -90,7 +99,8 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
     truthful = count(answers & ~byzantine) * (1 - lossy)
     adverse = count(answers & byzantine) * (1 - lossy_byzantine)
     silent = count(~answers, still_polled)
-    others = real(trusted.sum() - mine.sum(axis=1))
+    polled = jnp.where(answers, 1.0, still_polled)
+    others = jnp.where(trusted & ~here, polled, 0.0).sum(axis=1)
     silent = silent + others * across
     reached = truthful + adverse + silent
     members = real(nodes.member.sum())
@@ -120,7 +130,11 @@ def rejoin(now: Conditions, state: State) -> State:
     cut_ms = state.healed_ms - state.cut_since_ms
     longest, probe = round(fixed.bench_s * 1000), round(fixed.probe_s * 1000)
     bench_ms = jnp.maximum(longest - cut_ms, 0) + probe
-    wait_ms = jnp.where(now.benching, bench_ms, 0)
+    trusted = state.nodes.member & ~state.nodes.excluded
+    lasted_s = real(cut_ms) / 1000 - now.timeout_ms / 1000
+    polled = not_noticed(queried_per_s(now, trusted), lasted_s, lasted_s + 1e-3)
+    benched = now.benching & (polled < 0.5)  # by most of those across
+    wait_ms = jnp.where(benched, bench_ms, 0)
     over = (state.healed_ms >= 0) & (state.now_ms - state.healed_ms >= wait_ms)
     nodes = state.nodes._replace(side=jnp.where(over, 0, state.nodes.side))
     queue = state.queue

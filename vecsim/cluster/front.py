@@ -130,12 +130,14 @@ class ScaleTestCluster(Actions):
 
     def disturbed(self) -> None:
         """Something has happened: windows of one second for a while."""
-        self.settled_ms = self.now_ms + math.ceil(constants().settle_s * MS)
+        settled = self.now_ms + math.ceil(constants().settle_s * MS)
+        self.settled_ms = max(self.settled_ms, settled)
 
     # What is read
 
     def results(self):
         """Everything recorded so far, an xarray.Dataset over trial, window and sample."""
+        require(bool(self.records), "results", "empty", "after advance(seconds)")
         return record.dataset(self)
 
     def metrics(self) -> dict[str, np.ndarray]:
@@ -146,6 +148,8 @@ class ScaleTestCluster(Actions):
 
     def is_healthy(self) -> np.ndarray:
         """Whether the guard holds and 10 s finalised 90 % of what was offered, per trial."""
+        if not self.records:
+            return np.zeros(self.run.trials, bool)
         last = np.array(self.lengths)[::-1].cumsum() <= 10 * MS
         count = max(int(last.sum()), 1)
         tail = jax.tree.map(lambda *parts: np.concatenate(parts)[-count:], *self.records)

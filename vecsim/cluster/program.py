@@ -1,7 +1,6 @@
 """The compiled part: a run of windows, trials shared out over the devices."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +52,3 @@ def devices(trials: int) -> Mesh:
     found = jax.devices()
     count = max(d for d in range(1, len(found) + 1) if trials % d == 0)
     return Mesh(found[:count], ("trials",))
-
-
-def on_host(tree: Any) -> Any:
-    return jax.device_get(tree)

@@ -88,6 +88,7 @@ class Nodes(NamedTuple):
     external_mb: Any  # float32: memory that others on the machine take
     retained: Any  # float32: vertices kept in memory
     skew_s: Any  # float32: how far its clock is off
+    held: Any  # bool: the guard of its side held in the last window
 
 
 class Queue(NamedTuple):
@@ -175,6 +176,7 @@ class State(NamedTuple):
             external_mb=full(0, n, dtype=f32),
             retained=full(0, n, dtype=f32),
             skew_s=full(0, n, dtype=f32),
+            held=np.zeros((trials, n), bool),
         )
         again = fixed.attempts - 1
         ring = full(0, RING, dtype=np.int32)

@@ -12,6 +12,7 @@ from vecsim.cluster.state import Conditions, Key, real
 from vecsim.protocols.qr_avalanche import SCALE
 from vecsim.types import Counts, View, decided, preference
 
+MOST_ASKED = 512  # peers of a poll, at most: keeps random words apart
 TIMED_OUT, FINALISED, REJECTED, EMPTY = 0, 1, 2, -1
 UNROLL = 15  # peers drawn in one step of the loop: more take ever longer to compile
 
@@ -83,7 +84,7 @@ def ask(most: int, now: Conditions, key: Key, asker, poll, peers: Peers, k, acce
     kind; a second word says whether its answer arrives, and which one it is.
     """
     draw = jnp.arange(most, dtype=jnp.uint32).reshape(-1, *[1] * asker.ndim)
-    first = asker * jnp.uint32(128) + draw
+    first = asker * jnp.uint32(MOST_ASKED) + draw
     second = random.counter(jnp.asarray(poll, jnp.uint32), random.SAMPLE)
     which, fate = random.threefry(*key, first, second)
     fate = fate >> jnp.uint32(1)
@@ -127,7 +128,7 @@ def arrival_ms(spare: int, now: Conditions, key: Key, asker, poll, positive, alp
     for i = alpha, ..., positive, at most `spare` factors.
     """
     term = jnp.arange((spare + 1) // 2, dtype=jnp.uint32).reshape(-1, *[1] * asker.ndim)
-    first = asker * jnp.uint32(128) + term
+    first = asker * jnp.uint32(MOST_ASKED) + term
     second = random.counter(jnp.asarray(poll, jnp.uint32), random.ROUND_TRIP)
     words = jnp.concatenate(random.threefry(*key, first, second))[:spare]
     i = alpha + jnp.arange(spare).reshape(-1, *[1] * asker.ndim)

@@ -3,6 +3,7 @@
 import fnmatch
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,7 @@ def _one(scenario: dict[str, Any], folder: Path) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "partial"
     data, verdicts = run_scenario(scenario, partial)
-    if partial.exists():  # empty: complete runs take their files away
-        partial.rmdir()
+    shutil.rmtree(partial, ignore_errors=True)  # empty: complete runs take their files away
     outcome = Outcome(scenario, verdicts)
     exported = export.result(scenario, data, verdicts)
     export.write(exported, folder / "result.json")

@@ -1,0 +1,63 @@
+"""Parents of vertices: who waits for whom, and how deep the DAG grows."""
+
+import jax.numpy as jnp
+from jax import lax
+
+from vecsim import random
+from vecsim.cluster.admission import Load, Sample
+from vecsim.cluster.config import PARENTS, RANDOM_REACH
+from vecsim.cluster.state import Key
+from vecsim.cluster.votes import FINALISED, Fate
+
+
+def parents_of(shape, key: Key, chosen: Sample):
+    """Earlier places of the sample that are each one's parents, int32 [samples, most], or -1."""
+    low, high = PARENTS[shape.parents]
+    place = jnp.arange(shape.samples, dtype=jnp.uint32)
+    which = jnp.arange(high + 1, dtype=jnp.uint32)[:, None]
+    word, _ = random.threefry(*key, place, random.counter(which + jnp.uint32(1), random.WINDOW))
+    count = low + random.below(word[0], jnp.uint32(high - low + 1)).astype(jnp.int32)
+    back = jnp.arange(1, high + 1)[:, None]
+    if shape.parents == "random":
+        back = 1 + random.below(word[1:], jnp.uint32(RANDOM_REACH)).astype(jnp.int32)
+    parent = place.astype(jnp.int32) - back
+    known = (back > 0) & (jnp.arange(high)[:, None] < count) & (parent >= 0)
+    same = chosen.side[jnp.maximum(parent, 0)] == chosen.side
+    first = (chosen.attempt == 0) & chosen.exists
+    return jnp.where(known & same & first, parent, -1).T
+
+
+def finish_ms(shape, key: Key, chosen: Sample, fate: Fate):
+    """When each vertex's attempt ends, ms from the window's start: not before its parents' ends.
+
+    A child of a vertex that timed out or was rejected waits for that, and is re-parented then on
+    vertices that are final.
+    """
+    own = chosen.at_ms + fate.after_ms
+    parents = parents_of(shape, key, chosen)
+    final = fate.outcome == FINALISED
+
+    def place(i, finish):
+        mine = parents[i]
+        latest = jnp.where(mine >= 0, finish[jnp.maximum(mine, 0)], 0.0).max()
+        waits = jnp.where(final[i], jnp.maximum(own[i], latest), own[i])
+        return finish.at[i].set(waits)
+
+    return lax.fori_loop(0, shape.samples, place, own)
+
+
+def deeper(shape, key: Key, chosen: Sample, load: Load):
+    """Levels by which the window's vertices deepen the DAG."""
+    first = load.first.sum() + load.disputed
+    if shape.parents != "random":  # each vertex has the one before it as a parent
+        return first
+    parents = parents_of(shape, key, chosen)
+
+    def place(i, depth):
+        mine = parents[i]
+        return depth.at[i].set(1 + jnp.where(mine >= 0, depth[jnp.maximum(mine, 0)], 0).max())
+
+    depth = lax.fori_loop(0, shape.samples, place, jnp.zeros(shape.samples, jnp.int32))
+    run = (chosen.exists & (chosen.attempt == 0)).sum()
+    deepest = jnp.where(chosen.exists & (chosen.attempt == 0), depth, 0).max()
+    return first * deepest // jnp.maximum(run, 1)
