@@ -491,3 +491,47 @@ def test_devices():
     assert cluster.mesh.size == 2
     whole = simulate(BUSY)
     assert_identical(simulate(BUSY | {"trials": 3}), whole.isel(trial=slice(3)))  # on one device
+
+
+# What faults do to vertices in flight
+
+
+def test_the_larger_side_of_a_cut_goes_on_undisturbed():
+    cut = {"at_s": 10, "do": "create_partition", "shares": [0.8, 0.2]}
+    data = simulate(configured(40, 50, nodes=100, timeline=[cut], trials=2))
+    later = data.isel(window=slice(15, 39))
+    assert int(later["timed_out"].sum()) == 0
+    assert (later["progressing"] == 80).all()
+    assert (later["finalised"].mean("window") > 0.95 * 40).all()  # of the 50, 40 are issued there
+
+
+def test_a_halt_ages_what_waits():
+    """The clock of a vertex that is issued again runs on while the guard fails."""
+    timeline = [
+        {"at_s": 10, "do": "kill_random_nodes", "count": 40, "restart": False},
+        {"at_s": 40, "do": "spawn_nodes", "count": 40},
+    ]
+    data = simulate(configured(60, 50, nodes=100, timeline=timeline, trials=2))
+    assert int(data["guard"].isel(window=20).max()) == 0
+    assert float(data["latency_ms"].max()) > 25_000
+    assert int(data["in_flight"].isel(window=-1).max()) == 0
+
+
+def test_a_cut_does_not_reopen_a_guard():
+    timeline = [
+        {"at_s": 5, "do": "kill_random_nodes", "count": 40, "restart": False},
+        {"at_s": 15, "do": "create_partition", "shares": [0.5, 0.5]},
+        {"at_s": 25, "do": "create_partition", "shares": [0.5, 0.5]},
+    ]
+    data = simulate(configured(30, 20, nodes=100, timeline=timeline, trials=2))
+    assert (data["guard"].isel(window=slice(8, None)) == 0).all()
+
+
+def test_stop_stops_those_that_restart_too():
+    cluster = ScaleTestCluster(configured(60, 10, nodes=20, trials=2))
+    cluster.start()
+    cluster.advance(2)
+    cluster.kill_random_nodes(5)
+    cluster.stop()
+    cluster.advance(20)
+    assert (cluster.running == 0).all()
