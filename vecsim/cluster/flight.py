@@ -94,7 +94,8 @@ def arrive(
     issuers = nodes.member & nodes.up & nodes.held & (jnp.arange(nodes.up.shape[0]) < honest)
     able = issuers.sum()  # whose vertices are in flight
     holding = (issuers & net.holds[nodes.side]).sum()
-    share = jnp.where(able > 0, real(holding) / real(jnp.maximum(able, 1)), 0.0)
+    none = real(net.holds.any())  # nothing was in flight: what ends began in this window
+    share = jnp.where(able > 0, real(holding) / real(jnp.maximum(able, 1)), none)
 
     def held_back(count):
         return count - whole(jnp.floor(real(count) * share + 0.5))
