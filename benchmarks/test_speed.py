@@ -11,6 +11,7 @@ import pytest
 from jax import lax
 
 from vecsim.adversaries.random_voting import RandomVoting
+from vecsim.decisions import BATCH_NODES
 from vecsim.engines.assemble import Assembler, items, shape_of
 from vecsim.engines.batch import all_devices, batch
 from vecsim.network import Network
@@ -19,7 +20,6 @@ from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.random import threefry
-from vecsim.runner import BATCH_NODES
 
 SIZES = (1_000, 10_000, 100_000)
 ROUNDS, K, ALPHA = 100, 30, 27

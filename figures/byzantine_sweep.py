@@ -1,4 +1,5 @@
-"""Byzantine sweep: how often all honest nodes finalise and agree, and how long it takes them."""
+"""Byzantine sweep: how often all honest nodes finalise and agree, with the defence and without,
+and how long it takes them."""
 
 import json
 from pathlib import Path
@@ -17,19 +18,72 @@ TICKS = (20, 30, 50, 70, 100, 150, 200, 300, 500, 1000)
 THEORY = {"color": "black", "linestyle": (0, (1, 1.5)), "linewidth": 0.9, "zorder": 4}
 
 
-def draw(data: xr.Dataset, folder: Path) -> list[Path]:
-    """Both figures, for each combination of parameters that have no place in them.
+def draw(data: xr.Dataset, folder: Path, defended: xr.Dataset | None = None) -> list[Path]:
+    """The figures, for each combination of parameters that have no place in them.
 
-    Theory lines come from the attribute `theory`: JSON, a list of {protocol, adversary,
-    initial_accept, byzantine_fraction: [...], finalised: [...]}, null where there is none.
+    defended: campaigns of the defended cluster; the first figure sets them beside QR-Avalanche
+    without a defence, on undisputed vertices. Theory lines come from the attribute `theory`:
+    JSON, a list of {protocol, adversary, initial_accept, byzantine_fraction: [...],
+    finalised: [...]}, null where there is none.
     """
     paths = []
     with plot.style():
         for at, part in plot.each(data, DIMS):
             theory = json.loads(data.attrs.get("theory", "[]"))
-            paths += plot.save(finalised(part, theory), folder, "byzantine_sweep", at)
+            plain = _undisputed(part)
+            if defended is not None and plain is not None and not at:
+                beside = plot.complete(defended, DIMS[2:])
+                paths += plot.save(limits(plain, beside, theory), folder, "byzantine_sweep", at)
+            paths += plot.save(finalised(part, theory), folder, "byzantine_sweep_protocols", at)
             paths += plot.save(rounds(part), folder, "byzantine_sweep_rounds", at)
     return paths
+
+
+def _undisputed(data: xr.Dataset) -> xr.Dataset | None:
+    """QR-Avalanche on undisputed vertices, if that is there."""
+    where = (data["protocol"] == "qr_avalanche").values, (data["initial_accept"] == 1).values
+    if not all(part.any() for part in where):
+        return None
+    return data.isel(protocol=where[0], initial_accept=where[1])
+
+
+def limits(plain: xr.Dataset, defended: xr.Dataset, theory: list[dict]):
+    """One panel without the defence, one with it."""
+    size = {"width": plot.PAGE, "height": 3.0}
+    figure, axes = plot.panels(1, 2, **size, sharex=True, sharey=True)
+    tables = plain.vecsim.rate("finalised"), defended.vecsim.rate("working")
+    looks = plot.looks(plain["adversary"].values, ATTACKS)
+    nodes = plot.setting(plain, "n")
+    titles = "QR-Avalanche without its defence", "QR-Avalanche, defended cluster"
+    for panel, table, title in zip(axes.flat, tables, titles, strict=True):
+        fractions = table["byzantine_fraction"].values
+        panel.set_xlim(fractions.min() - 0.012, fractions.max() + 0.012)
+        panel.set_ylim(-0.08, 1.04)
+        plot.percent(panel.xaxis)
+        plot.percent(panel.yaxis)
+        plot.marks(panel, MARKS)
+        panel.set_title(title, pad=13)
+        panel.set_xlabel(f"Byzantine, % of {plot.words(nodes)} nodes")
+        for number, attack in enumerate(table["adversary"].values):
+            line = table.sel(adversary=attack).squeeze(drop=True)
+            plot.band(
+                panel,
+                line["byzantine_fraction"].values,
+                (line["rate"].values, line["low"].values, line["high"].values),
+                looks[attack],
+                str(attack),
+                no_event=(line["events"] == 0) & (line["trials"] > 0),
+                every=plot.stagger(number, len(looks), line.sizes["byzantine_fraction"]),
+            )
+    drawn = [_theory(axes[:, :1], tables[0], curve) for curve in theory]
+    axes[0, 0].set_ylabel("vertices finalised, %")
+    axes[0, 1].set_ylabel("working clusters, %")
+    axes[0, 1].yaxis.set_tick_params(labelleft=True)
+    entries = [*_entries(looks), plot.INTERVAL, plot.NO_EVENT]
+    if any(drawn):
+        entries.append(Line2D([], [], label="theory", **THEORY))
+    plot.legend(figure, entries, 4)
+    return figure
 
 
 def finalised(data: xr.Dataset, theory: list[dict]):

@@ -14,7 +14,7 @@ import pytest
 from command import Result, assert_same, call, files, process, refused, start
 
 import vecsim
-from vecsim import report, runner
+from vecsim import decisions, report, runner
 from vecsim.errors import ConfigError
 
 BAD = {
@@ -250,7 +250,7 @@ def test_shell_completion(monkeypatch):
 
 def test_interrupt(folder, monkeypatch):
     """Ctrl-C: exit code 130, and the same command goes on."""
-    monkeypatch.setattr(runner, "CHUNK_NODES", 50 * 4)
+    monkeypatch.setattr(decisions, "CHUNK_NODES", 50 * 4)
     arguments = "n=50", "trials=12", "output=here"
     monkeypatch.setattr(report, "reporter", lambda: Interrupting(2))
     result = call(*arguments)
@@ -259,7 +259,7 @@ def test_interrupt(folder, monkeypatch):
     assert vecsim.open(folder / "here/data.zarr").decided_1.notnull().sum() == 8
     monkeypatch.undo()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(runner, "CHUNK_NODES", 50 * 4)
+    monkeypatch.setattr(decisions, "CHUNK_NODES", 50 * 4)
     result = call(*arguments)
     assert result.code == 0
     assert "2 of 3 chunks are there already" in result.out
@@ -281,7 +281,7 @@ def test_bar_on_a_terminal(folder):
     """A real SIGINT while the bar is drawn: it is taken away and the cursor is back."""
     master, slave = pty.openpty()
     arguments = "n=100", "trials=400000", "output=here"  # more than can be done meanwhile
-    code = "import vecsim.runner as r; r.CHUNK_NODES = 100 * 8"
+    code = "import vecsim.decisions as r; r.CHUNK_NODES = 100 * 8"
     environment = {"COLUMNS": "100", "TERM": "xterm-256color"}
     command = start(*arguments, cwd=folder, code=code, env=environment, stdout=slave, stderr=slave)
     os.close(slave)

@@ -206,7 +206,7 @@ def test_dimensions_that_were_not_swept(missing, saved):
         data = data.isel({missing: 0}, drop=True)
     script("byzantine_sweep").draw(data, HERE)
     names, at, figures = zip(*saved, strict=True)
-    assert names == ("byzantine_sweep", "byzantine_sweep_rounds")
+    assert names == ("byzantine_sweep_protocols", "byzantine_sweep_rounds")
     assert at == ({}, {})
     figure = figures[0]
     titles = [panel.get_title() for panel in figure.axes if panel.get_title()]

@@ -196,7 +196,7 @@ def test_figures_are_drawn_when_they_are_old(tmp_path, monkeypatch):
         "    path.write_text(path.read_text() + 'x' if path.exists() else 'x')\n"
         "    return [path]\n"
     )
-    data = xr.Dataset()
+    data = {"data": xr.Dataset()}
 
     def drawn() -> str:
         assert report._figures(None, script, data, output, theory=False) == [output / "a.svg"]

@@ -32,7 +32,7 @@ def study(*overrides, change=None):
         if change:
             with open_dict(config):
                 change(config)
-        return sweep.study("study", config, composed)
+        return sweep.studies("study", config, composed)[0]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_interpolated_parameters_follow_the_sweep():
 def test_options_are_composed_once_each():
     with composing("sweep.protocol=[slush,snowflake,snowball]", "sweep.adversary=[echo,flip]") as c:
         config, composed, made = c
-        assert len(sweep.study("study", config, composed).points) == 6
+        assert len(sweep.studies("study", config, composed)[0].points) == 6
     assert made == [
         {},
         *({"protocol": p} for p in ("slush", "snowflake", "snowball")),
@@ -121,13 +121,13 @@ def test_options_that_set_more_than_their_section():
                 result.n = 500 if choices.get("adversary") != "flip" else 600
             return result
 
-        points = sweep.study("study", config, meddling).points
+        points = sweep.studies("study", config, meddling)[0].points
     assert [point.n for point in points] == [500, 600, 1000, 1000]
 
 
 def test_what_changes_the_results_changes_the_digest():
     digests = {
-        sweep.digest(study(*overrides))
+        sweep.digest([study(*overrides)])
         for overrides in (
             (),
             ("seed=1",),
@@ -142,7 +142,7 @@ def test_what_changes_the_results_changes_the_digest():
         )
     }
     assert len(digests) == 10
-    assert sweep.digest(study("engine.cores=1", "figure=false", "output=x")) in digests
+    assert sweep.digest([study("engine.cores=1", "figure=false", "output=x")]) in digests
 
 
 def test_precision():

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Hashable
+from functools import reduce
+from operator import or_
 from typing import Any, Literal
 
 import numpy as np
@@ -34,9 +36,11 @@ class Estimates:
         level: float = 0.95,
         method: Literal["clopper_pearson", "wilson"] = "clopper_pearson",
     ) -> xr.Dataset:
-        """The rate of an outcome (finalised, disagreement, stalled, unanimous): rate, low, high,
-        events, trials over the swept dimensions. Zero events: rate 0, and `high` bounds it."""
-        _allowed(name, RATES)
+        """The rate of an outcome (finalised, disagreement, stalled, unanimous; of campaigns, an
+        event): rate, low, high, events, trials over the swept dimensions. Zero events: rate 0, and
+        `high` bounds it."""
+        meanings = self._rates
+        _allowed(name, meanings)
         _allowed(method, ("clopper_pearson", "wilson"))
         run = self._run
         events = (self._event(name) & run).sum("trial")
@@ -50,7 +54,7 @@ class Estimates:
             "events": events.values,
             "trials": trials.values,
         }
-        about = {"outcome": name, "meaning": RATES[name], "interval": method}
+        about = {"outcome": name, "meaning": meanings[name], "interval": method}
         return self._table(columns, "1", level, about)
 
     def quantile(self, name: str, q: float, level: float = 0.95) -> xr.Dataset:
@@ -80,12 +84,17 @@ class Estimates:
 
     def summary(self, level: float = 0.95) -> xr.Dataset:
         """The rates, the median and mean of last_decision, and the median of unanimity, each with
-        `_low` and `_high`."""
+        `_low` and `_high`; of campaigns, the rate of each event and the mean of all else."""
         table = xr.Dataset(attrs={"level": level})
-        for name in RATES:
-            rate = self.rate(name, level)
-            table[name] = rate["rate"].assign_attrs(rate.attrs)
-            table[f"{name}_low"], table[f"{name}_high"] = rate["low"], rate["high"]
+        for name in RATES if self._decisions else self._outcomes:
+            kind = "rate" if name in self._rates else "mean"
+            found = getattr(self, kind)(name, level)
+            about = {} if self._decisions else self._data[name].attrs
+            table[name] = found[kind].assign_attrs(about | found.attrs)
+            table[f"{name}_low"], table[f"{name}_high"] = found["low"], found["high"]
+        if not self._decisions:
+            table["trials"] = self._run.sum("trial").assign_attrs(units="1")
+            return table
         mean = self.mean("last_decision", level)
         parts = {
             "last_decision_median": self.quantile("last_decision", 0.5, level),
@@ -101,11 +110,34 @@ class Estimates:
         return table
 
     @property
+    def _decisions(self) -> bool:
+        """Whether trials are single decisions, not campaigns of the cluster."""
+        return "decided_1" in self._data
+
+    @property
+    def _rates(self) -> dict[str, str]:
+        """What has a rate, with its meaning."""
+        if self._decisions:
+            return RATES
+        about = {str(name): v.attrs for name, v in self._data.data_vars.items()}
+        return {name: attrs["long_name"] for name, attrs in about.items() if attrs.get("event")}
+
+    @property
+    def _outcomes(self) -> list[str]:
+        """What has one number for each trial."""
+        return [str(name) for name, v in self._data.data_vars.items() if v.dims[-1] == "trial"]
+
+    @property
     def _run(self) -> xr.DataArray:
-        return self._data["decided_1"].notnull()
+        data = self._data
+        if self._decisions:
+            return data["decided_1"].notnull()
+        return reduce(or_, [data[name].notnull() for name in self._outcomes])
 
     def _event(self, name: str) -> xr.DataArray:
         data = self._data
+        if not self._decisions:
+            return data[name] > 0
         if name == "unanimous":
             return data["unanimity"].notnull()
         if name == "stalled":
@@ -116,7 +148,9 @@ class Estimates:
     def _samples(self, name: str) -> np.ndarray[Any, Any]:
         """Outcomes over (*sweep, trial): NaN where not run, infinity where it never came."""
         _allowed(name, self._data.data_vars)
-        values = self._data[name].fillna(np.inf).where(self._run)
+        values = self._data[name]
+        if self._decisions:  # of a campaign nothing is censored: there was nothing to measure
+            values = values.fillna(np.inf).where(self._run)
         return values.transpose(..., "trial").values
 
     def _limit(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -138,12 +172,14 @@ class Estimates:
         return self._data[name].attrs.get("units", "1")
 
     def _table(self, columns: dict, units: str, level: float, attrs: dict) -> xr.Dataset:
-        dims: list[Hashable] = [dim for dim in self._data["decided_1"].dims if dim != "trial"]
+        dims: list[Hashable] = [dim for dim in self._run.dims if dim != "trial"]
         table = xr.Dataset({name: (dims, column) for name, column in columns.items()})
         for name in table:
             counted = name in ("events", "trials", "censored")
             table[name].attrs["units"] = "1" if counted else units
-        return table.assign_coords(self._data.coords).assign_attrs(attrs | {"level": level})
+        coords = {dim: self._data[dim] for dim in dims if dim in self._data.coords}
+        others = {name: c for name, c in self._data.coords.items() if set(c.dims) <= {*dims}}
+        return table.assign_coords(coords | others).assign_attrs(attrs | {"level": level})
 
 
 def _counts(samples: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:

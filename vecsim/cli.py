@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 BAD, STOPPED, UNREAD = 2, 130, 141
 # Here a parameter may be set that the configuration does not list: its class says what there is.
-OPEN = ("sweep.", "protocol.", "adversary.", "network.", "precision.")
+OPEN = ("sweep.", "protocol.", "adversary.", "network.", "precision.", "campaign.")
 CLEAR = "=null"
 
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vecsim.errors import ConfigError, JobFailed
 
     try:
-        if any(text.startswith("scenario") for text in given):
+        if any(text.startswith(("scenario=", "scenario.")) for text in given):
             return _scenarios(given)
         with _one_line():
             _hydra(given)
@@ -78,7 +78,7 @@ def run(*overrides: str, output: str | Path | None = None):
 
 
 def execute(task: Task, reporter) -> tuple[Any, Path]:
-    """Compute what the task's store still lacks; returns the study and its folder."""
+    """Compute what the task's stores still lack; returns the studies by store and their folder."""
     from hydra import compose
 
     from vecsim import device, provenance, report, runner, sweep
@@ -94,14 +94,35 @@ def execute(task: Task, reporter) -> tuple[Any, Path]:
         options = [f"{group}={option}" for group, option in choices.items()]
         return compose("config", [*task.overrides, *options])
 
-    study = sweep.study(task.name, task.config, composed, given)
+    studies = sweep.studies(task.name, task.config, composed, given)
     device.configure(task.config.engine.cores)
-    output = Path(task.config.output or task.folder / f"{task.name}-{sweep.digest(study)}")
+    output = Path(task.config.output or task.folder / f"{task.name}-{sweep.digest(studies)}")
     require(not output.is_file(), "output", str(output), "a folder, not a file")
     about = provenance.provenance(task.command)
-    report.announce(study, about["device"])
-    runner.run(study, output / "data.zarr", about, reporter, task.config.engine.memory_mb * 2**20)
-    return study, output
+    stores = dict(zip(store_names(studies), studies, strict=True))
+    works = {name: _work(study, output, task.config) for name, study in stores.items()}
+    for name, study in stores.items():
+        report.announce(study, about["device"])
+        runner.run(study, works[name], output / name, about, reporter)
+    return stores, output
+
+
+def store_names(studies) -> list[str]:
+    """Of one study data.zarr; beside single decisions those of the cluster are defended.zarr."""
+    return ["data.zarr", "defended.zarr"][: len(studies)]
+
+
+def _work(study, output: Path, config):
+    """What a study computes: single decisions, or campaigns of the cluster."""
+    from vecsim.sweep import Planned
+
+    if isinstance(study.points[0], Planned):
+        from vecsim.campaigns import Campaigns
+
+        return Campaigns(study, output / "partial")
+    from vecsim.decisions import Decisions
+
+    return Decisions(study, config.engine.memory_mb * 2**20)
 
 
 def check(config) -> None:
@@ -206,9 +227,9 @@ def _job(config) -> None:
     task = Task(config, [*paths, *overrides], name, folder, ["vecsim", *command])
     try:
         with _one_line():
-            study, output = execute(task, report.reporter())
+            studies, output = execute(task, report.reporter())
             wanted = {key: config[key] for key in ("netcdf", "figure", "theory")}
-            report.show(study, output, **wanted)
+            report.show(studies, output, **wanted)
     except (ConfigError, StoreError) as error:
         which = ", ".join(_set(overrides))
         which = f"job {hydra.job.num} ({which}): " if multirun else ""
@@ -259,11 +280,16 @@ def _fail(message: str) -> int:
 
 
 def _register_resolvers() -> None:
-    """Functions for use in configurations: ${share:0.75,20} is 75 % of 20, rounded up."""
+    """Functions for use in configurations: ${share:0.75,20} is 75 % of 20, rounded up;
+    ${sum:60,30} is 90, ${rest:0.8} is 0.2."""
     from math import ceil
 
     from omegaconf import OmegaConf
 
-    OmegaConf.register_new_resolver(
-        "share", lambda share, total: ceil(round(share * total, 9)), replace=True
-    )
+    functions = {
+        "share": lambda share, total: ceil(round(share * total, 9)),
+        "sum": lambda *terms: sum(terms),
+        "rest": lambda share: round(1 - share, 9),
+    }
+    for name, function in functions.items():
+        OmegaConf.register_new_resolver(name, function, replace=True)

@@ -21,7 +21,7 @@ from typing import IO
 
 import numpy as np
 
-from vecsim.layout import Index, Layout, leaves
+from vecsim.layout import Index, Layout, Variable, leaves
 
 FORMAT = 1
 FILL = {"int32": -1, "float64": math.nan}
@@ -84,11 +84,11 @@ def create(path: Path, layout: Layout, attrs: dict) -> IO[bytes]:
     try:
         _create_arrays(new, layout, attrs)
         static = {}
-        for name in (*layout.coords, *(v.name for v in layout.variables)):
+        for name in (*layout.coords, *layout.inner, *(v.name for v in layout.variables)):
             files = sorted(file for file in (new / name).rglob("*") if file.is_file())
             static |= {str(f.relative_to(new)): zlib.crc32(f.read_bytes()) for f in files}
         root = _root_checksum(json.loads((new / "zarr.json").read_bytes()))
-        state = {"format": FORMAT, "layout": layout._asdict(), "root": root, "static": static}
+        state = {"format": FORMAT, "layout": layout.plain(), "root": root, "static": static}
         group = {"zarr_format": 3, "node_type": "group", "attributes": state}
         replace(new, new / "vecsim" / "zarr.json", json.dumps(group, indent=2))
         new.rename(path)
@@ -104,7 +104,7 @@ def _create_arrays(path: Path, layout: Layout, attrs: dict) -> None:
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
     group = zarr.create_group(path, zarr_format=3, attributes=attrs)
-    for name, values in layout.coords.items():
+    for name, values in {**layout.coords, **layout.inner}.items():
         array = np.array(values, np.dtypes.StringDType() if isinstance(values[0], str) else None)
         stored = group.create_array(
             name,
@@ -115,17 +115,18 @@ def _create_arrays(path: Path, layout: Layout, attrs: dict) -> None:
             config={"write_empty_chunks": True},
         )
         stored[:] = array
-    for name, dtype, about in layout.variables:
+    for variable in layout.variables:
+        name, dtype, about, inner = variable
         group.create_array(
             name,
-            shape=layout.shape,
+            shape=layout.shape + layout.within(variable),
             dtype=np.dtype(dtype).newbyteorder("<"),
-            chunks=layout.chunks,
+            chunks=layout.chunks + layout.within(variable),
             compressors=[ZstdCodec(level=3), Crc32cCodec()],
             fill_value=FILL[dtype],
             # xarray reads _FillValue as missing; NaN needs no such help
             attributes=about | ({"_FillValue": -1} if dtype == "int32" else {}),
-            dimension_names=layout.dims,
+            dimension_names=layout.dims + inner,
         )
     with warnings.catch_warnings():  # xarray warns without consolidated metadata, zarr with it
         warnings.simplefilter("ignore")
@@ -192,8 +193,8 @@ def mark_file(path: Path, index: Index) -> Path:
     return path / "vecsim" / "marks" / ".".join(map(str, index))
 
 
-def chunk_file(path: Path, name: str, index: Index) -> Path:
-    return path.joinpath(name, "c", *map(str, index))
+def chunk_file(path: Path, variable: Variable, index: Index) -> Path:
+    return path.joinpath(variable.name, "c", *map(str, index), *["0"] * len(variable.inner))
 
 
 def read_marks(path: Path, layout: Layout) -> Marks:
@@ -220,7 +221,7 @@ def read_chunk(path: Path, layout: Layout, index: Index, mark: list[int]) -> lis
     for variable, checksum in zip(layout.variables, mark, strict=True):
         what = f"{variable.name}, chunk {'.'.join(map(str, index))},"
         try:
-            files.append(chunk_file(path, variable.name, index).read_bytes())
+            files.append(chunk_file(path, variable, index).read_bytes())
         except FileNotFoundError:
             raise damaged(path, f"{what} is missing") from None
         if zlib.crc32(files[-1]) != checksum:
@@ -237,7 +238,7 @@ def decode(layout: Layout, index: Index, files: list[bytes]) -> dict[str, np.nda
         variable.name: np.frombuffer(
             decompress(file[:-4]),  # behind the compressed bytes stands their crc32c
             np.dtype(variable.dtype).newbyteorder("<"),
-        ).reshape(layout.chunks)[crop]
+        ).reshape(layout.chunks + layout.within(variable))[crop]
         for variable, file in zip(layout.variables, files, strict=True)
     }
 
@@ -246,7 +247,7 @@ def remove_unmarked(path: Path, layout: Layout, marks: Marks) -> None:
     """Drop what a killed process had begun to write."""
     (path / "vecsim" / "part").unlink(missing_ok=True)
     for variable in layout.variables:
-        finished = {chunk_file(path, variable.name, index) for index in marks}
+        finished = {chunk_file(path, variable, index) for index in marks}
         for file in (path / variable.name).glob("c/**/*"):
             if file.is_file() and file not in finished:
                 file.unlink()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ class Variable(NamedTuple):
     name: str
     dtype: str  # "int32" or "float64"
     attrs: dict[str, Any]  # long_name, units, meaning
+    inner: tuple[str, ...] = ()  # dimensions that each trial has by itself, after `trial`
 
 
 class Layout(NamedTuple):
@@ -24,6 +26,7 @@ class Layout(NamedTuple):
     trials: int  # per point, at most
     chunks: Index  # points along each swept dimension, then trials; the last may be smaller
     variables: tuple[Variable, ...]
+    inner: Mapping[str, list] = MappingProxyType({})  # coordinates of the variables' own dimensions
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -48,20 +51,34 @@ class Layout(NamedTuple):
         parts = zip(index, self.chunks, self.shape, strict=True)
         return tuple(slice(i * c, min((i + 1) * c, n)) for i, c, n in parts)
 
+    def within(self, variable: Variable) -> Index:
+        """Sizes of the variable's own dimensions; a chunk holds them whole."""
+        return tuple(len(self.inner[name]) for name in variable.inner)
+
+    def plain(self) -> dict[str, Any]:
+        """Everything, as JSON can hold it."""
+        return self._asdict() | {"inner": dict(self.inner)}
+
     def described(self) -> dict[str, Any]:
         """For comparison, with the order of the dimensions."""
-        return {"dims": list(self.dims), **self._asdict()}
+        return {"dims": list(self.dims), **self.plain()}
 
     def checked(self) -> "Layout":
         """The same in plain types, as it reads back from disk; ValueError where it can't be."""
         coords = {name: labels(values) for name, values in self.coords.items()}
-        variables = tuple(Variable(n, d, json_safe(attrs)) for n, d, attrs in self.variables)
-        layout = Layout(coords, int(self.trials), tuple(map(int, self.chunks)), variables)
-        names = ["vecsim", *layout.dims, *(v.name for v in variables)]
+        variables = tuple(
+            Variable(name, dtype, json_safe(attrs), *map(tuple, inner))
+            for name, dtype, attrs, *inner in self.variables
+        )
+        inner = {name: labels(values) for name, values in self.inner.items()}
+        layout = Layout(coords, int(self.trials), tuple(map(int, self.chunks)), variables, inner)
+        names = ["vecsim", *layout.dims, *inner, *(v.name for v in variables)]
         if len(set(names)) < len(names) or any("/" in name for name in names):
             raise ValueError(f"names must differ and hold no '/': {', '.join(names[1:])}")
         if any(v.dtype not in ("int32", "float64") for v in variables):
             raise ValueError("a variable is int32 or float64")
+        if {name for v in variables for name in v.inner} != set(inner):
+            raise ValueError("inner dimensions are those of the variables")
         if len(layout.chunks) != len(layout.shape) or min(*layout.shape, *layout.chunks) < 1:
             raise ValueError(f"chunks {layout.chunks} do not fit the shape {layout.shape}")
         return layout

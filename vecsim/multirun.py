@@ -21,11 +21,16 @@ def join(jobs: Mapping[str, xr.Dataset]) -> xr.Dataset:
     for name, job in jobs.items():
         if {key: job[key].dims for key in job} != {key: first[key].dims for key in first}:
             raise ValueError(f"{name} has other dimensions or variables than the rest")
-    swept = [str(dim) for dim in first.sizes if dim != "trial"]
+    inner = {name: first[name].dims[first[name].dims.index("trial") + 1 :] for name in first}
+    own = {str(dim): first[dim].values.tolist() for dims in inner.values() for dim in dims}
+    for name, job in jobs.items():
+        if any(job[dim].values.tolist() != values for dim, values in own.items()):
+            raise ValueError(f"{name} has other values of {', '.join(own)} than the rest")
+    swept = [str(dim) for dim in first.sizes if dim not in ("trial", *own)]
     configs = [json.loads(job.attrs["config"]) for job in jobs.values()]
     for config in configs:
         config.pop("points", None)  # a hash of what else is there
-    names = [*swept, "trial", *map(str, first)]
+    names = [*swept, "trial", *own, *map(str, first)]
     differing, decided = _differences([leaves(config) for config in configs], swept, names)
     values = {dim: list(dict.fromkeys(column)) for dim, column in differing.items()}
     for dim in swept:
@@ -36,7 +41,8 @@ def join(jobs: Mapping[str, xr.Dataset]) -> xr.Dataset:
         if not isinstance(column[0], str):
             column.sort()
     shape = (*map(len, values.values()), max(job.sizes["trial"] for job in jobs.values()))
-    arrays = {name: np.full(shape, np.nan) for name in map(str, first)}
+    within = {name: tuple(len(own[str(dim)]) for dim in dims) for name, dims in inner.items()}
+    arrays = {name: np.full(shape + within[name], np.nan) for name in map(str, first)}
     taken = np.zeros(shape[:-1], bool)
     for number, (job_name, job) in enumerate(jobs.items()):
         at = [[values[dim].index(column[number])] for dim, column in differing.items()]
@@ -45,10 +51,10 @@ def join(jobs: Mapping[str, xr.Dataset]) -> xr.Dataset:
             raise ValueError(f"{job_name} holds a point that another job holds too")
         taken[np.ix_(*at)] = True
         for name, array in arrays.items():
-            block = job[name].transpose(*swept, "trial").values
-            region = np.ix_(*at, range(block.shape[-1]))
+            block = job[name].transpose(*swept, "trial", *inner[name]).values
+            region = np.ix_(*at, range(job.sizes["trial"]))
             array[region] = block.reshape((1,) * len(differing) + block.shape)
-    coords = coordinates(values)
+    coords = coordinates({**values, **own})
     for name, (dim, table) in decided.items():
         coords[name] = (dim, _coordinate([table[value] for value in values[dim]]))
     every = jobs.values()
@@ -56,7 +62,9 @@ def join(jobs: Mapping[str, xr.Dataset]) -> xr.Dataset:
     attrs["config"] = json.dumps(_common(configs))
     attrs["jobs"] = json.dumps([{"job": name, **job.attrs} for name, job in jobs.items()])
     dims = (*values, "trial")
-    variables = {name: (dims, array, first[name].attrs) for name, array in arrays.items()}
+    variables = {
+        name: ((*dims, *inner[name]), array, first[name].attrs) for name, array in arrays.items()
+    }
     return xr.Dataset(variables, coords, attrs)
 
 

@@ -73,7 +73,8 @@ def complete(data: xr.Dataset, dims: Iterable[str]) -> xr.Dataset:
 
 def each(data: xr.Dataset, dims: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], xr.Dataset]]:
     """A dataset over `dims` for every combination of the other swept parameters."""
-    others = [str(dim) for dim in data["decided_1"].dims if dim not in (*dims, "trial")]
+    every = next(iter(data.data_vars.values())).dims
+    others = [str(dim) for dim in every[: every.index("trial")] if dim not in dims]
     for values in itertools.product(*(data[dim].values for dim in others)):
         at = dict(zip(others, values, strict=True))
         yield at, complete(data.sel(at), dims)
@@ -87,7 +88,9 @@ def setting(data: xr.Dataset, name: str) -> Any:
     swept = (config.get("sweep") or {}).get(name, ())
     if isinstance(swept, list) or "start" in swept:
         raise ValueError(f"select one {name} with drop=False: the figure needs to know which")
-    for section in (config, config.get("protocol", {}), config.get("adversary", {})):
+    campaign = config.get("campaign", {})
+    sections = (config, *(config.get(group, {}) for group in ("protocol", "adversary")))
+    for section in (*sections, campaign, campaign.get("cluster", {})):
         if name in section:
             value = section[name]
             return value["_target_"].split(".")[-2] if isinstance(value, dict) else value
@@ -114,7 +117,7 @@ def looks(names: Iterable[Any], known: Iterable[Any] = ()) -> dict[Any, dict[str
 def band(
     axes: Axes,
     x: ArrayLike,
-    estimate: tuple[ArrayLike, ArrayLike, ArrayLike],
+    estimate: tuple[ArrayLike, ...],
     look: Mapping[str, Any],
     label: str,
     no_event: ArrayLike = False,

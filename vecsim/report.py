@@ -8,13 +8,14 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import xarray as xr
 
 from vecsim import build
-from vecsim.sweep import Study
+from vecsim.point import Point
+from vecsim.sweep import Planned, Study
 
 LOG_EVERY = 10.0  # seconds between lines where there is no terminal
 DRAW_EVERY = 0.1
@@ -96,36 +97,54 @@ def reporter() -> Bar | Lines:
 
 def announce(study: Study, device: str) -> None:
     """The first line: what runs, and on what."""
-    graph, lockstep = "graph", "agents"
-    engines = {
-        graph if p.network.topology != "complete" else p.schedule.replace("lockstep", lockstep)
-        for p in study.points
-    }
+    engines = {_engine(point) for point in study.points}
     points = f"{len(study.points):,} points of" if len(study.points) > 1 else "1 point of"
     most = "up to " if study.precision else ""
     engine = f"engine {', '.join(sorted(engines))}"
     print(f"{study.name}: {points} {most}{study.trials:,} trials, {engine}, {device}", flush=True)
 
 
-def show(study: Study, output: Path, netcdf: bool, figure: bool, theory: bool) -> None:
-    """Save the summary, draw the figures, print the table and where everything is."""
+def _engine(point: Point | Planned) -> str:
+    if isinstance(point, Planned):
+        return "cluster"
+    if point.network.topology != "complete":
+        return "graph"
+    return point.schedule.replace("lockstep", "agents")
+
+
+def show(
+    studies: Mapping[str, Study], output: Path, netcdf: bool, figure: bool, theory: bool
+) -> None:
+    """Save the summaries, draw the figures, print the tables and where everything is.
+
+    studies: by the name of their store.
+    """
     from vecsim import store, table
 
-    data = store.open(output / "data.zarr")
-    summary = data.vecsim.summary()
-    summary.attrs |= {key: data.attrs[key] for key in ("config", "versions") if key in data.attrs}
-    store.to_netcdf(summary, output / "summary.nc")
-    to_csv(summary, output / "summary.csv")
-    decides = {point.protocol.decides for point in study.points}
-    table.show(summary, [dimension.name for dimension in study.dimensions], decides)
-    print(f"dataset  {output / 'data.zarr'}")
-    print(f"summary  {output / 'summary.nc'} and .csv")
-    if netcdf:
-        store.to_netcdf(data, output / "data.nc")
-        print(f"netcdf   {output / 'data.nc'}")
+    opened = {}
+    for name, study in studies.items():
+        stem = name.removesuffix(".zarr")
+        data = opened[stem] = store.open(output / name)
+        summary = data.vecsim.summary()
+        kept = {key: data.attrs[key] for key in ("config", "versions") if key in data.attrs}
+        summary.attrs |= kept
+        summarised = "summary" if stem == "data" else f"{stem}_summary"
+        store.to_netcdf(summary, output / f"{summarised}.nc")
+        to_csv(summary, output / f"{summarised}.csv")
+        dims = [dimension.name for dimension in study.dimensions]
+        if isinstance(study.points[0], Planned):
+            table.show_outcomes(summary, dims)
+        else:
+            table.show(summary, dims, {point.protocol.decides for point in study.points})
+        print(f"dataset  {output / name}")
+        print(f"summary  {output / summarised}.nc and .csv")
+        if netcdf:
+            store.to_netcdf(data, output / f"{stem}.nc")
+            print(f"netcdf   {output / stem}.nc")
+    study = next(iter(studies.values()))
     script = build.root("figures") / f"{study.name}.py"
     if figure and script.exists():
-        for path in _figures(study, script, data, output, theory):
+        for path in _figures(study, script, opened, output, theory):
             print(f"figure   {path}")
 
 
@@ -138,30 +157,33 @@ def to_csv(summary: xr.Dataset, path: Path) -> None:
 
 
 def _figures(
-    study: Study, script: Path, data: xr.Dataset, output: Path, theory: bool
+    study: Study, script: Path, opened: Mapping[str, xr.Dataset], output: Path, theory: bool
 ) -> list[Path]:
     """The study's figures, drawn where they are older than the data or the code."""
     listed = output / "figures.txt"
-    code = [script, *Path(__file__).parent.glob("*.py"), output / "data.zarr" / "vecsim" / "marks"]
+    marks = [output / f"{stem}.zarr" / "vecsim" / "marks" for stem in opened]
+    code = [script, *Path(__file__).parent.glob("*.py"), *marks]
     if listed.exists() and listed.stat().st_mtime > max(file.stat().st_mtime for file in code):
         paths = [output / name for name in listed.read_text().splitlines()]
         if all(path.exists() for path in paths):
             return paths
-    if theory:
+    if theory and not isinstance(study.points[0], Planned):
         from vecsim.theory import lines
 
-        data.attrs["theory"] = json.dumps(lines(study))
-    paths = _draw(script, data, output)
+        opened["data"].attrs["theory"] = json.dumps(lines(study))
+    paths = _draw(script, opened, output)
     listed.write_text("".join(f"{path.relative_to(output)}\n" for path in paths))
     return paths
 
 
-def _draw(script: Path, data: xr.Dataset, output: Path) -> list[Path]:
-    """Run the study's figure script: its draw(data, folder) gives the files it wrote."""
+def _draw(script: Path, opened: Mapping[str, xr.Dataset], output: Path) -> list[Path]:
+    """Run the study's figure script: its draw(data, folder) gives the files it wrote; where there
+    is a second dataset, draw(data, folder, defended)."""
     spec = importlib.util.spec_from_file_location(f"figures.{script.stem}", script)
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     spec.loader.exec_module(module)  # type: ignore[union-attr]
-    return module.draw(data, output)
+    data, *others = opened.values()
+    return module.draw(data, output, *others)
 
 
 @contextlib.contextmanager

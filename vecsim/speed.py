@@ -14,11 +14,11 @@ import numpy as np
 
 from vecsim import dag, store
 from vecsim.adversaries.random_voting import RandomVoting
+from vecsim.decisions import VARIABLES, Program
 from vecsim.layout import Layout
 from vecsim.network import Network
 from vecsim.point import Point
 from vecsim.protocols.qr_avalanche import QrAvalanche
-from vecsim.runner import VARIABLES, Program
 from vecsim.sweep import Study
 from vecsim.vertices import Vertices, hashes
 

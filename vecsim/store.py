@@ -69,15 +69,16 @@ class Store:
         """Write one chunk, an array of the chunk's shape per variable; done when this returns."""
         region = self.layout.region(index)
         shape = tuple(part.stop - part.start for part in region)
-        if {n: np.shape(v) for n, v in values.items()} != dict.fromkeys(self._arrays, shape):
-            raise ValueError(f"chunk {index} is {', '.join(self._arrays)}, each of shape {shape}")
+        shapes = {v.name: shape + self.layout.within(v) for v in self.layout.variables}
+        if {name: np.shape(value) for name, value in values.items()} != shapes:
+            raise ValueError(f"chunk {index} is {', '.join(shapes)}, each of shape {shape}")
         mark = disk.mark_file(self.path, index)
         with disk.one_line(self.path):
             self.done[index] = False
             mark.unlink(missing_ok=True)
             for name, array in self._arrays.items():
                 array[region] = np.asarray(values[name], array.dtype)
-            files = [disk.chunk_file(self.path, name, index) for name in self._arrays]
+            files = [disk.chunk_file(self.path, v, index) for v in self.layout.variables]
             self._marks[index] = [zlib.crc32(file.read_bytes()) for file in files]
             disk.replace(self.path, mark, " ".join(map(str, self._marks[index])))
             self.done[index] = True
@@ -124,16 +125,20 @@ def open(path: str | Path) -> xr.Dataset:
 
 def _open_group(path: Path) -> xr.Dataset:
     attrs, layout = disk.read_metadata(path)
-    arrays = {v.name: np.full(layout.shape, disk.FILL[v.dtype], v.dtype) for v in layout.variables}
+    arrays = {
+        v.name: np.full(layout.shape + layout.within(v), disk.FILL[v.dtype], v.dtype)
+        for v in layout.variables
+    }
     for index, mark in disk.read_marks(path, layout).items():
         files = disk.read_chunk(path, layout, index, mark)
         for name, values in disk.decode(layout, index, files).items():
             arrays[name][layout.region(index)] = values
     variables = {}
-    for name, dtype, about in layout.variables:
+    for name, dtype, about, inner in layout.variables:
         missing = {"_FillValue": -1} if dtype == "int32" else {}
-        variables[name] = (layout.dims, arrays[name], about | missing)
-    return xr.decode_cf(xr.Dataset(variables, multirun.coordinates(layout.coords), attrs)).load()
+        variables[name] = (layout.dims + inner, arrays[name], about | missing)
+    coords = multirun.coordinates({**layout.coords, **layout.inner})
+    return xr.decode_cf(xr.Dataset(variables, coords, attrs)).load()
 
 
 def _open_netcdf(path: Path) -> xr.Dataset:

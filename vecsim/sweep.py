@@ -3,34 +3,31 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
-from math import isfinite, prod
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vecsim import build
+from vecsim.cluster.config import Run, parse
+from vecsim.dimensions import MOST_POINTS, Dimension, dimensions
 from vecsim.errors import ConfigError, require, whole
 from vecsim.estimate import Precision
-from vecsim.point import Point
 
 TARGETS = ("finalised", "disagreement", "stalled", "unanimous")
-OTHERS = ("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "theory", "engine")
+CAMPAIGN = "campaign"
+OTHERS = (
+    *("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "theory", "engine"),
+    *("defence", CAMPAIGN),
+)
 KNOWN = (*build.NUMBERS, *build.GROUPS, *OTHERS)
-MOST_POINTS = 1_000_000
 MOST_TRIALS = 10**9
+MEASURED = ("outcomes", "series")  # of a campaign: what is measured on it
 
 Compose = Callable[[Mapping[str, str]], DictConfig]  # options of groups -> the configuration
-
-
-class Dimension(NamedTuple):
-    """A swept parameter: its key in the configuration, its name as a dimension, its values."""
-
-    key: str
-    name: str
-    values: list
 
 
 class Study(NamedTuple):
@@ -38,7 +35,7 @@ class Study(NamedTuple):
 
     name: str
     dimensions: list[Dimension]
-    points: list[Point]  # every combination of values, the last dimension fastest
+    points: list[Any]  # Point or Planned: each combination of values, the last dimension fastest
     trials: int  # per point, at most
     block: int  # trials of a point after which its precision is looked at
     precision: Precision | None
@@ -46,35 +43,116 @@ class Study(NamedTuple):
     config: dict[str, Any]  # everything that decides the results
 
 
-def study(name: str, config: DictConfig, compose: Compose, given: Collection[str] = ()) -> Study:
-    """The study that a configuration describes; ConfigError where it has no meaning.
+class Planned(NamedTuple):
+    """A point of a study of campaigns: what the defended cluster goes through, and what counts."""
 
-    compose: the same configuration with other options of groups. given: keys that were set by
-    hand, which must not be swept as well.
+    run: Run
+    section: dict[str, Any]  # resolved, `campaign` in the configuration
+
+    def hash(self) -> int:
+        """64 bits that stand for the parameters."""
+        text = json.dumps(self.section, sort_keys=True)
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def studies(
+    name: str, config: DictConfig, compose: Compose, given: Collection[str] = ()
+) -> list[Study]:
+    """The studies that a configuration describes; ConfigError where it has no meaning.
+
+    With `defence` off the trials are single decisions, with it on they are campaigns of the
+    defended cluster; both are possible. compose: the same configuration with other options of
+    groups. given: keys that were set by hand, which must not be swept as well.
     """
-    plain, text = _plain(config), json.dumps(_unresolved(config))
+    plain, text = _plain(_bare(config)), json.dumps(_unresolved(config))
     for key in plain.keys() - KNOWN:  # of use in interpolations only
         if f"${{{key}}}" not in text:
             raise ConfigError(f"{key} is no parameter; allowed: {', '.join(KNOWN)}")
-    seed = whole("seed", plain.get("seed"), 0, build.SEEDS - 1)
+    whole("seed", plain.get("seed"), 0, build.SEEDS - 1)
+    swept = list(dimensions(plain.get("sweep")))
+    _check(swept, text, given)
+    campaign = json.dumps(_unresolved(config)[CAMPAIGN])
+    inside = [d for d in swept if _in_campaign(d.key, campaign)]
+    outside = [d for d in swept if not d.key.startswith(f"{CAMPAIGN}.")]
+    wanted = _defence(plain.get("defence"))
+    if len(wanted) == 1:
+        for dimension in swept:
+            there = dimension in (inside if "on" in wanted else outside)
+            allowed = f"what the campaign uses with defence={wanted[0]}"
+            require(there, "sweep", dimension.key, allowed)
+    make = {"off": partial(_decisions, outside), "on": partial(_campaigns, inside)}
+    return [make[each](name, config, compose, plain) for each in wanted]
+
+
+def _defence(given: Any) -> list[str]:
+    words = {True: "on", False: "off"}  # what YAML makes of the words
+    listed = given if isinstance(given, list) else [given]
+    wanted = [words[each] if isinstance(each, bool) else str(each) for each in listed]
+    good = wanted in (["off"], ["on"], ["off", "on"], ["on", "off"])
+    require(good, "defence", given, "off, on, or [off, on]")
+    return sorted(wanted)
+
+
+def _in_campaign(key: str, text: str) -> bool:
+    """Whether a swept parameter is one of the campaign's, or one that it refers to."""
+    group = key.partition(".")[0]
+    return group == CAMPAIGN or f"${{{key}}}" in text or f"${{{group}}}" in text
+
+
+def _decisions(
+    dimensions: list[Dimension], name: str, config: DictConfig, compose: Compose, plain: dict
+) -> Study:
     trials = whole("trials", plain.get("trials"), 1, MOST_TRIALS)
     precision = _precision(plain.get("precision"), trials)
-    dimensions = list(_dimensions(plain.get("sweep")))
-    _check(dimensions, text, given)
-    resolved = list(_resolved(dimensions, config, compose))
+    resolved = list(_resolved(dimensions, _bare(config), lambda choices: _bare(compose(choices))))
     points = [build.point(each) for each in resolved]
-    kept = {key: plain[key] for key in ("seed", "trials", "precision", "sweep")}
+    kept = {key: plain[key] for key in ("seed", "trials", "precision")}
+    kept["sweep"] = _swept(dimensions)
     kept |= {key: resolved[0][key] for key in (*build.NUMBERS, *build.GROUPS)}
-    hashes = ",".join(f"{point.hash():016x}" for point in points)
-    kept["points"] = hashlib.sha256(hashes.encode()).hexdigest()
+    kept["points"] = _hash(points)
     most = precision.max_trials if precision else trials
     block = precision.min_trials if precision else most
-    return Study(name, dimensions, points, most, block, precision, seed, kept)
+    return Study(name, dimensions, points, most, block, precision, plain["seed"], kept)
 
 
-def digest(study: Study) -> str:
+def _campaigns(
+    dimensions: list[Dimension], name: str, config: DictConfig, compose: Compose, plain: dict
+) -> Study:
+    sections = [each[CAMPAIGN] for each in _resolved(dimensions, config, compose)]
+    points = [planned(section, plain["seed"]) for section in sections]
+    trials = points[0].run.trials
+    same = len({point.run.trials for point in points}) == 1
+    require(same, "sweep", "campaign.trials", "what may differ between points")
+    kept = {"seed": plain["seed"], "sweep": _swept(dimensions), CAMPAIGN: sections[0]}
+    kept["points"] = _hash(points)
+    return Study(name, dimensions, points, trials, trials, None, plain["seed"], kept)
+
+
+def planned(section: Any, seed: int) -> Planned:
+    """What a campaign's section describes; ConfigError where it has no meaning."""
+    require(isinstance(section, dict), CAMPAIGN, section, "duration_s, cluster, workload, ...")
+    described = {key: value for key, value in section.items() if key not in MEASURED}
+    return Planned(parse(described | {"seed": seed}), section)
+
+
+def _bare(config: DictConfig) -> DictConfig:
+    """Without the campaign, which refers to much and would slow single decisions down."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != CAMPAIGN])
+
+
+def _swept(dimensions: list[Dimension]) -> dict[str, list]:
+    return {dimension.key: dimension.values for dimension in dimensions}
+
+
+def _hash(points: list[Any]) -> str:
+    hashes = ",".join(f"{point.hash():016x}" for point in points)
+    return hashlib.sha256(hashes.encode()).hexdigest()
+
+
+def digest(studies: Sequence[Study]) -> str:
     """Eight characters that stand for everything that decides the results."""
-    return hashlib.sha256(json.dumps(study.config, sort_keys=True).encode()).hexdigest()[:8]
+    text = json.dumps([study.config for study in studies], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -104,17 +182,6 @@ def _precision(section: Any, trials: int) -> Precision | None:
     return Precision(**section)
 
 
-def _dimensions(section: Any, prefix: str = "") -> Iterator[Dimension]:
-    """Swept parameters; a nested mapping holds parameters of a group."""
-    require(section is None or isinstance(section, dict), "sweep", section, "parameters and values")
-    for key, values in (section or {}).items():
-        full = f"{prefix}{key}"
-        if isinstance(values, dict) and not set(values) <= {"start", "stop", "step", "num", "log"}:
-            yield from _dimensions(values, f"{full}.")
-        else:
-            yield Dimension(full, full.rpartition(".")[2], _values(full, values))
-
-
 def _check(dimensions: list[Dimension], text: str, given: Collection[str]) -> None:
     names = [dimension.name for dimension in dimensions]
     require(len(set(names)) == len(names), "sweep", names, "each parameter once")
@@ -122,6 +189,7 @@ def _check(dimensions: list[Dimension], text: str, given: Collection[str]) -> No
     for key in (dimension.key for dimension in dimensions):
         group, _, field = key.partition(".")
         known = key in build.NUMBERS or (group in build.GROUPS and "." not in field)
+        known = known or group == CAMPAIGN
         if not known and f"${{{key}}}" not in text:
             raise ConfigError(f"sweep.{key} is no parameter of a trial; allowed: {parameters}")
         if key in given:
@@ -129,43 +197,6 @@ def _check(dimensions: list[Dimension], text: str, given: Collection[str]) -> No
             raise ConfigError(f"{key} is both set and swept; allowed: {allowed}")
     total = prod(len(dimension.values) for dimension in dimensions)
     require(total <= MOST_POINTS, "sweep", f"{total} points", f"at most {MOST_POINTS}")
-
-
-def _values(key: str, values: Any) -> list:
-    """A list of values, or a range: start, stop (reached), and step, or num, evenly or by log."""
-    if isinstance(values, dict):
-        values = _range(key, values)
-    allowed = "a list of different numbers or words, or a range {start, stop, step}"
-    good = isinstance(values, list) and len(values) > 0
-    good = good and all(isinstance(value, (int, float, str)) for value in values)
-    require(good and len(set(values)) == len(values), f"sweep.{key}", values, allowed)
-    return values
-
-
-def _range(key: str, given: dict[str, Any]) -> list:
-    wanted: list[Any] = [given.get(name) for name in ("start", "stop", "step", "num")]
-    start, stop, step, num = wanted
-    log, by_step = given.get("log", False), given.keys() == {"start", "stop", "step"}
-    good = all(map(_finite, (start, stop))) and start <= stop and (start > 0 or not log)
-    if by_step:
-        good = good and _finite(step) and step > 0
-    else:
-        good = good and "step" not in given and isinstance(num, int) and num >= 2
-    allowed = "{start, stop, step} or {start, stop, num, log}, start <= stop, step > 0, num >= 2"
-    require(good, f"sweep.{key}", given, allowed)
-    count = min((stop - start) / step + 1e-9, MOST_POINTS) + 1 if by_step else num
-    require(count <= MOST_POINTS, f"sweep.{key}", given, f"at most {MOST_POINTS} values")
-    if by_step:
-        values = start + step * np.arange(int(count))
-    else:
-        values = (np.geomspace if log else np.linspace)(start, stop, num)
-    whole = isinstance(start, int) and isinstance(stop, int) and not isinstance(step, float)
-    whole = whole and stop - start >= len(values) - 1  # else 0 to 1 in parts
-    return [round(v) if whole else round(v, 12) for v in values.tolist()]
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
 
 
 def _resolved(

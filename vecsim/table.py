@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ FEW_ACROSS = 3
 MOST_WIDTH = 140
 SHORT = 12  # characters of a word, where longer ones do not fit
 GAP = "  "
+OUTCOMES = "means and shares over trials, each with its 95 % interval in brackets"
 CAPTION = "medians of rounds and shares of trials, each with its 95 % interval in brackets"
 
 Place = Mapping[str, int]  # index along each dimension
@@ -73,14 +74,51 @@ def show(summary: xr.Dataset, dims: Sequence[str], decides: set[bool]) -> None:
     if across:
         outcome = "finalised" if True in decides else "unanimous"
         print(f"\n{outcome}, by {across}:")
-        columns = _across(estimates, rows, places, across, outcome, width)
+        columns = _across(estimates, rows, places, across, outcome, width, rate)
     else:
         columns = _down(estimates, rows, places, decides, width)
+    _print(columns)
+    more = f"; {len(indices) - MOST_ROWS} more rows are in the summary"
+    print(f"{CAPTION}{more if len(indices) > MOST_ROWS else ''}")
+
+
+def show_outcomes(summary: xr.Dataset, dims: Sequence[str]) -> None:
+    """Print the table of a study of campaigns: a column for each outcome, as many as fit.
+
+    Where points are many it is the first outcome, with the longest dimension across.
+    """
+    width = min(shutil.get_terminal_size((100, 24)).columns, MOST_WIDTH)
+    estimates = Estimates(summary, dims)
+    names = [str(name) for name in summary if f"{name}_low" in summary]
+    texts = {
+        name: rate if summary[name].attrs.get("interval") == "clopper_pearson" else amount
+        for name in names
+    }
+    points = math.prod(map(estimates.size, dims))
+    across = max(reversed(dims), key=estimates.size) if points > MOST_ROWS else ""
+    rows = [dim for dim in dims if dim != across]
+    indices = list(np.ndindex(*map(estimates.size, rows)))
+    places = [dict(zip(rows, index, strict=True)) for index in indices[:MOST_ROWS]]
+    if across:
+        print(f"\n{names[0]}, by {across}:")
+        columns = _across(estimates, rows, places, across, names[0], width, texts[names[0]])
+    else:
+        columns = _labels(estimates, rows, places, False)
+        for name in names:
+            unit = summary[name].attrs.get("units", "1")
+            header = name if unit in ("", "1") else f"{name}\n{unit}"
+            cells = [texts[name](*estimates.interval(name, at)) for at in places]
+            columns.append(Column(header, cells))
+        columns = _narrowed(columns, [column.header for column in columns[:1:-1]], width)
+    _print(columns)
+    more = f"; {len(indices) - MOST_ROWS} more rows are in the summary"
+    print(f"{OUTCOMES}{more if len(indices) > MOST_ROWS else ''}")
+
+
+def _print(columns: list[Column]) -> None:
     lines = [GAP.join(parts).rstrip() for parts in zip(*map(Column.aligned, columns), strict=True)]
     rule = "-" * (sum(column.width + len(GAP) for column in columns) - len(GAP))
     print("\n".join([*(line for line in lines[:2] if line), rule, *lines[2:], rule]))
-    more = f"; {len(indices) - MOST_ROWS} more rows are in the summary"
-    print(f"{CAPTION}{more if len(indices) > MOST_ROWS else ''}")
 
 
 def _across(
@@ -90,18 +128,19 @@ def _across(
     across: str,
     outcome: str,
     width: int,
+    text: Callable[[float, float, float], str],
 ) -> list[Column]:
     """The outcome at some values of one dimension, and disagreement at the worst of them all."""
     size, columns = estimates.size(across), []
-    worst = [_worst(estimates, at, across) for at in places]
     for short in (False, True):
         labels = _labels(estimates, rows, places, short)
         for count in range(min(MOST_ACROSS, size), FEW_ACROSS - 1 - short, -1):
             columns = labels.copy()
             for pick in np.unique(np.linspace(0, size - 1, count).round().astype(int)):
-                cells = [rate(*estimates.interval(outcome, {**at, across: pick})) for at in places]
+                cells = [text(*estimates.interval(outcome, {**at, across: pick})) for at in places]
                 columns.append(Column(estimates.labels[across][pick], cells))
             if outcome == "finalised":
+                worst = [_worst(estimates, at, across) for at in places]
                 columns.append(Column("worst dis-\nagreement", worst))
             if _fits(columns, width):
                 return columns
@@ -177,6 +216,23 @@ def rate(value: float, low: float, high: float) -> str:
 
     ends = " ".join(text(end).replace("0.", ".", 1) for end in (low, high))
     return f"{text(value)} [{ends}]"
+
+
+def amount(value: float, low: float, high: float) -> str:
+    """A mean with its interval, to digits that the interval bears; one value where all agree.
+
+    >>> amount(84.91, 84.02, 85.8)
+    '84.9 [84.0 85.8]'
+    >>> amount(96000.0, 96000.0, 96000.0)
+    '96,000'
+    """
+    if not math.isfinite(value):
+        return "-"
+    width = high - low
+    if not math.isfinite(width) or width <= 1e-9 * max(1.0, abs(value)):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    digits = min(max(0, 1 - math.floor(math.log10(width))), 6) if width < 10 else 0
+    return f"{value:,.{digits}f} [{low:,.{digits}f} {high:,.{digits}f}]"
 
 
 def rounds(value: float, low: float, high: float) -> str:

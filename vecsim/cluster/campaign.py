@@ -7,22 +7,27 @@ from typing import Any
 
 from vecsim.cluster import actions
 from vecsim.cluster.checkpoint import Checkpoint
-from vecsim.cluster.config import parse
+from vecsim.cluster.config import Run, parse
 from vecsim.cluster.front import ScaleTestCluster
+from vecsim.types import Adversary
 
 SAVE_EVERY_S = 5.0  # wall time
 SETTLING_MS = 60_000  # windows of one second at the start: benches and exclusions
 
 
-def simulate(config: Mapping[str, Any], folder: Path | None = None):
+def simulate(
+    config: Mapping[str, Any] | Run,
+    folder: Path | None = None,
+    roster: tuple[Adversary, ...] = (),
+):
     """Run what a configuration describes; returns its xarray.Dataset.
 
-    config: the mapping under `scenario:`; see `vecsim.cluster.config`. folder: where the run is
-    saved as it goes; a run that was interrupted goes on from there, with the same results. The
-    files are removed at the end.
+    config: the mapping under `scenario:`, or a parsed Run; see `vecsim.cluster.config`. folder:
+    where the run is saved as it goes; a run that was interrupted goes on from there, with the same
+    results. The files are removed at the end. roster: see ScaleTestCluster.
     """
-    run = parse(config)
-    cluster = ScaleTestCluster(run)
+    run = config if isinstance(config, Run) else parse(config)
+    cluster = ScaleTestCluster(run, roster)
     planned = actions.schedule(run.timeline, run.duration_s)
     checkpoint = Checkpoint(folder, cluster) if folder else None
     done = checkpoint.load() if checkpoint else 0

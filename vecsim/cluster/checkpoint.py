@@ -90,8 +90,10 @@ class Checkpoint:
 
 def _identity(cluster: ScaleTestCluster) -> str:
     run = cluster.run
-    about = record.described(run) | {"seed": run.seed, "trials": run.trials}
-    return json.dumps(about | {"duration_s": run.duration_s}, sort_keys=True)
+    about = record.described(run)
+    for name in ("seed", "trials", "duration_s", "sampled_vertices"):
+        about[name] = getattr(run, name)
+    return json.dumps(about, sort_keys=True)
 
 
 def _packed(tree: Any, name: str) -> dict[str, np.ndarray]:

@@ -67,7 +67,8 @@ class Run(NamedTuple):
     """A cluster under load for a while: one variant of a scenario.
 
     duration_s: load is offered so long; drain_s: then what is in flight is let finish; window_s:
-    the longest window, in steady state; timeline: actions, see `vecsim.cluster.actions`.
+    the longest window, in steady state; timeline: actions, see `vecsim.cluster.actions`;
+    sampled_vertices: how many vertices of a window are run one by one, at most.
     """
 
     cluster: Cluster
@@ -78,6 +79,7 @@ class Run(NamedTuple):
     window_s: int
     trials: int
     seed: int
+    sampled_vertices: int
 
 
 KEYS = {
@@ -88,6 +90,7 @@ KEYS = {
     "duration_s": 60,
     "drain_s": 30,
     "window_s": 10,
+    "sampled_vertices": None,
     "cluster": None,
     "workload": {"kind": "constant", "rate_tps": 100},
     "timeline": None,
@@ -122,6 +125,9 @@ def parse(config: Mapping[str, Any]) -> Run:
     for name, low in (("duration_s", 1), ("drain_s", 0), ("window_s", 1), ("trials", 1)):
         whole(name, given[name], low, LONGEST_S)
     whole("seed", given["seed"], 0, 2**32 - 1)
+    sampled = given["sampled_vertices"]
+    sampled = constants().sampled_vertices if sampled is None else sampled
+    whole("sampled_vertices", sampled, 1, 2**16)
     timeline = given["timeline"] or ()
     good = isinstance(timeline, Sequence) and all(isinstance(e, Mapping) for e in timeline)
     require(good, "timeline", given["timeline"], "a list of {at_s: ..., do: ...}")
@@ -135,6 +141,7 @@ def parse(config: Mapping[str, Any]) -> Run:
         given["window_s"],
         given["trials"],
         given["seed"],
+        sampled,
     )
 
 
@@ -183,14 +190,18 @@ def _number(name: str, value: Any, low: float, high: float) -> None:
 
 
 def _adversary(given: Any) -> Adversary:
-    """An adversary by its option's name, or {name: ..., parameter: ...}."""
+    """An adversary by its option's name, {name: ..., parameter: ...}, or a section of its own."""
     from vecsim import build
 
+    built: Any
+    if isinstance(given, Mapping) and "_target_" in given:
+        built = build.component("adversary", dict(given))
+        return built
     section = {"name": given} if isinstance(given, str) else dict(given)
     name = str(section.pop("name", None))
     options = build.root("conf") / "adversary"
     known = sorted(path.stem for path in options.glob("*.yaml"))
     require(name in known, "cluster.adversary", name, ", ".join(known))
     values = yaml.safe_load((options / f"{name}.yaml").read_text(encoding="utf-8"))
-    built: Any = build.component("adversary", values | section)
+    built = build.component("adversary", values | section)
     return built

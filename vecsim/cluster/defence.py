@@ -9,6 +9,7 @@ from jax import lax
 
 from vecsim import random
 from vecsim.cluster.config import constants
+from vecsim.cluster.roster import answering
 from vecsim.cluster.state import ANSWERS, SIDES, Conditions, Key, Queue, State, real
 
 DISAGREE = math.log(constants().byzantine_disagreement / constants().honest_disagreement)
@@ -74,7 +75,7 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
     queries_per_s = queried_per_s(now, trusted)
     bench = now.benching
     miss = 1 - now.answered
-    quiet = 1 - now.answered * (1 - now.misbehaving * (1 - _answering(now)))
+    quiet = 1 - now.answered * (1 - now.misbehaving * (1 - answering(now.adversary)))
     lossy = jnp.where(bench, lossy_share(miss, queries_per_s), 0.0)
     lossy_byzantine = jnp.where(bench, lossy_share(quiet, queries_per_s), 0.0)
 
@@ -116,12 +117,6 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
         holds=holds & (issuers > 0),
         benched=jnp.where(issuers > 0, 1 - reached / everybody, 0.0),
     )
-
-
-def _answering(now: Conditions):
-    """The largest probability with which a misbehaving node answers at all."""
-    mixes = type(now.adversary).mixes
-    return max(accept + reject for accept, reject in mixes)
 
 
 def rejoin(now: Conditions, state: State) -> State:

@@ -14,9 +14,11 @@ from vecsim.cluster import actions, record
 from vecsim.cluster.actions import Actions
 from vecsim.cluster.config import Run, constants, parse
 from vecsim.cluster.program import SEGMENT, advance, devices
+from vecsim.cluster.roster import OneOf
 from vecsim.cluster.state import Conditions, State
 from vecsim.cluster.window import Record, Shape
 from vecsim.errors import require
+from vecsim.types import Adversary
 
 MS = 1000
 
@@ -25,10 +27,11 @@ class ScaleTestCluster(Actions):
     """Trials of one cluster, stepped together in simulated time.
 
     config: as under `scenario:` of a scenario's configuration, or a parsed Run. Nothing runs until
-    `start`; actions (see `vecsim.cluster.actions`) act at once, on every trial.
+    `start`; actions (see `vecsim.cluster.actions`) act at once, on every trial. roster: one
+    adversary of each class that other clusters of the same size have, to share one program.
     """
 
-    def __init__(self, config: Mapping[str, Any] | Run):
+    def __init__(self, config: Mapping[str, Any] | Run, roster: tuple[Adversary, ...] = ()):
         self.run = config if isinstance(config, Run) else parse(config)
         cluster, trials = self.run.cluster, self.run.trials
         text = json.dumps(record.described(self.run), sort_keys=True)
@@ -40,6 +43,8 @@ class ScaleTestCluster(Actions):
         spread = 2 * self.draws.uniform(cluster.nodes) - 1
         self.refused = refused.sum(axis=1)
         self.now = Conditions.start(cluster)
+        if len(roster) > 1:
+            self.now = self.now._replace(adversary=OneOf.of(cluster.adversary, roster))
         self.state: State = State.start(cluster, self.key, refused, spread)
         self.workload = self.run.workload
         self.since_ms = 0  # when the workload in force began
@@ -58,7 +63,7 @@ class ScaleTestCluster(Actions):
         rules = [cluster.protocol, rule, *actions.rules(self.run.timeline, cluster.protocol)]
         return Shape(
             nodes=cluster.nodes,
-            samples=constants().sampled_vertices,
+            samples=self.run.sampled_vertices,
             most_k=min(max(rule.k for rule in rules), cluster.nodes),
             spare=max(rule.k - rule.alpha for rule in rules) + 1,
             parents=cluster.parents,

@@ -48,7 +48,7 @@ def sample_size(rule, peers: Peers):
 
 def chance(now: Conditions, mix):
     """P(1) and P(1 or 0) of a Byzantine peer's answer to an undisputed vertex, loss apart."""
-    mixes = jnp.asarray(type(now.adversary).mixes, jnp.float32)
+    mixes = jnp.asarray(now.adversary.mixes, jnp.float32)
     accept, reject = mixes[mix, 0], mixes[mix, 1]
     bad = now.misbehaving
     return 1 - bad + bad * accept, 1 - bad + bad * (accept + reject)
@@ -221,7 +221,7 @@ def disputed(shape, now: Conditions, key: Key, peers: Peers, ones, coin) -> Disp
         seen = view(now, met, poll, ones, coin, zero_decided, one_decided)
         mix, memory = now.adversary.answer(seen, memory)
         own = preference(cell)
-        mixes = jnp.asarray(type(now.adversary).mixes, jnp.float32)[mix[0]]  # [colour, 2]
+        mixes = jnp.asarray(now.adversary.mixes, jnp.float32)[mix[0]]  # [colour, 2]
         honestly = jnp.where(one >= honest - one, 1.0, 0.0)  # follows the majority when it behaves
         bad = now.misbehaving
         accept = bad * mixes[:, 0] + (1 - bad) * honestly

@@ -146,7 +146,14 @@ def _share(name: str, honest: bool) -> Callable[[xr.Dataset], Array]:
     return share
 
 
+def _finalised_share(data: xr.Dataset) -> Array:
+    """Vertices finalised by vertex issued; NaN where none was."""
+    issued = _sum(data, "issued")
+    return np.where(issued > 0, _sum(data, "finalised") / np.maximum(issued, 1), np.nan)
+
+
 FIGURES: dict[str, Callable[[xr.Dataset], Array]] = {
+    "finalised_share": _finalised_share,
     "avg_tps": _rate("finalised"),
     "avg_load_tps": _rate("issued"),
     "peak_tps": _peak,

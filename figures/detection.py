@@ -1,0 +1,76 @@
+"""Detection: how long the reputation test takes, and what it misses, against subtlety."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.lines import Line2D
+
+from vecsim import plot
+
+DIMS = ("adversary", "misbehaving_share")
+# Share of the vertices it misbehaves on, on which an attacker disagrees with the outcome.
+DISAGREES = {"always_reject": 1.0, "random_voting": 0.5, "coordinated_collusion": 0.1}
+HONEST, BYZANTINE, EXCLUDE = 0.01, 0.05, 1e4  # of the test
+THEORY = {"color": "black", "linestyle": (0, (1, 1.5)), "linewidth": 0.9, "zorder": 4}
+
+
+def draw(data: xr.Dataset, folder: Path) -> list[Path]:
+    paths = []
+    with plot.style():
+        for at, part in plot.each(data, DIMS):
+            paths += plot.save(delays(part), folder, "detection", at)
+    return paths
+
+
+def delays(data: xr.Dataset):
+    """Time to exclude half of the attackers and share excluded, by how often they disagree."""
+    figure, axes = plot.panels(1, 2, plot.PAGE, 2.9)
+    attacks = data["adversary"].values
+    looks = plot.looks(attacks, tuple(DISAGREES))
+    half, share = data.vecsim.mean("half_s"), data.vecsim.mean("detected_percent")
+    left, right = axes.flat
+    for attack in attacks:
+        one, other = half.sel(adversary=attack), share.sel(adversary=attack)
+        disagrees = DISAGREES[str(attack)] * data["misbehaving_share"].values
+        # Where fewer than half were excluded the run's length is no time to detection.
+        there = other["mean"].values >= 50
+        ends = [np.where(there, one[part].values, np.nan) for part in ("mean", "low", "high")]
+        plot.band(left, disagrees, tuple(ends), looks[attack], str(attack))
+        ends = [other[part].values for part in ("mean", "low", "high")]
+        low, high = (np.clip(part, 0, 100) for part in ends[1:])
+        plot.band(right, disagrees, (ends[0], low, high), looks[attack], str(attack))
+    p = np.geomspace(0.026, 1, 200)
+    rate_tps = json.loads(data.attrs["config"])["campaign"]["workload"]["rate_tps"]
+    left.plot(p, wald(p) / rate_tps, label="theory", **THEORY)
+    for panel in (left, right):
+        panel.set_xscale("log")
+        panel.set_xlabel("answers that disagree with the outcome, %")
+        plot.percent(panel.xaxis)
+        plot.marks(panel, {balance(): f"{100 * balance():.2g} %"})
+    left.set_yscale("log")
+    left.set_ylabel("time until half are excluded, s")
+    right.set_ylabel("excluded at the end, %")
+    entries = [Line2D([], [], label=plot.words(name), **look) for name, look in looks.items()]
+    theory = Line2D([], [], label="Wald 1945", **THEORY)
+    plot.legend(figure, [*entries, theory, plot.INTERVAL], 5)
+    return figure
+
+
+def _steps() -> tuple[float, float]:
+    """What a disagreement and an agreement add to the logarithm of the likelihood ratio."""
+    return math.log(BYZANTINE / HONEST), math.log((1 - BYZANTINE) / (1 - HONEST))
+
+
+def balance() -> float:
+    """The share of disagreement at which the test drifts neither way."""
+    up, down = _steps()
+    return down / (down - up)
+
+
+def wald(p: np.ndarray) -> np.ndarray:
+    """Mean number of answers until exclusion (Wald 1945), overshoot left out."""
+    up, down = _steps()
+    return math.log(EXCLUDE) / (p * up + (1 - p) * down)

@@ -1,0 +1,151 @@
+"""Studies of the defended cluster: at each point a campaign, and what is measured on it."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from vecsim.cluster import simulate
+from vecsim.cluster.record import VARIABLES
+from vecsim.errors import require
+from vecsim.layout import Variable
+from vecsim.scenario.criteria import COMPARISONS, Estimate, compare
+from vecsim.scenario.measure import STATISTICS, cut, known, measure
+from vecsim.sweep import Planned, Study
+
+LONGEST_SERIES = 10_000  # stretches
+EVENTS = COMPARISONS[:-1]
+
+
+class Outcome(NamedTuple):
+    """What is measured on a campaign, a number for each trial; in an event, 1 or 0.
+
+    metric, statistic, period, every_s, level: see `vecsim.scenario.measure`. op, threshold: with
+    these the outcome is the event that the number compares so.
+    """
+
+    metric: str
+    statistic: str | None = None
+    period: tuple[float, float | None] | None = None
+    every_s: float | None = None
+    level: float | None = None
+    op: str | None = None
+    threshold: float | None = None
+    long_name: str = ""
+    units: str = ""
+
+    @classmethod
+    def parse(cls, name: str, section: Any) -> "Outcome":
+        """An outcome from its section; ConfigError where it has no meaning."""
+        where = f"campaign.outcomes.{name}"
+        good = isinstance(section, Mapping) and set(section) <= set(cls._fields)
+        require(good, where, section, f"a mapping with {', '.join(cls._fields)}")
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in section.items()
+        }
+        metric, statistic = given.get("metric"), given.get("statistic")
+        good = isinstance(metric, str) and known(metric)
+        require(good, f"{where}.metric", metric, "a variable of the cluster's record, or a metric")
+        good = statistic is None or statistic in STATISTICS
+        require(good, f"{where}.statistic", statistic, ", ".join(STATISTICS))
+        period = given.get("period")
+        good = period is None or (isinstance(period, tuple) and len(period) == 2)
+        require(good, f"{where}.period", period, "[from, to] in seconds; to may be null")
+        op = given.get("op")
+        require(op is None or op in EVENTS, f"{where}.op", op, ", ".join(EVENTS))
+        threshold = given.get("threshold")
+        good = (op is None) == (threshold is None)
+        require(good, f"{where}.threshold", threshold, "a number with op, and only then")
+        return cls(**given)
+
+    def measure(self, data: xr.Dataset) -> np.ndarray:
+        """float64 [trials]."""
+        found = measure(
+            data, self.metric, self.statistic, self.period, None, self.every_s, self.level
+        )
+        values = np.asarray(found, float)
+        if self.op is None:
+            return values
+        held = [compare(Estimate(v, v, v), self.op, float(self.threshold or 0)) for v in values]
+        return np.asarray(held, float)
+
+    def variable(self, name: str, inner: tuple[str, ...] = ()) -> Variable:
+        meaning, unit = VARIABLES.get(self.metric, (self.metric.replace("_", " "), ""))
+        about = {"long_name": self.long_name or meaning, "units": self.units or unit}
+        if self.op is not None:
+            about |= {"event": 1, "units": "1"}
+        return Variable(name, "float64", about, inner)
+
+
+class Campaigns:
+    """The work of a study whose trials are campaigns of the cluster (see `runner.Work`).
+
+    folder: where a campaign that takes long is saved as it goes.
+    """
+
+    def __init__(self, study: Study, folder: Path):
+        self.study, self.folder = study, folder
+        section = study.points[0].section
+        self.outcomes = _outcomes(section, "outcomes")
+        self.series, self.every_s, self.inner = {}, 0.0, {}
+        if section.get("series"):
+            self._series(section["series"], study.points[0])
+        dims = tuple(self.inner)
+        self.variables = (
+            *(outcome.variable(name) for name, outcome in self.outcomes.items()),
+            *(outcome.variable(name, dims) for name, outcome in self.series.items()),
+        )
+        for point in study.points:  # whatever is wrong is told before anything runs
+            _outcomes(point.section, "outcomes")
+        members = {type(p.run.cluster.adversary): p.run.cluster.adversary for p in study.points}
+        self.roster = tuple(members.values())
+
+    def _series(self, section: Any, point: Planned) -> None:
+        good = isinstance(section, dict) and set(section) == {"every_s", "of"}
+        require(good, "campaign.series", section, "every_s and of")
+        every, run = section["every_s"], point.run
+        good = isinstance(every, (int, float)) and every > 0
+        count = math.ceil(run.duration_s / every) if good else 0
+        good = 1 <= count <= LONGEST_SERIES
+        require(good, "campaign.series.every_s", every, f"at most {LONGEST_SERIES} stretches")
+        lengths = {each.run.duration_s for each in self.study.points}
+        require(len(lengths) == 1, "campaign.series", sorted(lengths), "with one duration_s only")
+        self.series, self.every_s = _outcomes(section, "of"), float(every)
+        self.inner = {"time_s": [i * self.every_s for i in range(count)]}
+
+    def chunks(self) -> tuple[int, ...]:
+        """A campaign at a time, all its trials."""
+        return (*(1 for _ in self.study.dimensions), self.study.trials)
+
+    def compute(self, numbers: list[int], trials: np.ndarray) -> dict[str, np.ndarray]:
+        """Outcomes [points, trials] and series [points, trials, time_s]."""
+        found = [self._one(self.study.points[number]) for number in numbers]
+        names = [variable.name for variable in self.variables]
+        return {name: np.stack([each[name] for each in found]) for name in names}
+
+    def _one(self, point: Planned) -> dict[str, np.ndarray]:
+        # What differs between points is told by the point's own section.
+        outcomes = _outcomes(point.section, "outcomes")
+        data = simulate(point.run, self.folder / f"{point.hash():016x}", self.roster)
+        values = {name: outcome.measure(data) for name, outcome in outcomes.items()}
+        rows = {name: [] for name in self.series}
+        for start in self.inner.get("time_s", ()):
+            part = cut(data, (start, start + self.every_s))
+            for name, outcome in self.series.items():
+                rows[name].append(outcome.measure(part))
+        return values | {name: np.stack(parts, axis=1) for name, parts in rows.items()}
+
+    def events(self, values):
+        """Not used: these studies have a fixed number of trials."""
+        raise NotImplementedError
+
+
+def _outcomes(section: Mapping[str, Any], key: str) -> dict[str, Outcome]:
+    listed = section.get(key)
+    good = isinstance(listed, dict) and len(listed) > 0
+    require(good, f"campaign.{key}", listed, "names and what is measured")
+    return {name: Outcome.parse(name, given) for name, given in dict(listed or {}).items()}

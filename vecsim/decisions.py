@@ -1,0 +1,158 @@
+"""Studies of single decisions: their variables, programs and chunks."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from vecsim.engines.assemble import Assembler, items, program_key, shape_of
+from vecsim.engines.batch import Shape, all_devices, batch
+from vecsim.layout import Variable
+from vecsim.point import Point
+from vecsim.sweep import Study
+
+BATCH_NODES = 2**20  # cells of a batch per device: enough to hide what a round costs otherwise
+CHUNK_NODES = 2**25  # nodes x trials of a chunk: what is lost when a run is killed
+STEPPED = ("rounds", "first_decision", "median_decision", "last_decision", "unanimity")
+MISSING = -1
+
+
+def _variables() -> tuple[Variable, ...]:
+    nodes, rounds = "honest nodes", "rounds"
+    about = {
+        "decided_0": ("honest nodes that decided 0", nodes, ""),
+        "decided_1": ("honest nodes that decided 1", nodes, ""),
+        "undecided": ("honest nodes undecided at the end", nodes, "above 0: a liveness failure"),
+        "rounds": ("rounds run", rounds, ""),
+        "first_decision": ("rounds to the first decision", rounds, "missing: never"),
+        "median_decision": ("rounds until half have decided", rounds, "missing: never"),
+        "last_decision": ("rounds until all have decided", rounds, "missing: never"),
+        "unanimity": ("rounds until all first hold one preference", rounds, "missing: never"),
+        "final_ones": ("honest nodes that prefer 1 at the end", nodes, ""),
+        "flips": ("changes of preference", "changes", "summed over honest nodes and polls"),
+        "polls": ("polls made by honest nodes", "polls", "summed over honest nodes"),
+        "admitted": ("Byzantine nodes in the network", "nodes", ""),
+    }
+    return tuple(
+        Variable(
+            name,
+            "float64" if name in STEPPED else "int32",
+            {"long_name": long_name, "units": units} | ({"meaning": meaning} if meaning else {}),
+        )
+        for name, (long_name, units, meaning) in about.items()
+    )
+
+
+VARIABLES = _variables()
+
+
+class Decisions:
+    """The work of a study whose trials are single decisions (see `runner.Work`).
+
+    memory: bytes that a batch may take.
+    """
+
+    variables = VARIABLES
+    inner: dict[str, list] = {}  # noqa: RUF012
+
+    def __init__(self, study: Study, memory: int):
+        self.study, self.memory = study, memory
+        self.programs: dict[Any, Program] = {}
+
+    def chunks(self) -> tuple[int, ...]:
+        """Whole trailing dimensions, as large as may be lost."""
+        study = self.study
+        sizes = [len(dimension.values) for dimension in study.dimensions]
+        largest = max(point.n for point in study.points)
+        block = min(study.block, study.trials)
+        room = max(1, CHUNK_NODES // (largest * block))
+        if room == 1 and study.precision is None:
+            block = max(1, min(block, CHUNK_NODES // largest))
+        chunks = []
+        for size in reversed(sizes):
+            chunks.append(min(size, room))
+            room = max(1, room // size)
+        return (*reversed(chunks), block)
+
+    def compute(self, numbers: list[int], trials: np.ndarray) -> dict[str, np.ndarray]:
+        """Outcomes of the points with these numbers, [points, trials] per variable."""
+        points, row = self.study.points, {number: i for i, number in enumerate(numbers)}
+        out = {v.name: np.empty((len(numbers), len(trials)), v.dtype) for v in VARIABLES}
+        groups: dict[Any, list[int]] = {}
+        for number in numbers:
+            groups.setdefault(program_key(points[number]), []).append(number)
+        for key, group in groups.items():
+            if key not in self.programs:
+                served = [point for point in points if program_key(point) == key]
+                self.programs[key] = Program(served, self.study, self.memory)
+            values = self.programs[key].run([(points[number], trials) for number in group])
+            for name, array in values.items():
+                out[name][[row[number] for number in group]] = array.reshape(len(group), -1)
+        return out
+
+    def events(self, values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Which trials show what the precision is about, and which were run."""
+        run = values["decided_1"] >= 0
+        undecided = values["undecided"] > 0
+        disagreement = (values["decided_0"] > 0) & (values["decided_1"] > 0)
+        events = {
+            "finalised": ~undecided & ~disagreement,
+            "disagreement": disagreement,
+            "stalled": undecided,
+            "unanimous": ~np.isnan(values["unanimity"]),
+        }
+        assert self.study.precision
+        return events[self.study.precision.target] & run, run
+
+
+class Program:
+    """One compiled program and the points of the study that it serves."""
+
+    def __init__(self, points: list[Point], study: Study, memory: int):
+        self.mesh = all_devices()
+        self.shape: Shape = shape_of(points, study.seed)
+        size = batch_size(self.shape, points, self.mesh.size, memory)
+        wanted = study.block * len(points)
+        size = min(size, -(-wanted // self.mesh.size) * self.mesh.size)
+        self.assembler = Assembler(self.shape, points, size, study.seed)
+        self.seed = study.seed
+
+    def run(self, work: list[tuple[Point, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Outcomes of the trials of each point, end to end."""
+        total = sum(len(trials) for _, trials in work)
+        out = {v.name: np.full(total, MISSING, v.dtype) for v in VARIABLES}
+        for outcome, admitted, place in self._batches(work):
+            for name, values in (outcome._asdict() | {"admitted": admitted}).items():
+                out[name][place] = values[: len(place)]
+        steps = np.concatenate([np.full(len(trials), p.steps) for p, trials in work])
+        for name in STEPPED:
+            never = out[name] < 0
+            out[name] = np.where(never, np.nan, out[name] / steps)
+        return out
+
+    def _batches(self, work) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+        """Results of batches; the host prepares the next while the device works on one."""
+        starts = np.cumsum([0, *(len(trials) for _, trials in work)])
+        listed = (
+            item
+            for (point, trials), start in zip(work, starts[:-1], strict=True)
+            for item in items(point, self.seed, trials, start + np.arange(len(trials)))
+        )
+        pending = None
+        for trials, tables, place in self.assembler.batches(listed):
+            current = batch(self.shape, self.mesh, trials, tables), trials.byzantine, place
+            if pending:
+                yield jax.device_get(pending[0]), *pending[1:]
+            pending = current
+        if pending:
+            yield jax.device_get(pending[0]), *pending[1:]
+
+
+def batch_size(shape: Shape, points: list[Point], devices: int, memory: int) -> int:
+    """Trials of a batch: a multiple of the devices, within `memory` bytes."""
+    node_bytes = {"agents": shape.bits // 8 * 4, "asynchronous": 64, "graph": 32 * shape.degree}
+    trial_bytes = node_bytes[shape.engine] * shape.nodes + 1024
+    nodes = shape.nodes * max(1, shape.degree)
+    per_device = max(1, min(BATCH_NODES // nodes, memory // trial_bytes // devices))
+    return min(per_device, 2**14) * devices
