@@ -271,7 +271,7 @@ SHORTER = {  # what makes campaigns short
     "detection": ["n=120", "sweep.misbehaving_share=[0.1,1.0]", "campaign.duration_s=100"],
     "partition_heal": ["n=120", "sweep.larger_share=[0.5,0.8]", "sweep.cut_s=[30]"],
     "peak_throughput": ["n=120", "sweep.rate_tps=[10,7000]", "campaign.duration_s=40"],
-    "soak_week": ["n=400", "campaign.window_s=3600", "campaign.series.every_s=86400"],
+    "soak_week": ["n=120", "campaign.window_s=3600", "campaign.series.every_s=86400"],
 }
 
 

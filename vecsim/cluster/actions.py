@@ -196,9 +196,10 @@ class Actions:
 
     @action
     def set_workload(self, **workload) -> None:
-        """Another pattern of load, from now until the end of the run."""
+        """Another pattern of load, from now until the end of the run: kind and its parameters, or
+        `workload`, a mapping of them (in a timeline, whose entries have at_s themselves)."""
         left = max(self.run.duration_s - self.now_ms / 1000, 0.0)
-        self.workload = Workload.parse(workload, left)
+        self.workload = Workload.parse(workload.get("workload", workload), left)
         self.since_ms = self.now_ms
 
     @action

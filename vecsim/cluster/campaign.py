@@ -9,6 +9,7 @@ from vecsim.cluster import actions
 from vecsim.cluster.checkpoint import Checkpoint
 from vecsim.cluster.config import Run, parse
 from vecsim.cluster.front import ScaleTestCluster
+from vecsim.errors import ConfigError
 from vecsim.types import Adversary
 
 SAVE_EVERY_S = 5.0  # wall time
@@ -27,8 +28,9 @@ def simulate(
     results. The files are removed at the end. roster: see ScaleTestCluster.
     """
     run = config if isinstance(config, Run) else parse(config)
-    cluster = ScaleTestCluster(run, roster)
     planned = actions.schedule(run.timeline, run.duration_s)
+    rehearse(run)
+    cluster = ScaleTestCluster(run, roster)
     checkpoint = Checkpoint(folder, cluster) if folder else None
     done = checkpoint.load() if checkpoint else 0
     if not cluster.records:
@@ -49,3 +51,19 @@ def simulate(
     if checkpoint:
         checkpoint.remove()
     return cluster.results()
+
+
+def rehearse(run: Run) -> None:
+    """ConfigError where an action of the timeline is told something without meaning: each acts
+    once on a cluster that is thrown away, before anything is compiled."""
+    cluster = ScaleTestCluster(run._replace(trials=1))
+    for entry in run.timeline:
+        name = entry["do"]
+        skipped = ("at_s", "every_s", "times", "do")
+        arguments = {key: value for key, value in entry.items() if key not in skipped}
+        try:
+            getattr(cluster, name)(**arguments)
+        except ConfigError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"timeline.{name}: {error}") from None

@@ -32,8 +32,9 @@ class Cluster(NamedTuple):
     """A cluster of `nodes` members, its conditions at the start, and its defence.
 
     byzantine_fraction: share of the nodes that is Byzantine. misbehaving_share: share of vertices
-    on which a Byzantine node misbehaves; on others it answers as an honest one. profile: name of
-    the network profile. parents: linear, few, wide or random. double_spend_share: share of
+    on which a Byzantine node misbehaves; on others it answers as an honest one. double_votes: share
+    of vertices on which it signs two contradicting votes. profile: name of the network profile.
+    parents: linear, few, wide or random. double_spend_share: share of
     vertices that have a rival.
     """
 
@@ -41,6 +42,7 @@ class Cluster(NamedTuple):
     byzantine_fraction: float
     adversary: Adversary
     misbehaving_share: float
+    double_votes: float
     profile: str
     protocol: QrAvalanche
     poll_interval_ms: float
@@ -100,6 +102,7 @@ DEFAULTS = {
     "byzantine_fraction": 0.0,
     "adversary": "random_voting",
     "misbehaving_share": 1.0,
+    "double_votes": 0.0,
     "profile": "local",
     "protocol": None,
     "poll_interval_ms": None,
@@ -156,7 +159,8 @@ def _filled(prefix: str, given: Mapping[str, Any], defaults: dict[str, Any]) -> 
 def _cluster(given: dict[str, Any]) -> Cluster:
     fixed = constants()
     nodes = whole("cluster.nodes", given["nodes"], 2, 20_000)
-    for name in ("byzantine_fraction", "misbehaving_share", "double_spend_share"):
+    shares = ("byzantine_fraction", "misbehaving_share", "double_votes", "double_spend_share")
+    for name in shares:
         _number(name, given[name], 0.0, 1.0)
     require(given["parents"] in PARENTS, "cluster.parents", given["parents"], ", ".join(PARENTS))
     profiles = ", ".join(fixed.profiles)

@@ -159,7 +159,8 @@ def evidence(now: Conditions, state: State, key: Key, vertices, wrong, chance):
     (scalar), and the share of such vertices. chance(vertex) -> probability that a Byzantine node's
     answer on that vertex disagrees, and that it answers.
 
-    A vertex gives one answer per peer. Nodes that never disagree move on in one step.
+    A vertex gives one answer per peer. Nodes that never disagree move on in one step. Two
+    contradicting votes with one signature are a proof, and exclude at once.
     """
     nodes = state.nodes
     n = nodes.member.shape[0]
@@ -188,8 +189,20 @@ def evidence(now: Conditions, state: State, key: Key, vertices, wrong, chance):
     settled = nodes.score + AGREE * real(jnp.where(may, 0, vertices))
     start = (jnp.int32(0), settled, nodes.excluded)
     _, score, excluded = lax.while_loop(unsettled, judge, start)
+    excluded = excluded | _proven(now, state, key, vertices)
     used = now.reputation
     return jnp.where(used, score, nodes.score), jnp.where(used, excluded, nodes.excluded)
+
+
+def _proven(now: Conditions, state: State, key: Key, vertices):
+    """Which nodes signed two contradicting votes on one or more of the vertices."""
+    n = state.nodes.member.shape[0]
+    node = jnp.arange(n, dtype=jnp.uint32)
+    other = node + jnp.uint32(2**31)  # apart from the words of single answers
+    word, _ = random.threefry(*key, other, random.counter(jnp.uint32(0), random.EVIDENCE))
+    never = jnp.exp(real(vertices) * jnp.log1p(-now.double_votes))
+    caught = (vertices > 0) & (_uniform(word) >= never)
+    return caught & (node.astype(jnp.int32) >= now.honest) & state.nodes.member
 
 
 def reputation(score):

@@ -66,6 +66,8 @@ VARIABLES: dict[str, tuple[str, str]] = {
 def described(run: Run) -> dict[str, Any]:
     """Everything that decides the run's results, but for its length, as plain values."""
     cluster = run.cluster._asdict()
+    if not run.cluster.double_votes:  # the keys of random numbers depend on what stands here
+        del cluster["double_votes"]
     for name in ("adversary", "protocol"):
         value = cluster[name]
         cluster[name] = {"class": type(value).__name__, **vars(value)}

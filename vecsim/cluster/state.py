@@ -29,6 +29,7 @@ class Conditions(NamedTuple):
     extra_ms: Any  # latency spike, on top of every round trip
     loss: Any  # of each message
     misbehaving: Any  # share of vertices on which Byzantine nodes misbehave
+    double_votes: Any  # share of vertices on which they sign two contradicting votes
     benching: Any  # bool
     reputation: Any  # bool
     guard: Any  # bool
@@ -50,6 +51,7 @@ class Conditions(NamedTuple):
             extra_ms=np.float32(0),
             loss=np.float32(profile["loss"]),
             misbehaving=np.float32(cluster.misbehaving_share),
+            double_votes=np.float32(cluster.double_votes),
             benching=np.bool_(cluster.benching),
             reputation=np.bool_(cluster.reputation),
             guard=np.bool_(cluster.guard),

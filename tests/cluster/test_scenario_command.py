@@ -1,12 +1,15 @@
 """`vecsim scenario=...`: verdicts, files, resumption and refusals."""
 
 import json
+import signal
+import time
+from subprocess import DEVNULL
 
 import pytest
 import xarray as xr
-from command import call, files
+from command import call, files, start
 
-from vecsim.cluster import ScaleTestCluster, campaign
+from vecsim.cluster import ScaleTestCluster
 from vecsim.scenario import export
 
 QUICK = ("scenario.duration_s=20", "scenario.trials=2")
@@ -51,31 +54,40 @@ def test_complete_results_are_read_and_foreign_ones_refused(folder):
     assert "is damaged" in damaged.err
 
 
-def test_an_interrupted_scenario_goes_on(folder, monkeypatch):
-    assert call("scenario=harness_resource_monitoring", "output=whole").code == 0
-    monkeypatch.setattr(campaign, "SAVE_EVERY_S", 0.0)
-    step, steps = ScaleTestCluster.step, []
+def test_a_killed_scenario_goes_on(folder):
+    """kill -9 between two saves, then the same command."""
+    name = "harness_resource_monitoring"
+    assert call(f"scenario={name}", "output=whole").code == 0
+    code = (
+        "from vecsim.cluster import campaign as c, front as f, program as p;"
+        "c.SAVE_EVERY_S = 0; f.SEGMENT = p.SEGMENT = 2"
+    )
+    saved = folder / "out" / name / "partial/run/state.npz"
+    with start(f"scenario={name}", "output=out", cwd=folder, code=code, stdout=DEVNULL) as command:
+        while not saved.exists():
+            assert command.poll() is None
+            time.sleep(0.002)
+        command.send_signal(signal.SIGKILL)
+    assert command.returncode == -signal.SIGKILL
+    assert saved.exists()
+    assert call(f"scenario={name}", "output=out").code == 0
+    found = [
+        xr.load_dataset(folder / each / name / "data.nc", engine="h5netcdf")
+        for each in ("whole", "out")
+    ]
+    for variable in found[0].variables:
+        if variable != "wall_s":
+            assert found[0][variable].identical(found[1][variable]), variable
 
+
+def test_an_interrupted_scenario_says_so(monkeypatch):
     def stopped(self, end_ms):
-        if steps:
-            raise KeyboardInterrupt
-        steps.append(end_ms)
-        step(self, end_ms - 5000)
+        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched:
-        patched.setattr(ScaleTestCluster, "step", stopped)
-        result = call("scenario=harness_resource_monitoring", "output=out")
+    monkeypatch.setattr(ScaleTestCluster, "step", stopped)
+    result = call("scenario=harness_resource_monitoring", "output=out")
     assert result.code == 130
     assert result.err == "vecsim: stopped; the same command goes on from here\n"
-    assert (folder / "out/harness_resource_monitoring/partial/run/state.npz").exists()
-    assert call("scenario=harness_resource_monitoring", "output=out").code == 0
-    found = [
-        xr.load_dataset(folder / name / "harness_resource_monitoring/data.nc", engine="h5netcdf")
-        for name in ("whole", "out")
-    ]
-    for name in found[0].variables:
-        if name != "wall_s":
-            assert found[0][name].identical(found[1][name]), name
 
 
 @pytest.mark.parametrize(
