@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.linalg import solve_triangular
 from scipy.sparse.linalg import LinearOperator, gmres
 
@@ -94,6 +93,8 @@ def _moments(chain: Chain, finish: Floats, steps: int, state: Floats) -> tuple[f
     rest = state.sum()
     if rest > 0:
         more = _times(chain.moves[-1], chain.done, state)
+        if more[0] == inf:
+            return inf, inf
         sums += [steps * rest + more[0], steps**2 * rest + 2 * steps * more[0] + more[1]]
     return float(sums[0]), float(sums[1])
 

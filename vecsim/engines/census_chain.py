@@ -4,7 +4,7 @@ Nodes of a group are exchangeable, so a state is a census: the number of nodes o
 each cell, and the adversary's memory. Only censuses that can come up are looked at, breadth first.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from math import comb, factorial, prod
 from typing import NamedTuple
@@ -22,15 +22,14 @@ from vecsim.point import Point
 from vecsim.pool import Floats
 
 UNTIL_CLOSED = 2**30  # rounds to enumerate cells for: until no new one comes up
-MOST_CENSUSES = 200_000
-MOST_MOVES = 60_000_000  # pairs of a census and one that may follow it
+MOST_MOVES = 20_000_000  # pairs of a state and one that may follow it
 
 Counts = NDArray[np.int16]  # [..., group and cell]
 Scene = tuple[int, tuple[int, ...]]  # honest 1-holders, and the mix for each [group, colour]
 
 
 class TooLarge(ConfigError):
-    """The chain has more states, or more moves, than fit."""
+    """The chain has more moves than it may."""
 
 
 class Law(NamedTuple):
@@ -131,13 +130,18 @@ class Chained(NamedTuple):
     rows: Counts
 
 
-def census_chain(point: Point, admitted: int, conduct: Conduct, census: "Census") -> Chained:
-    """The states that can come up, breadth first, and their moves; raises TooLarge."""
-    walk, situations = _Walk(census, admitted), census.situations()
+def census_chain(
+    census: "Census", admitted: int, conduct: Conduct, most_moves: int = MOST_MOVES
+) -> Chained:
+    """The states that can come up, breadth first, and their moves.
+
+    Raises TooLarge where there are more moves than `most_moves`.
+    """
+    walk, situations = _Walk(census, admitted, most_moves), census.situations()
     fresh = States(census.start[None], np.zeros(1, np.int32))
     known = _names(census, fresh)
     layers, moves = [fresh], [_Moves() for _ in conduct.branches]
-    first = 0
+    first = total = 0
     while len(fresh.rows):
         place = census.situation(situations, fresh.rows)
         found = [States(fresh.rows[:0], fresh.memory[:0])]
@@ -148,13 +152,11 @@ def census_chain(point: Point, admitted: int, conduct: Conduct, census: "Census"
                 nearest = np.minimum(np.searchsorted(known, names), len(known) - 1)
                 new = law.rows[known[nearest] != names]
                 found.append(States(new, np.full(len(new), memory, np.int32)))
-        if sum(kept.total for kept in moves) > MOST_MOVES:
-            raise TooLarge(f"more than {MOST_MOVES} moves between states")
+                total += len(names)
+                _bound(total, most_moves)
         first += len(fresh.rows)
         fresh = _once(census, found)
         known = np.union1d(known, _names(census, fresh))
-        if len(known) > MOST_CENSUSES:
-            raise TooLarge(f"more than {MOST_CENSUSES} states")
         layers.append(fresh)
     states = _joined(layers)
     names = _names(census, states)
@@ -164,18 +166,21 @@ def census_chain(point: Point, admitted: int, conduct: Conduct, census: "Census"
     return Chained(chain, states.rows)
 
 
+def _bound(moves: int, most_moves: int) -> None:
+    if moves > most_moves:
+        raise TooLarge(f"too many states: more than {most_moves} moves between them")
+
+
 class _Moves:
     """Moves of one phase: from the state so numbered to the state so named."""
 
     def __init__(self):
         self.sources, self.names, self.weights = [], [], []
-        self.total = 0
 
     def add(self, source: int, names: NDArray[np.uint64], weights: Floats) -> None:
         self.sources.append(np.full(len(names), source, np.int32))
         self.names.append(names)
         self.weights.append(weights)
-        self.total += len(names)
 
     def matrix(self, names: NDArray[np.uint64]):
         """[state, state], where the states have these names."""
@@ -209,8 +214,8 @@ def _once(census: "Census", found: list[States]) -> States:
 class _Walk:
     """One step from a census, lockstep or async."""
 
-    def __init__(self, census: Census, admitted: int):
-        self.census, self.admitted = census, admitted
+    def __init__(self, census: Census, admitted: int, most_moves: int):
+        self.census, self.admitted, self.most_moves = census, admitted, most_moves
         self._chances = cache(self._chances_of)
         self._scene: Scene | None = None
         self._laws: dict[tuple, Law] = {}
@@ -265,9 +270,9 @@ class _Walk:
             if len(moving) == 1:
                 self._laws[moving] = self._cell(scene, *last[0])
             else:
-                self._laws[moving] = _together(
-                    self._all(scene, moving[:-1]), self._all(scene, last)
-                )
+                first, other = self._all(scene, moving[:-1]), self._all(scene, last)
+                _bound(len(first.keys) * len(other.keys), self.most_moves)
+                self._laws[moving] = _together(first, other)
         return self._laws[moving]
 
     def _cell(self, scene: Scene, place: int, nodes: int) -> Law:

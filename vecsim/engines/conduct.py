@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -88,10 +89,15 @@ def conducts(point: Point, admitted: int, situations: Situations) -> list[Conduc
     memories = _memories(table, used)
     coarse = _grid(GRID) if "round_coin" in used else [0]
     found = []
-    whole: Callable[[int], Any] = lambda coin: table(memories, [coin], coarse)  # noqa: E731
-    for coin, weight in _pieces(whole, "trial_coin" in used):
-        each: Callable[[int], Any] = lambda tossed, coin=coin: table(memories, [coin], [tossed])
-        tosses = _pieces(each, "round_coin" in used)
+
+    def toss(coin: int, tossed: int):
+        return table(memories, [coin], [tossed])
+
+    def trial(coin: int):
+        return table(memories, [coin], coarse)
+
+    for coin, weight in _pieces(trial, "trial_coin" in used):
+        tosses = _pieces(partial(toss, coin), "round_coin" in used)
         mixes, after = table(memories, [coin], [tossed for tossed, _ in tosses])
         shares = [share for _, share in tosses]
         found.append(_conduct(point, admitted, situations, memories, weight, shares, mixes, after))
@@ -151,7 +157,7 @@ def _pieces(table: Callable[[int], Any], used: bool) -> list[tuple[int, float]]:
 
     starts = [0]
     grid = _grid(GRID)
-    for low, high in zip(grid[:-1], grid[1:], strict=True):
+    for low, high in pairwise(grid):
         while signature(low) != signature(high):
             same, other = low, high
             while other - same > 1:
@@ -234,7 +240,7 @@ def _table(
 
 @jax.jit
 def _answers(adversary: Adversary, seen: View, memory):
-    axes = View(*(0 if jnp.ndim(value) else None for value in seen))
+    axes = jax.tree.map(lambda value: 0 if jnp.ndim(value) else None, seen)
 
     def answer(seen: View, memory):
         mixes, after = adversary.answer(seen, memory)

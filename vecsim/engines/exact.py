@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from vecsim.engines.absorbing import Chain, Passage, passage, spread
-from vecsim.engines.census_chain import MOST_CENSUSES, Census, census_chain
+from vecsim.engines.census_chain import Census, TooLarge, census_chain
 from vecsim.engines.conduct import Conduct, Situations, conducts, unsupported
 from vecsim.engines.tally_chain import tally_chain
 from vecsim.errors import ConfigError
@@ -19,6 +19,8 @@ from vecsim.point import Point
 from vecsim.pool import Floats
 
 MOST_HONEST = 5000  # honest nodes of a chain on the number of 1-holders
+MOST_CENSUSES = 20_000  # as many censuses are solved without looking first
+FEW_MOVES = 500_000  # of a chain that is looked at first, because more censuses are conceivable
 RARE = 1e-20  # a number of admitted Sybil identities that is less likely is left out
 
 
@@ -74,9 +76,19 @@ def supports(point: Point) -> str | None:
         census = Census(point)
     except ConfigError as error:
         return str(error)
-    if census.bound > MOST_CENSUSES:
-        return f"up to {census.bound} states, more than {MOST_CENSUSES}"
-    return unsupported(point, len(census.situations().ones))
+    reason = unsupported(point, len(census.situations().ones))
+    return reason or (_too_large(point, census) if census.bound > MOST_CENSUSES else None)
+
+
+def _too_large(point: Point, census: Census) -> str | None:
+    """Whether the states that can come up are too many."""
+    admitted, _ = _admitted(point)[-1]
+    for conduct in conducts(point, admitted, census.situations()):
+        try:
+            census_chain(census, admitted, conduct, FEW_MOVES)
+        except TooLarge as error:
+            return str(error)
+    return None
 
 
 def solve(point: Point) -> Solution:
@@ -119,7 +131,7 @@ def _part(point: Point, admitted: int, conduct: Conduct, situations: Situations)
         chain, ones = tally_chain(point, admitted, conduct)
         return _Part(_passage(point, chain, limit), ones, np.zeros(len(ones), bool))
     census = Census(point)
-    chain, rows = census_chain(point, admitted, conduct, census)
+    chain, rows = census_chain(census, admitted, conduct)
     decided = [rows @ (census.over & (census.ones == colour)) > 0 for colour in (0, 1)]
     return _Part(_passage(point, chain, limit), rows @ census.ones, decided[0] & decided[1])
 
