@@ -268,7 +268,7 @@ CASES = [
     (BALL, SafetySplit(1), SMALL),
     (Snowball(2, 2, 2, 2, 3), NOBODY, {"n": 3, "initial_accept": 2 / 3} | ASYNC),
 ]
-TRIALS = 20_000
+TRIALS = 10_000
 
 
 @cache

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.linalg import solve_triangular
-from scipy.sparse.linalg import LinearOperator, gmres
+from scipy.sparse.linalg import aslinearoperator, gmres
 
 Floats = NDArray[np.float64]
 
@@ -141,10 +142,10 @@ class Factors(NamedTuple):
         """x with x = start + x Q: how often each state is visited, counting the start."""
         upper = np.triu(-self.packed, 1)
         np.fill_diagonal(upper, self.pivots)
-        partial = solve_triangular(upper, start, trans="T", check_finite=False)
+        partial = solve_triangular(upper, start, trans=1, check_finite=False)
         np.negative(self.packed, out=upper)
         return solve_triangular(
-            upper, partial, lower=True, trans="T", unit_diagonal=True, check_finite=False
+            upper, partial, lower=True, trans=1, unit_diagonal=True, check_finite=False
         )
 
 
@@ -174,7 +175,7 @@ def eliminate(inner: Floats, leaving: Floats) -> Factors:
 def _iterate(inner, start: Floats) -> Floats:
     """The same visits by GMRES, for chains too large to eliminate."""
     back = inner.T.tocsr()
-    system: Any = LinearOperator(back.shape, matvec=lambda x: x - back @ x, dtype=float)
+    system = aslinearoperator(sparse.eye_array(len(start)) - back)
     visits, failed = gmres(system, start, rtol=TOLERANCE, restart=100, maxiter=100)
     if failed:
         return np.full(len(start), nan)

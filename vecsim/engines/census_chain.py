@@ -257,7 +257,8 @@ class _Walk:
         """All undecided nodes poll."""
         if scene != self._scene:
             self._scene, self._laws = scene, {}
-        moving = [(i, int(row[i])) for i in np.flatnonzero((row > 0) & ~self.census.over)]
+        cells = np.flatnonzero((row > 0) & ~self.census.over).tolist()
+        moving = [(i, int(row[i])) for i in cells]
         decided = np.where(self.census.over, row, 0).astype(np.int16)
         return _together(self._fixed(decided), self._all(scene, tuple(moving)))
 
@@ -339,4 +340,4 @@ def _merged(law: Law) -> Law:
     keys, index, which = np.unique(law.keys, return_index=True, return_inverse=True)
     rows = law.rows[index]
     assert np.array_equal(rows[which], law.rows), "two censuses share a key"
-    return Law(keys, np.bincount(which, law.weights), rows)
+    return Law(keys, np.bincount(which, law.weights).astype(float), rows)

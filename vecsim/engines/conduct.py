@@ -208,7 +208,7 @@ def _table(
     axes = [rounds, memories, trial_coins, round_coins, pooled, np.arange(len(situations.ones))]
     where = [part.ravel() for part in np.meshgrid(*map(np.asarray, axes), indexing="ij")]
     network, place = point.network, where[5]
-    fixed: dict[str, int] = dict(
+    fixed = dict(
         honest=point.honest,
         byzantine=admitted,
         peers=point.honest + admitted - network.exclude_self,
@@ -224,13 +224,12 @@ def _table(
         decided_1=situations.decided_1[place],
         pooled_minority=where[4],
     )
-    seen = View(
-        **{name: np.int32(value) for name, value in fixed.items()},
-        **{name: _padded(value.astype(np.int32)) for name, value in varying.items()},
-        trial_coin=_padded((where[2] / COIN).astype(np.float32)),
-        round_coin=_padded((where[3] / COIN).astype(np.float32)),
-    )
-    mixes, after = _answers(point.adversary, seen, _padded(where[1].astype(np.int32)))
+    coins = dict(trial_coin=where[2] / COIN, round_coin=where[3] / COIN)
+    parts: dict[str, Any] = {name: np.int32(value) for name, value in fixed.items()}
+    parts |= {name: _padded(value.astype(np.int32)) for name, value in varying.items()}
+    parts |= {name: _padded(value.astype(np.float32)) for name, value in coins.items()}
+    seen = View(**parts)
+    mixes, after = answers(point.adversary, seen, _padded(where[1].astype(np.int32)))
     sizes = [len(axis) for axis in axes]
     mixes = np.asarray(mixes)[: len(place)].reshape(*sizes, -1, 2)
     if "memory" not in used:
@@ -239,7 +238,8 @@ def _table(
 
 
 @jax.jit
-def _answers(adversary: Adversary, seen: View, memory):
+def answers(adversary: Adversary, seen: View, memory):
+    """Mixes and next memory for each element of the view's arrays; its scalars are shared."""
     axes = jax.tree.map(lambda value: 0 if jnp.ndim(value) else None, seen)
 
     def answer(seen: View, memory):
