@@ -243,7 +243,7 @@ CASES = [
     (SLUSH, Release(6), LARGE),
     (SLUSH, Release(3), LARGE | ASYNC),
     (SLUSH, SafetySplit(1), LARGE),
-    (SLUSH, Sybil(0.4, 0.3), LARGE | {"byzantine_fraction": 0.2}),
+    (SLUSH, Sybil(0.4, 0.3), LARGE | {"byzantine_fraction": 0.1}),
     (SLUSH, CoordinatedCollusion(0.25), LARGE | {"initial_accept": 1.0}),
     (FLAKE, NOBODY, {"n": 6}),
     (FLAKE, RandomVoting(), SMALL),

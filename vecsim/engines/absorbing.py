@@ -21,6 +21,7 @@ NEGLIGIBLE = 1e-25  # probability of going on at which the distribution of steps
 DENSE = 6000  # states up to which times come from the elimination, else from GMRES
 TOLERANCE = 1e-12  # relative residual that GMRES must reach
 BLOCK = 64
+CHECK = 16  # steps between two looks at how likely it still is to go on
 
 
 class Chain(NamedTuple):
@@ -56,30 +57,32 @@ class Passage(NamedTuple):
 def passage(chain: Chain, limit: int) -> Passage:
     """Follow the chain for `limit` steps, and from there on in closed form."""
     absorbing = all(_stays(moves, chain.done) for moves in chain.moves)
-    first = np.zeros(len(chain.done))
-    first[chain.start] = 1.0
-    now = np.stack([first, first], axis=1)  # not done yet; wherever it is
-    entered, finish, steps = np.zeros(len(first)), [], 0
-    reached = []  # where the chain is, not done, when the last phase begins
     forward = [moves.T.tocsr() for moves in chain.moves]
-    phase = 0
-    while True:
-        arrived = np.where(chain.done, now[:, 0], 0.0)
-        entered += arrived
+    done = np.flatnonzero(chain.done)
+    going = np.zeros(len(chain.done))  # not done yet
+    going[chain.start] = 1.0
+    whole = going.copy()  # done or not; not followed where that would tell no more
+    entered, finish = np.zeros(len(going)), []
+    last = min(chain.phases[-1], limit)
+    phase, late = 0, np.zeros(len(going))  # late: `going` when the last phase begins
+    for step in range(limit + 1):
+        arrived = going[done]
         finish.append(arrived.sum())
-        now[chain.done, 0] = 0.0
-        if phase < len(chain.phases) - 1 and steps == chain.phases[phase + 1]:
-            phase += 1
-        if phase == len(chain.phases) - 1 and not reached:
-            reached = [steps, now[:, 0].copy()]
-        if steps == limit or (absorbing and now[:, 0].sum() < NEGLIGIBLE):
+        entered[done] += arrived
+        going[done] = 0.0
+        if step == last:
+            late = going.copy()
+        if step == limit or (absorbing and step % CHECK == 0 and going.sum() < NEGLIGIBLE):
             break
-        now = forward[phase] @ now
-        steps += 1
-    mean, square = nan, nan
-    if reached:
-        mean, square = _moments(chain, np.array(finish), *reached)
-    return Passage(np.array(finish), float(now[:, 0].sum()), entered, now[:, 1], mean, square)
+        if phase < len(chain.phases) - 1 and step == chain.phases[phase + 1]:
+            phase += 1
+        going = forward[phase] @ going
+        if not absorbing:
+            whole = forward[phase] @ whole
+    finish = np.trim_zeros(np.array(finish), "b")
+    mean, square = _moments(chain, finish, last, late)
+    final = going + entered if absorbing else whole
+    return Passage(finish, float(going.sum()), entered, final, mean, square)
 
 
 def _stays(moves, done) -> bool:
@@ -89,8 +92,9 @@ def _stays(moves, done) -> bool:
 
 def _moments(chain: Chain, finish: Floats, steps: int, state: Floats) -> tuple[float, float]:
     """Mean and mean square of the steps to be done, from `state` after so many steps."""
-    early = np.arange(steps + 1)
-    sums = np.array([finish[: steps + 1] @ early, finish[: steps + 1] @ early**2])
+    first = finish[: steps + 1]
+    early = np.arange(len(first))
+    sums = np.array([first @ early, first @ early**2])
     rest = state.sum()
     if rest > 0:
         more = _times(chain.moves[-1], chain.done, state)

@@ -1,12 +1,11 @@
 """Chain on how many honest nodes are in each cell, for a handful of nodes.
 
-Nodes of a group are exchangeable, so a state is a census: the number of nodes of each group in
-each cell, and the adversary's memory. Only censuses that can come up are looked at, breadth first.
+Only the states that can come up are looked at, breadth first.
 """
 
 from collections.abc import Iterator
 from functools import cache
-from math import comb, factorial, prod
+from math import factorial, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -14,17 +13,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vecsim.engines.absorbing import Chain
-from vecsim.engines.cells import Cells, enumerate_cells
-from vecsim.engines.conduct import Branch, Conduct, Situations, uses
+from vecsim.engines.census import Census, Counts, States, names_of, remembered
+from vecsim.engines.conduct import Branch, Conduct
 from vecsim.engines.results import results
 from vecsim.errors import ConfigError
-from vecsim.point import Point
 from vecsim.pool import Floats
 
-UNTIL_CLOSED = 2**30  # rounds to enumerate cells for: until no new one comes up
 MOST_MOVES = 20_000_000  # pairs of a state and one that may follow it
 
-Counts = NDArray[np.int16]  # [..., group and cell]
 Scene = tuple[int, tuple[int, ...]]  # honest 1-holders, and the mix for each [group, colour]
 
 
@@ -43,86 +39,6 @@ class Law(NamedTuple):
     rows: Counts
 
 
-class States(NamedTuple):
-    """Censuses and, for each, the adversary's memory."""
-
-    rows: Counts
-    memory: NDArray[np.int32]
-
-
-class Census:
-    """What the censuses of a point are made of.
-
-    after, preference, decided: of each cell, where decided cells of a colour are one. size: of
-    each group. keys: of one node in each [group and cell].
-    """
-
-    def __init__(self, point: Point):
-        cells = enumerate_cells(point.stepped(), UNTIL_CLOSED)
-        self.point = point
-        self.after, self.preference, self.decided, start = _lumped(cells)
-        self.groups = point.adversary.groups
-        half = (point.honest + 1) // 2
-        self.sizes = [point.honest] if self.groups == 1 else [half, point.honest - half]
-        self.start = np.zeros(self.width, np.int16)
-        left = point.start_ones  # they are the first honest nodes
-        for group, size in enumerate(self.sizes):
-            ones = min(left, size)
-            left -= ones
-            offset = group * len(self.preference)
-            self.start[offset + start[0]] += size - ones
-            self.start[offset + start[1]] += ones
-        # Random numbers modulo 2^64: equal keys are checked to be equal censuses.
-        self.keys = np.random.default_rng(1).integers(2**64, size=self.width, dtype=np.uint64)
-        self.ones = np.tile(self.preference, self.groups)
-        self.over = np.tile(self.decided, self.groups)
-
-    @property
-    def width(self) -> int:
-        return len(self.preference) * self.groups
-
-    @property
-    def bound(self) -> int:
-        """As many censuses as there might be."""
-        cells = len(self.preference)
-        return prod(comb(size + cells - 1, size) for size in self.sizes)
-
-    def situations(self) -> Situations:
-        """All that the adversary may see: the decided nodes only where it looks at them."""
-        honest, used = self.point.honest, uses(self.point.adversary)
-        looks = self.point.protocol.decides and used & {"decided_0", "decided_1"}
-        most = honest if looks else 0
-        all_ = np.indices((honest + 1, most + 1, most + 1)).reshape(3, -1)
-        return Situations(*all_[:, all_[1] + all_[2] <= honest])
-
-    def situation(self, situations: Situations, rows: Counts) -> NDArray[np.int64]:
-        """Number of the situation that each census is."""
-        size = self.point.honest + 1
-        looks = len(situations.ones) > size
-        seen = Situations(
-            rows @ self.ones,
-            rows @ (self.over & (self.ones == 0)) * looks,
-            rows @ (self.over & (self.ones == 1)) * looks,
-        )
-        known, wanted = (
-            (np.asarray(s.ones, int) * size + s.decided_0) * size + s.decided_1
-            for s in (situations, seen)
-        )
-        return np.searchsorted(known, wanted)
-
-
-def _lumped(cells: Cells):
-    """Cells with those that decided the same colour made one: after, preference, decided, start."""
-    first = np.arange(len(cells.cells))
-    for colour in (0, 1):
-        same = np.flatnonzero(cells.decided & (cells.preference == colour))
-        first[same] = same[:1]
-    kept, number = np.unique(first, return_inverse=True)
-    after = number[cells.after[kept]]
-    start = number[cells.start[0]], number[cells.start[1]]
-    return after, cells.preference[kept].astype(np.int64), cells.decided[kept], start
-
-
 class Chained(NamedTuple):
     """A chain on censuses, and the census of each state; the first is the start."""
 
@@ -131,7 +47,7 @@ class Chained(NamedTuple):
 
 
 def census_chain(
-    census: "Census", admitted: int, conduct: Conduct, most_moves: int = MOST_MOVES
+    census: Census, admitted: int, conduct: Conduct, most_moves: int = MOST_MOVES
 ) -> Chained:
     """The states that can come up, breadth first, and their moves.
 
@@ -139,7 +55,7 @@ def census_chain(
     """
     walk, situations = _Walk(census, admitted, most_moves), census.situations()
     fresh = States(census.start[None], np.zeros(1, np.int32))
-    known = _names(census, fresh)
+    known = names_of(census, fresh)
     layers, moves = [fresh], [_Moves() for _ in conduct.branches]
     first = total = 0
     while len(fresh.rows):
@@ -147,7 +63,7 @@ def census_chain(
         found = [States(fresh.rows[:0], fresh.memory[:0])]
         for kept, branches in zip(moves, conduct.branches, strict=True):
             for source, memory, law in walk.steps(fresh, place, branches):
-                names = law.keys + _remembered(memory)
+                names = law.keys + remembered(memory)
                 kept.add(first + source, names, law.weights)
                 nearest = np.minimum(np.searchsorted(known, names), len(known) - 1)
                 new = law.rows[known[nearest] != names]
@@ -156,10 +72,10 @@ def census_chain(
                 _bound(total, most_moves)
         first += len(fresh.rows)
         fresh = _once(census, found)
-        known = np.union1d(known, _names(census, fresh))
+        known = np.union1d(known, names_of(census, fresh))
         layers.append(fresh)
     states = _joined(layers)
-    names = _names(census, states)
+    names = names_of(census, states)
     chain = Chain(
         tuple(kept.matrix(names) for kept in moves), conduct.phases, 0, walk.done(states.rows)
     )
@@ -190,24 +106,15 @@ class _Moves:
         return sparse.coo_array((weights, (sources, targets)), (len(names),) * 2).tocsr()
 
 
-def _names(census: "Census", states: States) -> NDArray[np.uint64]:
-    """A number for each state."""
-    return states.rows.astype(np.uint64) @ census.keys + _remembered(states.memory)
-
-
-def _remembered(memory):
-    return np.asarray(memory).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-
-
 def _joined(parts: list[States]) -> States:
     rows, memory = (np.concatenate(each) for each in zip(*parts, strict=True))
     return States(rows, memory)
 
 
-def _once(census: "Census", found: list[States]) -> States:
+def _once(census: Census, found: list[States]) -> States:
     """Each state once."""
     states = _joined(found)
-    _, index = np.unique(_names(census, states), return_index=True)
+    _, index = np.unique(names_of(census, states), return_index=True)
     return States(states.rows[index], states.memory[index])
 
 

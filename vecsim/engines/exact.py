@@ -11,7 +11,8 @@ import numpy as np
 from scipy import stats
 
 from vecsim.engines.absorbing import Chain, Passage, passage, spread
-from vecsim.engines.census_chain import Census, TooLarge, census_chain
+from vecsim.engines.census import Census
+from vecsim.engines.census_chain import TooLarge, census_chain
 from vecsim.engines.conduct import Conduct, Situations, conducts, unsupported
 from vecsim.engines.tally_chain import tally_chain
 from vecsim.errors import ConfigError
