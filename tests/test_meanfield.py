@@ -187,7 +187,7 @@ def test_simulated_liveness_ends_at_the_critical_fraction(case):
     rule, adversary, start, margin = CRITICAL[case]
     critical = critical_fraction(rule, adversary, start)
     points = [
-        point(rule, adversary, n=20_000, byzantine_fraction=b, initial_accept=start, **WITH)
+        point(rule, adversary, n=10_000, byzantine_fraction=b, initial_accept=start, **WITH)
         for b in (critical - margin, critical + margin)
     ]
     below, above = run(points, 8, size=16)
@@ -215,3 +215,5 @@ def test_limits_that_are_not_known():
             trajectory(p)
     with pytest.raises(ConfigError):
         fixed_points(rule, SafetySplit(), 0.1)
+    with pytest.raises(ConfigError):
+        fixed_points(rule, Echo(), 1.0)
