@@ -1,0 +1,191 @@
+"""Absorbing Markov chains without subtractions (float64).
+
+Everything is made of sums and products of probabilities, so that rare events and very long times
+keep their relative accuracy. Times come from the elimination of Grassmann, Taksar and Heyman
+(1985, "Regenerative analysis and steady state distributions for Markov chains"), here as an LU
+factorisation by blocks: a pivot is what leaves a state, summed, and never 1 minus what stays.
+"""
+
+from math import inf, isfinite, nan, sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.linalg import solve_triangular
+from scipy.sparse.linalg import aslinearoperator, gmres
+
+Floats = NDArray[np.float64]
+
+NEGLIGIBLE = 1e-25  # probability of going on at which the distribution of steps is cut off
+DENSE = 6000  # states up to which times come from the elimination, else from GMRES
+TOLERANCE = 1e-12  # relative residual that GMRES must reach
+BLOCK = 64
+CHECK = 16  # steps between two looks at how likely it still is to go on
+
+
+class Chain(NamedTuple):
+    """A chain that is followed until it first enters a state that is `done`.
+
+    moves: for each phase, P(row -> column) as a sparse array [states, states]; phase i holds from
+    step `phases[i]` on, and the last one for ever. start: number of the first state.
+    """
+
+    moves: tuple[Any, ...]
+    phases: tuple[int, ...]
+    start: int
+    done: NDArray[np.bool_]
+
+
+class Passage(NamedTuple):
+    """When a chain is first done, and where it is then and at the end.
+
+    finish: P(done first after exactly i steps), i = 0, 1, ... up to the limit or a negligible rest.
+    unfinished: P(not done within the limit). entered: P(done first in this state), within the
+    limit. final: P(in this state) after the limit, or at the first done state where those are
+    absorbing. mean, square: of the steps to be done, were there no limit.
+    """
+
+    finish: Floats
+    unfinished: float
+    entered: Floats
+    final: Floats
+    mean: float
+    square: float
+
+
+def passage(chain: Chain, limit: int) -> Passage:
+    """Follow the chain for `limit` steps, and from there on in closed form."""
+    absorbing = all(_stays(moves, chain.done) for moves in chain.moves)
+    forward = [moves.T.tocsr() for moves in chain.moves]
+    done = np.flatnonzero(chain.done)
+    going = np.zeros(len(chain.done))  # not done yet
+    going[chain.start] = 1.0
+    whole = going.copy()  # done or not; not followed where that would tell no more
+    entered, finish = np.zeros(len(going)), []
+    last = min(chain.phases[-1], limit)
+    phase, late = 0, np.zeros(len(going))  # late: `going` when the last phase begins
+    for step in range(limit + 1):
+        arrived = going[done]
+        finish.append(arrived.sum())
+        entered[done] += arrived
+        going[done] = 0.0
+        if step == last:
+            late = going.copy()
+        if step == limit or (absorbing and step % CHECK == 0 and going.sum() < NEGLIGIBLE):
+            break
+        if phase < len(chain.phases) - 1 and step == chain.phases[phase + 1]:
+            phase += 1
+        going = forward[phase] @ going
+        if not absorbing:
+            whole = forward[phase] @ whole
+    finish = np.trim_zeros(np.array(finish), "b")
+    mean, square = _moments(chain, finish, last, late)
+    final = going + entered if absorbing else whole
+    return Passage(finish, float(going.sum()), entered, final, mean, square)
+
+
+def _stays(moves, done) -> bool:
+    """Whether a chain that is done stays where it is."""
+    return bool(np.all(moves.diagonal()[done] == 1.0))
+
+
+def _moments(chain: Chain, finish: Floats, steps: int, state: Floats) -> tuple[float, float]:
+    """Mean and mean square of the steps to be done, from `state` after so many steps."""
+    first = finish[: steps + 1]
+    early = np.arange(len(first))
+    sums = np.array([first @ early, first @ early**2])
+    rest = state.sum()
+    if rest > 0:
+        more = _times(chain.moves[-1], chain.done, state)
+        if more[0] == inf:
+            return inf, inf
+        sums += [steps * rest + more[0], steps**2 * rest + 2 * steps * more[0] + more[1]]
+    return float(sums[0]), float(sums[1])
+
+
+def _times(moves, done, state: Floats) -> tuple[float, float]:
+    """Mean and mean square of the steps still to go, times the mass of `state`; inf if endless."""
+    reachable = _closure(moves, state > 0)
+    finite = _closure(moves.T, done)
+    inside = np.flatnonzero(reachable & ~done)
+    if not finite[inside].all():
+        return inf, inf
+    inner = moves[inside][:, inside]
+    leaving = moves[inside][:, np.flatnonzero(done)].sum(axis=1)
+    start = state[inside]
+    if len(inside) <= DENSE:
+        with np.errstate(over="ignore", invalid="ignore"):
+            factors = eliminate(inner.toarray(), np.asarray(leaving, float))
+            visits = factors.visits(start)
+            again = factors.visits(visits)
+    else:
+        visits = _iterate(inner, start)
+        again = _iterate(inner, visits)
+    mean, square = float(visits.sum()), float(2 * again.sum() - visits.sum())
+    return (mean if isfinite(mean) else inf), (square if isfinite(square) else inf)
+
+
+def _closure(moves, members: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The states that can be reached from the members, and the members."""
+    pattern = (moves > 0).astype(np.int32).T.tocsr()
+    while True:
+        grown = members | (pattern @ members.astype(np.int32) > 0)
+        if np.array_equal(grown, members):
+            return members
+        members = grown
+
+
+class Factors(NamedTuple):
+    """I - Q = L U: `below` is minus L under its diagonal of ones, `above` minus U off its own."""
+
+    packed: Floats
+    pivots: Floats
+
+    def visits(self, start: Floats) -> Floats:
+        """x with x = start + x Q: how often each state is visited, counting the start."""
+        upper = np.triu(-self.packed, 1)
+        np.fill_diagonal(upper, self.pivots)
+        partial = solve_triangular(upper, start, trans=1, check_finite=False)
+        np.negative(self.packed, out=upper)
+        return solve_triangular(
+            upper, partial, lower=True, trans=1, unit_diagonal=True, check_finite=False
+        )
+
+
+def eliminate(inner: Floats, leaving: Floats) -> Factors:
+    """Factors of I - Q, for Q = inner and the probabilities of leaving (both are overwritten).
+
+    Row sums of Q plus `leaving` are 1; the diagonal of Q is not looked at.
+    """
+    size = len(leaving)
+    pivots = np.empty(size)
+    for first in range(0, size, BLOCK):
+        last = min(first + BLOCK, size)
+        for i in range(first, last):
+            row, below = inner[i, i + 1 :], inner[last:, i]
+            pivots[i] = row.sum() + leaving[i]
+            below += inner[last:, first:i] @ inner[first:i, i]
+            inner[i + 1 :, i] /= pivots[i]
+            share = inner[i + 1 : last, i]
+            inner[i + 1 : last, i + 1 :] += share[:, None] * row
+            leaving[i + 1 : last] += share * leaving[i]
+        share = inner[last:, first:last]
+        leaving[last:] += share @ leaving[first:last]
+        inner[last:, last:] += share @ inner[first:last, last:]
+    return Factors(inner, pivots)
+
+
+def _iterate(inner, start: Floats) -> Floats:
+    """The same visits by GMRES, for chains too large to eliminate."""
+    back = inner.T.tocsr()
+    system = aslinearoperator(sparse.eye_array(len(start)) - back)
+    visits, failed = gmres(system, start, rtol=TOLERANCE, restart=100, maxiter=100)
+    if failed:
+        return np.full(len(start), nan)
+    return visits
+
+
+def spread(mean: float, square: float) -> float:
+    """Standard deviation from the mean and the mean square."""
+    return sqrt(max(square - mean**2, 0.0)) if isfinite(square) else square

@@ -1,0 +1,107 @@
+"""The censuses of a point: how many honest nodes of each group are in each cell.
+
+Nodes of a group are exchangeable, so a census and the adversary's memory say all about a trial.
+"""
+
+from math import comb, prod
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecsim.engines.cells import Cells, enumerate_cells
+from vecsim.engines.conduct import Situations, uses
+from vecsim.point import Point
+
+UNTIL_CLOSED = 2**30  # rounds to enumerate cells for: until no new one comes up
+
+Counts = NDArray[np.int16]  # [..., group and cell]
+
+
+class States(NamedTuple):
+    """Censuses and, for each, the adversary's memory."""
+
+    rows: Counts
+    memory: NDArray[np.int32]
+
+
+class Census:
+    """What the censuses of a point are made of.
+
+    after, preference, decided: of each cell, where decided cells of a colour are one. size: of
+    each group. keys: of one node in each [group and cell].
+    """
+
+    def __init__(self, point: Point):
+        cells = enumerate_cells(point.stepped(), UNTIL_CLOSED)
+        self.point = point
+        self.after, self.preference, self.decided, start = _lumped(cells)
+        self.groups = point.adversary.groups
+        half = (point.honest + 1) // 2
+        self.sizes = [point.honest] if self.groups == 1 else [half, point.honest - half]
+        self.start = np.zeros(self.width, np.int16)
+        left = point.start_ones  # they are the first honest nodes
+        for group, size in enumerate(self.sizes):
+            ones = min(left, size)
+            left -= ones
+            offset = group * len(self.preference)
+            self.start[offset + start[0]] += size - ones
+            self.start[offset + start[1]] += ones
+        # Random numbers modulo 2^64: equal keys are checked to be equal censuses.
+        self.keys = np.random.default_rng(1).integers(2**64, size=self.width, dtype=np.uint64)
+        self.ones = np.tile(self.preference, self.groups)
+        self.over = np.tile(self.decided, self.groups)
+
+    @property
+    def width(self) -> int:
+        return len(self.preference) * self.groups
+
+    @property
+    def bound(self) -> int:
+        """As many censuses as there might be."""
+        cells = len(self.preference)
+        return prod(comb(size + cells - 1, size) for size in self.sizes)
+
+    def situations(self) -> Situations:
+        """All that the adversary may see: the decided nodes only where it looks at them."""
+        honest, used = self.point.honest, uses(self.point.adversary)
+        looks = self.point.protocol.decides and used & {"decided_0", "decided_1"}
+        most = honest if looks else 0
+        all_ = np.indices((honest + 1, most + 1, most + 1)).reshape(3, -1)
+        return Situations(*all_[:, all_[1] + all_[2] <= honest])
+
+    def situation(self, situations: Situations, rows: Counts) -> NDArray[np.int64]:
+        """Number of the situation that each census is."""
+        size = self.point.honest + 1
+        looks = len(situations.ones) > size
+        seen = Situations(
+            rows @ self.ones,
+            rows @ (self.over & (self.ones == 0)) * looks,
+            rows @ (self.over & (self.ones == 1)) * looks,
+        )
+        known, wanted = (
+            (np.asarray(s.ones, int) * size + s.decided_0) * size + s.decided_1
+            for s in (situations, seen)
+        )
+        return np.searchsorted(known, wanted)
+
+
+def _lumped(cells: Cells):
+    """Cells with those that decided the same colour made one: after, preference, decided, start."""
+    first = np.arange(len(cells.cells))
+    for colour in (0, 1):
+        same = np.flatnonzero(cells.decided & (cells.preference == colour))
+        first[same] = same[:1]
+    kept, number = np.unique(first, return_inverse=True)
+    after = number[cells.after[kept]]
+    start = number[cells.start[0]], number[cells.start[1]]
+    return after, cells.preference[kept].astype(np.int64), cells.decided[kept], start
+
+
+def names_of(census: Census, states: States) -> NDArray[np.uint64]:
+    """A number for each state."""
+    return states.rows.astype(np.uint64) @ census.keys + remembered(states.memory)
+
+
+def remembered(memory):
+    return np.asarray(memory).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)

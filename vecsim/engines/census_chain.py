@@ -1,0 +1,250 @@
+"""Chain on how many honest nodes are in each cell, for a handful of nodes.
+
+Only the states that can come up are looked at, breadth first.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from math import factorial, prod
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from vecsim.engines.absorbing import Chain
+from vecsim.engines.census import Census, Counts, States, names_of, remembered
+from vecsim.engines.conduct import Branch, Conduct
+from vecsim.engines.results import results
+from vecsim.errors import ConfigError
+from vecsim.pool import Floats
+
+MOST_MOVES = 20_000_000  # pairs of a state and one that may follow it
+
+Scene = tuple[int, tuple[int, ...]]  # honest 1-holders, and the mix for each [group, colour]
+
+
+class TooLarge(ConfigError):
+    """The chain has more moves than it may."""
+
+
+class Law(NamedTuple):
+    """Some of the nodes after a step, in all ways that are possible.
+
+    keys: a number for each census, which adds up when nodes do. rows: the censuses.
+    """
+
+    keys: NDArray[np.uint64]
+    weights: Floats
+    rows: Counts
+
+
+class Chained(NamedTuple):
+    """A chain on censuses, and the census of each state; the first is the start."""
+
+    chain: Chain
+    rows: Counts
+
+
+def census_chain(
+    census: Census, admitted: int, conduct: Conduct, most_moves: int = MOST_MOVES
+) -> Chained:
+    """The states that can come up, breadth first, and their moves.
+
+    Raises TooLarge where there are more moves than `most_moves`.
+    """
+    walk, situations = _Walk(census, admitted, most_moves), census.situations()
+    fresh = States(census.start[None], np.zeros(1, np.int32))
+    known = names_of(census, fresh)
+    layers, moves = [fresh], [_Moves() for _ in conduct.branches]
+    first = total = 0
+    while len(fresh.rows):
+        place = census.situation(situations, fresh.rows)
+        found = [States(fresh.rows[:0], fresh.memory[:0])]
+        for kept, branches in zip(moves, conduct.branches, strict=True):
+            for source, memory, law in walk.steps(fresh, place, branches):
+                names = law.keys + remembered(memory)
+                kept.add(first + source, names, law.weights)
+                nearest = np.minimum(np.searchsorted(known, names), len(known) - 1)
+                new = law.rows[known[nearest] != names]
+                found.append(States(new, np.full(len(new), memory, np.int32)))
+                total += len(names)
+                _bound(total, most_moves)
+        first += len(fresh.rows)
+        fresh = _once(census, found)
+        known = np.union1d(known, names_of(census, fresh))
+        layers.append(fresh)
+    states = _joined(layers)
+    names = names_of(census, states)
+    chain = Chain(
+        tuple(kept.matrix(names) for kept in moves), conduct.phases, 0, walk.done(states.rows)
+    )
+    return Chained(chain, states.rows)
+
+
+def _bound(moves: int, most_moves: int) -> None:
+    if moves > most_moves:
+        raise TooLarge(f"too many states: more than {most_moves} moves between them")
+
+
+class _Moves:
+    """Moves of one phase: from the state so numbered to the state so named."""
+
+    def __init__(self):
+        self.sources, self.names, self.weights = [], [], []
+
+    def add(self, source: int, names: NDArray[np.uint64], weights: Floats) -> None:
+        self.sources.append(np.full(len(names), source, np.int32))
+        self.names.append(names)
+        self.weights.append(weights)
+
+    def matrix(self, names: NDArray[np.uint64]):
+        """[state, state], where the states have these names."""
+        order = np.argsort(names)
+        sources, wanted, weights = map(np.concatenate, (self.sources, self.names, self.weights))
+        targets = order[np.searchsorted(names, wanted, sorter=order)].astype(np.int32)
+        return sparse.coo_array((weights, (sources, targets)), (len(names),) * 2).tocsr()
+
+
+def _joined(parts: list[States]) -> States:
+    rows, memory = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return States(rows, memory)
+
+
+def _once(census: Census, found: list[States]) -> States:
+    """Each state once."""
+    states = _joined(found)
+    _, index = np.unique(names_of(census, states), return_index=True)
+    return States(states.rows[index], states.memory[index])
+
+
+class _Walk:
+    """One step from a census, lockstep or async."""
+
+    def __init__(self, census: Census, admitted: int, most_moves: int):
+        self.census, self.admitted, self.most_moves = census, admitted, most_moves
+        self._chances = cache(self._chances_of)
+        self._scene: Scene | None = None
+        self._laws: dict[tuple, Law] = {}
+
+    def done(self, rows: Counts) -> NDArray[np.bool_]:
+        census, honest = self.census, self.census.point.honest
+        if census.point.protocol.decides:
+            return rows @ census.over == honest
+        ones = rows @ census.ones
+        return (ones == 0) | (ones == honest)
+
+    def steps(self, states: States, place, branches: tuple[Branch, ...]):
+        """Number of a state, the next memory, and what may follow, for all ways that there are.
+
+        place: number of the situation that each state is in.
+        """
+        point, ones = self.census.point, states.rows @ self.census.ones
+        lockstep = point.schedule == "lockstep"
+        stays = self.done(states.rows) & (point.protocol.decides or self.admitted == 0)
+        jobs: list[tuple[Scene, int, float, int]] = []
+        for i, (memory, where) in enumerate(zip(states.memory, place, strict=True)):
+            if stays[i]:
+                yield i, memory, self._fixed(states.rows[i])
+                continue
+            for branch in branches:
+                mixes = tuple(branch.mixes[memory, where].ravel().tolist())
+                share, after = float(branch.weight[where]), int(branch.memory[memory, where])
+                if share:
+                    jobs.append(((int(ones[i]), mixes), i, share, after))
+        for scene, i, share, after in sorted(jobs):  # by scene, whose laws are kept
+            law = (self._lockstep if lockstep else self._poll)(scene, states.rows[i])
+            yield i, after, law._replace(weights=share * law.weights)
+
+    def _fixed(self, row: Counts) -> Law:
+        """Nodes that stay where they are."""
+        return Law(row[None].astype(np.uint64) @ self.census.keys, np.ones(1), row[None])
+
+    def _lockstep(self, scene: Scene, row: Counts) -> Law:
+        """All undecided nodes poll."""
+        if scene != self._scene:
+            self._scene, self._laws = scene, {}
+        cells = np.flatnonzero((row > 0) & ~self.census.over).tolist()
+        moving = [(i, int(row[i])) for i in cells]
+        decided = np.where(self.census.over, row, 0).astype(np.int16)
+        return _together(self._fixed(decided), self._all(scene, tuple(moving)))
+
+    def _all(self, scene: Scene, moving: tuple[tuple[int, int], ...]) -> Law:
+        """Nodes of several cells poll; states share what they begin with."""
+        if not moving:
+            return self._fixed(np.zeros(self.census.width, np.int16))
+        if moving not in self._laws:
+            last = moving[-1:]
+            if len(moving) == 1:
+                self._laws[moving] = self._cell(scene, *last[0])
+            else:
+                first, other = self._all(scene, moving[:-1]), self._all(scene, last)
+                _bound(len(first.keys) * len(other.keys), self.most_moves)
+                self._laws[moving] = _together(first, other)
+        return self._laws[moving]
+
+    def _cell(self, scene: Scene, place: int, nodes: int) -> Law:
+        """So many nodes of one cell poll."""
+        targets, chances = self._next(scene, place)
+        counts = compositions(nodes, len(targets))
+        ways = [factorial(nodes) // prod(map(factorial, row)) for row in counts.tolist()]
+        weights = np.array(ways, float) * np.prod(chances**counts, axis=1)
+        rows = np.zeros((len(counts), self.census.width), np.int16)
+        rows[:, targets] = counts
+        return Law(rows.astype(np.uint64) @ self.census.keys, weights, rows)
+
+    def _poll(self, scene: Scene, row: Counts) -> Law:
+        """One undecided node polls, each as likely."""
+        laws, undecided = [], row[~self.census.over].sum()
+        for place in np.flatnonzero((row > 0) & ~self.census.over):
+            others = row.copy()
+            others[place] -= 1
+            law = _together(self._fixed(others), self._cell(scene, int(place), 1))
+            laws.append(law._replace(weights=law.weights * row[place] / undecided))
+        return _merged(Law(*(np.concatenate(parts) for parts in zip(*laws, strict=True))))
+
+    def _next(self, scene: Scene, place: int):
+        """Where a poll may take a node of [group and cell] `place`, and how likely."""
+        group, cell = divmod(place, len(self.census.preference))
+        colour = int(self.census.preference[cell])
+        ones, mixes = scene
+        chances = self._chances(mixes[2 * group + colour], colour)[ones]
+        targets, which = np.unique(self.census.after[cell], return_inverse=True)
+        chances = np.bincount(which, chances)
+        return group * len(self.census.preference) + targets[chances > 0], chances[chances > 0]
+
+    def _chances_of(self, mix: int, colour: int) -> Floats:
+        point = self.census.point
+        return results(point, point.adversary.mixes[mix], self.admitted, colour)
+
+
+@cache
+def compositions(total: int, parts: int) -> NDArray[np.int16]:
+    """All ways to write `total` as an ordered sum of so many parts, 0 included."""
+    return np.array(list(_compositions(total, parts)), np.int16).reshape(-1, parts)
+
+
+def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
+    if parts == 1:
+        yield (total,)
+        return
+    for first in range(total + 1):
+        for rest in _compositions(total - first, parts - 1):
+            yield (first, *rest)
+
+
+def _together(one: Law, other: Law) -> Law:
+    """Two lots of nodes that move independently."""
+    keys = (one.keys[:, None] + other.keys).ravel()
+    weights = (one.weights[:, None] * other.weights).ravel()
+    rows = (one.rows[:, None] + other.rows).reshape(len(keys), -1)
+    law = Law(keys, weights, rows)
+    return law if min(len(one.keys), len(other.keys)) == 1 else _merged(law)
+
+
+def _merged(law: Law) -> Law:
+    """Each census once."""
+    keys, index, which = np.unique(law.keys, return_index=True, return_inverse=True)
+    rows = law.rows[index]
+    assert np.array_equal(rows[which], law.rows), "two censuses share a key"
+    return Law(keys, np.bincount(which, law.weights).astype(float), rows)

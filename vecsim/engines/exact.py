@@ -1,0 +1,173 @@
+"""Exact: what trials give on average and in distribution, from absorbing Markov chains.
+
+No trial is drawn. Slush is a chain on the number of honest nodes that prefer 1, other protocols
+one on how many nodes are in each cell. Shared coins, and the number of Sybil identities that are
+admitted, are averaged over. Float64; shared coins as the other engines draw them, of 24 bits.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from vecsim.engines.absorbing import Chain, Passage, passage, spread
+from vecsim.engines.census import Census
+from vecsim.engines.census_chain import TooLarge, census_chain
+from vecsim.engines.conduct import Conduct, Situations, conducts, unsupported
+from vecsim.engines.tally_chain import tally_chain
+from vecsim.errors import ConfigError
+from vecsim.point import Point
+from vecsim.pool import Floats
+
+MOST_HONEST = 5000  # honest nodes of a chain on the number of 1-holders
+MOST_CENSUSES = 20_000  # as many censuses are solved without looking first
+FEW_MOVES = 500_000  # of a chain that is looked at first, because more censuses are conceivable
+RARE = 1e-20  # a number of admitted Sybil identities that is less likely is left out
+
+
+class Solution(NamedTuple):
+    """What a point's trials give.
+
+    A trial has finished when every honest node has decided; under a protocol that does not decide,
+    when all honest nodes first prefer one colour. Probabilities are those of a trial of
+    max_rounds; times are in rounds (under async, polls / n).
+
+    finish: P(finished after exactly i steps), i = 0, 1, ...; a negligible rest (1e-25) is cut off.
+    round_steps: steps in a round (1; n under async).
+    unfinished: P(not finished within max_rounds).
+    mean_rounds, sd_rounds: of the time to finish, were there no max_rounds: inf if it may never
+    come, NaN if the chain is too slow to solve.
+    agreed_0, agreed_1: P(finished with all honest nodes on 0, or on 1).
+    disagreement: P(honest nodes have decided both colours).
+    final_ones: P(c honest nodes prefer 1 at the end), c = 0 ... honest.
+    states: states of the largest chain solved.
+    """
+
+    finish: Floats
+    round_steps: int
+    unfinished: float
+    mean_rounds: float
+    sd_rounds: float
+    agreed_0: float
+    agreed_1: float
+    disagreement: float
+    final_ones: Floats
+    states: int
+
+
+class _Part(NamedTuple):
+    """The solution with everything fixed that is averaged over."""
+
+    passage: Passage
+    ones: np.ndarray  # in each state
+    violation: np.ndarray  # bool: whether both colours are decided
+
+
+def supports(point: Point) -> str | None:
+    """Why a point can't be solved; None if it can."""
+    if point.network.topology != "complete":
+        return "only complete graphs are solved"
+    if point.protocol.counts:
+        return "a protocol that looks at counts has too many cells"
+    if _simple(point):
+        if point.honest > MOST_HONEST:
+            return f"more than {MOST_HONEST} honest nodes"
+        return unsupported(point, point.honest + 1)
+    try:
+        census = Census(point)
+    except ConfigError as error:
+        return str(error)
+    reason = unsupported(point, len(census.situations().ones))
+    return reason or (_too_large(point, census) if census.bound > MOST_CENSUSES else None)
+
+
+def _too_large(point: Point, census: Census) -> str | None:
+    """Whether the states that can come up are too many."""
+    admitted, _ = _admitted(point)[-1]
+    for conduct in conducts(point, admitted, census.situations()):
+        try:
+            census_chain(census, admitted, conduct, FEW_MOVES)
+        except TooLarge as error:
+            return str(error)
+    return None
+
+
+def solve(point: Point) -> Solution:
+    """What the point's trials give; raises ConfigError where `supports` has a reason not to."""
+    reason = supports(point)
+    if reason:
+        raise ConfigError(f"engine is exact: {reason}")
+    parts = []
+    for admitted, share in _admitted(point):
+        situations = _situations(point)
+        for conduct in conducts(point, admitted, situations):
+            parts.append((share * conduct.weight, _part(point, admitted, conduct, situations)))
+    return _averaged(point, parts)
+
+
+def _simple(point: Point) -> bool:
+    """Whether the number of 1-holders says all."""
+    return not point.protocol.decides and point.adversary.groups == 1
+
+
+def _situations(point: Point) -> Situations:
+    if not _simple(point):
+        return Census(point).situations()
+    ones = np.arange(point.honest + 1)
+    return Situations(ones, 0 * ones, 0 * ones)
+
+
+def _admitted(point: Point) -> list[tuple[int, float]]:
+    """Numbers of Byzantine nodes in the network, and how likely each is."""
+    admission = float(point.adversary.admission)
+    if admission == 1:
+        return [(point.byzantine, 1.0)]
+    chances = stats.binom.pmf(np.arange(point.byzantine + 1), point.byzantine, admission)
+    return [(i, float(chance)) for i, chance in enumerate(chances) if chance > RARE]
+
+
+def _part(point: Point, admitted: int, conduct: Conduct, situations: Situations) -> _Part:
+    limit = int(point.protocol.max_rounds) * point.steps
+    if _simple(point):
+        chain, ones = tally_chain(point, admitted, conduct)
+        return _Part(_passage(point, chain, limit), ones, np.zeros(len(ones), bool))
+    census = Census(point)
+    chain, rows = census_chain(census, admitted, conduct)
+    decided = [rows @ (census.over & (census.ones == colour)) > 0 for colour in (0, 1)]
+    return _Part(_passage(point, chain, limit), rows @ census.ones, decided[0] & decided[1])
+
+
+def _passage(point: Point, chain: Chain, limit: int) -> Passage:
+    """With phases counted in steps."""
+    phases = tuple(phase * point.steps for phase in chain.phases)
+    return passage(chain._replace(phases=phases), limit)
+
+
+def _averaged(point: Point, parts: list[tuple[float, _Part]]) -> Solution:
+    steps, honest = point.steps, point.honest
+
+    def mean(value):
+        return float(sum(weight * value(part) for weight, part in parts))
+
+    def entered(ones):
+        return lambda part: part.passage.entered[part.ones == ones].sum()
+
+    finish = np.zeros(max(len(part.passage.finish) for _, part in parts))
+    final = np.zeros(honest + 1)
+    for weight, part in parts:
+        finish[: len(part.passage.finish)] += weight * part.passage.finish
+        final += weight * np.bincount(part.ones, part.passage.final, honest + 1)
+    first = mean(lambda part: part.passage.mean)
+    second = mean(lambda part: part.passage.square)
+    return Solution(
+        finish=finish,
+        round_steps=steps,
+        unfinished=mean(lambda part: part.passage.unfinished),
+        mean_rounds=first / steps,
+        sd_rounds=spread(first, second) / steps,
+        agreed_0=mean(entered(0)),
+        agreed_1=mean(entered(honest)),
+        disagreement=mean(lambda part: part.passage.final[part.violation].sum()),
+        final_ones=final,
+        states=max(len(part.ones) for _, part in parts),
+    )

@@ -1,0 +1,160 @@
+"""Shares of honest nodes in each state, and what a round does to them when nodes are many."""
+
+from math import comb
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from vecsim.engines.cells import RESULTS, enumerate_cells
+from vecsim.errors import require
+from vecsim.pool import Floats
+from vecsim.protocols.qr_avalanche import SCALE, QrAvalanche
+from vecsim.types import Counts, Protocol
+
+MOST_CELLS = 32_000  # of QR-Avalanche that are followed one by one
+NEGLIGIBLE = 1e-16  # probability of a poll that is left out
+ROUNDING = 1e-14  # probability that no answer comes, below which every answer comes
+
+
+def _at_least(k: int, p, *least: int) -> list[Floats]:
+    """P(so many or more of k independent answers), each likely p."""
+    p, i = np.asarray(p)[..., None], np.arange(k + 1)
+    law = np.array([comb(k, j) for j in range(k + 1)], float) * p**i * (1 - p) ** (k - i)
+    return [law[..., alpha:].sum(axis=-1) for alpha in least]
+
+
+def results(rule: Protocol, asked: Floats, colour: int) -> Floats:
+    """Probabilities of `cells.RESULTS` for a node of this colour, [..., results]."""
+    k, quorums = int(rule.k), rule.quorums
+    own = _at_least(k, asked[..., 1 - colour], *quorums)
+    other = _at_least(k, asked[..., colour], *quorums)
+    none = np.maximum(1 - own[0] - other[0], 0.0)
+    return np.stack([none, own[0] - own[1], own[1], other[0] - other[1], other[1]], axis=-1)
+
+
+class FewCells:
+    """Shares of nodes in each [group, cell], for protocols that look at quorums."""
+
+    def __init__(self, rule: Protocol, rounds: int):
+        cells = enumerate_cells(rule, rounds)
+        self.rule, self.start = rule, cells.start
+        self.preference, self.decided = cells.preference, cells.decided
+        size = len(cells.cells)
+        places = np.arange(size), np.arange(len(RESULTS))
+        from_, result = (part.ravel() for part in np.meshgrid(*places, indexing="ij"))
+        columns = from_ * len(RESULTS) + result
+        self.moves = sparse.csr_array(
+            (np.ones(len(columns)), (cells.after.ravel(), columns)),
+            (size, size * len(RESULTS)),
+        )
+
+    def begin(self, ones: float) -> Floats:
+        state = np.zeros(len(self.preference))
+        state[list(self.start)] = 1 - ones, ones
+        return state
+
+    def shares(self, state: Floats) -> tuple[float, float, float]:
+        """Of 1-holders, and of nodes that decided each colour."""
+        over = [state[self.decided & (self.preference == colour)].sum() for colour in (0, 1)]
+        return float(state[self.preference == 1].sum()), float(over[0]), float(over[1])
+
+    def step(self, state: Floats, asked: Floats) -> Floats:
+        """asked: [colour, 2], what one answer to a node of each colour is."""
+        laws = np.stack([results(self.rule, asked[colour], colour) for colour in (0, 1)])
+        return self.moves @ (state[:, None] * laws[self.preference]).ravel()
+
+
+class Averages(NamedTuple):
+    """Shares of nodes in each of some cells, and of those that decided each colour."""
+
+    cells: NDArray[np.int64]
+    share: Floats
+    decided: Floats  # [2]
+
+
+class ManyCells:
+    """For QR-Avalanche, whose confidence takes too many values.
+
+    Cells are followed one by one as long as there are few; of more, those of one colour and streak
+    whose confidences are nearest are put together, at their mean, on one side of the threshold.
+    """
+
+    def __init__(self, rule: Any):
+        self.rule, self.width = rule, 1
+        self.pairs = np.array([(i, j) for j in range(rule.k + 1) for i in range(j + 1)])
+        self.threshold = int(np.ceil(np.float32(rule.confidence_threshold) * np.float32(SCALE)))
+
+    def begin(self, ones: float) -> Averages:
+        cells = np.asarray(self.rule.start(jnp.arange(2, dtype=jnp.uint32))).astype(np.int64)
+        self.width = 1
+        return Averages(cells, np.array([1 - ones, ones]), np.zeros(2))
+
+    def shares(self, state: Averages) -> tuple[float, float, float]:
+        ones = state.share[state.cells & 1 == 1].sum() + state.decided[1]
+        return float(ones), float(state.decided[0]), float(state.decided[1])
+
+    def step(self, state: Averages, asked: Floats) -> Averages:
+        cells, shares = [], []
+        for colour in (0, 1):
+            mine = (state.cells & 1 == colour) & (state.share > NEGLIGIBLE)
+            if mine.any():
+                agree, against = asked[colour, 1 - colour], asked[colour, colour]
+                law = _joint(int(self.rule.k), agree, against, self.pairs)
+                likely = np.flatnonzero(law > NEGLIGIBLE)
+                before = _padded(state.cells[mine].astype(np.uint32))
+                stepped = _counted(self.rule, before, _padded(self.pairs[likely].astype(np.uint32)))
+                cells.append(np.asarray(stepped)[: len(likely), : mine.sum()].ravel())
+                shares.append((law[likely, None] * state.share[mine]).ravel())
+        if not cells:
+            return state
+        cell, share = np.concatenate(cells).astype(np.int64), np.concatenate(shares)
+        over = cell & 2 != 0
+        decided = state.decided + np.bincount(cell[over] & 1, share[over], 2)
+        return Averages(*self._merged(cell[~over], share[~over]), decided)
+
+    def _merged(self, cells: NDArray[np.int64], share: Floats):
+        """At most MOST_CELLS cells; bins get wider as there are more of them."""
+        confidence, rest = (cells >> 10) - self.threshold, cells & 1023
+        while True:
+            names, index = np.unique((confidence // self.width << 10) | rest, return_inverse=True)
+            if len(names) <= MOST_CELLS:
+                break
+            self.width *= 2
+        sums = np.bincount(index, share, len(names)).astype(float)
+        total = np.bincount(index, share * confidence, len(names))
+        kept = sums > 0
+        mean = np.rint(total[kept] / sums[kept]).astype(np.int64) + self.threshold
+        return (mean << 10) | (names[kept] & 1023), sums[kept]
+
+
+def _joint(k: int, agree: float, against: float, pairs) -> Floats:
+    """P(so many answers agree and so many come) for pairs (positive, answered)."""
+    positive, answered = pairs.T
+    ways = np.array([float(comb(k, j) * comb(j, i)) for i, j in pairs.tolist()])
+    silent = max(1 - agree - against, 0.0)
+    silent = 0.0 if silent < ROUNDING else silent
+    return ways * agree**positive * against ** (answered - positive) * silent ** (k - answered)
+
+
+@jax.jit
+def _counted(rule, cells, pairs):
+    """[pairs, cells], by the protocol's own step."""
+    return jax.vmap(lambda pair: rule.step(cells, Counts(pair[0], pair[1])))(pairs)
+
+
+def _padded(values):
+    """Repeated up to a power of two, so that few shapes are compiled."""
+    return values[np.arange(1 << (len(values) - 1).bit_length()) % len(values)]
+
+
+def shares_of(rule: Protocol, rounds: int) -> Any:
+    """What follows the shares of a protocol's nodes: has `begin`, `step` and `shares`."""
+    if not rule.counts:
+        return FewCells(rule, rounds)
+    allowed = "a protocol that looks at quorums only, or QR-Avalanche"
+    require(isinstance(rule, QrAvalanche), "protocol", type(rule).__name__, allowed)
+    return ManyCells(rule)

@@ -1,0 +1,89 @@
+"""Chain on the number of honest nodes that prefer 1, for protocols without other state (Slush)."""
+
+from functools import cache
+
+import numpy as np
+from scipy import sparse
+
+from vecsim.engines.absorbing import Chain
+from vecsim.engines.conduct import Branch, Conduct
+from vecsim.engines.results import turned
+from vecsim.point import Point
+from vecsim.pool import Floats
+
+TAIL = 1e-100  # of a binomial, relative to its mode: what is less likely is left out
+
+
+def tally_chain(point: Point, admitted: int, conduct: Conduct) -> tuple[Chain, np.ndarray]:
+    """The chain, whose states are (memory, 1-holders), and the 1-holders in each state."""
+    honest = point.honest
+    ones = np.tile(np.arange(honest + 1), conduct.memories)
+    done = (ones == 0) | (ones == honest)
+    still = done & (admitted == 0)  # nothing moves any more
+    moves = tuple(_moves(point, admitted, branches, still) for branches in conduct.branches)
+    return Chain(moves, conduct.phases, point.start_ones, done), ones
+
+
+def _moves(point: Point, admitted: int, branches: tuple[Branch, ...], still):
+    honest, mixes = point.honest, point.adversary.mixes
+
+    @cache
+    def chances(mix: int, colour: int):
+        return turned(point, mixes[mix], admitted, colour)
+
+    row_of = _lockstep if point.schedule == "lockstep" else _poll
+    sources, targets, weights = [], [], []
+    for state in range(len(still)):
+        memory, ones = divmod(state, honest + 1)
+        for branch in branches:
+            if still[state]:
+                first, row, base = ones, np.ones(1), memory * (honest + 1)
+            else:
+                down, up = (
+                    [side[ones] for side in chances(branch.mixes[memory, ones, 0, colour], colour)]
+                    for colour in (1, 0)
+                )
+                first, row = row_of(ones, honest, down, up)
+                base = branch.memory[memory, ones] * (honest + 1)
+            targets.append(base + first + np.arange(len(row)))
+            weights.append(branch.weight[ones] * row)
+            sources.append(np.full(len(row), state))
+    place = np.concatenate(sources).astype(np.int32), np.concatenate(targets).astype(np.int32)
+    return sparse.coo_array((np.concatenate(weights), place), (len(still),) * 2).tocsr()
+
+
+def _lockstep(ones: int, honest: int, down, up) -> tuple[int, Floats]:
+    """The least number of 1-holders after a round in which all poll, and probabilities from it."""
+    lost_first, lost = binomial(ones, *down)
+    won_first, won = binomial(honest - ones, *up)
+    least = ones - (lost_first + len(lost) - 1) + won_first
+    return least, np.convolve(lost[::-1], won)
+
+
+def _poll(ones: int, honest: int, down, up) -> tuple[int, Floats]:
+    """The same after one node, drawn from all honest ones, has polled."""
+    share = np.array([ones, honest - ones]) / honest
+    stays = share[0] * down[1] + share[1] * up[1]
+    row = np.array([share[0] * down[0], stays, share[1] * up[0]])
+    present = slice(int(ones == 0), 3 - int(ones == honest))
+    return ones - 1 + present.start, row[present]
+
+
+def binomial(trials: int, success: float, failure: float) -> tuple[int, Floats]:
+    """The least number of successes that counts, and the probabilities from it on.
+
+    success + failure = 1, each accurate by itself. From the mode outwards by ratios, so that
+    every probability is relatively accurate.
+    """
+    if trials == 0 or success == 0:
+        return 0, np.ones(1)
+    if failure == 0:
+        return trials, np.ones(1)
+    mode = min(int((trials + 1) * success), trials)
+    i = np.arange(mode, trials)
+    up = np.cumprod((trials - i) / (i + 1) * (success / failure))
+    i = np.arange(mode, 0, -1)
+    down = np.cumprod(i / (trials - i + 1) * (failure / success))
+    up, down = up[up > TAIL], down[down > TAIL]
+    row = np.concatenate([down[::-1], [1.0], up])
+    return mode - len(down), row / row.sum()

@@ -1,0 +1,253 @@
+"""The limit of many nodes: shares of honest nodes that move without chance.
+
+As n grows at a fixed Byzantine fraction, the share of honest nodes in each cell follows a
+deterministic map: every poll is k independent draws from one pool, and what chance does to a
+single node it does to the crowd on average. Deviations are of the order 1/sqrt(n). The idea is in
+Team Rocket 2018 ("Snowflake to Avalanche"), who follow the expected drift of the larger colour;
+Amores-Sesar, Cachin and Schneider 2024 (arXiv 2401.02811) bound the time of the drift away
+from an even split, and what a Byzantine minority can do against it. In the limit the drift is all
+there is: a split that drift holds is held for ever, and one that it leaves is left for good.
+"""
+
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from vecsim.engines.cells import enumerate_cells
+from vecsim.engines.conduct import answers
+from vecsim.engines.shares import results, shares_of
+from vecsim.errors import require
+from vecsim.point import Point
+from vecsim.types import Adversary, Protocol, View
+
+Floats = NDArray[np.float64]
+
+NODES = 2_000_000  # adversaries count nodes: they see the shares of a network of this size
+SHARES = 2000  # pieces in which zeros of the drift are looked for
+FRACTIONS = 20  # pieces in which the critical fraction is looked for
+PRECISION = 1e-5  # of the critical fraction
+CLOSE = 1e-9  # precision of a zero of the drift
+JUMP = 1e-6  # of the drift within a few times that, where the adversary changes its answers
+
+
+class Trajectory(NamedTuple):
+    """Shares of all honest nodes after 0, 1, ... rounds, [rounds + 1]."""
+
+    ones: Floats  # prefer 1
+    decided_0: Floats
+    decided_1: Floats
+
+
+class FixedPoint(NamedTuple):
+    """A share of 1-holders that does not move, known to 1e-6.
+
+    stable: whether shares nearby move towards it; from one that is not they are driven away, which
+    makes it the edge between what is attracted to its neighbours. held: whether the adversary
+    changes its answers there, so that the drift jumps over zero; lockstep rounds then go to and
+    fro around it.
+    """
+
+    share: float
+    stable: bool
+    held: bool
+
+
+class Crowd(NamedTuple):
+    """What decides the limit, but for the initial share."""
+
+    rule: Protocol
+    adversary: Adversary
+    byzantine_fraction: float
+    loss: float = 0.0
+
+    @property
+    def byzantine(self) -> float:
+        """Share of the network that is Byzantine, once identities are admitted."""
+        admitted = self.byzantine_fraction * float(self.adversary.admission)
+        return admitted / (1 - self.byzantine_fraction + admitted)
+
+
+def trajectory(point: Point, rounds: int | None = None, coin: float = 0.5) -> Trajectory:
+    """The limit of a point's trials, whatever its n, in lockstep rounds.
+
+    rounds: max_rounds unless given. coin: the value of the adversary's shared coins.
+    Where QR-Avalanche has many cells they are put together, which makes shares good to about 1e-3.
+    Raises ConfigError on graphs and under async.
+    """
+    require(point.schedule == "lockstep", "schedule", point.schedule, "lockstep")
+    topology = point.network.topology
+    require(topology == "complete", "network.topology", topology, "complete")
+    rule = point.protocol
+    crowd = Crowd(rule, point.adversary, point.byzantine_fraction, point.network.loss)
+    return _follow(crowd, point.initial_accept, rounds or int(rule.max_rounds), coin)
+
+
+def fixed_points(
+    protocol: Protocol, adversary: Adversary, byzantine_fraction: float, loss: float = 0.0
+) -> list[FixedPoint]:
+    """Shares of 1-holders that do not move while nobody has decided, in ascending order.
+
+    What moves the share is the drift: for protocols whose preference follows every quorum, nodes
+    that turn to 1 less nodes that turn to 0; for the others (Snowball) the mean change of how
+    much stronger 1 is than 0. Byzantine nodes answer as in the first round, from an initial
+    share that is the present one.
+    """
+    require(0 <= byzantine_fraction < 1, "byzantine_fraction", byzantine_fraction, "0 to below 1")
+    require(adversary.groups == 1, "adversary", type(adversary).__name__, "one group of nodes")
+    crowd = Crowd(protocol, adversary, byzantine_fraction, loss)
+    grid = np.linspace(0, 1, SHARES + 1)
+    # The middle is where adversaries change their minds: it is looked at from both sides.
+    grid = np.sort(np.concatenate([grid[grid != 0.5], [0.5 - CLOSE, 0.5 + CLOSE]]))
+    values = _drift(crowd, grid)
+    moving = np.flatnonzero(values)
+    found = []
+    if values[0] <= 0:
+        found.append(FixedPoint(0.0, bool(values[moving[:2]].min(initial=0) < 0), False))
+    for low, high in pairwise(moving):
+        if (values[low] > 0) != (values[high] > 0):
+            found.append(_zero(crowd, grid[low], grid[high], bool(values[low] > 0)))
+    if values[-1] >= 0:
+        found.append(FixedPoint(1.0, bool(values[moving[-2:]].max(initial=0) > 0), False))
+    return found
+
+
+def critical_fraction(
+    protocol: Protocol,
+    adversary: Adversary,
+    initial_accept: float,
+    loss: float = 0.0,
+    coin: float = 0.5,
+) -> float | None:
+    """The least Byzantine fraction at which the limit is no longer live; None if it always is.
+
+    It is looked for in steps of 1 / FRACTIONS, then halved down to PRECISION.
+
+    Live: half of the honest nodes or more decide within max_rounds; under a protocol that does
+    not decide, half or more of the last polls by holders of the larger colour meet its quorum.
+    An initial share of exactly 1/2 stays there without anybody's help.
+    """
+
+    def live(fraction: float) -> bool:
+        crowd = Crowd(protocol, adversary, fraction, loss)
+        path = _follow(crowd, initial_accept, int(protocol.max_rounds), coin)
+        if protocol.decides:
+            return bool(path.decided_0[-1] + path.decided_1[-1] >= 0.5)
+        return bool(_success(crowd, path.ones[-1]) >= 0.5)
+
+    steps = (piece / FRACTIONS for piece in range(FRACTIONS))
+    high = next((fraction for fraction in steps if not live(fraction)), None)
+    if not high:
+        return high
+    low = high - 1 / FRACTIONS
+    while high - low > PRECISION:
+        middle = (low + high) / 2
+        low, high = (middle, high) if live(middle) else (low, middle)
+    return high
+
+
+# The pool
+
+
+def _view(
+    crowd: Crowd, ones: Floats, decided_0: Floats, decided_1: Floats, start: Floats, round_, coin
+) -> View:
+    """What the adversary sees, as a network of NODES nodes; shares are arrays."""
+    byzantine = round(crowd.byzantine * NODES)
+    honest = NODES - byzantine
+    shares = dict(ones=ones, decided_0=decided_0, decided_1=decided_1, start_ones=start)
+    numbers = dict(round=round_, honest=honest, byzantine=byzantine, peers=NODES, exclude_self=0)
+    numbers |= dict(k=crowd.rule.k, alpha=crowd.rule.quorums[0])
+    parts: dict[str, Any] = {name: np.int32(number) for name, number in numbers.items()}
+    parts |= {name: np.rint(share * honest).astype(np.int32) for name, share in shares.items()}
+    parts |= dict(pooled_minority=(ones < 0.5).astype(np.int32))
+    parts |= dict(trial_coin=np.float32(coin), round_coin=np.float32(coin))
+    return View(**parts)
+
+
+def _asked(crowd: Crowd, ones, mixes) -> Floats:
+    """P(one answer is 1), P(it is 0), for each class of querier: [..., 2], from mixes [...]."""
+    table, byzantine = np.array(crowd.adversary.mixes, float), crowd.byzantine
+    honest = np.stack([ones, 1 - np.asarray(ones)], axis=-1)
+    return ((1 - byzantine) * honest + byzantine * table[mixes]) * (1 - crowd.loss)
+
+
+def _frozen(crowd: Crowd, ones: Floats) -> list[Floats]:
+    """Results of polls of holders of 0, and of 1, at these shares [shares, results]."""
+    seen = _view(crowd, ones, 0.0 * ones, 0.0 * ones, ones, 0, 0.5)
+    memory = np.zeros(len(ones), np.int32)
+    mixes = np.asarray(answers(crowd.adversary, seen, memory)[0])[:, 0]
+    return [results(crowd.rule, _asked(crowd, ones, mixes[:, colour]), colour) for colour in (0, 1)]
+
+
+# Fixed points
+
+
+def _drift(crowd: Crowd, ones: Floats) -> Floats:
+    """How the share moves, at each of these shares."""
+    zero, one = _frozen(crowd, ones)
+    if follows_quorums(crowd.rule):
+        return (1 - ones) * zero[:, 3:].sum(axis=1) - ones * one[:, 3:].sum(axis=1)
+    gains = [law[:, 1:3].sum(axis=1) - law[:, 3:].sum(axis=1) for law in (zero, one)]
+    return ones * gains[1] - (1 - ones) * gains[0]
+
+
+@lru_cache(maxsize=32)
+def follows_quorums(rule: Protocol) -> bool:
+    """Whether every quorum against a node turns its preference (true of all but Snowball)."""
+    if rule.counts:
+        return True
+    cells = enumerate_cells(rule, 3)
+    turned = cells.preference[cells.after[:, 3:]] != cells.preference[:, None]
+    asked = ~cells.decided & (cells.after != np.arange(len(cells.after))[:, None]).any(axis=1)
+    return bool(turned[asked].all())
+
+
+def _zero(crowd: Crowd, low: float, high: float, stable: bool) -> FixedPoint:
+    """Where the drift changes sign between two shares, and whether it jumps there."""
+
+    def one_drift(share: float) -> float:
+        return float(_drift(crowd, np.array([share]))[0])
+
+    share: Any = brentq(one_drift, low, high, xtol=CLOSE)
+    sides = _drift(crowd, np.clip([share - 10 * CLOSE, share + 10 * CLOSE], 0, 1))
+    held = bool(abs(sides[1] - sides[0]) > JUMP)
+    return FixedPoint(round(share, 6) if held else share, stable, held)
+
+
+def _success(crowd: Crowd, ones: float) -> float:
+    """P(a holder of the larger colour meets the quorum that counts)."""
+    laws = _frozen(crowd, np.array([ones]))
+    return float(laws[int(ones >= 0.5)][0, 2])
+
+
+# Trajectories
+
+
+def _follow(crowd: Crowd, initial: float, rounds: int, coin: float) -> Trajectory:
+    """Shares in each round."""
+    states, groups = shares_of(crowd.rule, rounds), crowd.adversary.groups
+    now = [states.begin(share) for share in _initial(initial, groups)]
+    memory, path = np.zeros(1, np.int32), []
+    for round_ in range(rounds + 1):
+        seen = [states.shares(state) for state in now]
+        ones, decided_0, decided_1 = np.mean(seen, axis=0)
+        path.append((ones, decided_0, decided_1))
+        shares = (np.array([share]) for share in (ones, decided_0, decided_1))
+        view = _view(crowd, *shares, np.array([initial]), round_, coin)
+        mixes, memory = (np.asarray(part) for part in answers(crowd.adversary, view, memory))
+        now = [
+            states.step(state, _asked(crowd, np.full(2, ones), mixes[0, group]))
+            for group, state in enumerate(now)
+        ]
+    return Trajectory(*np.array(path).T)
+
+
+def _initial(ones: float, groups: int) -> list[float]:
+    """Share of 1-holders in each group: those that start at 1 are the first nodes."""
+    if groups == 1:
+        return [ones]
+    return [min(2 * ones, 1.0), max(2 * ones - 1, 0.0)]
