@@ -15,7 +15,7 @@ from scipy import sparse
 from vecsim.engines.absorbing import Chain
 from vecsim.engines.census import Census, Counts, States, names_of, remembered
 from vecsim.engines.conduct import Branch, Conduct
-from vecsim.engines.results import results
+from vecsim.engines.exact_polls import results
 from vecsim.errors import ConfigError
 from vecsim.pool import Floats
 

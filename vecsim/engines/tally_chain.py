@@ -7,7 +7,7 @@ from scipy import sparse
 
 from vecsim.engines.absorbing import Chain
 from vecsim.engines.conduct import Branch, Conduct
-from vecsim.engines.results import turned
+from vecsim.engines.exact_polls import turned
 from vecsim.point import Point
 from vecsim.pool import Floats
 
