@@ -1,0 +1,91 @@
+"""Every cell that a protocol's nodes can be in, and where each result of a poll takes it.
+
+The protocol's own `step` is applied to every cell that can come up, starting from the two starts,
+so that no engine needs a second copy of a rule.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from vecsim.errors import require
+from vecsim.types import Protocol, Quorum
+
+# What one poll may give a node of a protocol that looks at quorums, in the order of `Cells.after`.
+RESULTS = (
+    Quorum(False, False, False),  # none
+    Quorum(True, False, False),  # agree
+    Quorum(True, False, True),  # agree, confident
+    Quorum(False, True, False),  # against
+    Quorum(False, True, True),  # against, confident
+)
+NONE, AGREE, AGREE_CONFIDENT, AGAINST, AGAINST_CONFIDENT = range(len(RESULTS))
+MOST_CELLS = 2**17
+
+
+class Cells(NamedTuple):
+    """The cells that can come up, those nearest to a start first.
+
+    cells: uint32 [cells]. start: index of each colour's start. preference: uint32 [cells].
+    decided: bool [cells]. after: int32 [cells, results], index of the cell that follows; a decided
+    cell follows itself, and so does one that only the last round reaches.
+    """
+
+    cells: NDArray[np.uint32]
+    start: tuple[int, int]
+    preference: NDArray[np.uint32]
+    decided: NDArray[np.bool_]
+    after: NDArray[np.int32]
+
+
+@lru_cache(maxsize=32)
+def enumerate_cells(protocol: Protocol, rounds: int) -> Cells:
+    """The cells that up to `rounds` polls can lead to.
+
+    Raises ConfigError for a protocol that looks at counts, or that has more than MOST_CELLS cells.
+    """
+    name = type(protocol).__name__
+    require(not protocol.counts, "protocol", name, "a protocol that looks at quorums only")
+    starts = np.asarray(protocol.start(jnp.arange(2, dtype=jnp.uint32)))
+    number = {int(cell): i for i, cell in enumerate(starts)}
+    after: dict[int, list[int]] = {}
+    fresh = starts
+    for _ in range(rounds):
+        open_cells = fresh[(fresh & 2) == 0]
+        if not len(open_cells):
+            break
+        stepped = _stepped(protocol, open_cells)
+        after |= dict(zip(open_cells.tolist(), stepped.tolist(), strict=True))
+        found = [cell for cell in np.unique(stepped).tolist() if cell not in number]
+        number |= {cell: len(number) + i for i, cell in enumerate(found)}
+        allowed = f"one with at most {MOST_CELLS} cells: fewer rounds, or a smaller beta"
+        require(len(number) <= MOST_CELLS, "protocol", name, allowed)
+        fresh = np.array(found, np.uint32)
+    cells = np.array(list(number), np.uint32)
+    same = [[cell] * len(RESULTS) for cell in number]
+    rows = [after.get(cell, stays) for cell, stays in zip(number, same, strict=True)]
+    return Cells(
+        cells=cells,
+        start=(number[int(starts[0])], number[int(starts[1])]),
+        preference=cells & np.uint32(1),
+        decided=(cells & 2) != 0,
+        after=np.array([[number[cell] for cell in row] for row in rows], np.int32),
+    )
+
+
+def _stepped(protocol: Protocol, cells: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """[cells, results], by the protocol's own step; few shapes are compiled."""
+    padded = np.resize(cells, 1 << (len(cells) - 1).bit_length())
+    return np.asarray(_step(protocol, padded))[: len(cells)]
+
+
+@jax.jit
+def _step(protocol: Protocol, cells):
+    def after(result: Quorum):
+        return protocol.step(cells, Quorum(*(jnp.full(cells.shape, flag) for flag in result)))
+
+    return jnp.stack([after(result) for result in RESULTS], axis=1)
