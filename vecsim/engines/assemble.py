@@ -85,18 +85,29 @@ def pool_of(point: Point, mix: tuple[float, float], admitted: int) -> Pool:
 def items(point: Point, seed: int, trials: np.ndarray, place: np.ndarray) -> list[Item]:
     """Trials grouped by the number of Byzantine nodes admitted to each."""
     key = random.point_key(seed, point.hash())
-    admission = float(point.adversary.admission)
-    if admission == 1.0:
-        return [Item(point, key, trials, place, point.byzantine)]
-    words = random.trial_key(key, trials)
-    high, low = random.threefry(*words, np.uint32(1), np.uint32(random.TRIAL))
-    uniform = ((high.astype(np.uint64) << np.uint64(21)) | (low >> np.uint32(11))) * 2.0**-53
-    below = special.bdtr(np.arange(point.byzantine + 1.0), point.byzantine, admission)
-    admitted = np.minimum(np.searchsorted(below, uniform, side="right"), point.byzantine)
+    number = admitted(point, key, trials)
     return [
-        Item(point, key, trials[admitted == a], place[admitted == a], int(a))
-        for a in np.unique(admitted)
+        Item(point, key, trials[number == a], place[number == a], int(a)) for a in np.unique(number)
     ]
+
+
+def admitted(point: Point, key, trials: np.ndarray) -> np.ndarray:
+    """Byzantine nodes admitted to the network of each of the point's trials."""
+    most, admission = point.byzantine, float(point.adversary.admission)
+    low, high = np.zeros(len(trials), np.int64), np.full(len(trials), most)
+    if admission == 1.0:
+        return high
+    words = random.trial_key(key, trials)
+    first, second = random.threefry(*words, np.uint32(1), np.uint32(random.TRIAL))
+    uniform = ((first.astype(np.uint64) << np.uint64(21)) | (second >> np.uint32(11))) * 2.0**-53
+    for _ in range(most.bit_length()):  # the least number whose cumulated probability is above
+        middle = (low + high) // 2
+        above = special.bdtr(middle, most, admission) > uniform
+        low, high = (
+            np.where(above, low, np.minimum(middle + 1, high)),
+            np.where(above, middle, high),
+        )
+    return high
 
 
 class Assembler:

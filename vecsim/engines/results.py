@@ -40,6 +40,7 @@ class Polls(NamedTuple):
     lost: Any  # float64: P(an answer is lost) with replacement, else 0
     answers: Any  # float64 [mixes, own colour, 2]: Byzantine nodes counted as own, as others
     apart: Any  # float64 [mixes]: share of the Byzantine nodes in the third part
+    ways: Any  # float64 [x]: C(k, x)
     weights: Any  # float64 [mixes, own colour, results, y, x]
 
 
@@ -77,6 +78,7 @@ def polls_of(point: Point, mixes: int, size: int, third: bool) -> Polls:
         lost=np.float64(network.loss if replacement else 0.0),
         answers=answers,
         apart=apart,
+        ways=np.array([float(comb(rule.k, x)) for x in range(size + 1)]),
         weights=weights,
     )
 
@@ -146,6 +148,16 @@ def result_probabilities(polls: Polls, byzantine, ones, mixes):
     peers = polls.honest - polls.exclude_self + byzantine
     c = polls.arrives * polls.apart[mixes] * byzantine + polls.lost * peers
     return _summed(polls, a, b, c, polls.weights[mixes, colour])
+
+
+def honest_answers(polls: Polls, ones):
+    """P(x of the k answers of honest nodes are 1), for a querier that is none of them."""
+    width, k = polls.ways.shape[-1], polls.k.astype(jnp.float64)
+    mine, theirs = (
+        _falling(part, polls.honest, polls.step, width) for part in (ones, polls.honest - ones)
+    )
+    theirs = theirs[jnp.clip(polls.k - jnp.arange(width, dtype=jnp.int32), 0)]
+    return polls.ways * mine * theirs * _rest(polls.honest, k[None], polls.step, width)[0]
 
 
 def _summed(polls: Polls, a, b, c, weights):
