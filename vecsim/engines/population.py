@@ -169,24 +169,33 @@ def pooled_minority(trials: Trials, polls: Polls, round_, ones):
     """Whether 1 is the minority among k answers of honest nodes to each Byzantine node.
 
     The Byzantine nodes are shared out over how many of their answers are 1: halves of the possible
-    numbers, quarters, and so on.
+    numbers, quarters, and so on. Those of one part are kept at its first number.
     """
     chances = jax.vmap(honest_answers, (None, 0))(polls, ones.astype(jnp.float64))
     levels = (chances.shape[-1] - 1).bit_length()
-    sums = [jnp.pad(chances, ((0, 0), (0, 2**levels - chances.shape[-1])))]
-    for _ in range(levels):
-        sums.append(sums[-1][:, ::2] + sums[-1][:, 1::2])
+    size = 2**levels
+    parts = jnp.pad(chances, ((0, 0), (0, size - chances.shape[-1])))
+    splits = []
+    for level in reversed(range(levels)):
+        p, q = conditional(parts[:, 1::2], parts[:, ::2])
+        parts = parts[:, ::2] + parts[:, 1::2]
+        gaps = ((0, 0), (0, 0), (0, size // 2**level - 1))
+        splits.append([jnp.pad(x[..., None], gaps).reshape(len(p), size) for x in (p, q)])
+    p, q = (jnp.stack(both[::-1]) for both in zip(*splits, strict=True))
     key = tuple(word[:, None] for word in trials.key)
-    nodes = trials.byzantine.astype(jnp.float64)[:, None]
-    for level, split in enumerate(reversed(sums[:-1])):
-        p, q = conditional(split[:, 1::2], split[:, ::2])
-        number = jnp.uint32(2**level) + jnp.arange(2**level, dtype=jnp.uint32)
-        names = Names(key, number, counters(round_, random.PEERS, random.REPEATS))
-        upper = binomial(names, nodes, p, q)
-        nodes = jnp.stack([nodes - upper, upper], axis=-1).reshape(len(nodes), -1)
-    counted = (nodes * jnp.arange(nodes.shape[-1], dtype=jnp.float64)).sum(axis=-1)
-    answers_ = trials.byzantine.astype(jnp.float64) * polls.k.astype(jnp.float64)
-    return counted * 2.0 < answers_
+    numbers = jnp.arange(size, dtype=jnp.uint32)
+    second = counters(round_, random.PEERS, random.REPEATS)
+
+    def divide(level, nodes):
+        names = Names(key, jnp.uint32(size) * level.astype(jnp.uint32) + numbers, second)
+        upper = binomial(names, nodes, p[level], q[level])
+        return nodes - upper + jnp.roll(upper, size >> (level + 1), axis=1)
+
+    byzantine = trials.byzantine.astype(jnp.float64)
+    nodes = jnp.zeros(chances.shape[:1] + (size,)).at[:, 0].set(byzantine)
+    nodes = lax.fori_loop(0, levels, divide, nodes)
+    counted = (nodes * numbers.astype(jnp.float64)).sum(axis=-1)
+    return counted * 2.0 < byzantine * polls.k.astype(jnp.float64)
 
 
 def run(work: list[tuple[Point, np.ndarray]], seed: int, memory: int = 2**28) -> dict:
