@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from scipy import special
 
 from vecsim import graphs, random
 from vecsim import pool as pools
@@ -94,20 +93,14 @@ def items(point: Point, seed: int, trials: np.ndarray, place: np.ndarray) -> lis
 def admitted(point: Point, key, trials: np.ndarray) -> np.ndarray:
     """Byzantine nodes admitted to the network of each of the point's trials."""
     most, admission = point.byzantine, float(point.adversary.admission)
-    low, high = np.zeros(len(trials), np.int64), np.full(len(trials), most)
     if admission == 1.0:
-        return high
+        return np.full(len(trials), most)
+    from scipy import stats  # slow to import, and few points need it
+
     words = random.trial_key(key, trials)
-    first, second = random.threefry(*words, np.uint32(1), np.uint32(random.TRIAL))
-    uniform = ((first.astype(np.uint64) << np.uint64(21)) | (second >> np.uint32(11))) * 2.0**-53
-    for _ in range(most.bit_length()):  # the least number whose cumulated probability is above
-        middle = (low + high) // 2
-        above = special.bdtr(middle, most, admission) > uniform
-        low, high = (
-            np.where(above, low, np.minimum(middle + 1, high)),
-            np.where(above, middle, high),
-        )
-    return high
+    high, low = random.threefry(*words, np.uint32(1), np.uint32(random.TRIAL))
+    uniform = ((high.astype(np.uint64) << np.uint64(21)) | (low >> np.uint32(11))) * 2.0**-53
+    return np.clip(stats.binom.ppf(uniform, most, admission), 0, most).astype(np.int64)
 
 
 class Assembler:

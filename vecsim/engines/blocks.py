@@ -141,7 +141,7 @@ def _block(
     honest = np.full(len(trials), point.honest)
     moves = moves_of(rule, rule.max_rounds)
     described = Trials(
-        key=tuple(_filled(word, shape.block, 0) for word in key),
+        key=(_filled(key[0], shape.block, 0), _filled(key[1], shape.block, 0)),
         protocol=rule,
         adversaries=tuple((roster | {type(adversary): adversary}).values()),
         which=list(roster).index(type(adversary)),

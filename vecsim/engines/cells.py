@@ -16,12 +16,13 @@ from vecsim.errors import require
 from vecsim.types import Protocol, Quorum
 
 # What one poll may give a node of a protocol that looks at quorums, in the order of `Cells.after`.
+# Flags are those of `Quorum`: agree, against, confident.
 RESULTS = (
-    Quorum(False, False, False),  # none
-    Quorum(True, False, False),  # agree
-    Quorum(True, False, True),  # agree, confident
-    Quorum(False, True, False),  # against
-    Quorum(False, True, True),  # against, confident
+    (False, False, False),  # none
+    (True, False, False),  # agree
+    (True, False, True),  # agree, confident
+    (False, True, False),  # against
+    (False, True, True),  # against, confident
 )
 NONE, AGREE, AGREE_CONFIDENT, AGAINST, AGAINST_CONFIDENT = range(len(RESULTS))
 MOST_CELLS = 2**17
@@ -85,7 +86,7 @@ def _stepped(protocol: Protocol, cells: NDArray[np.uint32]) -> NDArray[np.uint32
 
 @jax.jit
 def _step(protocol: Protocol, cells):
-    def after(result: Quorum):
+    def after(result):
         return protocol.step(cells, Quorum(*(jnp.full(cells.shape, flag) for flag in result)))
 
     return jnp.stack([after(result) for result in RESULTS], axis=1)

@@ -192,7 +192,7 @@ def pooled_minority(trials: Trials, polls: Polls, round_, ones):
         return nodes - upper + jnp.roll(upper, size >> (level + 1), axis=1)
 
     byzantine = trials.byzantine.astype(jnp.float64)
-    nodes = jnp.zeros(chances.shape[:1] + (size,)).at[:, 0].set(byzantine)
+    nodes = jnp.zeros((len(chances), size)).at[:, 0].set(byzantine)
     nodes = lax.fori_loop(0, levels, divide, nodes)
     counted = (nodes * numbers.astype(jnp.float64)).sum(axis=-1)
     return counted * 2.0 < byzantine * polls.k.astype(jnp.float64)
