@@ -74,10 +74,16 @@ def shape_of(point: Point) -> Shape:
         pools=adversary.pools,
         third=third_part(point),
         mixes=max(len(adversary.mixes), LEAST_MIXES),
-        size=max(8, 1 << (point.protocol.k - 1).bit_length()),
+        size=_rounded(point.protocol.k),
         columns=moves.columns,
         rows=moves.rows,
     )
+
+
+def _rounded(size: int) -> int:
+    """The size or a little more, so that few programs serve many sizes."""
+    unit = max(4, 2 ** (size.bit_length() - 3))
+    return -(-size // unit) * unit
 
 
 def blocks_of(

@@ -41,7 +41,7 @@ class Polls(NamedTuple):
     answers: Any  # float64 [mixes, own colour, 2]: Byzantine nodes counted as own, as others
     apart: Any  # float64 [mixes]: share of the Byzantine nodes in the third part
     ways: Any  # float64 [x]: C(k, x)
-    weights: Any  # float64 [mixes, own colour, results, y, x]
+    weights: Any  # float64 [mixes, own colour, results, y, x]: 0 where x + y is more than k
 
 
 def third_part(point: Point) -> bool:
@@ -68,6 +68,8 @@ def polls_of(point: Point, mixes: int, size: int, third: bool) -> Polls:
             loss = 0.0 if replacement else network.loss
             given = (0.0, 0.0) if merged else shares
             rows = result_weights(rule.k, low, high, loss, *given, third)
+            if not merged:
+                rows = rows * _rests(point.honest - network.exclude_self, rule.k)[: rows.shape[1]]
             weights[i, own, :, : rows.shape[1], : rows.shape[2]] = rows
     return Polls(
         k=np.int32(rule.k),
@@ -122,6 +124,14 @@ def result_weights(
     return weights
 
 
+def _rests(total: int, k: int) -> Floats:
+    """[total]_x [total]_(d-x) / [total]_d for d = k - y draws, [y, x]."""
+    j = np.arange(k)
+    under = total - (k - np.arange(k + 1)[:, None] - 1.0 - j)
+    ratios = np.maximum(total - j, 0) / np.where(under > 0, under, 1)
+    return np.cumprod(np.pad(ratios, ((0, 0), (1, 0)), constant_values=1.0), axis=1)
+
+
 def _trinomial(trials: int, first: float, second: float) -> Floats:
     """P(i of the first kind, j of the second) in so many trials, [trials + 1, trials + 1]."""
     joint = np.zeros((trials + 1, trials + 1))
@@ -147,7 +157,26 @@ def result_probabilities(polls: Polls, byzantine, ones, mixes):
     a, b = (polls.arrives * (part + answers[..., i]) for i, part in enumerate((own, other)))
     peers = polls.honest - polls.exclude_self + byzantine
     c = polls.arrives * polls.apart[mixes] * byzantine + polls.lost * peers
-    return _summed(polls, a, b, c, polls.weights[mixes, colour])
+    terms = _terms(polls, a, b, c, polls.apart[mixes] > 0.0)
+    given = jnp.einsum("goyx,moryx->gomr", terms, polls.weights)  # for every mix
+    return jnp.take_along_axis(given, mixes[..., None, None], axis=2)[..., 0, :]
+
+
+def _terms(polls: Polls, a, b, c, apart):
+    """What the weights are multiplied by, [..., y, x], for parts of these sizes [...]."""
+    height, width = polls.weights.shape[-2:]
+    two, step, k = a + b, polls.step, polls.k.astype(jnp.float64)
+    back = jnp.clip(polls.k - jnp.arange(width, dtype=jnp.int32), 0)  # counted from the k-th
+    mine = _falling(a, two, step, width)
+    mine = mine * jnp.where(apart[..., None], 1.0, _rest(two, k, step, width))
+    theirs = _falling(b, two, step, width)[..., back]
+    sums = jnp.arange(height)[:, None] + jnp.arange(width)
+    terms = mine[..., None, :] * theirs[..., jnp.minimum(sums, width - 1)]
+    if height == 1:
+        return terms
+    all_ = two + c
+    third = _falling(c, all_, step, width) * _rest(all_, k, step, width)
+    return terms * (third * _falling(two, all_, step, width)[..., back])[..., None]
 
 
 def honest_answers(polls: Polls, ones):
@@ -157,25 +186,7 @@ def honest_answers(polls: Polls, ones):
         _falling(part, polls.honest, polls.step, width) for part in (ones, polls.honest - ones)
     )
     theirs = theirs[jnp.clip(polls.k - jnp.arange(width, dtype=jnp.int32), 0)]
-    return polls.ways * mine * theirs * _rest(polls.honest, k[None], polls.step, width)[0]
-
-
-def _summed(polls: Polls, a, b, c, weights):
-    """The sum over x and y; a, b and c: sizes of the three parts [...]."""
-    height, width = weights.shape[-2:]
-    two, x = a + b, jnp.arange(width, dtype=jnp.int32)
-    k, step = polls.k.astype(jnp.float64), polls.step
-    # Own answers, and others counted from the k-th back: [..., y, x]. Weights are 0 past x + y = k.
-    mine = _falling(a, two, step, width)[..., None, :]
-    theirs = _falling(b, two, step, width)[..., jnp.clip(polls.k - x, 0)]
-    theirs = theirs[..., jnp.minimum(x[:height, None] + x, width - 1)]
-    terms = mine * theirs * _rest(two, k - jnp.arange(height, dtype=jnp.float64), step, width)
-    if height > 1:
-        all_ = two + c
-        third = _falling(c, all_, step, width) * _rest(all_, k[None], step, width)[..., 0, :]
-        drawn = _falling(two, all_, step, width)[..., jnp.clip(polls.k - x, 0)]
-        terms = terms * (third * drawn)[..., None]
-    return (terms[..., None, :, :] * weights).sum(axis=(-2, -1))
+    return polls.ways * mine * theirs * _rest(polls.honest, k, polls.step, width)
 
 
 def _falling(part, total, step, width: int):
@@ -187,10 +198,9 @@ def _falling(part, total, step, width: int):
 
 
 def _rest(total, draws, step, width: int):
-    """[total]_x [total]_(d-x) / [total]_d for x = 0 ... width - 1, d = draws: [..., draws, x]."""
-    j, total = jnp.arange(width - 1, dtype=jnp.float64), total[..., None, None]
-    over = total - j * step
-    under = total - (draws[:, None] - 1.0 - j) * step
+    """[total]_x [total]_(d-x) / [total]_d for x = 0 ... width - 1 on a new last axis; d = draws."""
+    j, total = jnp.arange(width - 1, dtype=jnp.float64), total[..., None]
+    over, under = total - j * step, total - (draws - 1.0 - j) * step
     return _products(jnp.maximum(over, 0.0) / jnp.where(under > 0.0, under, 1.0))
 
 
