@@ -4,6 +4,7 @@ import csv
 import itertools
 import math
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -195,14 +196,15 @@ def test_binomial_draws_have_binomial_probabilities(n, p):
 
 
 @pytest.mark.parametrize("n", [10**9, 10**12])
-@pytest.mark.parametrize("p", [0.5, 0.123, 1e-6, 0.999])
+@pytest.mark.parametrize("p", [0.5, 1e-6, 0.999])
 def test_binomial_draws_of_large_numbers(n, p):
     values = draws_of(n, p)
     deviation = math.sqrt(n * p * (1 - p))
     assert_mean((values - n * p) / deviation, 0.0)
     assert_mean(((values - n * p) / deviation) ** 2, 1.0)
-    blur = np.random.default_rng(1).random(DRAWS)
-    spread = stats.binom.cdf(values, n, p) - blur * stats.binom.pmf(values, n, p)
+    few = values[: 2**14]
+    blur = np.random.default_rng(1).random(len(few))
+    spread = stats.binom.cdf(few, n, p) - blur * stats.binom.pmf(few, n, p)
     assert stats.kstest(spread, "uniform").pvalue > 1e-6
 
 
@@ -364,9 +366,9 @@ ALL = (
     Release(4),
     Sybil(0.4, 0.3),
 )
-SOME = (RandomVoting(), Stall(), BalanceInformed(), Sybil(0.4, 0.3))
+SOME = (RandomVoting(), Stall(), NonAnswer())
 PLAIN = {"sampling": "without_replacement", "exclude_self": True, "loss": 0.0}
-LOSSY = {"sampling": "with_replacement", "exclude_self": False, "loss": 0.1}
+REPEATED = {"sampling": "with_replacement", "exclude_self": False, "loss": 0.0}
 COMPARED = {
     "slush": (Slush(6, 4, 15), SOME),
     "snowflake": (Snowflake(6, 4, 4, 4, 40), ALL),
@@ -385,9 +387,10 @@ def assert_same_outcomes(ours, theirs):
 @pytest.mark.parametrize("name", COMPARED)
 def test_trials_agree_with_agents(name):
     rule, adversaries = COMPARED[name]
+    lossy = PLAIN | {"loss": 0.05}
     points = [
         point(rule, adversary, n=n, byzantine_fraction=0.2, initial_accept=share, **network)
-        for n, network, share in ((50, PLAIN, 0.5), (50, LOSSY, 0.6), (1000, PLAIN, 0.52))
+        for n, network, share in ((50, PLAIN, 0.5), (50, REPEATED, 0.6), (1000, lossy, 0.52))
         for adversary in adversaries
     ]
     ours, theirs = outcomes(points, 448, seed=1), run(points, 512, seed=2)
@@ -397,23 +400,18 @@ def test_trials_agree_with_agents(name):
     assert len({round(mine["flips"].mean(), 2) for mine in ours}) > len(points) // 2
 
 
-def test_trials_agree_with_agents_at_ten_thousand():
-    p = point(Snowflake(), BalanceInformed(), n=10_000, byzantine_fraction=0.01)
-    assert_same_outcomes(*outcomes([p], 512, seed=1), *run([p], 384, seed=2))
-
-
 # Whole trials against figures that are not ours
 
 
-def test_lumped_means():
+def test_large_networks():
+    """At 10,000 nodes the agents engine's outcomes; lumped means at many more."""
     known = {10**4: (38.12, 3.54), 10**6: (45.41, 3.82), 10**9: (55.76, 3.05)}
+    attacked = point(Snowflake(), BalanceInformed(), n=10_000, byzantine_fraction=0.01)
     network = Network(sampling="with_replacement")
-    points = [
-        Point(n, 0.0, 0.5, "lockstep", Snowflake(20, 15, 15, 20), RandomVoting(), network)
-        for n in known
-    ]
-    for p, out in zip(points, outcomes(points, 448), strict=True):
-        mean, deviation = known[p.n]
+    points = [Point(n, 0.0, 0.5, "lockstep", Snowflake(), RandomVoting(), network) for n in known]
+    compared, *outs = outcomes([attacked, *points], 448, seed=1)
+    assert_same_outcomes(compared, *run([attacked], 384, seed=2))
+    for out, (mean, deviation) in zip(outs, known.values(), strict=True):
         assert_mean(out["last_decision"], mean, deviation / math.sqrt(200))
         assert not ((out["decided_0"] > 0) & (out["decided_1"] > 0)).any()
 
@@ -443,7 +441,7 @@ def test_exact_expectations():
             )
         )
     assert len(rows) == 11
-    for row, out in zip(rows, outcomes(points, 20_000), strict=True):
+    for row, out in zip(rows, outcomes(points, 10_000), strict=True):
         value, quantity = float(row["value"]), row["quantity"]
         if quantity == "p_disagreement":
             assert_rate((out["decided_0"] > 0) & (out["decided_1"] > 0), value)
@@ -458,19 +456,21 @@ def test_exact_expectations():
 
 def test_bits_depend_on_the_trial_alone(monkeypatch):
     first = point(Snowflake(6, 4, 4, 4, 40), BalanceInformed(), n=1000, byzantine_fraction=0.1)
-    second = point(Snowflake(5, 4, 4, 4, 30), Stall(), n=50, byzantine_fraction=0.1)
-    third = point(Snowflake(7, 4, 4, 4, 40), SafetySplit(), n=60, byzantine_fraction=0.1)
-    company = [(p, np.arange(300)) for p in (third, second, first)]
-    together = population.run(company, 5)
-    few = [(first, np.array([250, 3, 17, 299])), (second, np.array([0]))]
-    place = [600 + 250, 600 + 3, 600 + 17, 600 + 299, 300]
+    second = point(Snowflake(5, 4, 4, 4, 30), Flip(), n=50, byzantine_fraction=0.1)
+    together = population.run([(p, np.arange(300)) for p in (second, first)], 5)
     monkeypatch.setattr(population, "all_devices", lambda: mesh_of(1))
-    alone = population.run(few, 5, memory=1)
+    few = np.array([250, 3, 17, 299])
+    alone = population.run([(first, few)], 5, memory=1)
     for name, values in alone.items():
-        assert np.array_equal(values, together[name][place], equal_nan=True)
-    assert len(np.unique(together["flips"][600:])) > 100
-    other = population.run(few, 6, memory=1)
+        assert np.array_equal(values, together[name][300 + few], equal_nan=True)
+    assert len(np.unique(together["flips"][300:])) > 100
+    other = population.run([(first, few)], 6, memory=1)
     assert not np.array_equal(other["flips"], alone["flips"])
+
+
+@partial(jax.jit, static_argnums=0)
+def advanced(shape, block, state):
+    return population.advance(shape, block, state)
 
 
 @pytest.mark.parametrize("n", [999, 10**12])
@@ -482,14 +482,13 @@ def test_no_node_is_lost(n):
     with jax.enable_x64(True):
         block = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), blocks)
         state = population.begin(shape, block)
-        advance = jax.jit(lambda block, state: population.advance(shape, block, state))
         half = -(-p.honest // 2)
         for _ in range(30):
             nodes = np.asarray(state.nodes)
             assert (nodes >= 0).all()
             assert (nodes == np.floor(nodes)).all()
             assert (nodes.sum(axis=-1) == [half, p.honest - half]).all()
-            state = advance(block, state)
+            state = advanced(shape, block, state)
         assert np.asarray(state.record.outcome.polls).min() > 5 * p.honest
 
 
@@ -497,7 +496,7 @@ def test_admission_at_every_size():
     key = (np.zeros(1, np.uint32), np.ones(1, np.uint32))
     for n, rate in ((1000, 0.1), (10**12, 0.1)):
         p = Point(n, 0.25, 0.5, "lockstep", Snowflake(), Sybil(rate), Network())
-        number = admitted(p, key, np.arange(50_000))
+        number = admitted(p, key, np.arange(20_000))
         deviation = math.sqrt(p.byzantine * rate * (1 - rate))
         assert_mean((number - p.byzantine * rate) / deviation, 0.0)
         assert_mean(((number - p.byzantine * rate) / deviation) ** 2, 1.0)
@@ -518,7 +517,7 @@ def test_a_sweep_is_one_program():
     points = [
         Point(n, f, 0.5, "lockstep", Snowflake(k, alpha, alpha, 20, m), adversary, Network())
         for n, f, k, alpha, m, adversary in itertools.product(
-            (50, 10**9), (0.0, 0.1), (10, 16), (9, 10), (50, 200), (Echo(), Release())
+            (50, 10**9), (0.0, 0.1), (13, 16), (9, 10), (50, 200), (Echo(), Release())
         )
     ]
     assert len({program_key(p) for p in points}) == 1

@@ -53,22 +53,28 @@ def binomial(names: Names, n, p, q):
     """
     rare, often = jnp.minimum(p, q), jnp.maximum(p, q)
     small = n * rare < SMALL
-    first = _uniform(names, jnp.uint32(0), 0)
-    few = _inverted(jnp.where(small, n, 0.0), rare, often, first)
-    many = _rejected(names, small, n, rare, often, first)
+    few = _inverted(names, jnp.where(small, n, 0.0), rare, often)
+    many = _rejected(names, small, n, rare, often)
     drawn = jnp.where(small, few, many)
     return jnp.where(p <= q, drawn, n - drawn)
 
 
-def _uniform(names: Names, attempt, half: int):
+def _uniform(names: Names, attempt, second):
     """float64 in (0, 1), finest near 0, from a block of 64 bits."""
     counter = (names.draw * jnp.uint32(MOST_ATTEMPTS)) | attempt
-    high, low = random.threefry(*names.key, counter, names.counters[half])
+    high, low = random.threefry(*names.key, counter, second)
     return high.astype(jnp.float64) * 2.0**-32 + (low.astype(jnp.float64) + 0.5) * 2.0**-64
 
 
-def _inverted(n, p, q, uniform):
+def _uniforms(names: Names, attempt):
+    """Both uniforms of an attempt; stacked, so that one loop makes them."""
+    shape = jnp.broadcast_shapes(*(jnp.shape(word) for word in (*names.key, names.draw)))
+    return _uniform(names, attempt, jnp.stack(names.counters).reshape(2, *(1 for _ in shape)))
+
+
+def _inverted(names: Names, n, p, q):
     """Draws of small mean: from P(at least 1) on, the probability of each number is taken off."""
+    uniform = _uniform(names, jnp.uint32(0), names.counters[0])
     none = n * jnp.log1p(-p)
     odds = p / q
 
@@ -89,8 +95,8 @@ def _inverted(n, p, q, uniform):
     return jnp.minimum(count, n)
 
 
-def _rejected(names: Names, done, n, p, q, first):
-    """Draws of mean SMALL or more, where not `done`; `first` is the first attempt's uniform."""
+def _rejected(names: Names, done, n, p, q):
+    """Draws of mean SMALL or more, where not `done`."""
     mean, missed = n * p, n * q
     deviation = jnp.sqrt(mean * q)
     b = 1.15 + 2.53 * deviation
@@ -111,13 +117,12 @@ def _rejected(names: Names, done, n, p, q, first):
 
     top = log_mass(mode)
 
-    def attempt(number, u):
+    def attempt(u, v):
         u = u - 0.5
         from_edge = 0.5 - jnp.abs(u)
         k = jnp.floor((2.0 * a / from_edge + b) * u + mean + 0.5)
         inside = (k >= 0.0) & (k <= n)
         k = jnp.clip(k, 0.0, n)
-        v = _uniform(names, number, 1)
         bound = jnp.log(v * hat / (a / (from_edge * from_edge) + b))
         return k, inside & (bound <= log_mass(k) - top)
 
@@ -127,8 +132,7 @@ def _rejected(names: Names, done, n, p, q, first):
 
     def body(state):
         number, done, drawn = state
-        u = jnp.where(number == 0, first, _uniform(names, number, 0))
-        k, accepted = attempt(number, u)
+        k, accepted = attempt(*_uniforms(names, number))
         drawn = jnp.where(accepted & ~done, k, drawn)
         return number + jnp.uint32(1), done | accepted, drawn
 

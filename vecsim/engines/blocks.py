@@ -69,7 +69,7 @@ def shape_of(point: Point) -> Shape:
     adversary = point.adversary
     return Shape(
         engine="population",
-        block=64 if jax.default_backend() == "cpu" else 4096,
+        block=32 if jax.default_backend() == "cpu" else 4096,
         groups=adversary.groups,
         pools=adversary.pools,
         third=third_part(point),
