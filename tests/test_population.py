@@ -147,7 +147,7 @@ def test_moves_take_every_cell_where_its_polls_lead(name):
 
 # Binomial draws
 
-DRAWS = 2**18
+DRAWS = 2**17
 
 
 @jax.jit
@@ -254,7 +254,8 @@ def probabilities(p, ones):
     mixes = np.tile(np.arange(len(p.adversary.mixes), dtype=np.int32)[:, None], (1, 2))
     with jax.enable_x64(True):
         polls = polls_of(p, 4, 8 if p.protocol.k <= 8 else 20, third_part(p))
-        return np.asarray(every_class(polls, float(p.byzantine), np.asarray(ones, float), mixes))
+        padded = np.resize(np.asarray(ones, float), 32)  # one compilation for all
+        return np.asarray(every_class(polls, float(p.byzantine), padded, mixes))[: len(ones)]
 
 
 def assert_close(ours, theirs):
@@ -367,13 +368,13 @@ ALL = (
     Sybil(0.4, 0.3),
 )
 SOME = (RandomVoting(), Stall(), NonAnswer())
-PLAIN = {"sampling": "without_replacement", "exclude_self": True, "loss": 0.0}
-REPEATED = {"sampling": "with_replacement", "exclude_self": False, "loss": 0.0}
+PLAIN = {"sampling": "without_replacement", "exclude_self": True}
+REPEATED = {"sampling": "with_replacement", "exclude_self": False}
 COMPARED = {
     "slush": (Slush(6, 4, 15), SOME),
     "snowflake": (Snowflake(6, 4, 4, 4, 40), ALL),
     "snowflake, paper": (Snowflake(6, 4, 5, 4, 30, **PAPER), SOME),
-    "snowball": (Snowball(6, 4, 5, 4, 20), SOME),
+    "snowball": (Snowball(6, 4, 4, 3, 12), SOME),
 }
 
 
@@ -388,9 +389,10 @@ def assert_same_outcomes(ours, theirs):
 def test_trials_agree_with_agents(name):
     rule, adversaries = COMPARED[name]
     lossy = PLAIN | {"loss": 0.05}
+    repeated = REPEATED | ({} if adversaries is ALL else {"loss": 0.1})
     points = [
         point(rule, adversary, n=n, byzantine_fraction=0.2, initial_accept=share, **network)
-        for n, network, share in ((50, PLAIN, 0.5), (50, REPEATED, 0.6), (1000, lossy, 0.52))
+        for n, network, share in ((50, PLAIN, 0.5), (50, repeated, 0.6), (1000, lossy, 0.52))
         for adversary in adversaries
     ]
     ours, theirs = outcomes(points, 448, seed=1), run(points, 512, seed=2)
@@ -441,7 +443,7 @@ def test_exact_expectations():
             )
         )
     assert len(rows) == 11
-    for row, out in zip(rows, outcomes(points, 10_000), strict=True):
+    for row, out in zip(rows, outcomes(points, 5000), strict=True):
         value, quantity = float(row["value"]), row["quantity"]
         if quantity == "p_disagreement":
             assert_rate((out["decided_0"] > 0) & (out["decided_1"] > 0), value)

@@ -118,26 +118,26 @@ def _rejected(names: Names, done, n, p, q):
     top = log_mass(mode)
 
     def attempt(u, v):
+        """The number drawn, or -1 where it is rejected."""
         u = u - 0.5
         from_edge = 0.5 - jnp.abs(u)
         k = jnp.floor((2.0 * a / from_edge + b) * u + mean + 0.5)
-        inside = (k >= 0.0) & (k <= n)
-        k = jnp.clip(k, 0.0, n)
+        possible = jnp.clip(k, 0.0, n)
         bound = jnp.log(v * hat / (a / (from_edge * from_edge) + b))
-        return k, inside & (bound <= log_mass(k) - top)
+        return jnp.where((k == possible) & (bound <= log_mass(possible) - top), k, -1.0)
 
     def going(state):
-        number, done, _ = state
-        return (number < MOST_ATTEMPTS) & ~done.all()
+        number, drawn = state
+        return (number < MOST_ATTEMPTS) & (drawn < 0.0).any()
 
-    def body(state):
-        number, done, drawn = state
-        k, accepted = attempt(*_uniforms(names, number))
-        drawn = jnp.where(accepted & ~done, k, drawn)
-        return number + jnp.uint32(1), done | accepted, drawn
+    def body(state):  # one array, lest the words be made once for every one
+        number, drawn = state
+        found = attempt(*_uniforms(names, number))
+        return number + jnp.uint32(1), jnp.where(drawn < 0.0, found, drawn)
 
-    _, _, drawn = lax.while_loop(going, body, (jnp.uint32(0), done, mode))
-    return drawn
+    start = jnp.uint32(0), jnp.where(done, 0.0, -1.0)
+    _, drawn = lax.while_loop(going, body, start)
+    return jnp.where(drawn < 0.0, mode, drawn)
 
 
 def stirling(k):
@@ -147,7 +147,7 @@ def stirling(k):
     total = jnp.zeros_like(x)
     for term in reversed(STIRLING):
         total = total * square + term
-    table = jnp.asarray(STIRLING_SMALL, jnp.float64)
-    last = len(STIRLING_SMALL) - 1
-    exact = table[jnp.minimum(k, last).astype(jnp.int32)]
-    return jnp.where(k <= last, exact, total * x)
+    total = total * x
+    for small, exact in enumerate(STIRLING_SMALL):  # selects are vector code, a table is not
+        total = jnp.where(k == small, exact, total)
+    return total
