@@ -69,7 +69,7 @@ def shape_of(point: Point) -> Shape:
     adversary = point.adversary
     return Shape(
         engine="population",
-        block=32 if jax.default_backend() == "cpu" else 4096,
+        block=_block_size(adversary.groups * max(moves.rows)),
         groups=adversary.groups,
         pools=adversary.pools,
         third=third_part(point),
@@ -78,6 +78,13 @@ def shape_of(point: Point) -> Shape:
         columns=moves.columns,
         rows=moves.rows,
     )
+
+
+def _block_size(rows: int) -> int:
+    """Trials of a block: few enough for the cache, enough to hide what a loop costs by itself."""
+    lanes = 2**11 if jax.default_backend() == "cpu" else 2**16
+    wanted = min(max(lanes // rows, 8), lanes // 8)
+    return 1 << (wanted.bit_length() - 1)
 
 
 def _rounded(size: int) -> int:

@@ -129,7 +129,7 @@ def _rests(total: int, k: int) -> Floats:
     j = np.arange(k)
     under = total - (k - np.arange(k + 1)[:, None] - 1.0 - j)
     ratios = np.maximum(total - j, 0) / np.where(under > 0, under, 1)
-    return np.cumprod(np.pad(ratios, ((0, 0), (1, 0)), constant_values=1.0), axis=1)
+    return np.cumprod(np.pad(ratios, ((0, 0), (1, 0)), constant_values=1.0), axis=1, dtype=float)
 
 
 def _trinomial(trials: int, first: float, second: float) -> Floats:
