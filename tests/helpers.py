@@ -8,12 +8,12 @@ import numpy as np
 from jax.sharding import Mesh
 from scipy import stats
 
-from vecsim.decisions import STEPPED
 from vecsim.engines.assemble import Assembler, items, program_key, shape_of
 from vecsim.engines.batch import all_devices, batch
 from vecsim.engines.stack import Stack
 from vecsim.network import Network
 from vecsim.point import Point
+from vecsim.types import STEPPED
 
 SIGMAS = 5
 LEAST_P = 1e-6

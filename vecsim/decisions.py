@@ -11,10 +11,10 @@ from vecsim.engines.batch import Shape, all_devices, batch
 from vecsim.layout import Variable
 from vecsim.point import Point
 from vecsim.sweep import Study
+from vecsim.types import STEPPED
 
 BATCH_NODES = 2**20  # cells of a batch per device: enough to hide what a round costs otherwise
 CHUNK_NODES = 2**25  # nodes x trials of a chunk: what is lost when a run is killed
-STEPPED = ("rounds", "first_decision", "median_decision", "last_decision", "unanimity")
 MISSING = -1
 
 

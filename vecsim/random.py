@@ -13,7 +13,8 @@ import numpy as np
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
 
-# What a block is for: the low bits of the second counter word; the round is above them.
+# What a block is for: the low bits of the second counter word; the round is above them. A trial is
+# run by one engine only, so engines may use the same purposes, each in its own way.
 POLL, POLL_WIDE, PICK, ADVERSARY, TRIAL, PEERS, REPEATS, ANSWERS, PLACE = range(9)
 # The same in the simulated cluster.
 WORKLOAD, ACTION, WINDOW, VERTEX, SAMPLE, ROUND_TRIP, EVIDENCE = range(9, 16)

@@ -73,6 +73,9 @@ class Outcome(NamedTuple):
     polls: Int[Array, "*trial"]
 
 
+STEPPED = ("rounds", "first_decision", "median_decision", "last_decision", "unanimity")
+
+
 class Protocol(eqx.Module):
     """The rule of one node, elementwise on cells: it serves one node, n nodes or every cell.
 

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from scipy import special
 
 from vecsim import graphs, random
 from vecsim import pool as pools
@@ -85,18 +84,23 @@ def pool_of(point: Point, mix: tuple[float, float], admitted: int) -> Pool:
 def items(point: Point, seed: int, trials: np.ndarray, place: np.ndarray) -> list[Item]:
     """Trials grouped by the number of Byzantine nodes admitted to each."""
     key = random.point_key(seed, point.hash())
-    admission = float(point.adversary.admission)
+    number = admitted(point, key, trials)
+    return [
+        Item(point, key, trials[number == a], place[number == a], int(a)) for a in np.unique(number)
+    ]
+
+
+def admitted(point: Point, key, trials: np.ndarray) -> np.ndarray:
+    """Byzantine nodes admitted to the network of each of the point's trials."""
+    most, admission = point.byzantine, float(point.adversary.admission)
     if admission == 1.0:
-        return [Item(point, key, trials, place, point.byzantine)]
+        return np.full(len(trials), most)
+    from scipy import stats  # slow to import, and few points need it
+
     words = random.trial_key(key, trials)
     high, low = random.threefry(*words, np.uint32(1), np.uint32(random.TRIAL))
     uniform = ((high.astype(np.uint64) << np.uint64(21)) | (low >> np.uint32(11))) * 2.0**-53
-    below = special.bdtr(np.arange(point.byzantine + 1.0), point.byzantine, admission)
-    admitted = np.minimum(np.searchsorted(below, uniform, side="right"), point.byzantine)
-    return [
-        Item(point, key, trials[admitted == a], place[admitted == a], int(a))
-        for a in np.unique(admitted)
-    ]
+    return np.clip(stats.binom.ppf(uniform, most, admission), 0, most).astype(np.int64)
 
 
 class Assembler:

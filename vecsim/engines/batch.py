@@ -56,7 +56,7 @@ class Tables(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """Honest nodes of one trial, counted (int32)."""
+    """Honest nodes of one trial, counted (integers)."""
 
     ones: Any
     decided: Any
@@ -64,14 +64,15 @@ class Tally(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is known of one trial so far (int32, steps); -1 is not yet."""
+    """What is known of one trial so far (integers as wide as `honest`); -1 is not yet."""
 
     running: Any
     outcome: Outcome
 
     @classmethod
     def start(cls, trial: Trials):
-        none, never = jnp.int32(0), jnp.int32(-1)
+        none = jnp.zeros_like(trial.honest)
+        never = none - 1
         outcome = Outcome(
             decided_0=none,
             decided_1=none,
@@ -123,9 +124,19 @@ def uniform(word):
 
 def view(trial: Trials, tables: Tables, tally: Tally, round_, ones_at_round) -> View:
     """What the trial's adversary sees; `ones_at_round` is what its pooled polls met."""
-    word, coin = random.threefry(
-        *trial.key, jnp.uint32(0), random.counter(round_.astype(jnp.uint32), random.ADVERSARY)
-    )
+    word, coin = adversary_words(trial, round_)
+    minority = word < tables.pooled[trial.pooled_offset + ones_at_round]
+    return seen(trial, tally, round_, minority, coin)
+
+
+def adversary_words(trial: Trials, round_):
+    """The two words that the trial's adversary has in a round: for its pools, and to share."""
+    second = random.counter(round_.astype(jnp.uint32), random.ADVERSARY)
+    return random.threefry(*trial.key, jnp.uint32(0), second)
+
+
+def seen(trial: Trials, tally: Tally, round_, pooled_minority, coin) -> View:
+    """What the trial's adversary sees, for this pooled minority and the round's shared word."""
     shared, _ = random.threefry(*trial.key, jnp.uint32(0), jnp.uint32(random.TRIAL))
     return View(
         round=round_,
@@ -133,15 +144,13 @@ def view(trial: Trials, tables: Tables, tally: Tally, round_, ones_at_round) -> 
         byzantine=trial.byzantine,
         peers=trial.honest + trial.byzantine - trial.exclude_self,
         exclude_self=trial.exclude_self,
-        k=jnp.asarray(trial.protocol.k, jnp.int32),
+        k=jnp.asarray(trial.protocol.k, trial.honest.dtype),
         alpha=trial.protocol.quorums[0],
         start_ones=trial.start_ones,
         ones=tally.ones,
         decided_0=tally.decided - tally.decided_1,
         decided_1=tally.decided_1,
-        pooled_minority=(word < tables.pooled[trial.pooled_offset + ones_at_round]).astype(
-            jnp.int32
-        ),
+        pooled_minority=pooled_minority.astype(jnp.int32),
         trial_coin=uniform(shared),
         round_coin=uniform(coin),
     )

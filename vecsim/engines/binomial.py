@@ -1,0 +1,153 @@
+"""Exact binomial draws of whole arrays, from counter-based words (float64, so under JAX's x64).
+
+Small means are drawn by inversion. Others are drawn by transformed rejection (BTRS, Hörmann 1993,
+"The generation of binomial random variates"), which takes the same time however large the mean.
+The squeeze is left out: in vector code every lane would evaluate the test anyway.
+
+Both probabilities are given, so that nothing is computed as 1 - p.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+
+from vecsim import random
+
+SMALL = 10.0  # means below this are drawn by inversion, as the rejection needs at least this
+MOST_STEPS = 120  # P(a mean below SMALL gives so many) < 1e-80
+MOST_ATTEMPTS = 2**10  # P(all of them are rejected) < 1e-300
+STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
+# log k! - (k + 1/2) log(k + 1) + (k + 1) - log(2 pi) / 2 for small k, where the series is not exact
+STIRLING_SMALL = (
+    0.08106146679532726,
+    0.0413406959554093,
+    0.02767792568499834,
+    0.020790672103765093,
+    0.016644691189821193,
+    0.013876128823070748,
+    0.01189670994589177,
+    0.010411265261972096,
+    0.009255462182712733,
+    0.00833056343336287,
+)
+
+
+class Names(NamedTuple):
+    """What draws are called, so that they depend on nothing else.
+
+    key: the trial's two words. draw: uint32 below 2^22, the number of the draw in its round.
+    counters: second counter words of the two blocks that an attempt takes. All broadcast.
+    """
+
+    key: tuple[Any, Any]
+    draw: Any
+    counters: tuple[Any, Any]
+
+
+def binomial(names: Names, n, p, q):
+    """Successes among n trials of probability p each; q is P(failure), p + q = 1.
+
+    n: whole numbers up to 1e12 (float64). p and q: each exact to its own last digits (float64).
+    Returns float64 of the same shape. n = 0 and p = 0 give 0.
+    """
+    rare, often = jnp.minimum(p, q), jnp.maximum(p, q)
+    small = n * rare < SMALL
+    few = _inverted(names, jnp.where(small, n, 0.0), rare, often)
+    many = _rejected(names, small, n, rare, often)
+    drawn = jnp.where(small, few, many)
+    return jnp.where(p <= q, drawn, n - drawn)
+
+
+def _uniform(names: Names, attempt, second):
+    """float64 in (0, 1), finest near 0, from a block of 64 bits."""
+    counter = (names.draw * jnp.uint32(MOST_ATTEMPTS)) | attempt
+    high, low = random.threefry(*names.key, counter, second)
+    return high.astype(jnp.float64) * 2.0**-32 + (low.astype(jnp.float64) + 0.5) * 2.0**-64
+
+
+def _uniforms(names: Names, attempt):
+    """Both uniforms of an attempt; stacked, so that one loop makes them."""
+    shape = jnp.broadcast_shapes(*(jnp.shape(word) for word in (*names.key, names.draw)))
+    return _uniform(names, attempt, jnp.stack(names.counters).reshape(2, *(1 for _ in shape)))
+
+
+def _inverted(names: Names, n, p, q):
+    """Draws of small mean: from P(at least 1) on, the probability of each number is taken off."""
+    uniform = _uniform(names, jnp.uint32(0), names.counters[0])
+    none = n * jnp.log1p(-p)
+    odds = p / q
+
+    def going(state):
+        step, _, tail, _ = state
+        return (step < MOST_STEPS) & (uniform < tail).any()
+
+    def body(state):
+        step, count, tail, mass = state
+        number = step.astype(jnp.float64)
+        more = uniform < tail
+        mass = mass * odds * jnp.maximum(n - number, 0.0) / (number + 1.0)
+        count = jnp.where(more, number + 1.0, count)
+        return step + 1, count, tail - mass, mass
+
+    start = (jnp.int32(0), jnp.zeros_like(uniform), -jnp.expm1(none), jnp.exp(none))
+    _, count, _, _ = lax.while_loop(going, body, start)
+    return jnp.minimum(count, n)
+
+
+def _rejected(names: Names, done, n, p, q):
+    """Draws of mean SMALL or more, where not `done`."""
+    mean, missed = n * p, n * q
+    deviation = jnp.sqrt(mean * q)
+    b = 1.15 + 2.53 * deviation
+    a = -0.0873 + 0.0248 * b + 0.01 * p
+    hat = (2.83 + 5.1 / b) * deviation
+    mode = jnp.floor((n + 1.0) * p)
+
+    def log_mass(k):
+        """Log of P(k), but for a constant."""
+        left = n - k
+        distance = k - mean
+        return -(
+            (k + 0.5) * jnp.log1p((distance + 1.0) / mean)
+            + (left + 0.5) * jnp.log1p((1.0 - distance) / missed)
+            + stirling(k)
+            + stirling(left)
+        )
+
+    top = log_mass(mode)
+
+    def attempt(u, v):
+        """The number drawn, or -1 where it is rejected."""
+        u = u - 0.5
+        from_edge = 0.5 - jnp.abs(u)
+        k = jnp.floor((2.0 * a / from_edge + b) * u + mean + 0.5)
+        possible = jnp.clip(k, 0.0, n)
+        bound = jnp.log(v * hat / (a / (from_edge * from_edge) + b))
+        return jnp.where((k == possible) & (bound <= log_mass(possible) - top), k, -1.0)
+
+    def going(state):
+        number, drawn = state
+        return (number < MOST_ATTEMPTS) & (drawn < 0.0).any()
+
+    def body(state):  # one array, lest the words be made once for every one
+        number, drawn = state
+        found = attempt(*_uniforms(names, number))
+        return number + jnp.uint32(1), jnp.where(drawn < 0.0, found, drawn)
+
+    start = jnp.uint32(0), jnp.where(done, 0.0, -1.0)
+    _, drawn = lax.while_loop(going, body, start)
+    return jnp.where(drawn < 0.0, mode, drawn)
+
+
+def stirling(k):
+    """log k! - (k + 1/2) log(k + 1) + (k + 1) - log(2 pi) / 2, for whole k >= 0."""
+    x = 1.0 / (k + 1.0)
+    square = x * x
+    total = jnp.zeros_like(x)
+    for term in reversed(STIRLING):
+        total = total * square + term
+    total = total * x
+    for small, exact in enumerate(STIRLING_SMALL):  # selects are vector code, a table is not
+        total = jnp.where(k == small, exact, total)
+    return total

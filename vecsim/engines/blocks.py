@@ -1,0 +1,183 @@
+"""From points and trial numbers to the blocks of the population engine (host side)."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from vecsim import random
+from vecsim.engines.assemble import admitted
+from vecsim.engines.batch import Trials
+from vecsim.engines.moves import Moves, moves_of
+from vecsim.engines.results import Polls, polls_of, third_part
+from vecsim.errors import ConfigError
+from vecsim.point import Point
+from vecsim.types import Adversary
+
+MOST_NODES = 10**12  # counts are exact in float64 far beyond; the sampler is tested up to here
+BLOCKS = 16  # of a batch and device at most
+LEAST_MIXES = 3  # as many as the adversaries here have at most, so that they share programs
+
+
+class Shape(NamedTuple):
+    """What a program is compiled for."""
+
+    engine: str  # population
+    block: int  # trials
+    groups: int  # of honest nodes that some adversary tells apart
+    pools: bool  # whether some adversary pools samples
+    third: bool  # whether some answer may be a coin or silence
+    mixes: int  # of an adversary at most
+    size: int  # of a sample at most
+    columns: tuple[tuple[int, ...], ...]  # see Moves
+    rows: tuple[int, ...]
+
+
+class Blocks(NamedTuple):
+    """Trials of one point each; every leaf has a leading axis of blocks."""
+
+    trials: Trials  # key, honest and byzantine have an axis of trials, the rest belong to the point
+    polls: Polls
+    moves: Moves  # without `columns`
+
+
+def supports(point: Point) -> str | None:
+    """Why the engine cannot run the point; None if it can."""
+    if point.schedule != "lockstep":
+        return f"schedule={point.schedule}: polls one by one are not draws between cells"
+    if point.network.topology != "complete":
+        return f"network.topology={point.network.topology}: nodes are not exchangeable on a graph"
+    if point.n > MOST_NODES:
+        return f"n={point.n}: at most {MOST_NODES} nodes"
+    if point.protocol.counts:
+        return f"protocol={type(point.protocol).__name__}: it has a cell for every confidence"
+    try:
+        moves_of(point.protocol, point.protocol.max_rounds)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def program_key(point: Point):
+    """Points with the same key share one compiled program, whatever other points are run."""
+    return jax.tree.structure(point.protocol), shape_of(point)
+
+
+def shape_of(point: Point) -> Shape:
+    moves = moves_of(point.protocol, point.protocol.max_rounds)
+    adversary = point.adversary
+    return Shape(
+        engine="population",
+        block=_block_size(adversary.groups * max(moves.rows)),
+        groups=adversary.groups,
+        pools=adversary.pools,
+        third=third_part(point),
+        mixes=max(len(adversary.mixes), LEAST_MIXES),
+        size=_rounded(point.protocol.k),
+        columns=moves.columns,
+        rows=moves.rows,
+    )
+
+
+def _block_size(rows: int) -> int:
+    """Trials of a block: few enough for the cache, enough to hide what a loop costs by itself."""
+    lanes = 2**11 if jax.default_backend() == "cpu" else 2**16
+    wanted = min(max(lanes // rows, 8), lanes // 8)
+    return 1 << (wanted.bit_length() - 1)
+
+
+def _rounded(size: int) -> int:
+    """The size or a little more, so that few programs serve many sizes."""
+    unit = max(4, 2 ** (size.bit_length() - 3))
+    return -(-size // unit) * unit
+
+
+def blocks_of(
+    shape: Shape,
+    served: list[tuple[Point, np.ndarray, np.ndarray]],
+    seed: int,
+    devices: int,
+    memory: int,
+) -> Iterator[tuple[Blocks, np.ndarray]]:
+    """Batches, and where the outcomes of their trials belong [blocks, trials], -1 for nowhere.
+
+    served: points with the numbers of their trials, and the places of these. Blocks are filled
+    up with trials of no nodes, and batches with such blocks, which take no time.
+    """
+    roster: dict[type[Adversary], Adversary] = {
+        type(point.adversary): point.adversary for point, *_ in served
+    }
+    taken: list[tuple[Blocks, np.ndarray]] = []
+    room = 0
+    for point, trials, place in served:
+        network = admitted(point, random.point_key(seed, point.hash()), trials)
+        for first in range(0, len(trials), shape.block):
+            chosen = slice(first, first + shape.block)
+            one = _block(shape, roster, point, seed, trials[chosen], network[chosen])
+            room = room or _room(shape, one, devices, memory)
+            taken.append((one, _filled(place[chosen], shape.block, -1)))
+            if len(taken) == room:
+                yield _batch(taken, room)
+                taken = []
+    if taken:
+        yield _batch(taken, room)
+
+
+def _room(shape: Shape, block: Blocks, devices: int, memory: int) -> int:
+    """Blocks of a batch."""
+    cells = len(block.moves.preference) * shape.block * shape.groups
+    size = 8 * (block.polls.weights.size + 40 * cells)
+    return devices * max(1, min(BLOCKS, memory // size // devices))
+
+
+def _batch(taken: list[tuple[Blocks, np.ndarray]], room: int) -> tuple[Blocks, np.ndarray]:
+    last = taken[-1][0]
+    empty = last._replace(trials=last.trials._replace(honest=np.zeros_like(last.trials.honest)))
+    nowhere = np.full_like(taken[0][1], -1)
+    taken = taken + [(empty, nowhere)] * (room - len(taken))
+    blocks = jax.tree.map(lambda *leaves: np.stack(leaves), *(block for block, _ in taken))
+    return blocks, np.stack([place for _, place in taken])
+
+
+def _block(
+    shape: Shape,
+    roster: dict[type[Adversary], Adversary],
+    point: Point,
+    seed: int,
+    trials: np.ndarray,
+    network: np.ndarray,
+) -> Blocks:
+    """network: Byzantine nodes admitted to each trial's."""
+    rule, adversary = point.protocol, point.adversary
+    key = random.trial_key(random.point_key(seed, point.hash()), trials)
+    honest = np.full(len(trials), point.honest)
+    moves = moves_of(rule, rule.max_rounds)
+    described = Trials(
+        key=(_filled(key[0], shape.block, 0), _filled(key[1], shape.block, 0)),
+        protocol=rule,
+        adversaries=tuple((roster | {type(adversary): adversary}).values()),
+        which=list(roster).index(type(adversary)),
+        honest=_filled(honest, shape.block, 0),
+        byzantine=_filled(network, shape.block, 0),
+        start_ones=point.start_ones,
+        exclude_self=int(point.network.exclude_self),
+        **UNUSED,
+    )
+    polls = polls_of(point, shape.mixes, shape.size, shape.third)
+    return Blocks(jax.tree.map(_wide, described), polls, moves._replace(columns=()))
+
+
+# What other engines want to know of a trial.
+UNUSED = dict.fromkeys(
+    ("round_steps", "offsets", "pooled_offset", "graph", "coins", "loss", "replacement")
+)
+
+
+def _filled(array: np.ndarray, length: int, value: int) -> np.ndarray:
+    return np.pad(array, (0, length - len(array)), constant_values=value)
+
+
+def _wide(leaf: Any) -> np.ndarray:
+    array = np.asarray(leaf)
+    return array.astype({"i": np.int64, "f": np.float64}.get(array.dtype.kind, array.dtype))

@@ -1,0 +1,95 @@
+"""How the nodes of each cell move on in a round, as draws between few rows of cells.
+
+The nodes of a cell are shared out over the results of a poll one column of results after the
+other: what is left after one draw is what the next divides. Cells that all later columns take to
+the same places are put together before they are drawn from, so that a round of Snowflake takes
+two draws for each colour and one for each counter.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecsim.engines.cells import (
+    AGAINST,
+    AGAINST_CONFIDENT,
+    AGREE,
+    AGREE_CONFIDENT,
+    NONE,
+    enumerate_cells,
+)
+from vecsim.types import Protocol
+
+# What tells most cells apart is drawn first.
+ORDER = (AGREE_CONFIDENT, NONE, AGREE, AGAINST_CONFIDENT, AGAINST)
+UNSURE = (AGREE, AGAINST)  # results that do not exist where both alphas are the same
+
+
+class Stage(NamedTuple):
+    """One column of results: int32 [rows] each.
+
+    row: [rows of the stage before, or cells], where their nodes are counted. colour: of the row's
+    queriers. to: the cell that follows. turns: 1 where that changes the preference. cell: the
+    row's first cell, which names its draws.
+    """
+
+    row: Any
+    colour: Any
+    to: Any
+    turns: Any
+    cell: Any
+
+
+class Moves(NamedTuple):
+    """Moves between the cells that nodes are counted in: the undecided ones, then 0 and 1 decided.
+
+    columns: results that go together, in the order of the stages. stages: one for each column;
+    what the last one holds is not drawn. preference: int32 [cells]. start: the cell of each colour.
+    """
+
+    columns: tuple[tuple[int, ...], ...]
+    stages: tuple[Stage, ...]
+    preference: NDArray[np.int32]
+    start: NDArray[np.int32]
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        return tuple(len(stage.to) for stage in self.stages)
+
+
+@lru_cache(maxsize=32)
+def moves_of(protocol: Protocol, rounds: int) -> Moves:
+    """The protocol's moves; protocol and rounds as for `enumerate_cells`, with its errors."""
+    cells = enumerate_cells(protocol, rounds)
+    undecided = np.flatnonzero(~cells.decided)
+    number = np.where(cells.decided, len(undecided) + cells.preference.astype(int), 0)
+    number[undecided] = np.arange(len(undecided))
+    after = number[cells.after[undecided]]
+    colour = cells.preference[undecided].astype(np.int32)
+    preference = np.append(colour, [0, 1]).astype(np.int32)
+
+    low, high = protocol.quorums
+    columns: dict[bytes, list[int]] = {}
+    for result in ORDER:
+        if low < high or result not in UNSURE:
+            columns.setdefault(after[:, result].tobytes(), []).append(result)
+    results = [grouped[0] for grouped in columns.values()]
+
+    stages, first = [], np.arange(len(undecided))  # first cell of each row
+    for stage in range(len(results)):
+        later = np.column_stack([colour[first], after[first][:, results[stage:]]])
+        _, kept, row = np.unique(later, axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(np.argsort(kept))  # rows in the order of their first cells
+        first = first[np.sort(kept)]
+        to = after[first, results[stage]]
+        turns = preference[to] != colour[first]
+        arrays = order[row.ravel()], colour[first], to, turns, first
+        stages.append(Stage(*(array.astype(np.int32) for array in arrays)))
+    return Moves(
+        columns=tuple(tuple(grouped) for grouped in columns.values()),
+        stages=tuple(stages),
+        preference=preference,
+        start=number[list(cells.start)].astype(np.int32),
+    )

@@ -1,0 +1,228 @@
+"""Population: the number of honest nodes in each cell, lockstep rounds on a complete graph.
+
+Nodes of one class (colour, group) are exchangeable, so a round is exact multinomial draws between
+cells, and its cost does not depend on n. A node's rule is the protocol's own `step`, applied to
+every cell that can come up (`cells`); which draws a round takes is in `moves`.
+
+Trials are run in blocks of one point each. A block is what is compiled, so that a trial's bits are
+the same in whatever batch its block is run.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from vecsim import random
+from vecsim.engines.batch import (
+    Record,
+    Tally,
+    Trials,
+    adversary_words,
+    all_devices,
+    answers,
+    batch,
+    seen,
+)
+from vecsim.engines.binomial import Names, binomial
+from vecsim.engines.blocks import Blocks, Shape, blocks_of, program_key, shape_of
+from vecsim.engines.moves import Moves
+from vecsim.engines.results import Polls, honest_answers, result_probabilities
+from vecsim.point import Point
+from vecsim.types import STEPPED, Outcome
+
+GROUP = 20  # bits of a draw's number below the group: rows x STAGES must fit
+STAGES = 8
+
+
+class State(NamedTuple):
+    """A block between two rounds."""
+
+    round: Any  # int64, rounds completed
+    nodes: Any  # float64 [trials, groups, cells], whole numbers
+    flips: Any  # int64 [trials], of the last round
+    memory: Any  # int32 [trials], the adversary's
+    record: Record
+
+
+# The axes of a block's trials.
+EACH = Trials(
+    key=(0, 0),
+    protocol=None,  # pyright: ignore[reportArgumentType]
+    adversaries=None,  # pyright: ignore[reportArgumentType]
+    which=None,
+    honest=0,
+    byzantine=0,
+    start_ones=None,
+    exclude_self=None,
+    round_steps=None,
+    offsets=None,
+    pooled_offset=None,
+    graph=None,
+    coins=None,
+    loss=None,
+    replacement=None,
+)
+
+
+def program(shape: Shape):
+    """The function (blocks, nothing) -> Outcome [blocks, trials]."""
+
+    def run_block(block: Blocks):
+        def body(state: State):
+            return advance(shape, block, state)
+
+        return lax.while_loop(lambda s: s.record.running.any(), body, begin(shape, block)).record
+
+    return lambda blocks, _: lax.map(lambda block: run_block(block).outcome, blocks)
+
+
+def begin(shape: Shape, block: Blocks) -> State:
+    """Honest nodes that start at 1 come first, and the groups are halves of them."""
+    trials, moves = block.trials, block.moves
+    half = (trials.honest + 1) // 2 if shape.groups == 2 else trials.honest
+    sizes = jnp.stack([half, trials.honest - half][: shape.groups], axis=-1)
+    before = jnp.stack([jnp.zeros_like(half), half][: shape.groups], axis=-1)
+    ones = jnp.clip(trials.start_ones - before, 0, sizes)
+    nodes = jnp.zeros((*sizes.shape, len(moves.preference)))
+    nodes = nodes.at[..., moves.start[0]].add((sizes - ones).astype(jnp.float64))
+    nodes = nodes.at[..., moves.start[1]].add(ones.astype(jnp.float64))
+    record = jax.vmap(Record.start, (EACH,))(trials)
+    memory = jnp.zeros(trials.honest.shape, jnp.int32)
+    return State(jnp.int64(0), nodes, jnp.zeros_like(trials.honest), memory, record)
+
+
+def advance(shape: Shape, block: Blocks, state: State) -> State:
+    """One round, recorded at its start: every undecided node polls once, all together."""
+    trials, polls = block.trials, block.polls
+    tally = count(block.moves, state.nodes)
+
+    def update(record, trial, counted, flips):
+        waiting = trial.honest - counted.decided
+        return record.update(trial, counted, state.round, flips, waiting)
+
+    record = jax.vmap(update, (0, EACH, 0, 0))(state.record, trials, tally, state.flips)
+    pushed = jnp.zeros(tally.ones.shape, jnp.bool_)
+    if shape.pools:
+        pushed = pooled_minority(trials, polls, state.round, tally.ones)
+
+    def probabilities(trial, counted, minority, memory):
+        _, coin = adversary_words(trial, state.round)
+        view = seen(trial, counted, state.round, minority, coin)
+        mixes, memory = answers(trial, view, memory)
+        byzantine, ones = (v.astype(jnp.float64) for v in (trial.byzantine, counted.ones))
+        return result_probabilities(polls, byzantine, ones, mixes), memory
+
+    chances, memory = jax.vmap(probabilities, (EACH, 0, 0, 0))(trials, tally, pushed, state.memory)
+    nodes, flips = move(shape, block, state, chances)
+    return State(state.round + 1, nodes, flips, memory, record)
+
+
+def count(moves: Moves, nodes) -> Tally:
+    cells = nodes.sum(axis=1)
+    ones = (cells * moves.preference.astype(jnp.float64)).sum(axis=-1)
+    decided = cells[..., -2] + cells[..., -1]
+    return Tally(*(total.astype(jnp.int64) for total in (ones, decided, cells[..., -1])))
+
+
+def move(shape: Shape, block: Blocks, state: State, chances):
+    """The nodes of each cell after a round, and how many preferences it changed.
+
+    chances: [trials, groups, own colour, results].
+    """
+    group = jnp.arange(shape.groups, dtype=jnp.uint32)[:, None]
+    key = tuple(word[:, None, None] for word in block.trials.key)
+    columns = [sum(chances[..., result] for result in results) for results in shape.columns]
+    left = state.nodes[..., :-2]
+    nodes = jnp.zeros_like(state.nodes).at[..., -2:].set(state.nodes[..., -2:])
+    flips = jnp.zeros(left.shape[:1])
+    for i, stage in enumerate(block.moves.stages):
+        waiting = jnp.zeros((*left.shape[:2], shape.rows[i])).at[..., stage.row].add(left)
+        taken = waiting
+        if i < len(columns) - 1:
+            p, q = conditional(columns[i], sum(columns[i + 1 :]))
+            number = stage.cell.astype(jnp.uint32) * jnp.uint32(STAGES) + jnp.uint32(i)
+            names = Names(key, number | (group << jnp.uint32(GROUP)), counters(state.round))
+            taken = binomial(names, waiting, p[..., stage.colour], q[..., stage.colour])
+        nodes = nodes.at[..., stage.to].add(taken)
+        flips = flips + (taken * stage.turns.astype(jnp.float64)).sum(axis=(1, 2))
+        left = waiting - taken
+    return nodes, flips.astype(jnp.int64)
+
+
+def conditional(this, later):
+    """P(this | this or a later one), P(a later one | ...); 0 and 1 where neither can be."""
+    total = this + later
+    possible = total > 0.0
+    total = jnp.where(possible, total, 1.0)
+    return this / total, jnp.where(possible, later / total, 1.0)
+
+
+def counters(round_, first: int = random.POLL, second: int = random.POLL_WIDE):
+    number = round_.astype(jnp.uint32)
+    return random.counter(number, first), random.counter(number, second)
+
+
+def pooled_minority(trials: Trials, polls: Polls, round_, ones):
+    """Whether 1 is the minority among k answers of honest nodes to each Byzantine node.
+
+    The Byzantine nodes are shared out over how many of their answers are 1: halves of the possible
+    numbers, quarters, and so on. Those of one part are kept at its first number.
+    """
+    chances = jax.vmap(honest_answers, (None, 0))(polls, ones.astype(jnp.float64))
+    levels = (chances.shape[-1] - 1).bit_length()
+    size = 2**levels
+    parts = jnp.pad(chances, ((0, 0), (0, size - chances.shape[-1])))
+    splits = []
+    for level in reversed(range(levels)):
+        p, q = conditional(parts[:, 1::2], parts[:, ::2])
+        parts = parts[:, ::2] + parts[:, 1::2]
+        gaps = ((0, 0), (0, 0), (0, size // 2**level - 1))
+        splits.append([jnp.pad(x[..., None], gaps).reshape(len(p), size) for x in (p, q)])
+    p, q = (jnp.stack(both[::-1]) for both in zip(*splits, strict=True))
+    key = tuple(word[:, None] for word in trials.key)
+    numbers = jnp.arange(size, dtype=jnp.uint32)
+    second = counters(round_, random.PEERS, random.REPEATS)
+
+    def divide(level, nodes):
+        names = Names(key, jnp.uint32(size) * level.astype(jnp.uint32) + numbers, second)
+        upper = binomial(names, nodes, p[level], q[level])
+        return nodes - upper + jnp.roll(upper, size >> (level + 1), axis=1)
+
+    byzantine = trials.byzantine.astype(jnp.float64)
+    nodes = jnp.zeros((len(chances), size)).at[:, 0].set(byzantine)
+    nodes = lax.fori_loop(0, levels, divide, nodes)
+    counted = (nodes * numbers.astype(jnp.float64)).sum(axis=-1)
+    return counted * 2.0 < byzantine * polls.k.astype(jnp.float64)
+
+
+def run(work: list[tuple[Point, np.ndarray]], seed: int, memory: int = 2**28) -> dict:
+    """Outcomes of the numbered trials of each point, end to end: the fields of `Outcome`, and
+    `admitted`, the Byzantine nodes in the network. Rounds are float64, NaN for never; the rest
+    is int64.
+
+    memory: bytes that a batch may take. Points that `supports` has a reason against must not be
+    given.
+    """
+    total = sum(len(trials) for _, trials in work)
+    out = {name: np.full(total, -1, np.int64) for name in (*Outcome._fields, "admitted")}
+    starts = np.cumsum([0, *(len(trials) for _, trials in work)])
+    groups: dict[Any, list[int]] = {}
+    for i, (point, _) in enumerate(work):
+        groups.setdefault(program_key(point), []).append(i)
+    mesh = all_devices()
+    for members in groups.values():
+        shape = shape_of(work[members[0]][0])
+        served = [(*work[i], starts[i] + np.arange(len(work[i][1]))) for i in members]
+        for blocks, place in blocks_of(shape, served, seed, mesh.size, memory):
+            with jax.enable_x64(True):
+                outcome = jax.device_get(batch(shape, mesh, blocks, ()))
+            values = outcome._asdict() | {"admitted": blocks.trials.byzantine}
+            there = place >= 0
+            for name, array in values.items():
+                out[name][place[there]] = array[there]
+    for name in STEPPED:
+        out[name] = np.where(out[name] < 0, np.nan, out[name].astype(float))
+    return out

@@ -1,0 +1,210 @@
+"""The probability of each result of a poll, computed inside the loop: any n, no table of n rows.
+
+The formulas are those of `vecsim.pool`. A poll draws own answers (of the querier's colour) and
+others, from the honest nodes and from Byzantine nodes that answer a fixed colour. Where an answer
+may also be a coin or silence there is a third part: distinct peers from Byzantine nodes that do
+not answer a fixed colour, or, with replacement, answers that do not come. A probability is
+then the sum over x own draws and y of the third part of
+
+    coefficient [a]_x [b]_(k-x-y) [c]_y / [a+b+c]_k P(the result, given x and y)
+
+with [a]_x = a (a-1) ... (a-x+1), or a^x with replacement. The falling products are taken as ratios
+to those of the totals, so that nothing overflows; every term is positive and nothing is
+computed as 1 - p. Everything is float64: numbers of nodes are exact up to 2^53.
+"""
+
+from functools import lru_cache
+from math import comb
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from vecsim import pool as pools
+from vecsim.engines.cells import RESULTS
+from vecsim.point import Point
+
+Floats = NDArray[np.float64]
+FIXED = ((0.0, 1.0), (1.0, 0.0))  # mixes of Byzantine nodes that answer one colour
+
+
+class Polls(NamedTuple):
+    """What decides the results of a point's polls, but for how many nodes prefer what."""
+
+    k: Any  # int32
+    honest: Any  # float64
+    exclude_self: Any  # float64, 0 or 1
+    step: Any  # float64: 1 for distinct peers, 0 with replacement
+    arrives: Any  # float64: P(an answer arrives) with replacement, else 1
+    lost: Any  # float64: P(an answer is lost) with replacement, else 0
+    answers: Any  # float64 [mixes, own colour, 2]: Byzantine nodes counted as own, as others
+    apart: Any  # float64 [mixes]: share of the Byzantine nodes in the third part
+    ways: Any  # float64 [x]: C(k, x)
+    weights: Any  # float64 [mixes, own colour, results, y, x]: 0 where x + y is more than k
+
+
+def third_part(point: Point) -> bool:
+    """Whether some answer may be a coin or silence (see the module)."""
+    network, mixes = point.network, point.adversary.mixes if point.byzantine else ()
+    if network.replacement:
+        return network.loss > 0 or any(sum(mix) < 1 for mix in mixes)
+    return any(mix not in FIXED for mix in mixes)
+
+
+def polls_of(point: Point, mixes: int, size: int, third: bool) -> Polls:
+    """The point's polls, filled up to `mixes` mixes and `size` answers."""
+    rule, network = point.protocol, point.network
+    low, high = rule.quorums
+    replacement = network.replacement
+    answers, apart = np.zeros((mixes, 2, 2)), np.zeros(mixes)
+    weights = np.zeros((mixes, 2, len(RESULTS), size + 1 if third else 1, size + 1))
+    for i, mix in enumerate(point.adversary.mixes):
+        merged = replacement or mix in FIXED
+        apart[i] = (1 - sum(mix)) if replacement else float(not merged)
+        for own in range(2):
+            shares = (mix[1 - own], mix[own])  # P(answers 1) comes first in a mix
+            answers[i, own] = shares if merged else (0.0, 0.0)
+            loss = 0.0 if replacement else network.loss
+            given = (0.0, 0.0) if merged else shares
+            rows = result_weights(rule.k, low, high, loss, *given, third)
+            if not merged:
+                rows = rows * _rests(point.honest - network.exclude_self, rule.k)[: rows.shape[1]]
+            weights[i, own, :, : rows.shape[1], : rows.shape[2]] = rows
+    return Polls(
+        k=np.int32(rule.k),
+        honest=np.float64(point.honest),
+        exclude_self=np.float64(network.exclude_self),
+        step=np.float64(not replacement),
+        arrives=np.float64(1 - network.loss if replacement else 1.0),
+        lost=np.float64(network.loss if replacement else 0.0),
+        answers=answers,
+        apart=apart,
+        ways=np.array([float(comb(rule.k, x)) for x in range(size + 1)]),
+        weights=weights,
+    )
+
+
+@lru_cache(maxsize=64)
+def result_weights(
+    k: int, low: int, high: int, loss: float, own: float, other: float, third: bool
+) -> Floats:
+    """Ways to draw x own answers and y of the third part, times P(each result | x, y).
+
+    low, high: alpha_preference, alpha_confidence. own, other: P(one of the third part gives an own
+    answer), P(another one). third: whether y goes up to k, or is 0. [results, y, x].
+    """
+    size = k + 1
+    arriving = np.zeros((size, size))  # row x: how many of x answers arrive
+    for x in range(size):
+        arriving[x, : x + 1] = pools.binomial(x, 1 - loss)
+    count = np.add.outer(np.arange(size), np.arange(size))  # arriving + of the third part
+    below, between, above = (
+        arriving @ chosen.astype(float)
+        for chosen in (count < low, (count >= low) & (count < high), count >= high)
+    )
+    weights = np.zeros((len(RESULTS), size if third else 1, size))
+    for y in range(weights.shape[1]):
+        x = np.arange(k - y + 1)
+        z = x[::-1]
+        both = _trinomial(y, own * (1 - loss), other * (1 - loss))
+        mine, theirs = both.sum(axis=1), both.sum(axis=0)
+        answers = slice(0, y + 1)
+        neither = (below[x, answers] @ both * below[z, answers]).sum(axis=1)
+        results = [
+            neither,
+            between[x, answers] @ mine,
+            above[x, answers] @ mine,
+            between[z, answers] @ theirs,
+            above[z, answers] @ theirs,
+        ]
+        ways = np.array([float(comb(k, y) * comb(k - y, i)) for i in x])
+        weights[:, y, x] = ways * np.array(results)
+    weights.setflags(write=False)
+    return weights
+
+
+def _rests(total: int, k: int) -> Floats:
+    """[total]_x [total]_(d-x) / [total]_d for d = k - y draws, [y, x]."""
+    j = np.arange(k)
+    under = total - (k - np.arange(k + 1)[:, None] - 1.0 - j)
+    ratios = np.maximum(total - j, 0) / np.where(under > 0, under, 1)
+    return np.cumprod(np.pad(ratios, ((0, 0), (1, 0)), constant_values=1.0), axis=1, dtype=float)
+
+
+def _trinomial(trials: int, first: float, second: float) -> Floats:
+    """P(i of the first kind, j of the second) in so many trials, [trials + 1, trials + 1]."""
+    joint = np.zeros((trials + 1, trials + 1))
+    either = first + second
+    for total, probability in enumerate(pools.binomial(trials, either)):
+        split = pools.binomial(total, first / either if either else 0.0)
+        i = np.arange(total + 1)
+        joint[i, total - i] = probability * split
+    return joint
+
+
+def result_probabilities(polls: Polls, byzantine, ones, mixes):
+    """P(each result) for each class of querier, float64 [groups, own colour, results].
+
+    byzantine: Byzantine nodes in the network. ones: honest nodes that prefer 1 (float64 scalars).
+    mixes: int32 [groups, own colour], index into the adversary's mixes.
+    """
+    colour = jnp.arange(2, dtype=jnp.int32)
+    same = jnp.stack([polls.honest - ones, ones])
+    own = jnp.maximum(same - polls.exclude_self, 0.0)  # a class may be empty
+    other = polls.honest - same
+    answers = polls.answers[mixes, colour] * byzantine  # [groups, own colour, 2]
+    a, b = (polls.arrives * (part + answers[..., i]) for i, part in enumerate((own, other)))
+    peers = polls.honest - polls.exclude_self + byzantine
+    c = polls.arrives * polls.apart[mixes] * byzantine + polls.lost * peers
+    terms = _terms(polls, a, b, c, polls.apart[mixes] > 0.0)
+    given = jnp.einsum("goyx,moryx->gomr", terms, polls.weights)  # for every mix
+    return jnp.take_along_axis(given, mixes[..., None, None], axis=2)[..., 0, :]
+
+
+def _terms(polls: Polls, a, b, c, apart):
+    """What the weights are multiplied by, [..., y, x], for parts of these sizes [...]."""
+    height, width = polls.weights.shape[-2:]
+    two, step, k = a + b, polls.step, polls.k.astype(jnp.float64)
+    back = jnp.clip(polls.k - jnp.arange(width, dtype=jnp.int32), 0)  # counted from the k-th
+    mine = _falling(a, two, step, width)
+    mine = mine * jnp.where(apart[..., None], 1.0, _rest(two, k, step, width))
+    theirs = _falling(b, two, step, width)[..., back]
+    sums = jnp.arange(height)[:, None] + jnp.arange(width)
+    terms = mine[..., None, :] * theirs[..., jnp.minimum(sums, width - 1)]
+    if height == 1:
+        return terms
+    all_ = two + c
+    third = _falling(c, all_, step, width) * _rest(all_, k, step, width)
+    return terms * (third * _falling(two, all_, step, width)[..., back])[..., None]
+
+
+def honest_answers(polls: Polls, ones):
+    """P(x of the k answers of honest nodes are 1), for a querier that is none of them."""
+    width, k = polls.ways.shape[-1], polls.k.astype(jnp.float64)
+    mine, theirs = (
+        _falling(part, polls.honest, polls.step, width) for part in (ones, polls.honest - ones)
+    )
+    theirs = theirs[jnp.clip(polls.k - jnp.arange(width, dtype=jnp.int32), 0)]
+    return polls.ways * mine * theirs * _rest(polls.honest, k, polls.step, width)
+
+
+def _falling(part, total, step, width: int):
+    """[part]_x / [total]_x for x = 0 ... width - 1 on a new last axis."""
+    j = jnp.arange(width - 1, dtype=jnp.float64) * step
+    part, total = jnp.maximum(part[..., None] - j, 0.0), total[..., None] - j
+    ratios = jnp.where(total > 0.0, part / jnp.where(total > 0.0, total, 1.0), 0.0)
+    return _products(ratios)
+
+
+def _rest(total, draws, step, width: int):
+    """[total]_x [total]_(d-x) / [total]_d for x = 0 ... width - 1 on a new last axis; d = draws."""
+    j, total = jnp.arange(width - 1, dtype=jnp.float64), total[..., None]
+    over, under = total - j * step, total - (draws - 1.0 - j) * step
+    return _products(jnp.maximum(over, 0.0) / jnp.where(under > 0.0, under, 1.0))
+
+
+def _products(ratios):
+    """1, then the product of the first, the first two, ... along the last axis."""
+    first = jnp.ones((*ratios.shape[:-1], 1), ratios.dtype)
+    return jnp.concatenate([first, jnp.cumprod(ratios, axis=-1)], axis=-1)
