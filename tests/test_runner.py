@@ -1,5 +1,6 @@
 """Running studies: the same bits however a run is cut up, stopped, resumed or spread out."""
 
+import json
 import os
 import signal
 import time
@@ -12,7 +13,7 @@ import yaml
 from command import assert_same, call, files, process, refused, start
 
 import vecsim
-from vecsim import build, decisions
+from vecsim import build, decisions, report, runner
 from vecsim.estimate import Precision, enough
 
 STUDY = ("n=60", "trials=24", "sweep.adversary=[sybil,random_voting]", "sweep.protocol.beta=[5,9]")
@@ -286,3 +287,45 @@ def reduced(sweep: dict, prefix: str = "sweep."):
             yield f"{prefix}{key}=[120,150]"
         elif not isinstance(values[0], str):
             yield f"{prefix}{key}=[{values[0]},{values[-1]}]"
+
+
+COUNTED = ("engine.name=population", "n=300", "trials=96", "sweep.byzantine_fraction=[0,0.1]")
+
+
+def test_population_engine(monkeypatch):
+    """The same trials whatever the chunks; nothing of the agents engine's in the same store."""
+    whole = vecsim.run(*COUNTED, output="whole")
+    monkeypatch.setattr(decisions, "CHUNK_NODES", 300 * 10)
+    assert_same(vecsim.run(*COUNTED, output="chunks"), whole)
+    assert json.loads(whole.attrs["config"])["engine"] == "population"
+    result = call("engine.name=agents", *COUNTED[1:], "output=whole")
+    assert result.code == 2
+    assert "belongs to another config: engine is" in result.err
+
+
+def test_a_trillion_nodes():
+    data = vecsim.run("n=1000000000000", "trials=8")
+    nodes = data["decided_0"] + data["decided_1"] + data["undecided"]
+    assert (nodes == 1e12).all()
+    assert float(data["polls"].min()) > 1e13
+    assert float(data.vecsim.rate("disagreement")["rate"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "engine"),
+    [
+        (["n=1000"], "agents"),
+        (["n=100000"], "population"),
+        (["n=100000", "engine.name=agents"], "agents"),
+        (["n=1000", "engine.name=population"], "population"),
+        (["n=100000", "protocol=snowball"], "agents"),
+        (["n=100000", "protocol=qr_avalanche"], "agents"),
+        (["n=60000", "schedule=async"], "asynchronous"),
+        (["n=1000", "network=small_world", "network.degree=40"], "graph"),
+    ],
+)
+def test_the_engine_is_chosen_and_told(overrides, engine, monkeypatch):
+    monkeypatch.setattr(runner, "run", lambda *_: None)
+    monkeypatch.setattr(report, "show", lambda *_, **__: None)
+    result = call(*overrides, "trials=4")
+    assert f"engine {engine}, " in result.out

@@ -94,8 +94,8 @@ def execute(task: Task, reporter) -> tuple[Any, Path]:
         options = [f"{group}={option}" for group, option in choices.items()]
         return compose("config", [*task.overrides, *options])
 
-    studies = sweep.studies(task.name, task.config, composed, given)
     device.configure(task.config.engine.cores)
+    studies = sweep.studies(task.name, task.config, composed, given)
     output = Path(task.config.output or task.folder / f"{task.name}-{sweep.digest(studies)}")
     require(not output.is_file(), "output", str(output), "a folder, not a file")
     about = provenance.provenance(task.command)
@@ -127,10 +127,11 @@ def _work(study, output: Path, config):
 
 def check(config) -> None:
     """Raise ConfigError where what does not touch the results has no meaning."""
+    from vecsim.engines.choose import ENGINES
     from vecsim.errors import require, whole
 
-    engine, allowed = config.get("engine") or {}, ("auto", "agents")
-    require(engine.get("name") in allowed, "engine.name", engine.get("name"), " or ".join(allowed))
+    engine = config.get("engine") or {}
+    require(engine.get("name") in ENGINES, "engine.name", engine.get("name"), ", ".join(ENGINES))
     whole("engine.memory_mb", engine.get("memory_mb"), 1, 2**20)
     cores = engine.get("cores")
     whole("engine.cores", 1 if cores is None else cores, 1, 4096)

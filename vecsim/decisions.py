@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from vecsim.engines import population
 from vecsim.engines.assemble import Assembler, items, program_key, shape_of
 from vecsim.engines.batch import Shape, all_devices, batch
 from vecsim.layout import Variable
@@ -15,10 +16,11 @@ from vecsim.types import STEPPED
 
 BATCH_NODES = 2**20  # cells of a batch per device: enough to hide what a round costs otherwise
 CHUNK_NODES = 2**25  # nodes x trials of a chunk: what is lost when a run is killed
+COUNTED_NODES = 20_000  # that a trial of the population engine takes as long as, whatever its n
 MISSING = -1
 
 
-def _variables() -> tuple[Variable, ...]:
+def _variables(counts: str = "int32") -> tuple[Variable, ...]:
     nodes, rounds = "honest nodes", "rounds"
     about = {
         "decided_0": ("honest nodes that decided 0", nodes, ""),
@@ -37,7 +39,7 @@ def _variables() -> tuple[Variable, ...]:
     return tuple(
         Variable(
             name,
-            "float64" if name in STEPPED else "int32",
+            "float64" if name in STEPPED else counts,
             {"long_name": long_name, "units": units} | ({"meaning": meaning} if meaning else {}),
         )
         for name, (long_name, units, meaning) in about.items()
@@ -45,6 +47,7 @@ def _variables() -> tuple[Variable, ...]:
 
 
 VARIABLES = _variables()
+LARGE_VARIABLES = _variables("float64")  # whole numbers past 32 bits
 
 
 class Decisions:
@@ -53,18 +56,19 @@ class Decisions:
     memory: bytes that a batch may take.
     """
 
-    variables = VARIABLES
     inner: dict[str, list] = {}  # noqa: RUF012
 
     def __init__(self, study: Study, memory: int):
         self.study, self.memory = study, memory
         self.programs: dict[Any, Program] = {}
+        most = max(point.n * max(point.protocol.max_rounds, 1) for point in study.points)
+        self.variables = VARIABLES if most < 2**31 else LARGE_VARIABLES
 
     def chunks(self) -> tuple[int, ...]:
         """Whole trailing dimensions, as large as may be lost."""
         study = self.study
         sizes = [len(dimension.values) for dimension in study.dimensions]
-        largest = max(point.n for point in study.points)
+        largest = max(map(self._cost, range(len(study.points))))
         block = min(study.block, study.trials)
         room = max(1, CHUNK_NODES // (largest * block))
         if room == 1 and study.precision is None:
@@ -78,18 +82,29 @@ class Decisions:
     def compute(self, numbers: list[int], trials: np.ndarray) -> dict[str, np.ndarray]:
         """Outcomes of the points with these numbers, [points, trials] per variable."""
         points, row = self.study.points, {number: i for i, number in enumerate(numbers)}
-        out = {v.name: np.empty((len(numbers), len(trials)), v.dtype) for v in VARIABLES}
+        out = {v.name: np.empty((len(numbers), len(trials)), v.dtype) for v in self.variables}
+        counted = [n for n in numbers if self.study.engines[n] == "population"]
+        if counted:
+            work = [(points[number], trials) for number in counted]
+            for name, array in population.run(work, self.study.seed, self.memory).items():
+                out[name][[row[number] for number in counted]] = array.reshape(len(counted), -1)
         groups: dict[Any, list[int]] = {}
-        for number in numbers:
+        for number in [n for n in numbers if n not in set(counted)]:
             groups.setdefault(program_key(points[number]), []).append(number)
         for key, group in groups.items():
             if key not in self.programs:
-                served = [point for point in points if program_key(point) == key]
+                same = [i for i, point in enumerate(points) if program_key(point) == key]
+                served = [points[i] for i in same if self.study.engines[i] != "population"]
                 self.programs[key] = Program(served, self.study, self.memory)
             values = self.programs[key].run([(points[number], trials) for number in group])
             for name, array in values.items():
                 out[name][[row[number] for number in group]] = array.reshape(len(group), -1)
         return out
+
+    def _cost(self, number: int) -> int:
+        """Nodes that a trial of a point is worth, in time."""
+        n = self.study.points[number].n
+        return min(n, COUNTED_NODES) if self.study.engines[number] == "population" else n
 
     def events(self, values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Which trials show what the precision is about, and which were run."""

@@ -14,7 +14,6 @@ from pathlib import Path
 import xarray as xr
 
 from vecsim import build
-from vecsim.point import Point
 from vecsim.sweep import Planned, Study
 
 LOG_EVERY = 10.0  # seconds between lines where there is no terminal
@@ -97,19 +96,10 @@ def reporter() -> Bar | Lines:
 
 def announce(study: Study, device: str) -> None:
     """The first line: what runs, and on what."""
-    engines = {_engine(point) for point in study.points}
     points = f"{len(study.points):,} points of" if len(study.points) > 1 else "1 point of"
     most = "up to " if study.precision else ""
-    engine = f"engine {', '.join(sorted(engines))}"
+    engine = f"engine {', '.join(sorted(set(study.engines)))}"
     print(f"{study.name}: {points} {most}{study.trials:,} trials, {engine}, {device}", flush=True)
-
-
-def _engine(point: Point | Planned) -> str:
-    if isinstance(point, Planned):
-        return "cluster"
-    if point.network.topology != "complete":
-        return "graph"
-    return point.schedule.replace("lockstep", "agents")
 
 
 def show(

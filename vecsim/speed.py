@@ -138,6 +138,8 @@ def consensus(trials: int = 512) -> dict[str, float]:
     """One undisputed vertex decided by 150 nodes (k 30, alpha 24, beta 20), all of them honest."""
     rule = QrAvalanche(k=30, alpha=24, beta=20)
     point = Point(150, 0.0, 1.0, "lockstep", rule, RandomVoting(), Network())
-    program = Program([point], Study("speed", [], [point], trials, trials, None, 0, {}), 2**30)
+    program = Program(
+        [point], Study("speed", [], [point], trials, trials, None, 0, {}, ["agents"]), 2**30
+    )
     work = [(point, np.arange(trials))]
     return {"consensus_vertex": best(lambda: program.run(work), trials)}

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vecsim import build
 from vecsim.cluster.config import Run, parse
 from vecsim.dimensions import MOST_POINTS, Dimension, dimensions
+from vecsim.engines.choose import engine_of
 from vecsim.errors import ConfigError, require, whole
 from vecsim.estimate import Precision
 
@@ -41,6 +42,7 @@ class Study(NamedTuple):
     precision: Precision | None
     seed: int
     config: dict[str, Any]  # everything that decides the results
+    engines: list[str]  # what runs each point
 
 
 class Planned(NamedTuple):
@@ -106,13 +108,15 @@ def _decisions(
     precision = _precision(plain.get("precision"), trials)
     resolved = list(_resolved(dimensions, _bare(config), lambda choices: _bare(compose(choices))))
     points = [build.point(each) for each in resolved]
+    engines = [engine_of(point, plain["engine"]["name"]) for point in points]
     kept = {key: plain[key] for key in ("seed", "trials", "precision")}
     kept["sweep"] = _swept(dimensions)
     kept |= {key: resolved[0][key] for key in (*build.NUMBERS, *build.GROUPS)}
-    kept["points"] = _hash(points)
+    kept["engine"] = ", ".join(sorted(set(engines)))
+    kept["points"] = _hash(points, engines)
     most = precision.max_trials if precision else trials
     block = precision.min_trials if precision else most
-    return Study(name, dimensions, points, most, block, precision, plain["seed"], kept)
+    return Study(name, dimensions, points, most, block, precision, plain["seed"], kept, engines)
 
 
 def _campaigns(
@@ -124,8 +128,9 @@ def _campaigns(
     same = len({point.run.trials for point in points}) == 1
     require(same, "sweep", "campaign.trials", "what may differ between points")
     kept = {"seed": plain["seed"], "sweep": _swept(dimensions), CAMPAIGN: sections[0]}
-    kept["points"] = _hash(points)
-    return Study(name, dimensions, points, trials, trials, None, plain["seed"], kept)
+    engines = ["cluster"] * len(points)
+    kept["points"] = _hash(points, engines)
+    return Study(name, dimensions, points, trials, trials, None, plain["seed"], kept, engines)
 
 
 def planned(section: Any, seed: int) -> Planned:
@@ -144,8 +149,9 @@ def _swept(dimensions: list[Dimension]) -> dict[str, list]:
     return {dimension.key: dimension.values for dimension in dimensions}
 
 
-def _hash(points: list[Any]) -> str:
-    hashes = ",".join(f"{point.hash():016x}" for point in points)
+def _hash(points: list[Any], engines: list[str]) -> str:
+    pairs = zip(points, engines, strict=True)
+    hashes = ",".join(f"{point.hash():016x} {engine}" for point, engine in pairs)
     return hashlib.sha256(hashes.encode()).hexdigest()
 
 

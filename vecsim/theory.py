@@ -17,6 +17,7 @@ from scipy import sparse
 
 from vecsim import pool as pools
 from vecsim.engines.assemble import pool_of
+from vecsim.engines.choose import MOST_NODES
 from vecsim.point import Point
 from vecsim.sweep import Study
 from vecsim.types import Quorum, View
@@ -33,7 +34,9 @@ def finalised_undisputed(point: Point) -> float | None:
     NEGLIGIBLE, that a node meets a quorum against it; QR-Avalanche's confidence is on a grid.
     """
     start = point.start_ones
-    if start not in (0, point.honest) or point.adversary.groups > 1 or point.adversary.pools:
+    if point.n > MOST_NODES or start not in (0, point.honest):
+        return None
+    if point.adversary.groups > 1 or point.adversary.pools:
         return None
     if not point.protocol.decides or point.schedule != "lockstep":
         return None

@@ -12,10 +12,9 @@ from vecsim.engines.batch import Trials
 from vecsim.engines.moves import Moves, moves_of
 from vecsim.engines.results import Polls, polls_of, third_part
 from vecsim.errors import ConfigError
-from vecsim.point import Point
+from vecsim.point import MOST_NODES, Point
 from vecsim.types import Adversary
 
-MOST_NODES = 10**12  # counts are exact in float64 far beyond; the sampler is tested up to here
 BLOCKS = 16  # of a batch and device at most
 LEAST_MIXES = 3  # as many as the adversaries here have at most, so that they share programs
 

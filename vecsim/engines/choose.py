@@ -1,0 +1,45 @@
+"""Which engine runs a point."""
+
+from vecsim.engines import blocks
+from vecsim.engines.moves import moves_of
+from vecsim.errors import require
+from vecsim.point import Point
+
+ENGINES = ("auto", "agents", "population")
+MOST_NODES = 2_000_000  # of the engines that keep every node
+LARGE = 50_000  # nodes from which counts of few cells are quicker to step than the nodes
+FEW_CELLS = 200
+
+
+def engine_of(point: Point, wanted: str) -> str:
+    """The engine's module: agents, asynchronous, graph or population.
+
+    wanted: one of ENGINES; `auto` is the population engine where it is exact and quicker, and where
+    there are more nodes than others can hold. ConfigError where the wanted engine cannot run the
+    point.
+    """
+    if wanted == "population":
+        reason = blocks.supports(point)
+        require(reason is None, "engine.name", wanted, f"auto or agents ({reason})")
+    if wanted == "population" or (wanted == "auto" and _suits(point)):
+        return "population"
+    least = "" if wanted == "auto" else " with engine.name=agents"
+    require(point.n <= MOST_NODES, "n", point.n, f"1 to {MOST_NODES}{least}{_why_not(point)}")
+    counted = point.n * max(point.protocol.max_rounds, point.protocol.k)
+    allowed = "fewer rounds: n x max_rounds and n x k must stay below 2^31"
+    require(counted < 2**31, "protocol.max_rounds", point.protocol.max_rounds, allowed)
+    if point.network.topology != "complete":
+        return "graph"
+    return "asynchronous" if point.schedule == "async" else "agents"
+
+
+def _suits(point: Point) -> bool:
+    if point.n < LARGE or blocks.supports(point) is not None:
+        return False
+    cells = len(moves_of(point.protocol, point.protocol.max_rounds).preference)
+    return cells <= FEW_CELLS or point.n > MOST_NODES
+
+
+def _why_not(point: Point) -> str:
+    reason = blocks.supports(point) if point.n > MOST_NODES else None
+    return f" ({reason})" if reason else ""
