@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from vecsim import cli
+import vecsim
+from vecsim import build, cli
 
 
 class Result(NamedTuple):
@@ -35,8 +36,12 @@ def call(*arguments: str) -> Result:
 
 
 def start(*arguments: str, cwd: Path, code: str = "pass", **options) -> subprocess.Popen:
-    """The command in a process of its own; `code` runs before it does."""
-    main = f"import sys; {code}; from vecsim.cli import main; sys.exit(main())"
+    """The command in a process of its own; `code` runs before it does.
+
+    It listens to Ctrl-C even where the tests run in the background of a shell, which ignores it.
+    """
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    main = f"{listen}; import sys; {code}; from vecsim.cli import main; sys.exit(main())"
     environment = {
         **os.environ,
         "PYTHONWARNINGS": "error",
@@ -79,3 +84,21 @@ def assert_same(first: xr.Dataset, second: xr.Dataset) -> None:
     assert list(first.variables) == list(second.variables)
     for name, array in values(first).items():
         np.testing.assert_array_equal(array, values(second)[name], strict=True)
+
+
+def check_experiment(name: str, *overrides: str, folder: Path) -> None:
+    """An experiment with these overrides, in an empty folder, with 16 trials; its figures."""
+    result = call(f"experiment={name}", *overrides)
+    assert (result.code, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert lines[0].startswith(f"{name}: ")
+    [output] = folder.glob("results/*")
+    stores = list(output.glob("*.zarr"))
+    assert {store.name for store in stores} >= {"data.zarr"}
+    for store in stores:
+        data = vecsim.open(store)
+        assert data.sizes["trial"] == 16
+        assert next(iter(data.data_vars.values())).notnull().all()
+    figures = [line.split()[1] for line in lines if line.startswith("figure ")]
+    assert bool(figures) == (build.root("figures") / f"{name}.py").exists()
+    assert all(os.path.getsize(figure) > 0 for figure in figures)

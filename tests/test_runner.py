@@ -1,7 +1,6 @@
 """Running studies: the same bits however a run is cut up, stopped, resumed or spread out."""
 
 import json
-import os
 import signal
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from subprocess import DEVNULL
 import numpy as np
 import pytest
 import yaml
-from command import assert_same, call, files, process, refused, start
+from command import assert_same, call, check_experiment, files, process, refused, start
 
 import vecsim
 from vecsim import build, decisions, report, runner
@@ -240,40 +239,22 @@ def test_components_from_outside(folder, monkeypatch):
     assert call("hydra.searchpath=[file://mine]", *mine[1:], "output=there").code == 0
 
 
+def single(name: str) -> bool:
+    """Whether the experiment's trials are single decisions, and nothing else."""
+    study = yaml.safe_load((build.root("conf") / "experiment" / f"{name}.yaml").read_text())
+    return "defence" not in study
+
+
 EXPERIMENTS = sorted(file.stem for file in (build.root("conf") / "experiment").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", filter(single, EXPERIMENTS))
 def test_experiment(name, folder):
     """Every experiment with 16 trials at the ends of what it sweeps, and its figure."""
     study = yaml.safe_load((build.root("conf") / "experiment" / f"{name}.yaml").read_text())
-    swept = study.get("sweep", {})
-    smaller = SHORTER.get(name) or [*reduced(swept), *["n=120"] * ("n" not in swept)]
-    trials = ["trials=16", "campaign.trials=16"]
-    result = call(f"experiment={name}", "precision=null", *trials, *smaller)
-    assert (result.code, result.err) == (0, "")
-    lines = result.out.splitlines()
-    assert lines[0].startswith(f"{name}: ")
-    [output] = folder.glob("results/*")
-    stores = list(output.glob("*.zarr"))
-    assert {store.name for store in stores} >= {"data.zarr"}
-    for store in stores:
-        data = vecsim.open(store)
-        assert data.sizes["trial"] == 16
-        assert next(iter(data.data_vars.values())).notnull().all()
-    figures = [line.split()[1] for line in lines if line.startswith("figure ")]
-    assert bool(figures) == (build.root("figures") / f"{name}.py").exists()
-    assert all(os.path.getsize(figure) > 0 for figure in figures)
-
-
-SHORTER = {  # what makes campaigns short
-    "byzantine_sweep": ["n=120", "sweep.byzantine_fraction=[0,0.4]", "campaign.duration_s=3"],
-    "churn_limit": ["n=120", "sweep.killed=[0,30]"],
-    "detection": ["n=120", "sweep.misbehaving_share=[0.1,1.0]", "campaign.duration_s=100"],
-    "partition_heal": ["n=120", "sweep.larger_share=[0.5,0.8]", "sweep.cut_s=[30]"],
-    "peak_throughput": ["n=120", "sweep.rate_tps=[10,7000]", "campaign.duration_s=40"],
-    "soak_week": ["n=120", "campaign.window_s=3600", "campaign.series.every_s=86400"],
-}
+    swept = study["sweep"]
+    smaller = [*reduced(swept), *["n=120"] * ("n" not in swept)]
+    check_experiment(name, "trials=16", "precision=null", *smaller, folder=folder)
 
 
 def reduced(sweep: dict, prefix: str = "sweep."):

@@ -53,7 +53,7 @@ from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.types import Adversary, Outcome, Quorum
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 PAPER = {"reset_on_failure": False, "decide_when": "gt", "count_after_flip": 0}
 
 

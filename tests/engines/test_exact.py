@@ -40,7 +40,7 @@ from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.types import Adversary
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 NOBODY = RandomVoting()  # any adversary will do where there are no Byzantine nodes
 NAMED = {"none": NOBODY, "always_reject": AlwaysReject(), "balance_informed": BalanceInformed()}
 WITH = {"sampling": "with_replacement", "exclude_self": False}
