@@ -248,7 +248,7 @@ def single(name: str) -> bool:
 EXPERIMENTS = sorted(file.stem for file in (build.root("conf") / "experiment").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", filter(single, EXPERIMENTS))
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if single(name)])
 def test_experiment(name, folder):
     """Every experiment with 16 trials at the ends of what it sweeps, and its figure."""
     study = yaml.safe_load((build.root("conf") / "experiment" / f"{name}.yaml").read_text())
