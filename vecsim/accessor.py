@@ -19,6 +19,9 @@ RATES = {
 }
 
 
+ROUGH_BELOW = 1e-12
+
+
 @xr.register_dataset_accessor("vecsim")
 class Estimates:
     """Estimates per point of a study, each with its interval; trials not run never count.
@@ -82,9 +85,40 @@ class Estimates:
         about = {"outcome": name, "interval": "Student's t"}
         return self._table(columns | _counts(samples), self._units(name), level, about)
 
+    def probability(self, level: float = 0.95) -> xr.Dataset:
+        """The probability of a rare event, estimated by splitting: probability, error, low, high,
+        gap (p-value of the difference between the two scores' estimates), rough (whether only the
+        order of magnitude is known: below ROUGH_BELOW, or with a standard error above half of
+        it), trials (replicas), and plain, plain_low, plain_high: the same by plain Monte Carlo, as
+        many trials as walkers start. NaN where no way to the event was found."""
+        _allowed("probability", self._data.data_vars)
+        values = self._data["probability"].transpose(..., "trial", "score").values
+        found = estimate.rare_interval(values, level)
+        columns = {
+            "probability": found.value,
+            "error": found.error,
+            "low": found.low,
+            "high": found.high,
+            "gap": found.gap,
+            "rough": (found.value < ROUGH_BELOW) | (found.error > found.value / 2),
+            "trials": self._data["plain"].notnull().sum("trial").values,
+        }
+        number = columns["trials"] * self._data["plain"].attrs["of"]
+        events = self._data["plain"].sum("trial").values
+        columns["plain"] = events / number
+        columns["plain_low"], columns["plain_high"] = estimate.clopper_pearson(
+            events, number, level
+        )
+        about = {"outcome": self._data["probability"].attrs["event"]}
+        return self._table(columns, "1", level, about | {"interval": "Student's t of logarithms"})
+
     def summary(self, level: float = 0.95) -> xr.Dataset:
         """The rates, the median and mean of last_decision, and the median of unanimity, each with
-        `_low` and `_high`; of campaigns, the rate of each event and the mean of all else."""
+        `_low` and `_high`; of campaigns, the rate of each event and the mean of all else; of
+        rare events, `probability`."""
+        if self._rare:
+            found = self.probability(level)
+            return found.rename(low="probability_low", high="probability_high")
         table = xr.Dataset(attrs={"level": level})
         for name in RATES if self._decisions else self._outcomes:
             kind = "rate" if name in self._rates else "mean"
@@ -115,6 +149,11 @@ class Estimates:
         return "decided_1" in self._data
 
     @property
+    def _rare(self) -> bool:
+        """Whether trials are replicas of a splitting estimate."""
+        return "score" in self._data.dims
+
+    @property
     def _rates(self) -> dict[str, str]:
         """What has a rate, with its meaning."""
         if self._decisions:
@@ -132,6 +171,8 @@ class Estimates:
         data = self._data
         if self._decisions:
             return data["decided_1"].notnull()
+        if self._rare:
+            return data["plain"].notnull()
         return reduce(or_, [data[name].notnull() for name in self._outcomes])
 
     def _event(self, name: str) -> xr.DataArray:

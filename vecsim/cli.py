@@ -121,8 +121,13 @@ def _work(study, output: Path, config):
 
         return Campaigns(study, output / "partial")
     from vecsim.decisions import Decisions
+    from vecsim.errors import require
+    from vecsim.rare import RareEvents
 
-    return Decisions(study, config.engine.memory_mb * 2**20)
+    works = {"plain": Decisions, "splitting": RareEvents}
+    name = study.estimator.get("name")
+    require(name in works, "estimator.name", name, ", ".join(works))
+    return works[name](study, config.engine.memory_mb * 2**20)
 
 
 def check(config) -> None:

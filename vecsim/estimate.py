@@ -156,6 +156,47 @@ def mean_interval(samples: ArrayLike, level: float = 0.95, limit: ArrayLike = np
     return Mean(value[()], error[()], low[()], np.where(known, mean + half, np.inf)[()], share[()])
 
 
+class Rare(NamedTuple):
+    """A rare event's probability from replicas by two scores, with its interval.
+
+    error: standard error of the value. gap: p-value of the difference between the scores, NaN where
+    only one has estimates.
+    """
+
+    value: Array
+    error: Array
+    low: Array
+    high: Array
+    gap: Array
+
+
+def rare_interval(estimates: ArrayLike, level: float = 0.95) -> Rare:
+    """The mean of unbiased estimates [..., replicas, scores], each 0 or above.
+
+    The interval is Student's t of the replicas' means, taken on a logarithmic scale: estimates
+    of small probabilities are skewed, and so reach further up than down. Scores without estimates
+    (NaN) are left out; without any, or with none above 0, there is no interval.
+    """
+    estimates = np.asarray(estimates, float)
+    there = ~np.isnan(estimates).all(axis=-2, keepdims=True)
+    count = there.sum(-1)
+    replicas = np.where(there, estimates, 0).sum(-1) / np.maximum(count, 1)
+    freedom = estimates.shape[-2] - 1
+    mean = replicas.mean(-1)
+    error = np.sqrt(replicas.var(-1, ddof=1) / (freedom + 1))
+    known = count[..., 0] > 0
+    width = special.stdtrit(freedom, (1 + level) / 2) * error / np.where(mean > 0, mean, np.nan)
+    low, high = mean * np.exp(-width), np.minimum(mean * np.exp(width), 1.0)
+    value = np.where(known, mean, np.nan)
+    gap = np.full(value.shape, np.nan)
+    if estimates.shape[-1] > 1:
+        between = estimates[..., 0] - estimates[..., 1]
+        spread = np.sqrt(between.var(-1, ddof=1) / (freedom + 1))
+        ratio = np.abs(between.mean(-1)) / np.where(spread > 0, spread, np.nan)
+        gap = 2 * special.stdtr(freedom, -ratio)
+    return Rare(value[()], error[()], low[()], high[()], gap[()])
+
+
 class Line(NamedTuple):
     """A fitted line with the intervals of its slope and intercept, each (low, high)."""
 

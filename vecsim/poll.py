@@ -117,6 +117,30 @@ def thresholds(pool: Pool, kind: Kind, quorums: tuple[int, int]):
     return np.stack([columns(zero, one), columns(one, zero)], axis=1)
 
 
+def quorum_chances(kind: Kind, rows, quorums, k):
+    """P(a poll has a quorum for a colour), float32: two arrays [groups, own colour, its colour].
+
+    The first is for a quorum that sets the preference, the second for one that counts. rows: as for
+    `draw`, of answers that are not missing. quorums: answers that make each.
+    """
+
+    def share(words):
+        weights = jnp.asarray([2.0 ** (-32 * i - 32) for i in range(kind.words)], jnp.float32)
+        return (words.astype(jnp.float32) * weights).sum(-1)
+
+    def chances(which):
+        if kind.counts:
+            alpha, size = (jnp.asarray(v, jnp.int32) for v in (quorums[which], k))
+            zero, below_one = (jnp.take(rows, i, axis=-2) for i in (size - alpha, alpha - 1))
+            return jnp.stack([share(zero), share(~below_one)], axis=-1)
+        own, other = (which, 2 + which) if kind.split else (0, 1)
+        agree, against = share(rows[..., own, :]), share(~rows[..., other, :])
+        zero = jnp.stack([agree[:, 0], against[:, 0]], axis=-1)
+        return jnp.stack([zero, jnp.stack([against[:, 1], agree[:, 1]], axis=-1)], axis=1)
+
+    return tuple(chances(which) for which in range(2))
+
+
 def draw(kind: Kind, rows, own, group, words, k) -> Quorum | Counts:
     """What each node's poll gives.
 

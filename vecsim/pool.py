@@ -66,13 +66,13 @@ def _falling(c, total: int, k: int) -> Floats:
     return np.concatenate([np.ones_like(c), np.cumprod(ratios, axis=1, dtype=np.float64)], axis=1)
 
 
-def _distinct(pool: Pool, answers: Callable[[int], Floats]) -> Floats:
+def _distinct(pool: Pool, answers: Callable[[int], Floats], holders) -> Floats:
     """Sum over what distinct peers are drawn, weighted by what they answer.
 
     answers(y): for y Byzantine nodes drawn, [x = 0 ... k - y honest 1-holders drawn, outcomes].
-    Returns [honest + 1, outcomes]: row c is for c honest 1-holders. With z = k - x - y zeros, the
-    probability C(c,x) C(h-c,z) C(f,y) / C(n,k) is written as a product of two bounded ratios and
-    a constant computed in integers, which neither overflows nor cancels.
+    Returns [holders, outcomes], for these numbers c of honest 1-holders. With z = k - x - y zeros,
+    the probability C(c,x) C(h-c,z) C(f,y) / C(n,k) is written as a product of two bounded ratios
+    and a constant computed in integers, which neither overflows nor cancels.
     """
     h, f, k = pool.honest, pool.byzantine, pool.k
     total = comb(h + f, k)
@@ -85,25 +85,29 @@ def _distinct(pool: Pool, answers: Callable[[int], Floats]) -> Floats:
         ]
         weights.append((drawn, np.array(constant)[:, None] * answers(y)))
     parts = []
-    for rows in np.array_split(np.arange(h + 1), h // ROWS + 1):
+    for rows in np.array_split(holders, len(holders) // ROWS + 1):
         ones, zeros = _falling(rows, h, k), _falling(h - rows, h, k)
         parts.append(sum((ones[:, : d + 1] * zeros[:, d::-1]) @ weight for d, weight in weights))
     return np.concatenate(parts)
 
 
-def _single(pool: Pool) -> tuple[Floats, float]:
+def _single(pool: Pool, holders) -> tuple[Floats, float]:
     """With replacement: P(one draw answers 1) for each number of 1-holders, and P(it answers)."""
     peers = pool.honest + pool.byzantine
-    ones = np.arange(pool.honest + 1) + pool.byzantine * pool.accept
+    ones = holders + pool.byzantine * pool.accept
     answering = pool.honest + pool.byzantine * (pool.accept + pool.reject)
     return ones / peers * (1 - pool.loss), answering / peers * (1 - pool.loss)
 
 
-def ones(pool: Pool) -> Floats:
-    """P(i answers are 1), as [honest + 1, k + 1]: row c is for c honest peers that prefer 1."""
+def ones(pool: Pool, holders=None) -> Floats:
+    """P(i answers are 1), as [holders, k + 1].
+
+    holders: numbers of honest peers that prefer 1; all of 0 ... honest unless given.
+    """
+    holders = np.arange(pool.honest + 1) if holders is None else np.asarray(holders)
     k, arrives = pool.k, 1 - pool.loss
     if pool.replacement:
-        one, _ = _single(pool)
+        one, _ = _single(pool, holders)
         return np.stack([binomial(k, p) for p in one])
 
     from_honest = np.eye(k + 1)  # row x: how many of x answers arrive
@@ -116,11 +120,15 @@ def ones(pool: Pool) -> Floats:
             joint[:, i:] += p * from_honest[: k - y + 1, : k + 1 - i]
         return joint
 
-    return _distinct(pool, answers)
+    return _distinct(pool, answers, holders)
 
 
-def ones_and_answered(pool: Pool) -> Floats:
-    """P(i answers are 1 and j peers answer), as [honest + 1, j = 0 ... k, i = 0 ... k]."""
+def ones_and_answered(pool: Pool, holders=None) -> Floats:
+    """P(i answers are 1 and j peers answer), as [holders, j = 0 ... k, i = 0 ... k].
+
+    holders: as for `ones`.
+    """
+    holders = np.arange(pool.honest + 1) if holders is None else np.asarray(holders)
     k, arrives = pool.k, 1 - pool.loss
     size = k + 1
 
@@ -130,7 +138,7 @@ def ones_and_answered(pool: Pool) -> Floats:
         return _split(binomial(y, answering * arrives), share, size)
 
     if pool.replacement:
-        one, answered = _single(pool)
+        one, answered = _single(pool, holders)
         return np.stack(
             [_split(binomial(k, answered), p / answered if answered else 0.0, size) for p in one]
         )
@@ -148,7 +156,7 @@ def ones_and_answered(pool: Pool) -> Floats:
                 joint[i + j :, i:] += p * q * by_count[y][: size - i - j, : size - i]
         return joint
 
-    return _distinct(pool, answers).reshape(pool.honest + 1, size, size)
+    return _distinct(pool, answers, holders).reshape(len(holders), size, size)
 
 
 def _split(answered: Floats, share: float, size: int) -> Floats:

@@ -58,6 +58,11 @@ def trial_key(key, trial):
     return threefry(key[0], key[1], high, low)
 
 
+def trial_coin(key):
+    """The uint32 word that a trial's adversary may use all the time."""
+    return threefry(key[0], key[1], np.uint32(0), np.uint32(TRIAL))[0]
+
+
 def below(word, limit):
     """A uniform integer in [0, limit) from a uint32 word, for limits up to 2^16 (uint32).
 

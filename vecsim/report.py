@@ -124,6 +124,8 @@ def show(
         dims = [dimension.name for dimension in study.dimensions]
         if isinstance(study.points[0], Planned):
             table.show_outcomes(summary, dims)
+        elif study.estimator["name"] == "splitting":
+            table.show_rare(summary, dims)
         else:
             table.show(summary, dims, {point.protocol.decides for point in study.points})
         print(f"dataset  {output / name}")

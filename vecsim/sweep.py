@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
@@ -22,10 +23,11 @@ TARGETS = ("finalised", "disagreement", "stalled", "unanimous")
 CAMPAIGN = "campaign"
 OTHERS = (
     *("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "theory", "engine"),
-    *("defence", CAMPAIGN),
+    *("defence", "estimator", CAMPAIGN),
 )
 KNOWN = (*build.NUMBERS, *build.GROUPS, *OTHERS)
 MOST_TRIALS = 10**9
+PLAIN: Mapping[str, Any] = MappingProxyType({"name": "plain"})
 MEASURED = ("outcomes", "series")  # of a campaign: what is measured on it
 
 Compose = Callable[[Mapping[str, str]], DictConfig]  # options of groups -> the configuration
@@ -43,6 +45,7 @@ class Study(NamedTuple):
     seed: int
     config: dict[str, Any]  # everything that decides the results
     engines: list[str]  # what runs each point
+    estimator: Mapping[str, Any] = PLAIN  # `estimator` in the configuration
 
 
 class Planned(NamedTuple):
@@ -114,9 +117,16 @@ def _decisions(
     kept |= {key: resolved[0][key] for key in (*build.NUMBERS, *build.GROUPS)}
     kept["engine"] = ", ".join(sorted(set(engines)))
     kept["points"] = _hash(points, engines)
+    estimator = plain["estimator"]
+    if estimator != PLAIN:
+        kept["estimator"] = estimator
+        none = "null: the interval's width follows from the trials"
+        require(precision is None, "precision", plain["precision"], none)
     most = precision.max_trials if precision else trials
     block = precision.min_trials if precision else most
-    return Study(name, dimensions, points, most, block, precision, plain["seed"], kept, engines)
+    return Study(
+        name, dimensions, points, most, block, precision, plain["seed"], kept, engines, estimator
+    )
 
 
 def _campaigns(

@@ -14,6 +14,8 @@ FEW_ACROSS = 3
 MOST_WIDTH = 140
 SHORT = 12  # characters of a word, where longer ones do not fit
 GAP = "  "
+DIFFER = 0.01  # p-value below which two scores are said to disagree
+RARE = "probabilities, each with its 95 % interval in brackets, or their order of magnitude"
 OUTCOMES = "means and shares over trials, each with its 95 % interval in brackets"
 CAPTION = "medians of rounds and shares of trials, each with its 95 % interval in brackets"
 
@@ -113,6 +115,29 @@ def show_outcomes(summary: xr.Dataset, dims: Sequence[str]) -> None:
     _print(columns)
     more = f"; {len(indices) - MOST_ROWS} more rows are in the summary"
     print(f"{OUTCOMES}{more if len(indices) > MOST_ROWS else ''}")
+
+
+def show_rare(summary: xr.Dataset, dims: Sequence[str]) -> None:
+    """Print the table of a study of rare events."""
+    width = min(shutil.get_terminal_size((100, 24)).columns, MOST_WIDTH)
+    estimates = Estimates(summary, dims)
+    indices = list(np.ndindex(*map(estimates.size, dims)))
+    places = [dict(zip(dims, index, strict=True)) for index in indices[:MOST_ROWS]]
+    columns = _labels(estimates, list(dims), places, False)
+    event = summary.attrs["outcome"]
+    cells = []
+    for at in places:
+        value, low, high = estimates.interval("probability", at)
+        cells.append(order(value) if estimates.at("rough", at) else chance(value, low, high))
+    columns.append(Column(f"P({event})", cells))
+    gaps = [estimates.at("gap", at) for at in places]
+    columns.append(Column("scores", [agreement(gap) for gap in gaps], right=False))
+    columns.append(Column("replicas", [f"{estimates.at('trials', at):.0f}" for at in places]))
+    _print(_narrowed(columns, ["replicas"], width))
+    more = f"; {len(indices) - MOST_ROWS} more rows are in the summary"
+    print(f"{RARE}{more if len(indices) > MOST_ROWS else ''}")
+    if any(gap < DIFFER for gap in gaps):
+        print("vecsim: two scores disagree: more walkers are needed, or a better score", flush=True)
 
 
 def _print(columns: list[Column]) -> None:
@@ -216,6 +241,29 @@ def rate(value: float, low: float, high: float) -> str:
 
     ends = " ".join(text(end).replace("0.", ".", 1) for end in (low, high))
     return f"{text(value)} [{ends}]"
+
+
+def chance(value: float, low: float, high: float) -> str:
+    """A small probability with its interval.
+
+    >>> chance(8.7e-10, 7.12e-10, 1.06e-9)
+    '8.7e-10 [7.1e-10 1.1e-09]'
+    """
+    return "not reached" if math.isnan(value) else f"{value:.2g} [{low:.2g} {high:.2g}]"
+
+
+def order(value: float) -> str:
+    """An order of magnitude.
+
+    >>> order(2.1e-15), order(0.0), order(math.nan)
+    ('about 1e-15', 'not reached', 'not reached')
+    """
+    return f"about 1e{math.floor(math.log10(value) + 0.5):d}" if value > 0 else "not reached"
+
+
+def agreement(gap: float) -> str:
+    """What the p-value of the difference between two scores says."""
+    return "one only" if math.isnan(gap) else "disagree" if gap < DIFFER else "agree"
 
 
 def amount(value: float, low: float, high: float) -> str:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vecsim import pool as pools
+from vecsim.engines import independent
 from vecsim.engines.assemble import pool_of
-from vecsim.engines.choose import MOST_NODES
 from vecsim.point import Point
 from vecsim.sweep import Study
-from vecsim.types import Quorum, View
+from vecsim.types import Quorum
 
 NEGLIGIBLE = 1e-3  # probability that any node meets a quorum against it during the whole trial
 COINS = 1000  # values of the adversary's shared coin that are averaged over
@@ -34,20 +34,17 @@ def finalised_undisputed(point: Point) -> float | None:
     NEGLIGIBLE, that a node meets a quorum against it; QR-Avalanche's confidence is on a grid.
     """
     start = point.start_ones
-    if point.n > MOST_NODES or start not in (0, point.honest):
+    if start not in (0, point.honest):
         return None
-    if point.adversary.groups > 1 or point.adversary.pools:
+    if point.byzantine and not independent.steady(point.adversary):
         return None
     if not point.protocol.decides or point.schedule != "lockstep":
         return None
     if point.network.topology != "complete" or point.adversary.admission != 1:
         return None
     colour = int(start > 0)
-    shares = _mixes(point, colour)
-    if shares is None:
-        return None
     total = 0.0
-    for mix, share in enumerate(shares):
+    for mix, share in enumerate(_mixes(point, colour)):
         if share > 0:
             pool = pool_of(point, point.adversary.mixes[mix], point.byzantine)
             alone = _one_node(point, pool, colour)
@@ -80,41 +77,11 @@ def lines(study: Study) -> list[dict[str, Any]]:
     return found
 
 
-def _mixes(point: Point, colour: int) -> NDArray[np.float64] | None:
-    """How often the adversary answers a node of this colour by each mix; None if it varies."""
-    counts: dict[str, Any] = dict(
-        round=0,
-        honest=point.honest,
-        byzantine=point.byzantine,
-        peers=point.n - point.network.exclude_self,
-        exclude_self=int(point.network.exclude_self),
-        k=point.protocol.k,
-        alpha=point.protocol.quorums[0],
-        start_ones=point.start_ones,
-        ones=point.start_ones,
-        decided_0=0,
-        decided_1=0,
-        pooled_minority=0,
-        trial_coin=0.5 / COINS,
-        round_coin=0.5,
-    )
-    seen = View(**counts)
-    over_time, over_coins = _chosen(point.adversary, seen, np.arange(point.protocol.max_rounds))
-    if np.any(over_time[:, colour] != over_time[0, colour]):
-        return None
-    return np.bincount(over_coins[:, colour], minlength=len(point.adversary.mixes)) / COINS
-
-
-@jax.jit
-def _chosen(adversary, seen: View, rounds):
-    """The mix for each colour of querier: in each round, and for each value of the trial's coin."""
-    coins = (jnp.arange(COINS, dtype=jnp.float32) + 0.5) / COINS
-
-    def answer(round_, coin):
-        return adversary.answer(seen._replace(round=round_, trial_coin=coin), jnp.int32(0))[0][0]
-
-    by_round = jax.vmap(answer, (0, None))(rounds, seen.trial_coin)
-    return by_round, jax.vmap(answer, (None, 0))(seen.round, coins)
+def _mixes(point: Point, colour: int) -> NDArray[np.float64]:
+    """How often the adversary answers a node of this colour by each mix."""
+    coins = (np.arange(COINS, dtype=np.float32) + np.float32(0.5)) / np.float32(COINS)
+    mixes = independent.mixes_of(point, coins)[:, colour]
+    return np.bincount(mixes, minlength=len(point.adversary.mixes)) / COINS
 
 
 def _one_node(point: Point, pool: pools.Pool, colour: int) -> float | None:
@@ -122,12 +89,12 @@ def _one_node(point: Point, pool: pools.Pool, colour: int) -> float | None:
     low, high = point.protocol.quorums
     swapped = pool._replace(accept=pool.reject, reject=pool.accept)
     own, other = (pool, swapped) if colour else (swapped, pool)
-    against = pools.ones(other)[0, low:].sum()
+    against = pools.ones(other, [0])[0, low:].sum()
     if against * point.honest * point.protocol.max_rounds > NEGLIGIBLE:
         return None
     if point.protocol.counts:
-        return None if pool.silent else _average(point.protocol, pools.ones(own)[-1])
-    agree = pools.ones(own)[-1]
+        return None if pool.silent else _average(point.protocol, pools.ones(own, [pool.honest])[0])
+    agree = pools.ones(own, [pool.honest])[0]
     confident = agree[high:].sum()
     return _chain(point.protocol, colour, agree[low:high].sum(), confident)
 

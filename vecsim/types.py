@@ -113,6 +113,13 @@ class Protocol(eqx.Module):
     def step(self, cell: Cell, poll: Any) -> Cell:
         """The cell after one poll of an undecided node."""
 
+    def remaining(self, cell: Cell, colour: Any) -> Any:
+        """Polls until an undecided node decides `colour`, if all k answers of each are for it.
+
+        Of use to estimate rare events (`vecsim.engines.scores`), and needed for nothing else.
+        """
+        raise NotImplementedError
+
 
 def preference(cell: Cell) -> Colour:
     return cell & jnp.uint32(1)

@@ -169,6 +169,7 @@ class Assembler:
             coins[i] = _boundary(np.cumsum(mix))
         return Trials(
             key=(np.uint32(0), np.uint32(0)),
+            coin=np.uint32(0),
             protocol=point.stepped(),
             adversaries=tuple((self.roster | {type(point.adversary): point.adversary}).values()),
             which=list(self.roster).index(type(point.adversary)),
@@ -203,7 +204,8 @@ class Assembler:
         self.polls.clear()
         self.pooled.clear()
         place = np.concatenate([item.place for _, item in taken])
-        return trials._replace(key=key, graph=graph), tables, place
+        trials = trials._replace(key=key, coin=random.trial_coin(key), graph=graph)
+        return trials, tables, place
 
 
 def _boundary(probability) -> np.ndarray:

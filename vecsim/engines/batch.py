@@ -31,6 +31,7 @@ class Trials(NamedTuple):
     """What each trial is; every leaf has a leading axis of trials."""
 
     key: tuple[Any, Any]  # uint32
+    coin: Any  # uint32, one for the whole trial that its adversary may use
     protocol: Protocol  # with max_rounds in steps
     adversaries: tuple[Adversary, ...]  # one of each class in the program
     which: Any  # int32: index of the trial's own adversary
@@ -137,7 +138,6 @@ def adversary_words(trial: Trials, round_):
 
 def seen(trial: Trials, tally: Tally, round_, pooled_minority, coin) -> View:
     """What the trial's adversary sees, for this pooled minority and the round's shared word."""
-    shared, _ = random.threefry(*trial.key, jnp.uint32(0), jnp.uint32(random.TRIAL))
     return View(
         round=round_,
         honest=trial.honest,
@@ -151,7 +151,7 @@ def seen(trial: Trials, tally: Tally, round_, pooled_minority, coin) -> View:
         decided_0=tally.decided - tally.decided_1,
         decided_1=tally.decided_1,
         pooled_minority=pooled_minority.astype(jnp.int32),
-        trial_coin=uniform(shared),
+        trial_coin=uniform(trial.coin),
         round_coin=uniform(coin),
     )
 

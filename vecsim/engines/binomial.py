@@ -68,8 +68,11 @@ def _uniform(names: Names, attempt, second):
 
 def _uniforms(names: Names, attempt):
     """Both uniforms of an attempt; stacked, so that one loop makes them."""
-    shape = jnp.broadcast_shapes(*(jnp.shape(word) for word in (*names.key, names.draw)))
-    return _uniform(names, attempt, jnp.stack(names.counters).reshape(2, *(1 for _ in shape)))
+    words = (*names.key, names.draw, *names.counters)
+    rank = len(jnp.broadcast_shapes(*map(jnp.shape, words)))
+    second = jnp.stack(names.counters)
+    gaps = (1 for _ in range(rank - second.ndim + 1))
+    return _uniform(names, attempt, second.reshape(2, *gaps, *second.shape[1:]))
 
 
 def _inverted(names: Names, n, p, q):

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from vecsim import random
+from vecsim.engines import independent
 from vecsim.engines.assemble import admitted
 from vecsim.engines.batch import Trials
 from vecsim.engines.moves import Moves, moves_of
@@ -50,7 +51,7 @@ def supports(point: Point) -> str | None:
     if point.n > MOST_NODES:
         return f"n={point.n}: at most {MOST_NODES} nodes"
     if point.protocol.counts:
-        return f"protocol={type(point.protocol).__name__}: it has a cell for every confidence"
+        return independent.supports(point)
     try:
         moves_of(point.protocol, point.protocol.max_rounds)
     except ConfigError as error:
@@ -152,8 +153,10 @@ def _block(
     key = random.trial_key(random.point_key(seed, point.hash()), trials)
     honest = np.full(len(trials), point.honest)
     moves = moves_of(rule, rule.max_rounds)
+    key = _filled(key[0], shape.block, 0), _filled(key[1], shape.block, 0)
     described = Trials(
-        key=(_filled(key[0], shape.block, 0), _filled(key[1], shape.block, 0)),
+        key=key,
+        coin=random.trial_coin(key),
         protocol=rule,
         adversaries=tuple((roster | {type(adversary): adversary}).values()),
         which=list(roster).index(type(adversary)),

@@ -36,6 +36,8 @@ def engine_of(point: Point, wanted: str) -> str:
 def _suits(point: Point) -> bool:
     if point.n < LARGE or blocks.supports(point) is not None:
         return False
+    if point.protocol.counts:
+        return True
     cells = len(moves_of(point.protocol, point.protocol.max_rounds).preference)
     return cells <= FEW_CELLS or point.n > MOST_NODES
 

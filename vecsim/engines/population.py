@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from vecsim import random
+from vecsim.engines import independent
 from vecsim.engines.batch import (
     Record,
     Tally,
@@ -38,18 +39,18 @@ STAGES = 8
 
 
 class State(NamedTuple):
-    """A block between two rounds."""
+    """The trials of a block between two rounds."""
 
-    round: Any  # int64, rounds completed
+    round: Any  # int64 [trials], rounds completed
     nodes: Any  # float64 [trials, groups, cells], whole numbers
     flips: Any  # int64 [trials], of the last round
     memory: Any  # int32 [trials], the adversary's
-    record: Record
 
 
 # The axes of a block's trials.
 EACH = Trials(
     key=(0, 0),
+    coin=0,
     protocol=None,  # pyright: ignore[reportArgumentType]
     adversaries=None,  # pyright: ignore[reportArgumentType]
     which=None,
@@ -71,10 +72,18 @@ def program(shape: Shape):
     """The function (blocks, nothing) -> Outcome [blocks, trials]."""
 
     def run_block(block: Blocks):
-        def body(state: State):
-            return advance(shape, block, state)
+        def observe(record, trial, state: State, tally: Tally):
+            waiting = trial.honest - tally.decided
+            return record.update(trial, tally, state.round, state.flips, waiting)
 
-        return lax.while_loop(lambda s: s.record.running.any(), body, begin(shape, block)).record
+        def body(carried):
+            state, record = carried
+            tally = count(block.moves, state.nodes)
+            record = jax.vmap(observe, (0, EACH, 0, 0))(record, block.trials, state, tally)
+            return advance(shape, block, state, tally), record
+
+        start = begin(shape, block), jax.vmap(Record.start, (EACH,))(block.trials)
+        return lax.while_loop(lambda carried: carried[1].running.any(), body, start)[1]
 
     return lambda blocks, _: lax.map(lambda block: run_block(block).outcome, blocks)
 
@@ -89,35 +98,34 @@ def begin(shape: Shape, block: Blocks) -> State:
     nodes = jnp.zeros((*sizes.shape, len(moves.preference)))
     nodes = nodes.at[..., moves.start[0]].add((sizes - ones).astype(jnp.float64))
     nodes = nodes.at[..., moves.start[1]].add(ones.astype(jnp.float64))
-    record = jax.vmap(Record.start, (EACH,))(trials)
-    memory = jnp.zeros(trials.honest.shape, jnp.int32)
-    return State(jnp.int64(0), nodes, jnp.zeros_like(trials.honest), memory, record)
+    none = jnp.zeros_like(trials.honest)
+    return State(none, nodes, none, none.astype(jnp.int32))
 
 
-def advance(shape: Shape, block: Blocks, state: State) -> State:
-    """One round, recorded at its start: every undecided node polls once, all together."""
+def advance(shape: Shape, block: Blocks, state: State, tally: Tally) -> State:
+    """One round: every undecided node polls once, all together."""
+    chances, memory = faced(shape, block, state, tally)
+    nodes, flips = move(shape, block, state, chances)
+    return State(state.round + 1, nodes, flips, memory)
+
+
+def faced(shape: Shape, block: Blocks, state: State, tally: Tally):
+    """P(each result) of this round's polls, [trials, groups, own colour, results], and the
+    adversary's memory after it."""
     trials, polls = block.trials, block.polls
-    tally = count(block.moves, state.nodes)
-
-    def update(record, trial, counted, flips):
-        waiting = trial.honest - counted.decided
-        return record.update(trial, counted, state.round, flips, waiting)
-
-    record = jax.vmap(update, (0, EACH, 0, 0))(state.record, trials, tally, state.flips)
     pushed = jnp.zeros(tally.ones.shape, jnp.bool_)
     if shape.pools:
         pushed = pooled_minority(trials, polls, state.round, tally.ones)
 
-    def probabilities(trial, counted, minority, memory):
-        _, coin = adversary_words(trial, state.round)
-        view = seen(trial, counted, state.round, minority, coin)
+    def probabilities(trial, counted, minority, round_, memory):
+        _, coin = adversary_words(trial, round_)
+        view = seen(trial, counted, round_, minority, coin)
         mixes, memory = answers(trial, view, memory)
         byzantine, ones = (v.astype(jnp.float64) for v in (trial.byzantine, counted.ones))
         return result_probabilities(polls, byzantine, ones, mixes), memory
 
-    chances, memory = jax.vmap(probabilities, (EACH, 0, 0, 0))(trials, tally, pushed, state.memory)
-    nodes, flips = move(shape, block, state, chances)
-    return State(state.round + 1, nodes, flips, memory, record)
+    each = jax.vmap(probabilities, (EACH, 0, 0, 0, 0))
+    return each(trials, tally, pushed, state.round, state.memory)
 
 
 def count(moves: Moves, nodes) -> Tally:
@@ -144,7 +152,8 @@ def move(shape: Shape, block: Blocks, state: State, chances):
         if i < len(columns) - 1:
             p, q = conditional(columns[i], sum(columns[i + 1 :]))
             number = stage.cell.astype(jnp.uint32) * jnp.uint32(STAGES) + jnp.uint32(i)
-            names = Names(key, number | (group << jnp.uint32(GROUP)), counters(state.round))
+            counted = counters(state.round[:, None, None])
+            names = Names(key, number | (group << jnp.uint32(GROUP)), counted)
             taken = binomial(names, waiting, p[..., stage.colour], q[..., stage.colour])
         nodes = nodes.at[..., stage.to].add(taken)
         flips = flips + (taken * stage.turns.astype(jnp.float64)).sum(axis=(1, 2))
@@ -184,7 +193,7 @@ def pooled_minority(trials: Trials, polls: Polls, round_, ones):
     p, q = (jnp.stack(both[::-1]) for both in zip(*splits, strict=True))
     key = tuple(word[:, None] for word in trials.key)
     numbers = jnp.arange(size, dtype=jnp.uint32)
-    second = counters(round_, random.PEERS, random.REPEATS)
+    second = counters(round_[:, None], random.PEERS, random.REPEATS)
 
     def divide(level, nodes):
         names = Names(key, jnp.uint32(size) * level.astype(jnp.uint32) + numbers, second)
@@ -210,8 +219,12 @@ def run(work: list[tuple[Point, np.ndarray]], seed: int, memory: int = 2**28) ->
     out = {name: np.full(total, -1, np.int64) for name in (*Outcome._fields, "admitted")}
     starts = np.cumsum([0, *(len(trials) for _, trials in work)])
     groups: dict[Any, list[int]] = {}
-    for i, (point, _) in enumerate(work):
-        groups.setdefault(program_key(point), []).append(i)
+    for i, (point, trials) in enumerate(work):
+        if not point.protocol.counts:
+            groups.setdefault(program_key(point), []).append(i)
+            continue
+        for name, array in independent.run([(point, trials)], seed).items():
+            out[name][starts[i] : starts[i + 1]] = array
     mesh = all_devices()
     for members in groups.values():
         shape = shape_of(work[members[0]][0])

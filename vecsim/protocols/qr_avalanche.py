@@ -66,3 +66,14 @@ class QrAvalanche(Protocol):
         decided = ((streak >= beta) & (confidence >= threshold)).astype(jnp.uint32)
         kept = (confidence << ten) | (streak << jnp.uint32(3)) | (decided << one) | preference
         return jnp.where(poll.answered - positive >= alpha, self.start(preference ^ one), kept)
+
+    def remaining(self, cell, colour):
+        def left(cell):
+            streak = ((cell >> jnp.uint32(3)) & jnp.uint32(127)).astype(jnp.int32)
+            doubt = 1 - (cell >> jnp.uint32(10)).astype(jnp.float32) / SCALE
+            allowed = jnp.maximum(1 - jnp.float32(self.confidence_threshold), 1 / SCALE)
+            surer = jnp.ceil(jnp.log(allowed / jnp.maximum(doubt, 1 / SCALE)) / jnp.log(0.9))
+            return jnp.maximum(jnp.maximum(self.beta - streak, surer.astype(jnp.int32)), 1)
+
+        turned = 1 + left(self.start(jnp.asarray(colour, jnp.uint32)))
+        return jnp.where((cell & jnp.uint32(1)) == colour, left(cell), turned)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from vecsim.protocols.checks import check_run, check_sample
-from vecsim.protocols.streak import count_run, run_length
+from vecsim.protocols.streak import count_run, run_left, run_length
 from vecsim.types import Protocol, Quorum
 
 
@@ -77,3 +77,9 @@ class Snowball(Protocol):
         decided = jnp.where(decides, jnp.uint32(2), zero)
         kept = (margin << shift) | ((run >> jnp.uint32(3)) << jnp.uint32(4))
         return kept | (differs << jnp.uint32(3)) | decided | ((cell & one) ^ change)
+
+    def remaining(self, cell, colour):
+        one, shift = jnp.uint32(1), self._margin_shift
+        counter = (cell & ((one << shift) - one)) >> jnp.uint32(4)
+        counted = (cell ^ (cell >> jnp.uint32(3))) & one
+        return run_left(self, counter, counted == colour)

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from vecsim.protocols.checks import check_run, check_sample
-from vecsim.protocols.streak import count_run, run_length
+from vecsim.protocols.streak import count_run, run_left, run_length
 from vecsim.types import Protocol, Quorum
 
 
@@ -46,3 +46,6 @@ class Snowflake(Protocol):
         run = count_run(self, cell, poll.agree, poll.against, poll.confident)
         decides = run >= jnp.asarray(run_length(self) << 3, jnp.uint32)
         return jnp.where(decides, run | jnp.uint32(2), run)
+
+    def remaining(self, cell, colour):
+        return run_left(self, cell >> jnp.uint32(3), (cell & jnp.uint32(1)) == colour)

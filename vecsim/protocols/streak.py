@@ -18,6 +18,15 @@ def count_run(rule, run, agree, against, confident):
     return jnp.where(agree, same, jnp.where(against, other, unsuccessful))
 
 
+def run_left(rule, counter, same):
+    """Successes in a row for one colour until the counter reaches `run_length`.
+
+    same: whether the counter is that colour's.
+    """
+    fresh = run_length(rule) + 1 - rule.count_after_flip
+    return jnp.where(same, run_length(rule) - counter.astype(jnp.int32), fresh)
+
+
 def run_length(rule):
     """Value of the counter at which a node decides."""
     return rule.beta + (1 if rule.decide_when == "gt" else 0)

@@ -1,0 +1,234 @@
+"""Rare events: estimates against exact chains and plain trials, and what they depend on."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from command import call, refused
+from helpers import mesh_of, point
+from scipy import stats
+
+import vecsim
+from vecsim.adversaries.balance_informed import BalanceInformed
+from vecsim.adversaries.random_voting import RandomVoting
+from vecsim.adversaries.safety_split import SafetySplit
+from vecsim.engines import climb, exact
+from vecsim.engines.climb import Climbers
+from vecsim.estimate import rare_interval
+from vecsim.protocols.qr_avalanche import QrAvalanche
+from vecsim.protocols.snowball import Snowball
+from vecsim.protocols.snowflake import Snowflake
+from vecsim.splitting import Effort, next_level, plain, split
+from vecsim.table import agreement
+from vecsim.types import Counts, Quorum
+
+MEMORY = 2**28
+SIGNIFICANT = stats.norm.ppf(0.995)  # two-sided, 1 %
+REPEATED, REPLICAS = 200, 8
+
+
+def five_and_one(adversary, beta, max_rounds=60):
+    """A network small enough to solve."""
+    rule = Snowflake(10, 8, 8, beta, max_rounds)
+    sampling = dict(sampling="with_replacement", exclude_self=False)
+    return point(rule, adversary, n=6, byzantine_fraction=1 / 6, **sampling)
+
+
+def solved(p, event):
+    solution = exact.solve(p)
+    stalled = 1 - solution.agreed_0 - solution.agreed_1 - solution.disagreement
+    return solution.disagreement if event == "disagreement" else stalled
+
+
+@pytest.mark.parametrize(
+    ("adversary", "beta", "event", "score", "walkers"),
+    [
+        (SafetySplit(), 4, "disagreement", 0, 100),  # 3e-2
+        (SafetySplit(), 4, "disagreement", 1, 100),
+        (BalanceInformed(), 4, "disagreement", 1, 200),  # 1.4e-4
+        (BalanceInformed(), 2, "stalled", 0, 100),  # 6e-3
+        (BalanceInformed(), 2, "stalled", 1, 100),
+    ],
+)
+def test_no_bias_and_coverage(adversary, beta, event, score, walkers):
+    """200 estimates of 8 replicas each: their mean is right, and so are 95 % of the intervals."""
+    p = five_and_one(adversary, beta)
+    truth = solved(p, event)
+    climbers = Climbers(p, event, "agents", MEMORY)
+    found = split(climbers, score, Effort(walkers, 0.2), REPEATED * REPLICAS, 0).estimates
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    assert abs(found.mean() - truth) < SIGNIFICANT * error
+    assert error < 0.03 * truth
+    intervals = rare_interval(found.reshape(REPEATED, REPLICAS, 1))
+    covered = ((intervals.low <= truth) & (truth <= intervals.high)).sum()
+    low, high = stats.binom.ppf([0.005, 0.995], REPEATED, 0.95)
+    assert low <= covered <= high
+
+
+@pytest.mark.parametrize("engine", ["agents", "population"])
+@pytest.mark.parametrize(
+    ("adversary", "beta"), [(BalanceInformed(), 6), (RandomVoting(), 4)], ids=["4e-7", "1e-4"]
+)
+def test_small_probabilities(engine, adversary, beta):
+    """Both scores, on both engines, to five standard errors of a tenth at most."""
+    p = five_and_one(adversary, beta)
+    truth = solved(p, "disagreement")
+    climbers = Climbers(p, "disagreement", engine, MEMORY)
+    estimates = [split(climbers, score, Effort(500, 0.2), 40, 1).estimates for score in range(2)]
+    found = rare_interval(np.stack(estimates, axis=-1))
+    assert abs(found.value - truth) < 5 * found.error
+    assert found.error < truth / 10
+    assert found.gap > 1e-4
+
+
+@pytest.mark.parametrize(
+    "p",
+    [
+        point(Snowflake(20, 15, 15, 5), SafetySplit(), n=100, byzantine_fraction=0.12),
+        point(Snowball(20, 12, 15, 5), SafetySplit(), n=60, byzantine_fraction=0.15),
+        point(QrAvalanche(), SafetySplit(), n=60, byzantine_fraction=0.8),
+    ],
+    ids=lambda p: type(p.protocol).__name__,
+)
+def test_plain_trials_agree(p):
+    climbers = Climbers(p, "disagreement", "agents", MEMORY)
+    events = plain(climbers, 1000, 60, 3).sum()
+    assert events > 20
+    found = rare_interval(split(climbers, 0, Effort(500, 0.2), 16, 3).estimates[:, None])
+    error = np.hypot(found.error, np.sqrt(events) / 60_000)
+    assert abs(found.value - events / 60_000) < 5 * error
+
+
+def test_estimates_depend_on_the_point_and_the_seed_alone(monkeypatch):
+    p = five_and_one(BalanceInformed(), 4)
+    effort = Effort(50, 0.3)
+    first = split(Climbers(p, "disagreement", "agents", MEMORY), 0, effort, 6, 0)
+    counted = split(Climbers(p, "disagreement", "population", MEMORY), 0, effort, 6, 0)
+    monkeypatch.setattr(climb, "all_devices", lambda: mesh_of(1))
+    monkeypatch.setattr(climb, "BATCH_NODES", 200)
+    monkeypatch.setattr(climb, "BATCH_BLOCKS", 1)
+    again = split(Climbers(p, "disagreement", "agents", 1), 0, effort, 6, 0)
+    np.testing.assert_array_equal(first.passed, again.passed)
+    again = split(Climbers(p, "disagreement", "population", 1), 0, effort, 6, 0)
+    np.testing.assert_array_equal(counted.passed, again.passed)
+    fewer = split(Climbers(p, "disagreement", "agents", MEMORY), 0, effort, 3, 0)
+    np.testing.assert_array_equal(first.passed[:3], fewer.passed)
+    other = split(Climbers(p, "disagreement", "agents", MEMORY), 0, effort, 6, 1)
+    assert (other.estimates != first.estimates).all()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Snowflake(20, 15, 15, 6),
+        Snowflake(20, 13, 16, 5, reset_on_failure=False, decide_when="gt", count_after_flip=0),
+        Snowball(20, 15, 15, 6),
+        Snowball(20, 13, 16, 5, reset_on_failure=False, decide_when="gt", count_after_flip=0),
+        QrAvalanche(),
+    ],
+    ids=repr,
+)
+def test_remaining_polls(rule):
+    """From cells on a random walk, as many unanimous polls as `remaining` says decide."""
+    random = np.random.default_rng(5)
+    cells = rule.start(jnp.asarray(random.integers(0, 2, 200), jnp.uint32))
+    for _ in range(30):
+        stepped = rule.step(cells, walked(rule, random, cells))
+        cells = jnp.where((stepped & 2) != 0, cells, stepped)
+    for colour in range(2):
+        wanted = np.asarray(rule.remaining(cells, colour))
+        current, steps, taken = cells, np.full(200, -1), 0
+        while (steps < 0).any():
+            taken += 1
+            agree = (current & 1) == colour
+            unanimous = Quorum(agree, ~agree, jnp.ones_like(agree))
+            if rule.counts:
+                count = jnp.full(current.shape, rule.k, jnp.uint32)
+                unanimous = Counts(jnp.where(agree, count, jnp.uint32(0)), count)
+            current = jnp.where((current & 2) != 0, current, rule.step(current, unanimous))
+            steps[(steps < 0) & (np.asarray(current) & 2 != 0)] = taken
+        exactly = 0 if not rule.counts else 1  # of the confidence's logarithm
+        assert (abs(steps - wanted) <= exactly).all()
+        assert len(np.unique(steps)) > 3
+
+
+def walked(rule, random, cells):
+    if rule.counts:
+        count = jnp.full(cells.shape, rule.k, jnp.uint32)
+        return Counts(jnp.asarray(random.binomial(rule.k, 0.8, len(cells)), jnp.uint32), count)
+    agree = random.random(len(cells)) < 0.8
+    against = ~agree & (random.random(len(cells)) < 0.6)
+    return Quorum(*map(jnp.asarray, (agree, against, random.random(len(cells)) < 0.7)))
+
+
+def test_levels_come_from_what_walkers_reached():
+    best = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, np.inf])
+    assert next_level(best, -np.inf, 0.2) == 9.0
+    assert next_level(best, 9.0, 0.2) is None  # the event is all that is above
+    assert next_level(np.array([1.0] * 8 + [2.0, 3.0]), 1.0, 0.5) == 2.0
+    assert next_level(np.ones(10), 1.0, 0.2) is None
+
+
+def test_scores_that_disagree_are_told():
+    random = np.random.default_rng(0)
+    alike = random.lognormal(0, 0.3, (40, 2))
+    assert agreement(float(rare_interval(alike).gap)) == "agree"
+    assert agreement(float(rare_interval(alike * [1, 3]).gap)) == "disagree"
+    alone = rare_interval(np.where([True, False], alike, np.nan))
+    assert agreement(float(alone.gap)) == "one only"
+    assert alone.value == alike[:, 0].mean()
+    assert np.isnan(rare_interval(np.full((40, 2), np.nan)).value)
+
+
+SMALL = "byzantine_fraction=0.15", "adversary=safety_split", "n=60"
+
+
+def test_a_study_of_rare_events(tmp_path, capsys):
+    study = "estimator=splitting", "estimator.walkers=300", "trials=6", *SMALL
+    assert call(*study, "sweep.protocol.beta=[4,5]", f"output={tmp_path}/a").code == 0
+    data = vecsim.open(tmp_path / "a" / "data.zarr")
+    found = data.vecsim.probability()
+    assert (found.low < found.probability).all()
+    assert (found.probability < found.high).all()
+    assert found.probability[0] > found.probability[1] > 0
+    assert not found.rough.any()
+    number = 6 * 300
+    assert (found.plain * number == data.plain.sum("trial")).all()
+    assert found.plain_low[0] <= found.probability[0] <= found.plain_high[0]
+    assert (
+        call(*study, "protocol.beta=5", f"output={tmp_path}/b").code == 0
+    )  # a point alone gives the same
+    alone = vecsim.open(tmp_path / "b" / "data.zarr")
+    np.testing.assert_array_equal(alone.probability, data.probability.sel(beta=5))
+    assert (tmp_path / "a" / "summary.csv").read_text().startswith("beta,probability,error")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("estimator.event=unanimous",), "disagreement, stalled"),
+        (("estimator.walkers=5",), "10 to"),
+        (("estimator.keep=1.5",), "between 0 and 1"),
+        (("trials=1",), "2 to"),
+        (("protocol=slush",), "decide nothing"),
+        (("network=random_regular", "n=200"), "complete graphs"),
+        (("adversary=sybil",), "drawn by chance"),
+        (("protocol=qr_avalanche", "network.loss=0.1"), "may be missing"),
+        (("precision={target: stalled, half_width: 0.1, min_trials: 5}",), "null"),
+        (("estimator.size=3",), "size"),
+    ],
+)
+def test_bad_settings_are_told(overrides, told, tmp_path):
+    changed = {override.partition("=")[0] for override in overrides} | {"network"}
+    kept = [each for each in SMALL if each.partition("=")[0] not in changed]
+    assert told in refused(
+        call("estimator=splitting", *kept, *overrides, f"output={tmp_path}/none")
+    )
+
+
+def test_components_without_remaining_polls_are_told():
+    class Simple(Snowflake):
+        def remaining(self, cell, colour):
+            raise NotImplementedError
+
+    assert "does not say" in climb.supports(point(Simple(), RandomVoting(), n=60), "agents")
+    assert climb.supports(point(Snowflake(), RandomVoting(), n=60), "agents") is None

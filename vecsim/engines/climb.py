@@ -1,0 +1,256 @@
+"""Walkers that climb to a level of a score: the compiled part of splitting, on both engines.
+
+A walker is a trial that may start anywhere. It goes on until its score reaches its level, the event
+happens, or nothing more can come of it, and is then kept as it stands. Every walker has a key
+of its own, so that it climbs the same way however often it is asked to, and in whatever
+company.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from vecsim.engines import agents, population
+from vecsim.engines.assemble import Assembler, items, kind_of
+from vecsim.engines.assemble import shape_of as agents_shape
+from vecsim.engines.batch import Trials, all_devices, view
+from vecsim.engines.blocks import blocks_of
+from vecsim.engines.blocks import shape_of as population_shape
+from vecsim.engines.cells import enumerate_cells
+from vecsim.engines.crowds import agents_crowd, agents_field, counted_crowd, counted_field
+from vecsim.engines.scores import situations, standing
+from vecsim.point import Point
+
+BATCH_NODES = 2**15  # of the agents engine, per device: they wait for the last to end
+BATCH_BLOCKS = 16  # of the population engine, per device
+
+
+class Walk(NamedTuple):
+    """A walker of the agents engine; every leaf has an axis of walkers."""
+
+    round: Any  # int32, rounds completed
+    lane: Any  # uint32 [lanes]
+    memory: Any  # int32
+
+
+class Aim(NamedTuple):
+    """Where walkers go: the level, and by which of the event's scores (int32)."""
+
+    level: Any  # float; -inf: nowhere
+    score: Any
+
+
+class Reached(NamedTuple):
+    """Where walkers ended. best: their highest score (float); happened: bool."""
+
+    state: Any
+    best: Any
+    happened: Any
+
+
+def supports(point: Point, engine: str) -> str | None:
+    """Why the walkers of a point cannot climb on this engine; None if they can."""
+    if not point.protocol.decides:
+        return f"protocol={type(point.protocol).__name__}: its nodes decide nothing"
+    try:
+        point.protocol.remaining(point.protocol.start(jnp.zeros(1, jnp.uint32)), 0)
+    except NotImplementedError:
+        return f"protocol={type(point.protocol).__name__}: it does not say how many polls remain"
+    if float(point.adversary.admission) < 1 and point.byzantine:
+        return f"adversary={type(point.adversary).__name__}: its number of nodes is drawn by chance"
+    if engine not in ("agents", "population"):
+        return "only lockstep rounds on complete graphs"
+    if engine == "population" and point.protocol.counts:
+        return f"protocol={type(point.protocol).__name__} with engine.name=population"
+    if engine == "agents" and kind_of(point).silent:
+        return f"protocol={type(point.protocol).__name__} with answers that may be missing"
+    return None
+
+
+class Climbers:
+    """Walkers of one point.
+
+    event: one of `scores.SCORES`. engine: agents or population. memory: bytes of a batch.
+    """
+
+    def __init__(self, point: Point, event: str, engine: str, memory: int):
+        self.point, self.event, self.mesh = point, event, all_devices()
+        with jax.enable_x64(engine == "population"):
+            self._prepare(engine, memory)
+
+    def _prepare(self, engine: str, memory: int) -> None:
+        point, devices = self.point, self.mesh.size
+        self.x64 = engine == "population"
+        if engine == "population":
+            shape = population_shape(point)
+            numbers = np.arange(shape.block * BATCH_BLOCKS * devices)
+            given = [(point, numbers, numbers)]
+            blocks, place = next(blocks_of(shape, given, 0, devices, memory))
+            self.axes = place.shape
+            cells = enumerate_cells(point.protocol, point.protocol.max_rounds)
+            undecided = jnp.asarray(cells.cells[~cells.decided])
+            lacking = [point.protocol.remaining(undecided, colour) for colour in range(2)]
+            self.shape, self.trials = shape, blocks
+            self.shared = np.stack(lacking, axis=-1).astype(np.float64)
+        else:
+            shape = agents_shape([point], 0)
+            shape = shape._replace(kind=shape.kind._replace(wide=True))  # single polls may be rare
+            size = max(1, BATCH_NODES // shape.nodes) * devices
+            self.axes = (size,)
+            numbers = np.arange(size)
+            assembler = Assembler(shape, [point], size, 0)
+            listed = items(point, 0, numbers, numbers)
+            ((trials, tables, _),) = assembler.batches(listed)
+            self.shape, self.trials, self.shared = shape, trials, tables
+
+    @property
+    def size(self) -> int:
+        """Walkers of a batch."""
+        return int(np.prod(self.axes))
+
+    def start(self, number: int) -> Any:
+        """So many walkers at the start."""
+        with jax.enable_x64(self.x64):
+            begun = _begin(self.shape, self.trials)
+        return jax.tree.map(lambda leaf: np.repeat(self._flat(leaf)[:1], number, axis=0), begun)
+
+    def climb(self, keys, coins, state: Any, aim: Aim) -> Reached:
+        """keys: two uint32 [walkers]. coins: uint32 [walkers], the adversary's of the whole trial.
+        state: from `start`, or of another climb. aim: [walkers]."""
+        total = len(coins)
+        parts = []
+        for first in range(0, total, self.size):
+            chosen = partial(self._part, first)
+            trials = self._named(*(chosen(words) for words in (*keys, coins)))
+            level = aim.level.astype(np.float64 if self.x64 else np.float32)
+            aimed = Aim(chosen(level, -np.inf), chosen(aim.score))
+            given = jax.tree.map(chosen, state)
+            with jax.enable_x64(self.x64):
+                parts.append(
+                    _climb(self.shape, self.mesh, self.event, trials, self.shared, given, aimed)
+                )
+        flat = [jax.tree.map(self._flat, jax.device_get(part)) for part in parts]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:total], *flat)
+
+    def _part(self, first: int, array, filling=None):
+        """One batch of an array, filled up with a value, or with the first row."""
+        part = np.asarray(array)[first : first + self.size]
+        missing = self.size - len(part)
+        row = part[:1] if filling is None else np.full_like(part[:1], filling)
+        part = np.concatenate([part, np.repeat(row, missing, axis=0)])
+        return part.reshape(*self.axes, *part.shape[1:])
+
+    def _flat(self, leaf) -> np.ndarray:
+        return np.asarray(leaf).reshape(self.size, *np.shape(leaf)[len(self.axes) :])
+
+    def _named(self, high, low, coins):
+        trials = self.trials if isinstance(self.trials, Trials) else self.trials.trials
+        named = trials._replace(key=(high, low), coin=coins)
+        return named if trials is self.trials else self.trials._replace(trials=named)
+
+
+@partial(jax.jit, static_argnums=0)
+def _begin(shape, trials):
+    if shape.engine == "population":
+        return jax.vmap(partial(population.begin, shape))(trials)
+
+    def begin(trial):
+        lane, _ = agents.start(shape, trial)
+        return Walk(jnp.int32(0), lane, jnp.int32(0))
+
+    return jax.vmap(begin)(trials)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _climb(shape, mesh: Mesh, event: str, trials, shared, state, aim: Aim) -> Reached:
+    split, whole = PartitionSpec("trials"), PartitionSpec()
+    program = {"population": _by_counts, "agents": _by_nodes}[shape.engine]
+    run = jax.shard_map(
+        partial(program, shape, event),
+        mesh=mesh,
+        in_specs=(split, whole, split, split),
+        out_specs=split,
+        check_vma=False,
+    )
+    return run(trials, shared, state, aim)
+
+
+def _until(look, move, state, aim: Aim) -> Reached:
+    """Climb. look(state) -> Standing and what `move(state, it)` needs for the next state."""
+
+    def body(carried):
+        reached, running = carried
+        found, seen = look(reached.state)
+        score = jnp.where(aim.score == 0, found.scores[..., 0], found.scores[..., 1])
+        best = jnp.where(running, jnp.maximum(reached.best, score), reached.best)
+        happened = reached.happened | (running & found.happened)
+        running = running & ~(found.happened | found.over | (score >= aim.level))
+
+        def chosen(new, old):
+            return jnp.where(running.reshape(running.shape + (1,) * (old.ndim - 1)), new, old)
+
+        state = jax.tree.map(chosen, move(reached.state, seen), reached.state)
+        return Reached(state, best, happened), running
+
+    none = jnp.zeros(aim.level.shape, bool)
+    start = Reached(state, jnp.full_like(aim.level, -jnp.inf), none), aim.level > -jnp.inf
+    return lax.while_loop(lambda carried: carried[1].any(), body, start)[0]
+
+
+def _by_counts(shape, event, blocks, remaining, states, aims):
+    def block_of(given):
+        block, state, aim = given
+        own = block.moves.preference[:-2]  # the last two are decided
+
+        def look(state):
+            tally = population.count(block.moves, state.nodes)
+            faced = [population.faced(shape, block, state, each) for each in situations(tally)]
+            fields = [counted_field(chances) for chances, _ in faced]
+
+            def stand(trial, tally, round_, nodes, fields):
+                crowd = counted_crowd(nodes[:, :-2], own, remaining)
+                return standing(event, trial.protocol, tally, round_, trial.honest, crowd, fields)
+
+            found = jax.vmap(stand, (population.EACH, 0, 0, 0, 0))(
+                block.trials, tally, state.round, state.nodes, fields
+            )
+            return found, faced[0]
+
+        def move(state, seen):
+            chances, memory = seen
+            nodes, flips = population.move(shape, block, state, chances)
+            return population.State(state.round + 1, nodes, flips, memory)
+
+        return _until(look, move, state, aim)
+
+    return lax.map(block_of, (blocks, states, aims))
+
+
+def _by_nodes(shape, event, trials, tables, states, aims):
+    def stand(trial, walk: Walk):
+        tally, _ = agents.tally(shape, walk.lane)
+        fields = [
+            agents_field(shape, trial, tables, each, walk.round, walk.memory)
+            for each in situations(tally)
+        ]
+        crowd = agents_crowd(shape, trial, walk.lane, len(fields[0].counts))
+        found = standing(event, trial.protocol, tally, walk.round, trial.honest, crowd, fields)
+        return found, view(trial, tables, tally, walk.round, tally.ones)
+
+    def step(trial, walk: Walk, seen):
+        _, mask = agents.start(shape, trial)
+        lane, memory = agents.advance(shape, trial, tables, walk.lane, mask, seen, walk.memory)
+        return Walk(walk.round + 1, lane, memory)
+
+    def look(state):
+        return jax.vmap(stand)(trials, state)
+
+    def move(state, seen):
+        return jax.vmap(step)(trials, state, seen)
+
+    return _until(look, move, states, aims)

@@ -1,0 +1,203 @@
+"""How long one node of QR-Avalanche takes, when it polls the same pool all the time.
+
+The law is exact: its cells are those of the protocol's own fixed point, and where a poll takes
+them is read off the protocol's own `step`. A poll multiplies the confidence by nine tenths, rounds
+it, and adds what depends on the poll alone. For each streak there is one array of probabilities
+over confidences; a round moves every array once for each outcome of a poll. Every term is a sum of
+positive ones, so that small probabilities are as accurate as large ones.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.blas import daxpy  # pyright: ignore[reportAttributeAccessIssue]
+
+from vecsim.pool import Floats
+from vecsim.protocols.qr_avalanche import SCALE, QrAvalanche
+from vecsim.types import Counts
+
+CONFIDENCE, STREAK = 10, 3  # the cell's bits below each; preference is bit 0, decided bit 1
+BLOCK = 2**13  # confidences that are moved together: they stay in the cache
+
+
+class Part(NamedTuple):
+    """Nodes of one streak: mass [width] over the confidences low, low + 1, ..."""
+
+    low: int
+    mass: Floats
+
+
+class Moves(NamedTuple):
+    """What a poll adds to nine tenths of the confidence, [outcomes], and how likely it does."""
+
+    added: NDArray[np.int64]
+    chance: Floats
+
+
+class Polled(NamedTuple):
+    """Polls that lengthen the streak, that end it, and P(nobody answers), which only ends it."""
+
+    success: Moves
+    failure: Moves
+    nobody: float
+
+
+def decision_law(rule: QrAvalanche, joint: Floats, lost: float) -> Floats:
+    """P(a node that has not polled yet decides in its poll 1, 2, ..., max_rounds, never).
+
+    joint: P(j peers answer, i of them agree with the node), [k + 1, k + 1]. Polls that would turn
+    the node are left out; where their probability does not matter, see `independent`. lost:
+    probability that may be left out besides, in all.
+    """
+    polled, enough = _polled(rule, joint), _enough(rule)
+    beta, rounds = int(rule.beta), int(rule.max_rounds)
+    least = lost / (4 * (beta + 2) * rounds)
+    start = int(np.asarray(rule.start(jnp.zeros(1, jnp.uint32)))[0]) >> CONFIDENCE
+    streaks = [Part(start, np.ones(1)), *[Part(0, np.zeros(0))] * beta]
+    law = np.zeros(rounds + 1)
+    for round_ in range(rounds):
+        everybody = _sum(streaks)
+        if everybody.mass.sum() <= least:
+            break
+        failed = _sum([_moved(everybody, polled.failure), _times(everybody, polled.nobody)])
+        longest = _sum(streaks[-2:])
+        longer = [_moved(part, polled.success) for part in (*streaks[:-2], longest)]
+        decided = max(enough - longer[-1].low, 0)
+        law[round_] = longer[-1].mass[decided:].sum()
+        longer[-1] = Part(longer[-1].low, longer[-1].mass[:decided])
+        streaks = [_trimmed(part, least) for part in (failed, *longer)]
+    law[-1] = sum(part.mass.sum() for part in streaks)
+    return law
+
+
+def turning(rule: QrAvalanche, joint: Floats) -> float:
+    """P(one poll turns the node's preference)."""
+    answered, positive = np.nonzero(joint)
+    after = _after(rule, np.zeros(len(answered), np.uint32), positive, answered)
+    return float(joint[answered, positive][(after & 1) == 1].sum())
+
+
+def _after(rule: QrAvalanche, cells, positive, answered) -> NDArray[np.uint32]:
+    """The protocol's own step, at few shapes."""
+    size = 1 << max(len(cells) - 1, 1).bit_length()
+    padded = (np.resize(np.asarray(part, np.uint32), size) for part in (cells, positive, answered))
+    return np.asarray(_step(rule, *padded))[: len(cells)]
+
+
+@jax.jit
+def _step(rule, cells, positive, answered):
+    return rule.step(cells, Counts(positive, answered))
+
+
+def _polled(rule: QrAvalanche, joint: Floats) -> Polled:
+    """What polls do to a node with neither streak nor confidence says what they do to all."""
+    answered, positive = np.nonzero(joint)
+    chance = joint[answered, positive]
+    after = _after(rule, np.zeros(len(answered), np.uint32), positive, answered)
+    longer, stays = (after >> STREAK) & 127 == 1, (after & 1) == 0
+    somebody = stays & (answered > 0)
+
+    def moves(chosen) -> Moves:
+        added, group = np.unique(after[chosen] >> CONFIDENCE, return_inverse=True)
+        total = np.bincount(group, chance[chosen], len(added)).astype(float)
+        return Moves(added.astype(np.int64), total)
+
+    return Polled(moves(longer), moves(somebody & ~longer), float(joint[0, 0]))
+
+
+def _enough(rule: QrAvalanche) -> int:
+    """The least confidence after a success that decides, when the streak is long enough."""
+    cells = (_confidences() << CONFIDENCE) | np.uint32(int(rule.beta) << STREAK)
+    found = SCALE + 1
+    for positive in (int(rule.alpha), int(rule.k)):  # together they reach every confidence
+        polls = (np.full(1, count, np.uint32) for count in (positive, rule.k))
+        after = np.asarray(_step(rule, cells, *polls))
+        decided = after[(after & 2) != 0]
+        if len(decided):
+            found = min(found, int(decided.min() >> CONFIDENCE))
+    return found
+
+
+def _confidences() -> NDArray[np.uint32]:
+    return np.arange(SCALE + 1, dtype=np.uint32)
+
+
+class Ninths(NamedTuple):
+    """Nine tenths of every confidence, as a poll keeps them before it adds its own.
+
+    least: index i holds the least confidence of which i is kept. double: the i that are also kept
+    of the confidence after that, in ascending order.
+    """
+
+    least: NDArray[np.int64]
+    double: NDArray[np.int64]
+
+
+@lru_cache(maxsize=1)
+def _ninths() -> Ninths:
+    one = np.ones(1, np.uint32)
+    after = np.asarray(_step(QrAvalanche(), _confidences() << CONFIDENCE, one, one)) >> CONFIDENCE
+    kept = after.astype(np.int64) - int(after[0])
+    least = np.flatnonzero(np.diff(kept, prepend=-1))
+    return Ninths(least, np.flatnonzero(np.diff(least, append=len(kept)) == 2))
+
+
+def _kept(part: Part) -> Part:
+    """Before a poll adds its own."""
+    least, double = _ninths()
+    low, high = part.low, part.low + len(part.mass) - 1
+    first, last = (int(np.searchsorted(least, end, "right")) - 1 for end in (low, high))
+    sources = least[first : last + 1] - low
+    missing = sources[0] < 0  # the first is kept of two confidences, of which this is the second
+    sources[0] += missing
+    mass = part.mass.take(sources)
+    start = first + missing
+    end = last + 1 - (least[last] == high)
+    both = double[slice(*np.searchsorted(double, (start, end)))]
+    mass[both - first] += part.mass[least[both] + 1 - low]
+    return Part(first, mass)
+
+
+def _moved(part: Part, moves: Moves) -> Part:
+    """After a poll that goes one of these ways."""
+    if not len(part.mass) or not len(moves.added):
+        return Part(0, np.zeros(0))
+    first, kept = _kept(part)
+    low = int(moves.added[0])
+    mass = np.zeros(len(kept) + int(moves.added[-1]) - low)
+    ways = list(zip((moves.added - low).tolist(), moves.chance.tolist(), strict=True))
+    for start in range(0, len(kept), BLOCK):
+        block = kept[start : start + BLOCK]
+        for shift, chance in ways:
+            daxpy(block, mass, len(block), chance, offy=start + shift)  # adds to `mass` itself
+    return Part(first + low, mass)
+
+
+def _times(part: Part, chance: float) -> Part:
+    return Part(part.low, part.mass * chance) if chance > 0 else Part(0, np.zeros(0))
+
+
+def _sum(parts) -> Part:
+    full = [part for part in parts if len(part.mass)]
+    if len(full) < 2:
+        return full[0] if full else Part(0, np.zeros(0))
+    low = min(part.low for part in full)
+    mass = np.zeros(max(part.low + len(part.mass) for part in full) - low)
+    for part in full:
+        mass[part.low - low :][: len(part.mass)] += part.mass
+    return Part(low, mass)
+
+
+def _trimmed(part: Part, least: float) -> Part:
+    """Without blocks at the ends that together hold less than `least` each."""
+    if not len(part.mass):
+        return part
+    blocks = np.add.reduceat(part.mass, np.arange(0, len(part.mass), BLOCK))
+    first = int(np.searchsorted(np.cumsum(blocks), least))
+    last = len(blocks) - int(np.searchsorted(np.cumsum(blocks[::-1]), least))
+    start = first * BLOCK
+    return Part(part.low + start, part.mass[start : max(last * BLOCK, start)])

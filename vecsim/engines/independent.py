@@ -1,0 +1,197 @@
+"""QR-Avalanche on undisputed vertices: nodes that do not influence each other.
+
+All honest nodes start at one colour. While no honest node meets a quorum against it, all of them
+poll the same pool all the time, so that they are independent and alike: one node's law
+(`confidence`) says everything, and a trial shares its nodes out over the rounds in which they
+decide, by exact binomial draws. Points are only supported where P(any node of the trial meets such
+a quorum) is below RISK, which bounds the error.
+"""
+
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from numpy.typing import NDArray
+
+from vecsim import pool as pools
+from vecsim import random
+from vecsim.engines import conduct
+from vecsim.engines.assemble import pool_of
+from vecsim.engines.binomial import Names, binomial
+from vecsim.engines.confidence import decision_law, turning
+from vecsim.point import Point
+from vecsim.pool import Floats, Pool
+from vecsim.protocols.qr_avalanche import QrAvalanche
+from vecsim.types import Adversary, View
+
+RISK = 1e-9  # probability that a trial is not as the engine takes it to be
+TRIALS = 256  # drawn together, whatever their number, so that a trial's bits are the same
+# What an adversary may look at, if its answers are not to change while nobody turns.
+STEADY = {"honest", "byzantine", "peers", "exclude_self", "k", "alpha", "start_ones", "ones"}
+STEADY |= {"trial_coin"}
+
+
+def supports(point: Point) -> str | None:
+    """Why the engine cannot run the point; None if it can. For protocols that look at counts."""
+    rule, name = point.protocol, type(point.protocol).__name__
+    if not isinstance(rule, QrAvalanche):
+        return f"protocol={name}: it has a cell for every count"
+    if point.start_ones not in (0, point.honest):
+        start = f"initial_accept={point.initial_accept:g}"
+        return f"{start}: {name} has a cell for every confidence, so only undisputed starts"
+    if point.byzantine and not steady(point.adversary):
+        return f"adversary={type(point.adversary).__name__}: its answers may change in a trial"
+    if point.byzantine and float(point.adversary.admission) != 1:
+        drawn = "its number of nodes is drawn by chance"
+        return f"adversary={type(point.adversary).__name__}: {drawn}, trial by trial"
+    turns = max(turning(rule, polled(pool, colour)) for pool, colour in _pools(point))
+    risk = min(turns * point.honest * rule.max_rounds, 1.0)
+    if risk > RISK:
+        fraction = f"byzantine_fraction={point.byzantine_fraction:g}"
+        found = f"some node meets a quorum against it with probability {risk:.0e} a trial"
+        return f"{name} with {fraction}: {found}, and at most {RISK:g} is allowed"
+    return None
+
+
+@lru_cache(maxsize=64)
+def steady(adversary: Adversary) -> bool:
+    """Whether its answers to a colour stay the same while no honest node turns or decides."""
+    return adversary.groups == 1 and not adversary.pools and conduct.uses(adversary) <= STEADY
+
+
+def mixes_of(point: Point, coins: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The mix by which a steady adversary answers, [coins, colour of the querier].
+
+    coins: values of the trial's shared coin.
+    """
+    if not point.byzantine:
+        return np.zeros((len(coins), 2), np.int64)
+    start, network = point.start_ones, point.network
+    counts = dict(honest=point.honest, byzantine=point.byzantine, start_ones=start, ones=start)
+    counts |= dict(k=point.protocol.k, alpha=point.protocol.quorums[0])
+    counts |= dict(peers=point.n - network.exclude_self, exclude_self=int(network.exclude_self))
+    parts: dict[str, Any] = dict.fromkeys(View._fields, np.int64(0))
+    parts |= {name: np.int64(count) for name, count in counts.items()}
+    parts |= dict(round_coin=np.float32(0), trial_coin=coins)
+    with jax.enable_x64(True):
+        view = View(**parts)
+        mixes, _ = conduct.answers(point.adversary, view, np.zeros(len(coins), np.int32))
+        return np.asarray(mixes)[:, 0].astype(np.int64)
+
+
+def polled(pool: Pool, colour: int) -> Floats:
+    """P(j peers answer, i of them the colour), [k + 1, k + 1], when all honest nodes hold it."""
+    if not colour:
+        pool = pool._replace(accept=pool.reject, reject=pool.accept)
+    if pool.silent:
+        return pools.ones_and_answered(pool, [pool.honest])[0]
+    joint = np.zeros((pool.k + 1, pool.k + 1))
+    joint[-1] = pools.ones(pool, [pool.honest])[0]
+    return joint
+
+
+@lru_cache(maxsize=256)
+def law_of(rule: QrAvalanche, pool: Pool, colour: int, nodes: int) -> Floats:
+    """`decision_law` of so many nodes."""
+    return decision_law(rule, polled(pool, colour), 0.1 * RISK / nodes)
+
+
+def run(work: list[tuple[Point, np.ndarray]], seed: int) -> dict[str, np.ndarray]:
+    """As `population.run`, for points that this module supports; rounds are -1 for never."""
+    outs = [_trials(point, trials, seed) for point, trials in work]
+    return {name: np.concatenate([out[name] for out in outs]) for name in outs[0]}
+
+
+def _pools(point: Point) -> list[tuple[Pool, int]]:
+    """Whom a node may poll, for each mix that a trial may have, and the colour of all nodes."""
+    colour, mixes = _colour(point), range(len(point.adversary.mixes))
+    if not point.byzantine or "trial_coin" not in conduct.uses(point.adversary):
+        mixes = mixes_of(point, np.zeros(1, np.float32))[:, colour].tolist()
+    return [(pool_of(point, point.adversary.mixes[mix], point.byzantine), colour) for mix in mixes]
+
+
+def _colour(point: Point) -> int:
+    return int(point.start_ones > 0)
+
+
+def _trials(point: Point, trials: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Outcomes of the point's trials with these numbers."""
+    key = random.trial_key(random.point_key(seed, point.hash()), trials)
+    coins = (random.trial_coin(key) >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+    mixes = mixes_of(point, coins)[:, _colour(point)]
+    decided = np.zeros((len(trials), point.protocol.max_rounds + 1))
+    for mix in np.unique(mixes).tolist():
+        pool = pool_of(point, point.adversary.mixes[mix], point.byzantine)
+        law = law_of(point.protocol, pool, _colour(point), point.honest)
+        chosen = np.flatnonzero(mixes == mix)
+        for first in range(0, len(chosen), TRIALS):
+            some = chosen[first : first + TRIALS]
+            words = tuple(np.resize(word[some], TRIALS) for word in key)
+            decided[some, 1:] = _shared_out(words, point.honest, law)[: len(some)]
+    return outcome(point, decided)
+
+
+def _shared_out(key, nodes: int, law: Floats) -> Floats:
+    """Nodes that decide in round 1, 2, ..., [trials, max_rounds]."""
+    rounds = len(law) - 1
+    later = np.cumsum(law[::-1])[::-1]  # from a round on, or never
+    possible = np.maximum(later[:-1], np.finfo(float).tiny)
+    p, q = law[:-1] / possible, np.where(later[:-1] > 0, later[1:] / possible, 1.0)
+    size = 1 << (rounds - 1).bit_length()
+    p, q = (np.pad(v, (0, size - rounds), constant_values=end) for v, end in ((p, 0.0), (q, 1.0)))
+    with jax.enable_x64(True):
+        drawn = _draw(key, np.float64(nodes), p, q)
+        return np.asarray(drawn).T[:, :rounds]
+
+
+@jax.jit
+def _draw(key, nodes, p, q):
+    """[rounds, trials]: of the nodes left in each round, those that decide."""
+
+    def going(state):
+        round_, left, _ = state
+        return (round_ < len(p)) & (left > 0.0).any()
+
+    def body(state):
+        round_, left, decided = state
+        counter = partial(random.counter, round_.astype(jnp.uint32))
+        names = Names(key, jnp.uint32(0), (counter(random.POLL), counter(random.POLL_WIDE)))
+        here = jnp.full_like(left, p[round_]), jnp.full_like(left, q[round_])
+        now = binomial(names, left, *here)
+        return round_ + 1, left - now, decided.at[round_].set(now)
+
+    left = jnp.full(TRIALS, nodes)
+    start = jnp.int32(0), left, jnp.zeros((len(p), TRIALS))
+    return lax.while_loop(going, body, start)[2]
+
+
+def outcome(point: Point, decided: Floats) -> dict[str, np.ndarray]:
+    """What `Outcome` records, from how many nodes decide in round 0, 1, ..., [trials, rounds]."""
+    so_far, honest = np.cumsum(decided, axis=1), point.honest
+    total, rounds = so_far[:, -1], np.arange(decided.shape[1])
+
+    def first(happened):
+        return np.where(happened.any(axis=1), happened.argmax(axis=1), -1)
+
+    last = first(so_far == honest)
+    over = np.where(last < 0, point.protocol.max_rounds, last)
+    polls = ((honest - so_far) * (rounds < over[:, None])).sum(axis=1)
+    none, colour = np.zeros(len(decided)), _colour(point)
+    values = dict(
+        decided_0=none if colour else total,
+        decided_1=total if colour else none,
+        undecided=honest - total,
+        rounds=over,
+        first_decision=first(so_far > 0),
+        median_decision=first(2 * so_far >= honest),
+        last_decision=last,
+        unanimity=none,
+        final_ones=none + point.start_ones,
+        flips=none,
+        polls=polls,
+        admitted=none + point.byzantine,
+    )
+    return {name: value.astype(np.int64) for name, value in values.items()}

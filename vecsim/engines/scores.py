@@ -1,0 +1,133 @@
+"""How near a trial has come to a rare event: what splitting ranks its walkers by.
+
+A score only decides how fast an estimate becomes precise, as long as the event's probability is
+not concentrated on ways that it ranks low; that fails without a sign. So every event has two
+scores, of different construction, whose estimates are compared.
+
+disagreement. With the field frozen (nobody changes what is answered) the node nearest to deciding a
+colour completes its run with probability p^r: r polls, p the chance of a quorum that counts. Two
+decisions come one after the other: the first in the field as it is, the second in the field that
+the adversary makes after it. The second is easy where that field drives nodes to its colour, or
+where chance may. `sequel` adds the logs of both, in the better order; `tide` halves that of the
+first, and so minds more whether the second can follow.
+
+stalled: undecided nodes at the end, and no disagreement, which may also keep nodes from deciding
+but is rare in other ways. Rounds completed, and those that undecided nodes must still wait for
+their runs in the frozen field, up to twice a run: the class that waits longest (`slowest`), or the
+average of all honest nodes (`average`).
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.scipy.special import log_ndtr
+
+from vecsim.engines.batch import Tally
+
+SCORES = {"disagreement": ("sequel", "tide"), "stalled": ("slowest", "average")}
+GRID = 2.0**-10  # scores are rounded, lest the last bits of a logarithm decide anything
+LEAST = 1e-30  # of the probability of a poll's result
+NEVER = 10**6  # polls that nobody lacks
+MEMORY = 10.0  # rounds over which chance may drive the nodes against the field's drift
+
+
+class Crowd(NamedTuple):
+    """The undecided honest nodes of one trial, by group and preference; floats, as in Field.
+
+    number: nodes [groups, own colour]. fewest: polls that the one nearest to deciding a colour
+    lacks, [groups, own colour, colour]; NEVER or more where there is none. most: polls that the one
+    that lacks most lacks for its own colour, [groups, own colour].
+    """
+
+    number: Any
+    fewest: Any
+    most: Any
+
+
+class Field(NamedTuple):
+    """What polls give: P(a quorum for a colour), [groups, own colour, its colour].
+
+    sets: for one that sets the preference. counts: for one that counts.
+    """
+
+    sets: Any
+    counts: Any
+
+
+class Standing(NamedTuple):
+    """How a trial stands; scalars. scores: [2], as in SCORES."""
+
+    happened: Any  # bool
+    over: Any  # bool: nothing more can come of it
+    scores: Any
+
+
+def situations(tally: Tally) -> list[Tally]:
+    """The honest nodes as they are, and as they were if one (more) had decided 0, or 1."""
+    decided = tally.decided - tally.decided_1, tally.decided_1
+    zero, one = (jnp.where(number > 0, 0, 1) for number in decided)
+    first = tally._replace(decided=tally.decided + zero)
+    second = tally._replace(decided=tally.decided + one, decided_1=tally.decided_1 + one)
+    return [tally, first, second]
+
+
+def standing(
+    event: str, rule, tally: Tally, round_, honest, crowd: Crowd, fields: list[Field]
+) -> Standing:
+    """How a trial stands after so many rounds. fields: one for each of `situations`."""
+    decided = tally.decided - tally.decided_1 > 0, tally.decided_1 > 0
+    both = decided[0] & decided[1]
+    ended = both | (honest == tally.decided) | (round_ >= rule.max_rounds)
+    if event == "stalled":
+        happened = (round_ >= rule.max_rounds) & (honest > tally.decided) & ~both
+        waits = _waits(rule, crowd, fields[0])
+        slowest = jnp.where(crowd.number > 0.0, waits, 0.0).max()
+        average = (crowd.number * waits).sum() / honest.astype(waits.dtype)
+        scores = round_.astype(waits.dtype) + jnp.stack([slowest, average])
+    else:
+        happened = both
+        scores = _two_decisions(tally, decided, honest, crowd, fields)
+    return Standing(happened, ended, jnp.round(scores / GRID) * GRID)
+
+
+def _two_decisions(tally: Tally, decided, honest, crowd: Crowd, fields: list[Field]):
+    kind = crowd.number.dtype
+    holders = (honest - tally.ones).astype(kind), tally.ones.astype(kind)
+    missing = [jnp.maximum(honest.astype(kind) / 4 - each, 0.0) for each in holders]
+    orders = []
+    for first in range(2):
+        second, after = 1 - first, fields[1 + first]
+        turning = _tide(crowd, after, second, missing[second])
+        sequel = jnp.maximum(_some(crowd, after, second), turning)
+        alone = jnp.where(decided[first], 0.0, _some(crowd, fields[0], first))
+        halved = alone * jnp.array([1.0, 0.5], kind)
+        orders.append(halved + jnp.where(decided[second], 0.0, sequel))
+    return jnp.maximum(*orders)
+
+
+def _waits(rule, crowd: Crowd, field: Field):
+    """Rounds that each class must wait for its last node's run, the field frozen; a wait of more
+    than twice a run without a failure counts as that. [groups, own colour]."""
+    run = rule.remaining(rule.start(jnp.zeros(1, jnp.uint32)), 0)[0].astype(crowd.number.dtype)
+    chance = jnp.clip(field.counts.max(-1), 0.05, 1 - 1e-3)
+    failing = -jnp.log(chance)
+    wait = (jnp.exp(failing * run) - jnp.exp(failing * (run - crowd.most))) / (1 - chance)
+    return jnp.minimum(wait, 2 * run)
+
+
+def _some(crowd: Crowd, field: Field, colour: int):
+    """Log P(the nearest node completes its run for the colour), the field frozen."""
+    logs = jnp.log(jnp.maximum(field.counts, LEAST)) * crowd.fewest
+    return logs[..., colour].max()
+
+
+def _tide(crowd: Crowd, field: Field, colour: int, missing):
+    """Log P(nodes turn to the colour soon), by drift and noise of one round.
+
+    missing: nodes by which its holders are too few for that.
+    """
+    gain, loss = field.sets[:, 1 - colour, colour], field.sets[:, colour, 1 - colour]
+    away, there = crowd.number[:, 1 - colour], crowd.number[:, colour]
+    drift = (away * gain - there * loss).sum()
+    noise = (away * gain * (1 - gain) + there * loss * (1 - loss)).sum()
+    return log_ndtr((drift * MEMORY - missing) / jnp.sqrt(noise * MEMORY + 1e-3))

@@ -1,0 +1,82 @@
+"""Studies of rare events: at each point, replicas of a splitting estimate by two scores."""
+
+import numpy as np
+
+from vecsim.engines.climb import Climbers, supports
+from vecsim.engines.scores import SCORES
+from vecsim.errors import require, whole
+from vecsim.layout import Variable
+from vecsim.splitting import MOST_REPLICAS, MOST_WALKERS, Effort, plain, split
+from vecsim.sweep import Study
+
+FIELDS = ("name", "event", "walkers", "keep")
+
+
+class RareEvents:
+    """The work of a study whose trials are replicas (see `runner.Work`).
+
+    memory: bytes that a batch may take. Raises ConfigError where a setting has no meaning, or a
+    point is beyond splitting.
+    """
+
+    def __init__(self, study: Study, memory: int):
+        self.study, self.memory, given = study, memory, dict(study.estimator)
+        require(set(given) == set(FIELDS), "estimator", given, f"{', '.join(FIELDS)}")
+        self.event, keep = given["event"], given["keep"]
+        require(self.event in SCORES, "estimator.event", self.event, ", ".join(SCORES))
+        whole("estimator.walkers", given["walkers"], 10, MOST_WALKERS)
+        good = isinstance(keep, float) and 0 < keep < 1
+        require(good, "estimator.keep", keep, "between 0 and 1")
+        whole("trials", study.trials, 2, MOST_REPLICAS)
+        self.effort = Effort(given["walkers"], keep)
+        for point, engine in zip(study.points, study.engines, strict=True):
+            reason = supports(point, engine)
+            require(reason is None, "estimator", "splitting", f"plain ({reason})")
+        self.inner = {"score": list(SCORES[self.event])}
+        about = {
+            "long_name": f"probability of the event: {self.event}",
+            "units": "1",
+            "meaning": "each replica's own estimate, 0 where none of its walkers got there",
+            "event": self.event,
+        }
+        levels = {
+            "long_name": "levels on the way to the event",
+            "units": "1",
+            "meaning": "-1 where the pilot found no way there, and there is no estimate",
+        }
+        plainly = {
+            "long_name": f"plain trials with the event, of {given['walkers']} for each replica",
+            "units": "trials",
+            "of": given["walkers"],
+        }
+        self.variables = (
+            Variable("probability", "float64", about, ("score",)),
+            Variable("levels", "int32", levels, ("score",)),
+            Variable("plain", "int32", plainly),
+        )
+
+    def chunks(self) -> tuple[int, ...]:
+        """A point at a time, all its replicas."""
+        return (*(1 for _ in self.study.dimensions), self.study.trials)
+
+    def compute(self, numbers: list[int], trials: np.ndarray) -> dict[str, np.ndarray]:
+        """Estimates and levels [points, replicas, scores]."""
+        found = [self._one(number, len(trials)) for number in numbers]
+        return {name: np.stack([each[name] for each in found]) for name in found[0]}
+
+    def _one(self, number: int, replicas: int) -> dict[str, np.ndarray]:
+        study = self.study
+        climbers = Climbers(study.points[number], self.event, study.engines[number], self.memory)
+        shape = replicas, len(self.inner["score"])
+        values = {"probability": np.full(shape, np.nan), "levels": np.full(shape, -1, np.int32)}
+        values["plain"] = plain(climbers, self.effort.walkers, replicas, study.seed)
+        for score in range(shape[1]):
+            result = split(climbers, score, self.effort, replicas, study.seed)
+            if result is not None:
+                values["probability"][:, score] = result.estimates
+                values["levels"][:, score] = result.passed.shape[1]
+        return values
+
+    def events(self, values):
+        """Not used: these studies have a fixed number of replicas."""
+        raise NotImplementedError

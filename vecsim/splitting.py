@@ -1,0 +1,175 @@
+"""Probabilities of rare events by fixed-effort multilevel splitting.
+
+Glasserman, Heidelberger, Shahabuddin and Zajic 1999, "Multilevel splitting for estimating rare
+event probabilities". A trial on its way to the event passes levels of a score. From each level
+the same number of walkers start, at states in which others entered it; the product of the shares
+that reach the next is an unbiased estimate of the event's probability, whatever the score. The
+levels come from a pilot, whose own estimate is not used; independent replicas then give the
+interval.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from vecsim import random
+from vecsim.engines.climb import Aim, Climbers
+
+MOST_LEVELS = 256
+MOST_WALKERS = 2**20
+MOST_REPLICAS = 2**20
+PLAIN = 2**9 - 1  # the stage of plain trials
+PILOT = 2**30  # the pilot's number, beside those of the replicas
+OWN = 1 << 63  # bit of the numbers of walkers, which plain trials do not have
+
+
+class Effort(NamedTuple):
+    """walkers: that start from each level. keep: share of them that should reach the next."""
+
+    walkers: int
+    keep: float
+
+
+class Splitting(NamedTuple):
+    """What a point's replicas gave by one score.
+
+    estimates: of the event's probability, one for each replica. passed: share of each replica's
+    walkers that reached each level, then the event [replicas, levels + 1]; NaN past where none did.
+    """
+
+    estimates: np.ndarray
+    passed: np.ndarray
+
+
+def split(
+    climbers: Climbers, score: int, effort: Effort, replicas: int, seed: int
+) -> Splitting | None:
+    """Estimate P(event) with the score of that number; None where the pilot found no way there.
+
+    The result depends on the arguments alone.
+    """
+    run = _Run(climbers, score, effort, seed)
+    levels = run.pilot()
+    if levels is None:
+        return None
+    passed = run.replicas(levels, replicas)
+    return Splitting(np.nan_to_num(passed).prod(axis=1), passed)
+
+
+def plain(climbers: Climbers, walkers: int, replicas: int, seed: int) -> np.ndarray:
+    """In how many of so many plain trials the event happened, for each replica (int)."""
+    run = _Run(climbers, 0, Effort(walkers, 1.0), seed)
+    number = np.repeat(np.arange(replicas), walkers)
+    ended = run.climb(run.keys(number, PLAIN), run.start(number), np.inf)
+    return np.bincount(number[ended.passed], minlength=replicas)
+
+
+class _Crowd(NamedTuple):
+    """Walkers at the entrance of a level; all have the axis of walkers."""
+
+    coins: np.ndarray
+    state: Any
+
+
+class _Run:
+    def __init__(self, climbers: Climbers, score: int, effort: Effort, seed: int):
+        self.climbers, self.score, self.effort = climbers, score, effort
+        self.key = random.point_key(seed, climbers.point.hash())
+
+    def pilot(self) -> list[float] | None:
+        """The levels on the way to the event, each reached by a share `keep` of the walkers."""
+        number, levels, level = np.full(self.effort.walkers, PILOT), [], -np.inf
+        crowd = self.start(number)
+        for stage in range(MOST_LEVELS):
+            keys = self.keys(number, stage)
+            best = self.climb(keys, crowd, np.inf).best
+            if (best == np.inf).mean() >= self.effort.keep:
+                return levels
+            level = next_level(best, level, self.effort.keep)
+            if level is None:
+                return levels if (best == np.inf).any() else None
+            levels.append(level)
+            reached = self.climb(keys, crowd, level)
+            crowd = self._enter(number, stage, crowd, reached)
+        return None
+
+    def replicas(self, levels: list[float], replicas: int) -> np.ndarray:
+        """Shares that passed, [replicas, levels + 1], NaN after nobody did."""
+        passed = np.full((replicas, len(levels) + 1), np.nan)
+        number = np.repeat(np.arange(replicas), self.effort.walkers)
+        crowd = self.start(number)
+        for stage, level in enumerate([*levels, np.inf]):
+            reached = self.climb(self.keys(number, stage), crowd, level)
+            alive = np.unique(number)
+            shares = [reached.passed[number == replica].mean() for replica in alive]
+            passed[alive, stage] = shares
+            going = np.isin(number, alive[np.array(shares) > 0])
+            if not going.any():
+                break
+            if stage < len(levels):
+                crowd = self._enter(number, stage, crowd, reached, going)
+            number = number[going]
+        return passed
+
+    def start(self, number: np.ndarray) -> _Crowd:
+        return _Crowd(random.trial_coin(self.keys(number, 0)), self.climbers.start(len(number)))
+
+    def keys(self, number: np.ndarray, stage: int):
+        """A key for each walker of a stage; `number` is the replica of each, in order."""
+        return self._key(number, stage, _rank(number))
+
+    def _key(self, replica: np.ndarray, stage: int, walker):
+        fields = (self.score, 1), (replica, 31), (stage, 9), (walker, 21)
+        name = np.uint64(1)
+        for value, bits in fields:
+            name = (name << np.uint64(bits)) | np.asarray(value, np.uint64)
+        return random.trial_key(self.key, name | np.uint64(OWN))
+
+    def climb(self, keys, crowd: _Crowd, level: float) -> "_Ended":
+        walkers = len(crowd.coins)
+        aim = Aim(np.full(walkers, level), np.full(walkers, self.score, np.int32))
+        reached = self.climbers.climb(keys, crowd.coins, crowd.state, aim)
+        return _Ended(reached.state, np.where(reached.happened, np.inf, reached.best), level)
+
+    def _enter(self, number, stage: int, crowd: _Crowd, ended: "_Ended", going=None) -> _Crowd:
+        """The walkers of the next stage: those that passed, again and again in turn.
+
+        Each replica begins its turn somewhere at random, so that every one that passed is
+        expected to go on equally often.
+        """
+        chosen = []
+        for replica in np.unique(number if going is None else number[going]):
+            entered = np.flatnonzero((number == replica) & ended.passed)
+            size = self.effort.walkers
+            words, _ = self._key(np.array([replica]), stage, 2**21 - 1)
+            offset = int(words[0]) * size >> 32
+            turn = (np.arange(size) + offset) % size
+            chosen.append(entered[turn * len(entered) // size])
+        rows = np.concatenate(chosen)
+        return _Crowd(crowd.coins[rows], jax.tree.map(lambda leaf: leaf[rows], ended.state))
+
+
+class _Ended(NamedTuple):
+    state: Any
+    best: np.ndarray  # highest score, infinite where the event happened
+    level: float
+
+    @property
+    def passed(self) -> np.ndarray:
+        return self.best >= self.level
+
+
+def next_level(best: np.ndarray, level: float, keep: float) -> float | None:
+    """The score that a share `keep` of the walkers reached, above `level`; None if nobody did."""
+    wanted = np.sort(best)[-max(1, int(keep * len(best)))]
+    if wanted > level and np.isfinite(wanted):
+        return float(wanted)
+    above = best[(best > level) & np.isfinite(best)]
+    return float(above.min()) if len(above) else None
+
+
+def _rank(number: np.ndarray) -> np.ndarray:
+    """Each walker's place among those of its replica (`number` is sorted)."""
+    first = np.searchsorted(number, number)
+    return np.arange(len(number)) - first
