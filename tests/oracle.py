@@ -19,7 +19,8 @@ Adversaries are dicts with a "name" and its own fields:
 
     none  random_voting  always_reject  always_accept  silent  echo  flip  balance_informed
     non_answer  stall  coordinated_collusion(reject_share=0.1)  balance_pooled(lag=0)
-    sybil(admission=0.1, reject_share=0.1)  safety_split(target=1)  release(release_round=50)
+    sybil(admission=0.1, reject_share=0.1)  safety_split(target=1, share=0.5)
+    release(release_round=50)
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ ADVERSARY_DEFAULTS: dict[str, dict[str, Any]] = {
     "balance_pooled": {"lag": 0},
     "non_answer": {},
     "stall": {},
-    "safety_split": {"target": 1},
+    "safety_split": {"target": 1, "share": 0.5},
     "release": {"release_round": 50},
 }
 
@@ -406,9 +407,9 @@ class Byzantine:
         return 1 - colour if expected_too_few else None
 
 
-def group_of(node: int, honest: int) -> int:
-    """The group that safety_split puts an honest node in."""
-    return 0 if node < math.ceil(honest / 2) else 1
+def group_of(node: int, honest: int, share: float = 0.5) -> int:
+    """The group that safety_split puts an honest node in; half a node counts as one."""
+    return 0 if node + 0.5 <= share * honest else 1
 
 
 def one_poll(
@@ -542,6 +543,7 @@ def simulate(
     decisions: list[int] = []
     unanimity = 0 if start_ones in (0, h) else math.nan
     flips = 0
+    share = byzantine.config.get("share", 0.5)
     poll_rule = {
         "k": full["k"],
         "sampling": sampling,
@@ -574,7 +576,7 @@ def simulate(
             view = view_now(int(rounds))
             byzantine.start_round(preferences, sampling, rng)
             polls = [
-                (i, *one_poll(i, group_of(i, h), preferences, byzantine, view, **poll_rule))
+                (i, *one_poll(i, group_of(i, h, share), preferences, byzantine, view, **poll_rule))
                 for i in undecided
             ]
             rounds += 1
@@ -589,7 +591,10 @@ def simulate(
                 byzantine.start_round(preferences, sampling, rng)
             i = undecided[pick(len(undecided), rng)]
             view = view_now(step // n)
-            ones, zeros = one_poll(i, group_of(i, h), preferences, byzantine, view, **poll_rule)
+            group = group_of(i, h, share)
+            ones, zeros = one_poll(i, group, preferences, byzantine, view, **poll_rule)
+                i, group_of(i, h, share), preferences, byzantine, view, **poll_rule
+            )
             step += 1
             rounds = step / n
             update(i, ones, zeros, rounds)

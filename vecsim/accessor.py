@@ -88,20 +88,22 @@ class Estimates:
     def probability(self, level: float = 0.95) -> xr.Dataset:
         """The probability of a rare event, estimated by splitting: probability, error, low, high,
         gap (p-value of the difference between the two scores' estimates), rough (whether only the
-        order of magnitude is known: below ROUGH_BELOW, or with a standard error above half of
-        it), trials (replicas), and plain, plain_low, plain_high: the same by plain Monte Carlo, as
-        many trials as walkers start. NaN where no way to the event was found."""
+        order of magnitude is known: below ROUGH_BELOW, or where replicas deviate by more than
+        their mean, so that the interval may miss more often than it says), trials (replicas), and
+        plain, plain_low, plain_high: the same by plain Monte Carlo, as many trials as walkers
+        start. NaN where no way to the event was found."""
         _allowed("probability", self._data.data_vars)
         values = self._data["probability"].transpose(..., "trial", "score").values
         found = estimate.rare_interval(values, level)
+        replicas = self._data["plain"].notnull().sum("trial").values
         columns = {
             "probability": found.value,
             "error": found.error,
             "low": found.low,
             "high": found.high,
             "gap": found.gap,
-            "rough": (found.value < ROUGH_BELOW) | (found.error > found.value / 2),
-            "trials": self._data["plain"].notnull().sum("trial").values,
+            "rough": (found.value < ROUGH_BELOW) | (found.error * np.sqrt(replicas) > found.value),
+            "trials": replicas,
         }
         number = columns["trials"] * self._data["plain"].attrs["of"]
         events = self._data["plain"].sum("trial").values
@@ -110,7 +112,7 @@ class Estimates:
             events, number, level
         )
         about = {"outcome": self._data["probability"].attrs["event"]}
-        return self._table(columns, "1", level, about | {"interval": "Student's t of logarithms"})
+        return self._table(columns, "1", level, about | {"interval": "Student's t and Cox"})
 
     def summary(self, level: float = 0.95) -> xr.Dataset:
         """The rates, the median and mean of last_decision, and the median of unanimity, each with

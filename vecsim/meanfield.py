@@ -230,11 +230,12 @@ def _success(crowd: Crowd, ones: float) -> float:
 def _follow(crowd: Crowd, initial: float, rounds: int, coin: float) -> Trajectory:
     """Shares in each round."""
     states, groups = shares_of(crowd.rule, rounds), crowd.adversary.groups
-    now = [states.begin(share) for share in _initial(initial, groups)]
+    sizes = np.array([1.0] if groups == 1 else [crowd.adversary.share, 1 - crowd.adversary.share])
+    now = [states.begin(share) for share in _initial(initial, sizes)]
     memory, path = np.zeros(1, np.int32), []
     for round_ in range(rounds + 1):
         seen = [states.shares(state) for state in now]
-        ones, decided_0, decided_1 = np.mean(seen, axis=0)
+        ones, decided_0, decided_1 = sizes @ np.array(seen)
         path.append((ones, decided_0, decided_1))
         shares = (np.array([share]) for share in (ones, decided_0, decided_1))
         view = _view(crowd, *shares, np.array([initial]), round_, coin)
@@ -246,8 +247,7 @@ def _follow(crowd: Crowd, initial: float, rounds: int, coin: float) -> Trajector
     return Trajectory(*np.array(path).T)
 
 
-def _initial(ones: float, groups: int) -> list[float]:
+def _initial(ones: float, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share of 1-holders in each group: those that start at 1 are the first nodes."""
-    if groups == 1:
-        return [ones]
-    return [min(2 * ones, 1.0), max(2 * ones - 1, 0.0)]
+    before = np.cumsum(sizes) - sizes
+    return np.clip(ones - before, 0, sizes) / np.where(sizes > 0, sizes, 1.0)

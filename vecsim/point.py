@@ -110,6 +110,12 @@ class Point(NamedTuple):
     def start_ones(self) -> int:
         return round(self.initial_accept * self.honest)
 
+    @property
+    def first_group(self) -> int:
+        """Honest nodes, the first ones, in the first of the groups that the adversary has."""
+        share = self.adversary.share if self.adversary.groups == 2 else 1.0
+        return int(share * self.honest + 0.5)
+
     def parameters(self) -> dict[str, Any]:
         """The resolved parameters, nested, as plain values."""
         return {

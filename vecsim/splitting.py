@@ -19,6 +19,7 @@ from vecsim.engines.climb import Aim, Climbers
 MOST_LEVELS = 256
 MOST_WALKERS = 2**20
 MOST_REPLICAS = 2**20
+MORE, MOST_MORE = 4, 64  # where a pilot is stuck it takes four times the walkers, up to so many
 PLAIN = 2**9 - 1  # the stage of plain trials
 PILOT = 2**30  # the pilot's number, beside those of the replicas
 OWN = 1 << 63  # bit of the numbers of walkers, which plain trials do not have
@@ -71,6 +72,9 @@ class _Crowd(NamedTuple):
     coins: np.ndarray
     state: Any
 
+    def repeated(self, times: int) -> "_Crowd":
+        return jax.tree.map(lambda leaf: np.concatenate([leaf] * times), self)
+
 
 class _Run:
     def __init__(self, climbers: Climbers, score: int, effort: Effort, seed: int):
@@ -80,18 +84,27 @@ class _Run:
     def pilot(self) -> list[float] | None:
         """The levels on the way to the event, each reached by a share `keep` of the walkers."""
         number, levels, level = np.full(self.effort.walkers, PILOT), [], -np.inf
-        crowd = self.start(number)
-        for stage in range(MOST_LEVELS):
+        crowd, more = self.start(number), 1
+        while len(levels) < MOST_LEVELS:
+            stage = len(levels)
             keys = self.keys(number, stage)
             best = self.climb(keys, crowd, np.inf).best
-            if (best == np.inf).mean() >= self.effort.keep:
+            happened = best == np.inf
+            if happened.mean() >= self.effort.keep:
                 return levels
-            level = next_level(best, level, self.effort.keep)
-            if level is None:
-                return levels if (best == np.inf).any() else None
+            above = next_level(best, level, self.effort.keep)
+            if above is None and happened.any():
+                return levels
+            if above is None:  # nobody got on: let more of them try
+                more *= MORE
+                if more > MOST_MORE:
+                    return None
+                crowd, number = crowd.repeated(MORE), np.repeat(number, MORE)
+                continue
+            level = above
             levels.append(level)
-            reached = self.climb(keys, crowd, level)
-            crowd = self._enter(number, stage, crowd, reached)
+            crowd = self._enter(number, stage, crowd, self.climb(keys, crowd, level))
+            number, more = number[: self.effort.walkers], 1
         return None
 
     def replicas(self, levels: list[float], replicas: int) -> np.ndarray:

@@ -138,8 +138,13 @@ class Adversary(eqx.Module):
     """
 
     mixes: ClassVar[tuple[tuple[float, float], ...]] = ()  # every adversary has its own
-    groups: ClassVar[int] = 1  # groups of honest nodes that it tells apart: 1, or 2 (halves)
+    groups: ClassVar[int] = 1  # groups of honest nodes that it tells apart: 1 or 2
     pools: ClassVar[bool] = False  # whether it uses `View.pooled_minority`
+
+    @property
+    def share(self) -> float:
+        """Share of the honest nodes, the first ones, in the first of two groups."""
+        return 0.5
 
     @property
     def admission(self) -> float:

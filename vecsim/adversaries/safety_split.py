@@ -10,8 +10,11 @@ from vecsim.types import Adversary, View
 
 
 class SafetySplit(Adversary):
-    """Feeds `target` to one half of the honest nodes and holds the other half at the other colour;
-    once an honest node has decided `target`, pushes the other colour on everybody.
+    """Feeds `target` to one group of honest nodes and holds the others at the other colour; once an
+    honest node has decided `target`, pushes the other colour on everybody.
+
+    A larger group decides sooner, and is harder to turn afterwards: 0.5 / (1 - byzantine_fraction)
+    is where the others can only just be held by answers of half of the network.
     """
 
     mixes: ClassVar = COLOURS
@@ -19,9 +22,11 @@ class SafetySplit(Adversary):
     groups: ClassVar[int] = 2
 
     target: int = 1  # colour, 0 or 1
+    share: float = 0.5  # of the honest nodes that are fed, 0 to 1
 
     def __check_init__(self):
         require(self.target in (0, 1), "adversary.target", self.target, "0 or 1")
+        require(0 <= self.share <= 1, "adversary.share", self.share, "0 to 1")
 
     def answer(self, view: View, memory):
         target = jnp.asarray(self.target, jnp.int32)

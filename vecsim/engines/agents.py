@@ -134,14 +134,14 @@ def advance(shape: Shape, trial: Trials, tables: Tables, lane, mask, seen, memor
     rule = trial.protocol
     mixes, memory = answers(trial, seen, memory)
     rows = lax.optimization_barrier(class_rows(trial, tables, mixes, seen.ones))
-    half = ((trial.honest + 1) // 2).astype(jnp.uint32)
+    first_group = trial.first_group.astype(jnp.uint32)
     round_ = seen.round.astype(jnp.uint32)
     ids = node_ids(shape, jnp.minimum(round_, jnp.uint32(0)))
     lane = lane & ~flag(shape, FLIPPED)
     cells = unpack(lane, shape.bits)
     new = []
     for cell, node, word in zip(cells, ids, words(shape, trial, ids, round_), strict=True):
-        poll = draw(shape.kind, rows, preference(cell), node >= half, word, rule.k)
+        poll = draw(shape.kind, rows, preference(cell), node >= first_group, word, rule.k)
         new.append(jnp.where(decided(cell), cell, rule.step(cell, poll)))
     stepped = pack(new, shape.bits) & mask
     flipped = (stepped ^ lane) & flag(shape, 0)

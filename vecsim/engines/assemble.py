@@ -176,6 +176,7 @@ class Assembler:
             honest=point.honest,
             byzantine=item.admitted,
             start_ones=point.start_ones,
+            first_group=point.first_group,
             exclude_self=int(point.network.exclude_self),
             round_steps=point.steps,
             offsets=offsets,

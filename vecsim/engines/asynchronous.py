@@ -55,8 +55,7 @@ def advance(shape: Shape, trial: Trials, tables: Tables, state: State, step) -> 
     cell = state.cells[node]
 
     rows = class_rows(trial, tables, mixes, tally.ones)
-    half = (trial.honest + 1) // 2
-    poll = draw(shape.kind, rows, preference(cell), node >= half, words, rule.k)
+    poll = draw(shape.kind, rows, preference(cell), node >= trial.first_group, words, rule.k)
     new = jnp.where(state.record.running, rule.step(cell, poll), cell)
 
     decides = (decided(new) & ~decided(cell)).astype(jnp.int32)

@@ -38,6 +38,7 @@ class Trials(NamedTuple):
     honest: Any  # int32
     byzantine: Any  # int32: admitted to the network
     start_ones: Any  # int32
+    first_group: Any  # int32: honest nodes, the first ones, in the first of two groups
     exclude_self: Any  # int32, 0 or 1
     round_steps: Any  # int32: steps that make a round (1, or n under async)
     offsets: Any  # int32 [mixes]: first row of each mix's thresholds

@@ -163,6 +163,7 @@ def _block(
         honest=_filled(honest, shape.block, 0),
         byzantine=_filled(network, shape.block, 0),
         start_ones=point.start_ones,
+        first_group=point.first_group,
         exclude_self=int(point.network.exclude_self),
         **UNUSED,
     )

@@ -37,8 +37,8 @@ class Census:
         self.point = point
         self.after, self.preference, self.decided, start = _lumped(cells)
         self.groups = point.adversary.groups
-        half = (point.honest + 1) // 2
-        self.sizes = [point.honest] if self.groups == 1 else [half, point.honest - half]
+        first = point.first_group
+        self.sizes = [first, point.honest - first][: self.groups]
         self.start = np.zeros(self.width, np.int16)
         left = point.start_ones  # they are the first honest nodes
         for group, size in enumerate(self.sizes):

@@ -1,8 +1,5 @@
 """How walkers stand on each engine: what `scores` wants to know of one."""
 
-from functools import reduce
-from operator import add
-
 import jax.numpy as jnp
 from jax import lax
 
@@ -12,6 +9,8 @@ from vecsim.engines.cells import AGAINST, AGAINST_CONFIDENT, AGREE, AGREE_CONFID
 from vecsim.engines.scores import NEVER, Crowd, Field
 from vecsim.poll import quorum_chances
 from vecsim.types import decided, preference
+
+FAR = 254  # polls: what a node lacks is known up to there
 
 
 def counted_field(chances) -> Field:
@@ -47,37 +46,40 @@ def agents_field(shape, trial: Trials, tables: Tables, tally: Tally, round_, mem
 
 
 def agents_crowd(shape, trial: Trials, lane, groups: int) -> Crowd:
-    """Whole lanes are compared first, down the columns of vectors, as for a tally."""
-    rule, half = trial.protocol, (trial.honest + 1) // 2
+    """What is known of a node goes into the byte of its class, so that few loops look at all."""
+    rule = trial.protocol
     cells = agents.unpack(lane & ~agents.flag(shape, agents.FLIPPED), shape.bits)
     ids = [i.astype(jnp.int32) for i in agents.node_ids(shape, jnp.uint32(0))]
-    lacking = [
-        [rule.remaining(cell, colour).astype(jnp.int32) for cell in cells] for colour in range(2)
-    ]
 
-    def reduced(combine, parts):
-        column = reduce(combine, parts).reshape(agents.lanes(shape))
-        column = lax.optimization_barrier(column.sum(0) if combine is add else column.max(0))
-        return column.sum() if combine is add else column.max()
+    def placed(byte):
+        """byte(cell) of each undecided node, at the place of its class, for all lanes."""
+        parts = []
+        for cell, node in zip(cells, ids, strict=True):
+            group = (node >= trial.first_group).astype(jnp.uint32) if groups > 1 else jnp.uint32(0)
+            place = (group * jnp.uint32(2) + preference(cell)) * jnp.uint32(8)
+            there = ~decided(cell) & (node < trial.honest)
+            parts.append(jnp.where(there, byte(cell) << place, jnp.uint32(0)))
+        return lax.optimization_barrier(jnp.stack(parts).reshape(-1, agents.lanes(shape)[1]))
 
-    def largest(there, values):
-        return reduced(
-            jnp.maximum, [jnp.where(t, v, 0) for t, v in zip(there, values, strict=True)]
-        )
+    def largest(byte):
+        every = placed(byte)
+        classes = lax.bitcast_convert_type(every, jnp.uint8).reshape(len(every), -1)
+        column = lax.optimization_barrier(classes.max(axis=0))
+        return column.reshape(-1, 4).max(axis=0)[: 2 * groups].reshape(groups, 2)
 
-    def of_class(group: int, own: int):
-        """Which cells hold an undecided node of the class, and what is known of its nodes."""
-        there = [
-            ~decided(cell)
-            & (node < trial.honest)
-            & (preference(cell) == own)
-            & ((node >= half) == bool(group) if groups > 1 else True)
-            for cell, node in zip(cells, ids, strict=True)
-        ]
-        number = reduced(add, [each.astype(jnp.int32) for each in there])
-        fewest = [NEVER - largest(there, [NEVER - r for r in each]) for each in lacking]
-        return number, jnp.stack(fewest), largest(there, lacking[own])
+    def lacking(cell, colour):
+        return jnp.clip(rule.remaining(cell, colour), 1, FAR).astype(jnp.uint32)
 
-    classes = [of_class(group, own) for group in range(groups) for own in range(2)]
-    parts = (jnp.stack(part).astype(jnp.float32) for part in zip(*classes, strict=True))
-    return Crowd(*(part.reshape(groups, 2, *part.shape[1:]) for part in parts))
+    def nearest(colour: int):
+        near = largest(lambda cell: jnp.uint32(FAR + 1) - lacking(cell, colour))
+        return jnp.where(near > 0, FAR + 1 - near.astype(jnp.int32), NEVER)
+
+    ones = placed(jnp.ones_like).reshape(-1, agents.lanes(shape)[1])
+    number = lax.optimization_barrier(ones.sum(axis=0, dtype=jnp.uint32))
+    number = jnp.stack([(number >> jnp.uint32(8 * i)) & 255 for i in range(2 * groups)])
+    parts = (
+        number.sum(axis=1, dtype=jnp.uint32).reshape(groups, 2),
+        jnp.stack([nearest(colour) for colour in range(2)], axis=-1),
+        largest(lambda cell: lacking(cell, preference(cell))),
+    )
+    return Crowd(*(part.astype(jnp.float32) for part in parts))

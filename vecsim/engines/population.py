@@ -57,6 +57,7 @@ EACH = Trials(
     honest=0,
     byzantine=0,
     start_ones=None,
+    first_group=None,
     exclude_self=None,
     round_steps=None,
     offsets=None,
@@ -89,11 +90,11 @@ def program(shape: Shape):
 
 
 def begin(shape: Shape, block: Blocks) -> State:
-    """Honest nodes that start at 1 come first, and the groups are halves of them."""
+    """Honest nodes that start at 1 come first, and so does the first of two groups."""
     trials, moves = block.trials, block.moves
-    half = (trials.honest + 1) // 2 if shape.groups == 2 else trials.honest
-    sizes = jnp.stack([half, trials.honest - half][: shape.groups], axis=-1)
-    before = jnp.stack([jnp.zeros_like(half), half][: shape.groups], axis=-1)
+    first = trials.honest if shape.groups == 1 else jnp.minimum(trials.first_group, trials.honest)
+    sizes = jnp.stack([first, trials.honest - first][: shape.groups], axis=-1)
+    before = jnp.stack([jnp.zeros_like(first), first][: shape.groups], axis=-1)
     ones = jnp.clip(trials.start_ones - before, 0, sizes)
     nodes = jnp.zeros((*sizes.shape, len(moves.preference)))
     nodes = nodes.at[..., moves.start[0]].add((sizes - ones).astype(jnp.float64))
