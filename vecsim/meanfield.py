@@ -230,7 +230,8 @@ def _success(crowd: Crowd, ones: float) -> float:
 def _follow(crowd: Crowd, initial: float, rounds: int, coin: float) -> Trajectory:
     """Shares in each round."""
     states, groups = shares_of(crowd.rule, rounds), crowd.adversary.groups
-    sizes = np.array([1.0] if groups == 1 else [crowd.adversary.share, 1 - crowd.adversary.share])
+    first = crowd.adversary.first_group(1.0, 1 / (1 - crowd.byzantine)) if groups == 2 else 1.0
+    sizes = np.array([first, 1 - first][:groups])
     now = [states.begin(share) for share in _initial(initial, sizes)]
     memory, path = np.zeros(1, np.int32), []
     for round_ in range(rounds + 1):

@@ -113,8 +113,9 @@ class Point(NamedTuple):
     @property
     def first_group(self) -> int:
         """Honest nodes, the first ones, in the first of the groups that the adversary has."""
-        share = self.adversary.share if self.adversary.groups == 2 else 1.0
-        return int(share * self.honest + 0.5)
+        if self.adversary.groups == 1:
+            return self.honest
+        return int(self.adversary.first_group(self.honest, self.n) + 0.5)
 
     def parameters(self) -> dict[str, Any]:
         """The resolved parameters, nested, as plain values."""

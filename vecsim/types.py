@@ -141,10 +141,9 @@ class Adversary(eqx.Module):
     groups: ClassVar[int] = 1  # groups of honest nodes that it tells apart: 1 or 2
     pools: ClassVar[bool] = False  # whether it uses `View.pooled_minority`
 
-    @property
-    def share(self) -> float:
-        """Share of the honest nodes, the first ones, in the first of two groups."""
-        return 0.5
+    def first_group(self, honest: float, nodes: float) -> float:
+        """Honest nodes, the first ones, in the first of two groups; of so many, and so many in all."""
+        return honest / 2
 
     @property
     def admission(self) -> float:

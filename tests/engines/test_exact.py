@@ -266,7 +266,7 @@ CASES = [
     (BALL, AlwaysAccept(), SMALL),
     (BALL, BalanceInformed(), SMALL | {"exclude_self": False}),
     (BALL, SafetySplit(1), SMALL),
-    (FLAKE, SafetySplit(1, 0.8), SMALL),
+    (FLAKE, SafetySplit(1, 0.6), SMALL),
     (Snowball(2, 2, 2, 2, 3), NOBODY, {"n": 3, "initial_accept": 2 / 3} | ASYNC),
 ]
 TRIALS = 10_000

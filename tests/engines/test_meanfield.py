@@ -136,7 +136,7 @@ CASES = [
     (FLAKE, BalancePooled(1), 0.001, SOME),
     (FLAKE, NonAnswer(), 0.05, SOME),
     (FLAKE, SafetySplit(1), 0.05, SOME),
-    (FLAKE, SafetySplit(1, 0.7), 0.05, SOME),
+    (FLAKE, SafetySplit(1, 0.6), 0.05, SOME),
     (Snowflake(20, 12, 15, 4), Echo(), 0.1, SOME),
     (BALL, Flip(), 0.1, SOME),
     (BALL, AlwaysReject(), 0.05, SOME),

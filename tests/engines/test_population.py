@@ -360,7 +360,7 @@ FIXED = (
     BalancePooled(),
     BalancePooled(1),
     SafetySplit(),
-    SafetySplit(1, 0.7),
+    SafetySplit(1, 0.55),
     Release(4),
     Sybil(0.4, 0.3),
 )
