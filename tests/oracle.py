@@ -19,7 +19,7 @@ Adversaries are dicts with a "name" and its own fields:
 
     none  random_voting  always_reject  always_accept  silent  echo  flip  balance_informed
     non_answer  stall  coordinated_collusion(reject_share=0.1)  balance_pooled(lag=0)
-    sybil(admission=0.1, reject_share=0.1)  safety_split(target=1, fed=None)
+    sybil(admission=0.1, reject_share=0.1)  safety_split(target=1, fed=0.45)
     release(release_round=50)
 """
 
@@ -69,7 +69,7 @@ ADVERSARY_DEFAULTS: dict[str, dict[str, Any]] = {
     "balance_pooled": {"lag": 0},
     "non_answer": {},
     "stall": {},
-    "safety_split": {"target": 1, "fed": None},
+    "safety_split": {"target": 1, "fed": 0.45},
     "release": {"release_round": 50},
 }
 
@@ -407,10 +407,10 @@ class Byzantine:
         return 1 - colour if expected_too_few else None
 
 
-def group_of(node: int, honest: int, fed: float | None = None) -> int:
+def group_of(node: int, fed: float) -> int:
     """The group that safety_split puts an honest node in. fed: nodes in group 0; half of one counts
     as one."""
-    return 0 if node + 0.5 <= (honest / 2 if fed is None else fed) else 1
+    return 0 if node + 0.5 <= fed else 1
 
 
 def one_poll(
@@ -544,8 +544,7 @@ def simulate(
     decisions: list[int] = []
     unanimity = 0 if start_ones in (0, h) else math.nan
     flips = 0
-    fed = byzantine.config.get("fed")
-    fed = None if fed is None else fed * n
+    fed = byzantine.config.get("fed", 0.0) * n
     poll_rule = {
         "k": full["k"],
         "sampling": sampling,
@@ -578,7 +577,7 @@ def simulate(
             view = view_now(int(rounds))
             byzantine.start_round(preferences, sampling, rng)
             polls = [
-                (i, *one_poll(i, group_of(i, h, fed), preferences, byzantine, view, **poll_rule))
+                (i, *one_poll(i, group_of(i, fed), preferences, byzantine, view, **poll_rule))
                 for i in undecided
             ]
             rounds += 1
@@ -593,7 +592,7 @@ def simulate(
                 byzantine.start_round(preferences, sampling, rng)
             i = undecided[pick(len(undecided), rng)]
             view = view_now(step // n)
-            group = group_of(i, h, fed)
+            group = group_of(i, fed)
             ones, zeros = one_poll(i, group, preferences, byzantine, view, **poll_rule)
             step += 1
             rounds = step / n

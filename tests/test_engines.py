@@ -298,7 +298,7 @@ TRIALS = [
     (FLAKE, Sybil(0.4, 0.3), HALF | {"byzantine_fraction": 0.5}),
     (FLAKE, Sybil(0.4, 0.3), HALF | {"byzantine_fraction": 0.5, "initial_accept": 1.0} | ASYNC),
     (FLAKE, SafetySplit(1), HALF),
-    (FLAKE, SafetySplit(1, 0.45), HALF),
+    (FLAKE, SafetySplit(1, 0.55), HALF),
     (BALL, SafetySplit(0), HALF | ASYNC),
     (BALL, SafetySplit(1, 0.2), HALF | ASYNC),
     (FLAKE, Release(5), HALF),

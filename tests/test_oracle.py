@@ -693,12 +693,18 @@ def test_release_lets_the_network_go():
 def test_safety_split_feeds_both_groups_their_colour():
     # Nodes 0, 1, 2 start at 1 and are group 0. Each node gets 2 + 3 votes for its own colour.
     protocol = {"alpha_preference": 5, "alpha_confidence": 5}
-    out = follow({"name": "safety_split"}, honest=6, byzantine=3, start_ones=3, protocol=protocol)
+    out = follow(
+        {"name": "safety_split", "fed": 1 / 3},
+        honest=6,
+        byzantine=3,
+        start_ones=3,
+        protocol=protocol,
+    )
     assert (out["decided_0"], out["decided_1"], out["rounds"]) == (3, 3, 3)
     assert (out["flips"], out["final_ones"]) == (0, 3)
     assert math.isnan(out["unanimity"])
-    # An odd node more belongs to group 0.
-    assert [oracle.group_of(node, 7) for node in range(7)] == [0, 0, 0, 0, 1, 1, 1]
+    # Half a node more belongs to group 0.
+    assert [oracle.group_of(node, 3.5) for node in range(7)] == [0, 0, 0, 0, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -710,7 +716,7 @@ def test_safety_split_turns_once_its_target_is_decided(target, decided_at, decid
     # node of group 0 that has to flip for that (which counts 0) is a round behind the other one,
     # so it is turned in round 4 and decides the other colour three rounds later.
     out = follow(
-        {"name": "safety_split", "target": target},
+        {"name": "safety_split", "target": target, "fed": 2 / 9},
         honest=4,
         byzantine=5,
         start_ones=1,

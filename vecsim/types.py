@@ -142,7 +142,10 @@ class Adversary(eqx.Module):
     pools: ClassVar[bool] = False  # whether it uses `View.pooled_minority`
 
     def first_group(self, honest: float, nodes: float) -> float:
-        """Honest nodes, the first ones, in the first of two groups; of so many, and so many in all."""
+        """How many of the honest nodes, the first ones, are in the first of two groups.
+
+        nodes: all nodes, Byzantine ones included.
+        """
         return honest / 2
 
     @property

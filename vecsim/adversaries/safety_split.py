@@ -13,8 +13,8 @@ class SafetySplit(Adversary):
     """Feeds `target` to one group of honest nodes and holds the others at the other colour; once an
     honest node has decided `target`, pushes the other colour on everybody.
 
-    The more nodes are fed the sooner one decides, and the harder it is to turn them. With nearly
-    half of the network the attack is at its strongest.
+    The more nodes are fed the sooner one decides, and the harder it is to turn them afterwards:
+    the attack is at its strongest with a little less than half of the network.
     """
 
     mixes: ClassVar = COLOURS
@@ -22,15 +22,14 @@ class SafetySplit(Adversary):
     groups: ClassVar[int] = 2
 
     target: int = 1  # colour, 0 or 1
-    fed: float | None = None  # share of all nodes that are fed, 0 to 1; null: half of the honest
+    fed: float = 0.45  # share of all nodes that are fed, 0 to 1
 
     def __check_init__(self):
         require(self.target in (0, 1), "adversary.target", self.target, "0 or 1")
-        good = self.fed is None or 0 <= self.fed <= 1
-        require(good, "adversary.fed", self.fed, "null, or 0 to 1")
+        require(0 <= self.fed <= 1, "adversary.fed", self.fed, "0 to 1")
 
     def first_group(self, honest, nodes):
-        return honest / 2 if self.fed is None else min(self.fed * nodes, honest)
+        return min(self.fed * nodes, honest)
 
     def answer(self, view: View, memory):
         target = jnp.asarray(self.target, jnp.int32)
