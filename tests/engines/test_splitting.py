@@ -85,7 +85,7 @@ def test_small_probabilities(engine, adversary, beta):
     [
         point(Snowflake(20, 15, 15, 5), SafetySplit(), n=100, byzantine_fraction=0.12),
         point(Snowball(20, 12, 15, 5), SafetySplit(), n=60, byzantine_fraction=0.15),
-        point(QrAvalanche(20, 15, 5, 0.8), SafetySplit(), n=100, byzantine_fraction=0.22),
+        point(QrAvalanche(20, 15, 5, 0.8), SafetySplit(), n=100, byzantine_fraction=0.23),
     ],
     ids=lambda p: type(p.protocol).__name__,
 )
