@@ -9,7 +9,7 @@ colour completes its run with probability p^r: r polls, p the chance of a quorum
 decisions come one after the other: the first in the field as it is, the second in the field that
 the adversary makes after it. The second is easy where that field drives nodes to its colour, or
 where chance may. `sequel` adds the logs of both, in the better order; `tide` halves that of the
-first, and so minds more whether the second can follow.
+first, and so minds more whether the second can follow. Both fall when little time is left.
 
 stalled: undecided nodes at the end, and no disagreement, which may also keep nodes from deciding
 but is rare in other ways. Rounds completed, and those that undecided nodes must still wait for
@@ -28,6 +28,7 @@ SCORES = {"disagreement": ("sequel", "tide"), "stalled": ("slowest", "average")}
 GRID = 2.0**-10  # scores are rounded, lest the last bits of a logarithm decide anything
 LEAST = 1e-30  # of the probability of a poll's result
 NEVER = 10**6  # polls that nobody lacks
+HASTE = 10.0  # rounds to spare below which decisions may come too late
 MEMORY = 10.0  # rounds over which chance may drive the nodes against the field's drift
 
 
@@ -86,11 +87,14 @@ def standing(
         scores = round_.astype(waits.dtype) + jnp.stack([slowest, average])
     else:
         happened = both
-        scores = _two_decisions(tally, decided, honest, crowd, fields)
+        left = (rule.max_rounds - round_).astype(crowd.number.dtype)
+        scores = _two_decisions(tally, decided, honest, crowd, fields, left)
+        ended |= (scores == -jnp.inf).all()
     return Standing(happened, ended, jnp.round(scores / GRID) * GRID)
 
 
-def _two_decisions(tally: Tally, decided, honest, crowd: Crowd, fields: list[Field]):
+def _two_decisions(tally: Tally, decided, honest, crowd: Crowd, fields: list[Field], left):
+    """left: rounds until the trial ends; without time for both decisions the scores are -inf."""
     kind = crowd.number.dtype
     holders = (honest - tally.ones).astype(kind), tally.ones.astype(kind)
     missing = [jnp.maximum(honest.astype(kind) / 4 - each, 0.0) for each in holders]
@@ -102,7 +106,10 @@ def _two_decisions(tally: Tally, decided, honest, crowd: Crowd, fields: list[Fie
         alone = jnp.where(decided[first], 0.0, _some(crowd, fields[0], first))
         halved = alone * jnp.array([1.0, 0.5], kind)
         orders.append(halved + jnp.where(decided[second], 0.0, sequel))
-    return jnp.maximum(*orders)
+    lacking = [jnp.where(decided[i], 0.0, crowd.fewest[..., i].min()) for i in range(2)]
+    spare = left + 1 - jnp.maximum(*lacking)  # `remaining` may be one too many
+    in_time = jnp.where(spare < 0, -jnp.inf, log_ndtr((spare - HASTE) / (HASTE / 2)))
+    return jnp.maximum(*orders) + in_time
 
 
 def _waits(rule, crowd: Crowd, field: Field):
