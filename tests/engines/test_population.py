@@ -244,18 +244,17 @@ class Colours(Mixed):
     mixes = ((1.0, 0.0), (0.0, 1.0))
 
 
-@jax.jit
-def every_class(polls, byzantine, ones, mixes):
-    """[ones, mix, own colour, results]."""
-    return jax.vmap(result_probabilities, (None, None, 0, None))(polls, byzantine, ones, mixes)
+every_class = jax.jit(result_probabilities)
 
 
 def probabilities(p, ones):
-    mixes = np.tile(np.arange(len(p.adversary.mixes), dtype=np.int32)[:, None], (1, 2))
+    """[ones, mix, own colour, results]."""
+    mixes = np.tile(np.arange(len(p.adversary.mixes), dtype=np.int32)[:, None], (32, 1, 2))
     with jax.enable_x64(True):
         polls = polls_of(p, 4, 8 if p.protocol.k <= 8 else 20, third_part(p))
         padded = np.resize(np.asarray(ones, float), 32)  # one compilation for all
-        return np.asarray(every_class(polls, float(p.byzantine), padded, mixes))[: len(ones)]
+        byzantine = np.full(32, float(p.byzantine))
+        return np.asarray(every_class(polls, byzantine, padded, mixes))[: len(ones)]
 
 
 def assert_close(ours, theirs):
