@@ -37,7 +37,7 @@ def growth(data: xr.Dataset, theory: Sequence[dict] = ()):
     the fit.
     """
     table = data.vecsim.mean("last_decision")
-    figure, axes = plot.panels(1, 1, plot.COLUMN, 3.1)
+    figure, axes = plot.panels(1, 1, plot.COLUMN, 3.6)
     panel = axes[0, 0]
     protocols = table["protocol"].values
     looks = plot.looks(protocols, ("snowflake", "snowball"))
@@ -76,7 +76,7 @@ def growth(data: xr.Dataset, theory: Sequence[dict] = ()):
         x, y = (np.asarray(curve[part], float) for part in ("n", "last_decision"))
         panel.plot(x, y, label=f"{protocol}: theory", **THEORY)
     if theory:
-        entries.append(Line2D([], [], label="theory, many nodes", **THEORY))
+        entries.append(Line2D([], [], label="theory for many nodes", **THEORY))
     panel.yaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_xlabel("nodes")
     panel.set_ylabel("rounds until all have decided (mean)")
