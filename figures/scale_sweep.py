@@ -1,5 +1,7 @@
 """Scale sweep: how the time to decision grows with the number of nodes."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,24 +12,32 @@ from matplotlib.ticker import MaxNLocator
 from vecsim import estimate, plot
 
 DIMS = ("protocol", "n")
+THEORY = {"color": "black", "linestyle": (0, (1, 1.5)), "linewidth": 0.9, "zorder": 4}
 
 
 def draw(data: xr.Dataset, folder: Path) -> list[Path]:
+    """The figure, for each combination of parameters that have no place in it.
+
+    Theory lines come from the attribute `theory`: JSON, a list of {protocol, n: [...],
+    last_decision: [...]} and the labels of other dimensions; null where there is none.
+    """
     paths = []
+    theory = json.loads(data.attrs.get("theory", "[]"))
     with plot.style():
         for at, part in plot.each(data, DIMS):
-            paths += plot.save(growth(part), folder, "scale_sweep", at)
+            mine = [curve for curve in theory if all(curve.get(name) == at[name] for name in at)]
+            paths += plot.save(growth(part, mine), folder, "scale_sweep", at)
     return paths
 
 
-def growth(data: xr.Dataset):
-    """Mean rounds until all have decided, and a + b log2 n fitted to them.
+def growth(data: xr.Dataset, theory: Sequence[dict] = ()):
+    """Mean rounds until all have decided, a + b log2 n fitted to them, and theory lines.
 
     Where trials were cut off the mean is only known to be larger: an open marker, left out of
     the fit.
     """
     table = data.vecsim.mean("last_decision")
-    figure, axes = plot.panels(1, 1, plot.COLUMN, 3.1)
+    figure, axes = plot.panels(1, 1, plot.COLUMN, 3.6)
     panel = axes[0, 0]
     protocols = table["protocol"].values
     looks = plot.looks(protocols, ("snowflake", "snowball"))
@@ -61,6 +71,12 @@ def growth(data: xr.Dataset):
                 f"  (slope {low:.2f} to {high:.2f})"
             )
         entries.append(Line2D([], [], label=label, **look))
+    for curve in theory:
+        protocol = curve.get("protocol", protocols[0])
+        x, y = (np.asarray(curve[part], float) for part in ("n", "last_decision"))
+        panel.plot(x, y, label=f"{protocol}: theory", **THEORY)
+    if theory:
+        entries.append(Line2D([], [], label="theory for many nodes", **THEORY))
     panel.yaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_xlabel("nodes")
     panel.set_ylabel("rounds until all have decided (mean)")

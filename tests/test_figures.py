@@ -250,9 +250,12 @@ def test_growth_is_fitted_to_means_that_are_known():
     rng = np.random.default_rng(3)
     last = (20 + 2 * np.log2(n))[:, None] + rng.integers(-2, 3, (4, TRIALS))
     data = study({"protocol": ["snowball"], "n": n}, [[0, 0, 0, 5]], last=last)
+    curve = {"protocol": "snowball", "n": n.tolist(), "last_decision": [None, 40.0, 46.5, 53.0]}
     with plot.style():
-        figure = script("scale_sweep").growth(data)
+        figure = script("scale_sweep").growth(data, [curve])
     drawn = lines(figure.axes[0])
+    theory = np.column_stack([n[1:], [40.0, 46.5, 53.0]])
+    np.testing.assert_array_equal(drawn["snowball: theory"], theory)
     mean = mean_interval(last[:3])
     fit = fit_log(n[:3], mean.value, mean.error)
     np.testing.assert_allclose(drawn["snowball: points"], np.column_stack([n[:3], mean.value]))

@@ -296,7 +296,8 @@ def test_a_trillion_nodes():
     ("overrides", "engine"),
     [
         (["n=1000"], "agents"),
-        (["n=100000"], "population"),
+        (["n=20000"], "population"),
+        (["n=19999"], "agents"),
         (["n=100000", "engine.name=agents"], "agents"),
         (["n=1000", "engine.name=population"], "population"),
         (["n=100000", "protocol=snowball"], "agents"),

@@ -31,6 +31,7 @@ SHARES = 2000  # pieces in which zeros of the drift are looked for
 FRACTIONS = 20  # pieces in which the critical fraction is looked for
 PRECISION = 1e-5  # of the critical fraction
 CLOSE = 1e-9  # precision of a zero of the drift
+STEP = 1e-5  # of a difference that stands for a slope
 JUMP = 1e-6  # of the drift within a few times that, where the adversary changes its answers
 
 
@@ -147,6 +148,23 @@ def critical_fraction(
         middle = (low + high) / 2
         low, high = (middle, high) if live(middle) else (low, middle)
     return high
+
+
+def undecided(crowd: Crowd, initial: float, rounds: int) -> Floats:
+    """Share of the honest nodes that have not decided after 0, 1, ... rounds."""
+    path = _follow(crowd, initial, rounds, 0.5)
+    return np.clip(1 - path.decided_0 - path.decided_1, 0.0, 1.0)
+
+
+def turning(crowd: Crowd, share: float) -> float:
+    """P(a node's quorum is against it), at this share of 1-holders while nobody has decided."""
+    zero, one = (law[0, 3:].sum() for law in _frozen(crowd, np.array([share])))
+    return float((1 - share) * zero + share * one)
+
+
+def drift_slope(crowd: Crowd, share: float) -> float:
+    low, high = _drift(crowd, np.array([share - STEP, share + STEP]))
+    return float((high - low) / (2 * STEP))
 
 
 # The pool

@@ -1,4 +1,4 @@
-"""Exact rates where nodes do not influence each other: the theory lines in figures.
+"""The theory lines in figures; exact rates where nodes do not influence each other.
 
 On an undisputed vertex, while no honest node changes its preference, every node polls the same
 pool all the time. Nodes are then independent Markov chains, and the probability that all honest
@@ -6,6 +6,7 @@ nodes finalise is the h-th power of one node's.
 """
 
 import itertools
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vecsim import pool as pools
+from vecsim.contested import rounds_until_decided
 from vecsim.engines import independent
 from vecsim.engines.assemble import pool_of
 from vecsim.point import Point
@@ -55,26 +57,37 @@ def finalised_undisputed(point: Point) -> float | None:
 
 
 def lines(study: Study) -> list[dict[str, Any]]:
-    """Theory lines of a study whose last dimension is the Byzantine fraction.
+    """Theory lines of a study whose last dimension is the Byzantine fraction, or n.
 
-    Each has the labels of the other dimensions, `byzantine_fraction` and `finalised` (lists, None
-    where not known). Lines of nothing but None are left out. Past a fraction at which it is below
-    1e-9 a line stays at 0: more Byzantine nodes do not help.
+    Each has the labels of the other dimensions and lists (None where not known) of
+    `byzantine_fraction` and `finalised`, or `n` and `last_decision`. Lines of nothing but None are
+    left out.
     """
     *others, last = study.dimensions
-    if last.name != "byzantine_fraction":
+    known = {
+        "byzantine_fraction": ("finalised", _finalised),
+        "n": ("last_decision", lambda points: [rounds_until_decided(point) for point in points]),
+    }
+    if last.name not in known:
         return []
+    quantity, values_of = known[last.name]
     found = []
     combinations = itertools.product(*(dimension.values for dimension in others))
     for number, labels in enumerate(combinations):
-        values: list[float | None] = []
-        for point in study.points[number * len(last.values) :][: len(last.values)]:
-            over = bool(values) and values[-1] is not None and values[-1] < 1e-9
-            values.append(0.0 if over else finalised_undisputed(point))
+        values = values_of(study.points[number * len(last.values) :][: len(last.values)])
         if any(value is not None for value in values):
             named = dict(zip((dimension.name for dimension in others), labels, strict=True))
-            found.append(named | {last.name: last.values, "finalised": values})
+            found.append(named | {last.name: last.values, quantity: values})
     return found
+
+
+def _finalised(points: Sequence[Point]) -> list[float | None]:
+    """Past a fraction at which it is below 1e-9 it stays at 0: more Byzantine nodes do not help."""
+    values: list[float | None] = []
+    for point in points:
+        over = bool(values) and values[-1] is not None and values[-1] < 1e-9
+        values.append(0.0 if over else finalised_undisputed(point))
+    return values
 
 
 def _mixes(point: Point, colour: int) -> NDArray[np.float64]:

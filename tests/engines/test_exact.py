@@ -29,6 +29,7 @@ from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
+from vecsim.engines import blocks, population
 from vecsim.engines.absorbing import Chain, passage
 from vecsim.engines.assemble import program_key
 from vecsim.engines.exact import solve, supports
@@ -284,10 +285,33 @@ def case_point(case):
     return point(rule, adversary, **fields)
 
 
+@cache
+def counted():
+    """Outcomes of all cases that the population engine supports."""
+    points = [p for p in map(case_point, range(len(CASES))) if blocks.supports(p) is None]
+    out = population.run([(p, np.arange(TRIALS)) for p in points], 8)
+    parts = {name: values.reshape(len(points), TRIALS) for name, values in out.items()}
+    return {p.hash(): {name: parts[name][i] for name in parts} for i, p in enumerate(points)}
+
+
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_simulation_agrees(case):
     p = case_point(case)
-    solution, out = solve(p), simulated(program_key(p))[p.hash()]
+    assert_solved(p, simulated(program_key(p))[p.hash()])
+
+
+LOCKSTEP = [case for case in range(len(CASES)) if "schedule" not in CASES[case][2]]
+
+
+@pytest.mark.parametrize("case", LOCKSTEP)
+def test_counts_of_nodes_agree(case):
+    p = case_point(case)
+    assert_solved(p, counted()[p.hash()])
+
+
+def assert_solved(p, out):
+    """Outcomes of TRIALS trials are distributed as the point's solution says."""
+    solution = solve(p)
     time = out["last_decision" if p.protocol.decides else "unanimity"] * p.steps
     never = np.isnan(time)
     steps = np.rint(time[~never]).astype(int)

@@ -244,18 +244,17 @@ class Colours(Mixed):
     mixes = ((1.0, 0.0), (0.0, 1.0))
 
 
-@jax.jit
-def every_class(polls, byzantine, ones, mixes):
-    """[ones, mix, own colour, results]."""
-    return jax.vmap(result_probabilities, (None, None, 0, None))(polls, byzantine, ones, mixes)
+every_class = jax.jit(result_probabilities)
 
 
 def probabilities(p, ones):
-    mixes = np.tile(np.arange(len(p.adversary.mixes), dtype=np.int32)[:, None], (1, 2))
+    """[ones, mix, own colour, results]."""
+    mixes = np.tile(np.arange(len(p.adversary.mixes), dtype=np.int32)[:, None], (32, 1, 2))
     with jax.enable_x64(True):
         polls = polls_of(p, 4, 8 if p.protocol.k <= 8 else 20, third_part(p))
         padded = np.resize(np.asarray(ones, float), 32)  # one compilation for all
-        return np.asarray(every_class(polls, float(p.byzantine), padded, mixes))[: len(ones)]
+        byzantine = np.full(32, float(p.byzantine))
+        return np.asarray(every_class(polls, byzantine, padded, mixes))[: len(ones)]
 
 
 def assert_close(ours, theirs):
@@ -368,10 +367,16 @@ UNSURE = (RandomVoting(), Silent(), NonAnswer(), Stall())  # coins or silence
 PLAIN = {"sampling": "without_replacement", "exclude_self": True}
 REPEATED = {"sampling": "with_replacement", "exclude_self": False}
 COMPARED = {
-    "slush": (Slush(6, 4, 15), UNSURE),
-    "snowflake": (Snowflake(6, 4, 4, 4, 40), FIXED),
-    "snowflake, paper": (Snowflake(6, 4, 5, 4, 30, **PAPER), UNSURE),
-    "snowball": (Snowball(6, 4, 4, 3, 12), UNSURE),
+    "slush": Slush(6, 4, 15),
+    "snowflake": Snowflake(6, 4, 4, 4, 40),
+    "snowflake, paper": Snowflake(6, 4, 5, 4, 30, **PAPER),
+    "snowball": Snowball(6, 4, 4, 3, 12),
+}
+CROWDS = {  # nodes: the network under FIXED, under UNSURE, the initial share of 1, trials
+    10: (PLAIN, PLAIN, 0.5, 448),
+    50: (REPEATED, REPEATED | {"loss": 0.1}, 0.6, 448),
+    1000: (PLAIN | {"loss": 0.05}, PLAIN | {"loss": 0.05}, 0.52, 448),
+    10_000: (PLAIN, PLAIN, 0.51, 256),
 }
 
 
@@ -382,17 +387,17 @@ def assert_same_outcomes(ours, theirs):
     assert_same_distribution(*violations)
 
 
+@pytest.mark.parametrize("n", CROWDS)
 @pytest.mark.parametrize("name", COMPARED)
-def test_trials_agree_with_agents(name):
-    rule, adversaries = COMPARED[name]
-    lossy = PLAIN | {"loss": 0.05}
-    repeated = REPEATED | ({} if adversaries is FIXED else {"loss": 0.1})
+def test_trials_agree_with_agents(name, n):
+    *networks, share, trials = CROWDS[n]
+    fields = {"n": n, "byzantine_fraction": 0.2, "initial_accept": share}
     points = [
-        point(rule, adversary, n=n, byzantine_fraction=0.2, initial_accept=share, **network)
-        for n, network, share in ((50, PLAIN, 0.5), (50, repeated, 0.6), (1000, lossy, 0.52))
+        point(COMPARED[name], adversary, **fields, **network)
+        for network, adversaries in zip(networks, (FIXED, UNSURE), strict=True)
         for adversary in adversaries
     ]
-    ours, theirs = outcomes(points, 448, seed=1), run(points, 512, seed=2)
+    ours, theirs = outcomes(points, trials, seed=1), run(points, trials, seed=2)
     for p, mine, other in zip(points, ours, theirs, strict=True):
         assert (mine["decided_0"] + mine["decided_1"] + mine["undecided"] == p.honest).all()
         assert_same_outcomes(mine, other)

@@ -9,12 +9,14 @@ Both probabilities are given, so that nothing is computed as 1 - p.
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from vecsim import random
 
 SMALL = 10.0  # means below this are drawn by inversion, as the rejection needs at least this
+PIECE = 128  # draws made together on a CPU: vectors are full, few lanes wait for the last one
 MOST_STEPS = 120  # P(a mean below SMALL gives so many) < 1e-80
 MOST_ATTEMPTS = 2**10  # P(all of them are rejected) < 1e-300
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
@@ -52,11 +54,37 @@ def binomial(names: Names, n, p, q):
     Returns float64 of the same shape. n = 0 and p = 0 give 0.
     """
     rare, often = jnp.minimum(p, q), jnp.maximum(p, q)
-    small = n * rare < SMALL
-    few = _inverted(names, jnp.where(small, n, 0.0), rare, often)
-    many = _rejected(names, small, n, rare, often)
-    drawn = jnp.where(small, few, many)
+    mean = n * rare
+    words = (*names.key, names.draw, *names.counters)
+    parts = jnp.broadcast_arrays(mean, n, rare, often, *words)
+    mean, *parts = (part.ravel() for part in parts)
+    few = _where((mean > 0.0) & (mean < SMALL), _inverted, *parts)
+    many = _where(mean >= SMALL, _rejected, *parts)
+    drawn = (few + many).reshape(jnp.broadcast_shapes(jnp.shape(n), jnp.shape(p)))
     return jnp.where(p <= q, drawn, n - drawn)
+
+
+def _where(wanted, draw, n, p, q, *words):
+    """Draws where wanted, 0 elsewhere; on a CPU the wanted ones are put together in pieces."""
+
+    def drawn(wanted, n, p, q, key0, key1, number, first, second):
+        names = Names((key0, key1), number, (first, second))
+        return draw(names, jnp.where(wanted, n, 0.0), p, q)
+
+    lanes = wanted.size
+    if lanes <= PIECE or jax.default_backend() != "cpu":
+        return drawn(wanted, n, p, q, *words)
+    place = jnp.cumsum(wanted.astype(jnp.int32))
+    queue = jnp.full(-(-lanes // PIECE) * PIECE, lanes, jnp.int32)
+    number = jnp.arange(lanes, dtype=jnp.int32)
+    queue = queue.at[jnp.where(wanted, place - 1, len(queue))].set(number, mode="drop")
+
+    def piece(i, done):
+        lane = lax.dynamic_slice(queue, (i * PIECE,), (PIECE,))
+        taken = (part.at[lane].get(mode="clip") for part in (n, p, q, *words))
+        return done.at[lane].set(drawn(lane < lanes, *taken), mode="drop")
+
+    return lax.fori_loop(0, -(-place[-1] // PIECE), piece, jnp.zeros(lanes))
 
 
 def _uniform(names: Names, attempt, second):
@@ -98,8 +126,8 @@ def _inverted(names: Names, n, p, q):
     return jnp.minimum(count, n)
 
 
-def _rejected(names: Names, done, n, p, q):
-    """Draws of mean SMALL or more, where not `done`."""
+def _rejected(names: Names, n, p, q):
+    """Draws of mean SMALL or more, or of none."""
     mean, missed = n * p, n * q
     deviation = jnp.sqrt(mean * q)
     b = 1.15 + 2.53 * deviation
@@ -138,7 +166,7 @@ def _rejected(names: Names, done, n, p, q):
         found = attempt(*_uniforms(names, number))
         return number + jnp.uint32(1), jnp.where(drawn < 0.0, found, drawn)
 
-    start = jnp.uint32(0), jnp.where(done, 0.0, -1.0)
+    start = jnp.uint32(0), jnp.where(n > 0.0, -1.0, 0.0)
     _, drawn = lax.while_loop(going, body, start)
     return jnp.where(drawn < 0.0, mode, drawn)
 

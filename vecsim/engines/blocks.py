@@ -82,7 +82,7 @@ def shape_of(point: Point) -> Shape:
 
 def _block_size(rows: int) -> int:
     """Trials of a block: few enough for the cache, enough to hide what a loop costs by itself."""
-    lanes = 2**11 if jax.default_backend() == "cpu" else 2**16
+    lanes = 2**12 if jax.default_backend() == "cpu" else 2**16
     wanted = min(max(lanes // rows, 8), lanes // 8)
     return 1 << (wanted.bit_length() - 1)
 

@@ -7,8 +7,9 @@ from vecsim.point import Point
 
 ENGINES = ("auto", "agents", "population")
 MOST_NODES = 2_000_000  # of the engines that keep every node
-LARGE = 50_000  # nodes from which counts of few cells are quicker to step than the nodes
+MANY = 20_000  # nodes from which counts of few cells are quicker to step than the nodes
 FEW_CELLS = 200
+ALIKE = 50_000  # nodes from which one node's law is quicker to work out than to step them all
 
 
 def engine_of(point: Point, wanted: str) -> str:
@@ -34,7 +35,7 @@ def engine_of(point: Point, wanted: str) -> str:
 
 
 def _suits(point: Point) -> bool:
-    if point.n < LARGE or blocks.supports(point) is not None:
+    if point.n < (ALIKE if point.protocol.counts else MANY) or blocks.supports(point) is not None:
         return False
     if point.protocol.counts:
         return True

@@ -118,15 +118,14 @@ def faced(shape: Shape, block: Blocks, state: State, tally: Tally):
     if shape.pools:
         pushed = pooled_minority(trials, polls, state.round, tally.ones)
 
-    def probabilities(trial, counted, minority, round_, memory):
+    def answered(trial, counted, minority, round_, memory):
         _, coin = adversary_words(trial, round_)
-        view = seen(trial, counted, round_, minority, coin)
-        mixes, memory = answers(trial, view, memory)
-        byzantine, ones = (v.astype(jnp.float64) for v in (trial.byzantine, counted.ones))
-        return result_probabilities(polls, byzantine, ones, mixes), memory
+        return answers(trial, seen(trial, counted, round_, minority, coin), memory)
 
-    each = jax.vmap(probabilities, (EACH, 0, 0, 0, 0))
-    return each(trials, tally, pushed, state.round, state.memory)
+    each = jax.vmap(answered, (EACH, 0, 0, 0, 0))
+    mixes, memory = each(trials, tally, pushed, state.round, state.memory)
+    byzantine, ones = (v.astype(jnp.float64) for v in (trials.byzantine, tally.ones))
+    return result_probabilities(polls, byzantine, ones, mixes), memory
 
 
 def count(moves: Moves, nodes) -> Tally:
@@ -181,7 +180,7 @@ def pooled_minority(trials: Trials, polls: Polls, round_, ones):
     The Byzantine nodes are shared out over how many of their answers are 1: halves of the possible
     numbers, quarters, and so on. Those of one part are kept at its first number.
     """
-    chances = jax.vmap(honest_answers, (None, 0))(polls, ones.astype(jnp.float64))
+    chances = honest_answers(polls, ones.astype(jnp.float64)).T
     levels = (chances.shape[-1] - 1).bit_length()
     size = 2**levels
     parts = jnp.pad(chances, ((0, 0), (0, size - chances.shape[-1])))

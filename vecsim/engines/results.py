@@ -13,12 +13,13 @@ to those of the totals, so that nothing overflows; every term is positive and no
 computed as 1 - p. Everything is float64: numbers of nodes are exact up to 2^53.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import comb
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from numpy.typing import NDArray
 
 from vecsim import pool as pools
@@ -144,67 +145,93 @@ def _trinomial(trials: int, first: float, second: float) -> Floats:
 
 
 def result_probabilities(polls: Polls, byzantine, ones, mixes):
-    """P(each result) for each class of querier, float64 [groups, own colour, results].
+    """P(each result) for each class of querier, float64 [trials, groups, own colour, results].
 
-    byzantine: Byzantine nodes in the network. ones: honest nodes that prefer 1 (float64 scalars).
-    mixes: int32 [groups, own colour], index into the adversary's mixes.
+    byzantine: Byzantine nodes in the network. ones: honest nodes that prefer 1 (float64 [trials]).
+    mixes: int32 [trials, groups, own colour], index into the adversary's mixes.
     """
-    colour = jnp.arange(2, dtype=jnp.int32)
-    same = jnp.stack([polls.honest - ones, ones])
-    own = jnp.maximum(same - polls.exclude_self, 0.0)  # a class may be empty
-    other = polls.honest - same
-    answers = polls.answers[mixes, colour] * byzantine  # [groups, own colour, 2]
-    a, b = (polls.arrives * (part + answers[..., i]) for i, part in enumerate((own, other)))
+    trials, groups, _ = mixes.shape
+    byzantine, ones = (jnp.repeat(number, groups) for number in (byzantine, ones))
+    found = [
+        _of_colour(polls, own, same, byzantine, mixes[..., own].ravel())
+        for own, same in enumerate((polls.honest - ones, ones))
+    ]
+    return jnp.stack(found, axis=-1).T.reshape(2, trials, groups, -1).transpose(1, 2, 0, 3)
+
+
+def _of_colour(polls: Polls, own: int, same, byzantine, mixes):
+    """For queriers of one colour, which so many honest nodes share: [results, classes]."""
+    honest = jnp.maximum(same - polls.exclude_self, 0.0), polls.honest - same  # may be no class
+    answers = polls.answers[mixes, own] * byzantine[:, None]
+    a, b = (polls.arrives * (part + answers[:, i]) for i, part in enumerate(honest))
     peers = polls.honest - polls.exclude_self + byzantine
     c = polls.arrives * polls.apart[mixes] * byzantine + polls.lost * peers
     terms = _terms(polls, a, b, c, polls.apart[mixes] > 0.0)
-    given = jnp.einsum("goyx,moryx->gomr", terms, polls.weights)  # for every mix
-    return jnp.take_along_axis(given, mixes[..., None, None], axis=2)[..., 0, :]
+
+    def given(mix: int, known):
+        return jnp.where(
+            mixes == mix, polls.weights[mix, own].reshape(-1, len(terms)) @ terms, known
+        )
+
+    known = jnp.zeros((len(RESULTS), len(mixes)))
+    for mix in range(len(polls.weights)):  # one that nobody meets costs nothing
+        known = lax.cond((mixes == mix).any(), partial(given, mix), lambda known: known, known)
+    return known
 
 
 def _terms(polls: Polls, a, b, c, apart):
-    """What the weights are multiplied by, [..., y, x], for parts of these sizes [...]."""
+    """What the weights are multiplied by, [y and x, classes], for parts of these sizes."""
     height, width = polls.weights.shape[-2:]
     two, step, k = a + b, polls.step, polls.k.astype(jnp.float64)
     back = jnp.clip(polls.k - jnp.arange(width, dtype=jnp.int32), 0)  # counted from the k-th
-    mine = _falling(a, two, step, width)
-    mine = mine * jnp.where(apart[..., None], 1.0, _rest(two, k, step, width))
-    theirs = _falling(b, two, step, width)[..., back]
-    sums = jnp.arange(height)[:, None] + jnp.arange(width)
-    terms = mine[..., None, :] * theirs[..., jnp.minimum(sums, width - 1)]
+    ratios = [_rest(two, k, step, width), _falling(a, two, step, width)]
+    ratios.append(_falling(b, two, step, width))
+    if height > 1:
+        whole = two + c
+        ratios += [_rest(whole, k, step, width), _falling(c, whole, step, width)]
+        ratios.append(_falling(two, whole, step, width))
+    rest, mine, theirs, *third = _products(*ratios)
+    mine, theirs = mine * jnp.where(apart, 1.0, rest), theirs[back]
     if height == 1:
-        return terms
-    all_ = two + c
-    third = _falling(c, all_, step, width) * _rest(all_, k, step, width)
-    return terms * (third * _falling(two, all_, step, width)[..., back])[..., None]
+        return mine * theirs
+    third = third[0] * third[1] * third[2][back]
+    padded = jnp.pad(theirs, ((0, height - 1), (0, 0)))
+    shifted = jnp.stack([padded[y : y + width] for y in range(height)])
+    return (mine * shifted * third[:, None]).reshape(height * width, -1)
 
 
 def honest_answers(polls: Polls, ones):
-    """P(x of the k answers of honest nodes are 1), for a querier that is none of them."""
-    width, k = polls.ways.shape[-1], polls.k.astype(jnp.float64)
-    mine, theirs = (
-        _falling(part, polls.honest, polls.step, width) for part in (ones, polls.honest - ones)
-    )
+    """P(x of the k answers of honest nodes are 1) [x, trials], asked by none of them."""
+    width, k, step = polls.ways.shape[-1], polls.k.astype(jnp.float64), polls.step
+    total = jnp.broadcast_to(polls.honest, ones.shape)
+    ratios = [_falling(part, total, step, width) for part in (ones, polls.honest - ones)]
+    mine, theirs, rest = _products(*ratios, _rest(total, k, step, width))
     theirs = theirs[jnp.clip(polls.k - jnp.arange(width, dtype=jnp.int32), 0)]
-    return polls.ways * mine * theirs * _rest(polls.honest, k, polls.step, width)
+    return polls.ways[:, None] * mine * theirs * rest
 
 
 def _falling(part, total, step, width: int):
-    """[part]_x / [total]_x for x = 0 ... width - 1 on a new last axis."""
-    j = jnp.arange(width - 1, dtype=jnp.float64) * step
-    part, total = jnp.maximum(part[..., None] - j, 0.0), total[..., None] - j
-    ratios = jnp.where(total > 0.0, part / jnp.where(total > 0.0, total, 1.0), 0.0)
-    return _products(ratios)
+    """What [part]_x / [total]_x is the product of, for x = 1 ... width - 1: [x, classes]."""
+    j = jnp.arange(width - 1, dtype=jnp.float64)[:, None] * step
+    part, total = jnp.maximum(part - j, 0.0), total - j
+    return jnp.where(total > 0.0, part / jnp.where(total > 0.0, total, 1.0), 0.0)
 
 
 def _rest(total, draws, step, width: int):
-    """[total]_x [total]_(d-x) / [total]_d for x = 0 ... width - 1 on a new last axis; d = draws."""
-    j, total = jnp.arange(width - 1, dtype=jnp.float64), total[..., None]
+    """The same for [total]_x [total]_(d-x) / [total]_d; d = draws."""
+    j = jnp.arange(width - 1, dtype=jnp.float64)[:, None]
     over, under = total - j * step, total - (draws - 1.0 - j) * step
-    return _products(jnp.maximum(over, 0.0) / jnp.where(under > 0.0, under, 1.0))
+    return jnp.maximum(over, 0.0) / jnp.where(under > 0.0, under, 1.0)
 
 
-def _products(ratios):
-    """1, then the product of the first, the first two, ... along the last axis."""
-    first = jnp.ones((*ratios.shape[:-1], 1), ratios.dtype)
-    return jnp.concatenate([first, jnp.cumprod(ratios, axis=-1)], axis=-1)
+def _products(*ratios):
+    """Of each of these: 1, then the product of the first, the first two, ... down the columns."""
+    ratios = jnp.stack(ratios, axis=1)
+    one = jnp.ones_like(ratios[0])
+
+    def longer(product, ratio):
+        product = product * ratio
+        return product, product
+
+    _, products = lax.scan(longer, one, ratios)
+    return jnp.concatenate([one[None], products]).swapaxes(0, 1)

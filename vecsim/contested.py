@@ -1,0 +1,42 @@
+"""How long a decision takes from an even split, with many nodes.
+
+In the limit of many nodes (`meanfield`) an even split stands still: it is chance that leaves it.
+While the split is nearly even, a round multiplies its deviation by 1 + the slope of the drift, and
+adds what chance does to the nodes, independently each time. The deviation thus becomes what would
+have grown from a normally distributed one at the start, of the order 1/sqrt(n); from there on the
+limit is followed. Nodes are then independent, and the last one's round is the maximum of n.
+"""
+
+import numpy as np
+from scipy import stats
+
+from vecsim.meanfield import Crowd, drift_slope, follows_quorums, turning, undecided
+from vecsim.point import Point
+
+PIECES = 16  # of equal probability, of the normal distribution's upper half
+CENSORED = 1e-3  # P(some node is undecided at the end) below which the mean is that of all trials
+
+
+def rounds_until_decided(point: Point) -> float | None:
+    """Mean rounds until all nodes have decided, but for terms that vanish with n; None where not
+    known: with Byzantine nodes, from other splits, or for rules whose preference does not follow
+    every quorum.
+    """
+    rule = point.protocol
+    if point.byzantine or abs(2 * point.start_ones - point.honest) > 1:
+        return None
+    if point.schedule != "lockstep" or point.network.topology != "complete":
+        return None
+    if not rule.decides or rule.counts or not follows_quorums(rule):
+        return None
+    crowd = Crowd(rule, point.adversary, 0.0, point.network.loss)
+    growth, chance = 1 + drift_slope(crowd, 0.5), turning(crowd, 0.5)
+    if growth <= 1:
+        return None
+    deviation = np.sqrt(chance * (1 - chance) / (growth**2 - 1) / point.honest)
+    quantiles = stats.norm.ppf(0.5 + (np.arange(PIECES) + 0.5) / (2 * PIECES))
+    shares = np.minimum(0.5 + deviation * quantiles, 1.0).tolist()
+    one = np.array([undecided(crowd, share, int(rule.max_rounds)) for share in shares])
+    with np.errstate(divide="ignore"):  # before the first decision
+        some = -np.expm1(point.honest * np.log1p(-one)).mean(axis=0)
+    return float(some.sum()) if some[-1] < CENSORED else None
