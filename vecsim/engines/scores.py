@@ -8,8 +8,9 @@ disagreement. With the field frozen (nobody changes what is answered) the node n
 colour completes its run with probability p^r: r polls, p the chance of a quorum that counts. Two
 decisions come one after the other: the first in the field as it is, the second in the field that
 the adversary makes after it. The second is easy where that field drives nodes to its colour, or
-where chance may. `sequel` adds the logs of both, in the better order; `tide` halves that of the
-first, and so minds more whether the second can follow. Both fall when little time is left.
+where chance may. `sequel` adds the logs of both, in the better order; `staged` does the same, but
+puts any decision that has happened before all that are in prospect, for where fields change fast
+what seems near in the frozen one may never come. Both fall when little time is left.
 
 stalled: undecided nodes at the end, and no disagreement, which may also keep nodes from deciding
 but is rare in other ways. Rounds completed, and those that undecided nodes must still wait for
@@ -24,10 +25,11 @@ from jax.scipy.special import log_ndtr
 
 from vecsim.engines.batch import Tally
 
-SCORES = {"disagreement": ("sequel", "tide"), "stalled": ("slowest", "average")}
+SCORES = {"disagreement": ("sequel", "staged"), "stalled": ("slowest", "average")}
 GRID = 2.0**-10  # scores are rounded, lest the last bits of a logarithm decide anything
 LEAST = 1e-30  # of the probability of a poll's result
 NEVER = 10**6  # polls that nobody lacks
+STAGE = 2.0**13  # more than scores differ by otherwise
 HASTE = 10.0  # rounds to spare below which decisions may come too late
 MEMORY = 10.0  # rounds over which chance may drive the nodes against the field's drift
 
@@ -104,12 +106,12 @@ def _two_decisions(tally: Tally, decided, honest, crowd: Crowd, fields: list[Fie
         turning = _tide(crowd, after, second, missing[second])
         sequel = jnp.maximum(_some(crowd, after, second), turning)
         alone = jnp.where(decided[first], 0.0, _some(crowd, fields[0], first))
-        halved = alone * jnp.array([1.0, 0.5], kind)
-        orders.append(halved + jnp.where(decided[second], 0.0, sequel))
+        orders.append(alone + jnp.where(decided[second], 0.0, sequel))
     lacking = [jnp.where(decided[i], 0.0, crowd.fewest[..., i].min()) for i in range(2)]
     spare = left + 1 - jnp.maximum(*lacking)  # `remaining` may be one too many
     in_time = jnp.where(spare < 0, -jnp.inf, log_ndtr((spare - HASTE) / (HASTE / 2)))
-    return jnp.maximum(*orders) + in_time
+    none_yet = jnp.where(decided[0] | decided[1], 0.0, STAGE)
+    return jnp.maximum(*orders) + in_time - none_yet * jnp.array([0.0, 1.0], kind)
 
 
 def _waits(rule, crowd: Crowd, field: Field):
