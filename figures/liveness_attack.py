@@ -6,14 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
 
-from vecsim import estimate, plot
+from vecsim import plot
 
 DIMS = ("adversary", "n", "byzantine_fraction")
-# Kniep, Laval, Sliwinski and Wattenhofer 2024, arXiv 2409.02217, at n = 2,000.
-PUBLISHED = {"balance_pooled": 0.052, "balance_informed": 0.028}
-PUBLISHED_N = 2000
 LEVEL = 0.5
 
 
@@ -67,9 +63,9 @@ def stalled(table: xr.Dataset, limit: int):
         panel.axhline(LEVEL, color=plot.GREY, linewidth=0.6, zorder=1)
         panel.set_title(plot.words(adversary), pad=13)
         panel.set_xlabel("Byzantine, % of nodes")
-        if adversary in PUBLISHED:
-            share = PUBLISHED[adversary]
-            plot.marks(panel, {share: f"published: {100 * share:g} % at n = {PUBLISHED_N:,}"})
+        if adversary in plot.PUBLISHED:
+            share = plot.PUBLISHED[adversary]
+            plot.marks(panel, {share: f"published: {100 * share:g} % at n = {plot.PUBLISHED_N:,}"})
     axes[0, 0].set_ylabel(f"undecided after {limit:,} rounds, %")
     entries = [Line2D([], [], label=f"n = {plot.words(n)}", **look) for n, look in looks.items()]
     plot.legend(figure, [*entries, plot.INTERVAL, plot.NO_EVENT], 4 if columns > 1 else 2)
@@ -87,43 +83,18 @@ def thresholds(table: xr.Dataset):
     panel = axes[0, 0]
     panel.set_xscale("log")
     panel.set_yscale("log")
-    looks = plot.looks(adversaries, PUBLISHED)
+    looks = plot.looks(adversaries, plot.PUBLISHED)
     entries = []
     for adversary, values in found.items():
         look = looks[adversary]
-        seen = np.isfinite(values).all(-1)
-        n, (value, low, high) = sizes[seen], values[seen].T
-        bars = {"ecolor": look["color"], "elinewidth": 1, "capsize": 2}
-        points = {"color": look["color"], "marker": look["marker"], "linestyle": "none"}
-        panel.errorbar(n, value, (value - low, high - value), label=adversary, **points, **bars)
-        label = plot.words(adversary)
-        if np.unique(n).size > 1 and (low > 0).all():
-            fit = estimate.fit_power(n, value, low, high)
-            grid = np.geomspace(n.min(), n.max(), 50)
-            line = {"color": look["color"], "linestyle": look["linestyle"]}
-            panel.plot(grid, fit.factor * grid**fit.exponent, label=f"{adversary}: fit", **line)
-            root = np.exp(np.mean(np.log(value * np.sqrt(n))))
-            law = {"color": plot.GREY, "linestyle": (0, (1, 1.5)), "zorder": 1}
-            panel.plot(grid, root / np.sqrt(grid), label=f"{adversary}: square root", **law)
-            ends = rf"${fit.low:.2f}$ to ${fit.high:.2f}$"
-            label += rf": $\propto n^{{{fit.exponent:.2f}}}$ ({ends})"
+        law = plot.power_law(panel, sizes, tuple(values.T), look, adversary)
+        label = f"{plot.words(adversary)}{': ' if law else ''}{law}"
         entries.append(Line2D([], [], label=label, **look))
-        if adversary in PUBLISHED:
-            star = {"marker": "*", "markersize": 8, "markerfacecolor": "white", "zorder": 4}
-            panel.plot(
-                PUBLISHED_N,
-                PUBLISHED[adversary],
-                color=look["color"],
-                linestyle="none",
-                label=f"{adversary}: published",
-                **star,
-            )
-    _ticks(panel, sizes)
+        plot.published(panel, adversary, look)
+    plot.size_ticks(panel, sizes)
     panel.set_xlabel("nodes")
     panel.set_ylabel("Byzantine % at which half stall\n(interpolated; bars: band crossings)")
-    published = {"marker": "*", "markersize": 8, "markerfacecolor": "white", "color": plot.GREY}
-    entries.append(Line2D([], [], linestyle="none", label="published", **published))
-    entries.append(Line2D([], [], color=plot.GREY, linestyle=(0, (1, 1.5)), label=r"$1/\sqrt{n}$"))
+    entries += [plot.STAR, plot.ROOT]
     plot.legend(figure, entries, 1)
     return figure
 
@@ -155,13 +126,3 @@ def _crossings(table: xr.Dataset) -> np.ndarray:
     x = table["byzantine_fraction"].values
     rows = (table.sel(n=n) for n in table["n"].values)
     return np.array([crossing(x, row["rate"], row["low"], row["high"]) for row in rows])
-
-
-def _ticks(panel, sizes) -> None:
-    panel.set_xticks(np.unique(sizes), [plot.words(int(n)) for n in np.unique(sizes)])
-    panel.xaxis.set_minor_formatter(NullFormatter())
-    low, high = panel.get_ylim()
-    shares = [s for s in (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5) if low <= s <= high]
-    panel.set_yticks(shares, [f"{100 * share:g}" for share in shares])
-    panel.yaxis.set_minor_formatter(NullFormatter())
-    panel.minorticks_off()

@@ -14,7 +14,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from vecsim import plot
-from vecsim.estimate import clopper_pearson, fit_log, mean_interval
+from vecsim.estimate import clopper_pearson, fit_log, fit_power, mean_interval
 
 FIGURES = Path(__file__).parents[1] / "figures"
 TRIALS = 40
@@ -318,6 +318,64 @@ def test_thresholds_follow_the_rates(saved):
         module.draw(part, HERE)
     rate, threshold = "liveness_attack", "liveness_attack_threshold"
     assert [name for name, _, _ in saved] == [rate, threshold, rate, rate]
+
+
+def placed(low: float, high: float) -> xr.Dataset:
+    """A study of thresholds: of Snowball it is 2 / sqrt(n), Snowflake's is above the range."""
+    sizes, adversaries = [100, 400, 1600], ["balance_pooled", "echo"]
+    at = 2 / np.sqrt(sizes)
+    x = at[:, None] + np.repeat(np.linspace(-0.02, 0.02, 5), 80)
+    shape = (2, len(adversaries), *x.shape)
+    event = np.zeros(shape)
+    share = np.repeat([0.1, 0.3, 0.5, 0.7, 0.9], 80)
+    event[0] = np.tile(np.arange(80), 5) < 80 * share
+    dims = ("protocol", "adversary", "n", "trial")
+    about = {"outcome": "stalled", "crossed": 0.5, "low": low, "high": high}
+    variables = {
+        "byzantine_fraction": (dims, np.broadcast_to(x, shape)),
+        "event": (dims, event, about),
+    }
+    coords = {"protocol": ["snowball", "snowflake"], "adversary": adversaries, "n": sizes}
+    return xr.Dataset(variables, coords, {"config": json.dumps(CONFIG)})
+
+
+def test_thresholds_with_their_law(saved):
+    data = placed(0.0, 0.3)
+    module, table = script("threshold"), data.vecsim.threshold()
+    module.draw(data, HERE)
+    (_, _, figure), *rest = saved
+    assert not rest
+    assert [panel.get_title() for panel in figure.axes] == ["Snowball", "Snowflake"]
+    container = figure.axes[0].containers[0]
+    row = table.sel(protocol="snowball", adversary="balance_pooled")
+    np.testing.assert_allclose(container.lines[0].get_xydata(), np.stack([row.n, row.threshold], 1))
+    np.testing.assert_allclose(row.threshold, 2 / np.sqrt(row.n), rtol=0.02)
+    bars = [bar[:, 1] for bar in container.lines[2][0].get_segments()]
+    np.testing.assert_allclose(bars, np.stack([row.low, row.high], 1))
+    first, second = (lines(panel) for panel in figure.axes)
+    np.testing.assert_array_equal(first["balance_pooled: published"], [[2000, 0.052]])
+    assert "echo: published" not in first
+    law = first["balance_pooled: square root"]
+    np.testing.assert_allclose(law[0, 1] / law[-1, 1], 4)
+    assert "echo: square root" not in first
+    assert "echo: fit" in first
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    fit = fit_power(row.n, row.threshold, row.low, row.high)
+    assert any(f"{fit.low:.2f}$ to ${fit.high:.2f}" in label for label in labels)
+    assert fit.low < -0.5 < fit.high
+    above = table.sel(protocol="snowflake", adversary="echo").low
+    np.testing.assert_allclose(second["echo: above"], np.stack([above.n, above], 1))
+    assert not figure.axes[1].containers[0].lines[0].get_xydata().size
+    assert "published" in texts(figure)
+
+
+def test_thresholds_without_several_sizes(saved):
+    module = script("threshold")
+    module.draw(placed(0.0, 0.3).isel(n=[0], protocol=[0]), HERE)
+    module.draw(placed(0.0, 0.3).isel(n=1, protocol=1, adversary=1), HERE)
+    labels = [text.get_text() for text in saved[0][2].axes[0].get_legend().get_texts()]
+    assert labels == ["balance pooled", "echo"]
+    assert "echo: above" in lines(saved[1][2].axes[0])
 
 
 def test_cells_of_the_grid():

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from vecsim import estimate
+from vecsim.crossing import Counts, crossing
 
 RATES = {
     "finalised": "share of trials in which every honest node decided, all the same",
@@ -114,13 +115,39 @@ class Estimates:
         about = {"outcome": self._data["probability"].attrs["event"]}
         return self._table(columns, "1", level, about | {"interval": "Student's t and Cox"})
 
+    def threshold(self, level: float = 0.95) -> xr.Dataset:
+        """The Byzantine fraction at which the event's rate crosses the level that the study set:
+        threshold, low, high, slope (of the rate's logit, per unit of fraction), fit (p-value of
+        the misfit of a straight line through the logits near the level), trials. Infinite where it
+        lies, or may lie, out of the range that was searched; NaN where nothing was run."""
+        _allowed("event", self._data.data_vars)
+        event, about = self._data["event"], self._data["event"].attrs
+        run = self._run.transpose(..., "trial").values
+        x = self._data["byzantine_fraction"].transpose(..., "trial").values
+        happened = event.transpose(..., "trial").values > 0
+        found = np.full((*run.shape[:-1], 5), np.nan)
+        for place in np.ndindex(*run.shape[:-1]):
+            if (there := run[place]).any():
+                counts = Counts.of(x[place][there], happened[place][there])
+                limits = about["low"], about["high"]
+                found[place] = crossing(counts, about["crossed"], *limits, level)
+        names = ("threshold", "low", "high", "slope", "fit")
+        columns: dict[str, Any] = dict(zip(names, np.moveaxis(found, -1, 0), strict=True))
+        searched = {f"searched_{end}": about[end] for end in ("low", "high")}
+        kept = {"outcome": about["outcome"], "crossed": about["crossed"], **searched}
+        columns["trials"] = run.sum(-1)
+        return self._table(columns, "1", level, kept | {"interval": "profile likelihood"})
+
     def summary(self, level: float = 0.95) -> xr.Dataset:
         """The rates, the median and mean of last_decision, and the median of unanimity, each with
         `_low` and `_high`; of campaigns, the rate of each event and the mean of all else; of
-        rare events, `probability`."""
+        rare events, `probability`; of thresholds, `threshold`."""
         if self._rare:
             found = self.probability(level)
             return found.rename(low="probability_low", high="probability_high")
+        if self._placed:
+            found = self.threshold(level)
+            return found.rename(low="threshold_low", high="threshold_high")
         table = xr.Dataset(attrs={"level": level})
         for name in RATES if self._decisions else self._outcomes:
             kind = "rate" if name in self._rates else "mean"
@@ -156,6 +183,11 @@ class Estimates:
         return "score" in self._data.dims
 
     @property
+    def _placed(self) -> bool:
+        """Whether each trial has a Byzantine fraction of its own."""
+        return "byzantine_fraction" in self._data.data_vars
+
+    @property
     def _rates(self) -> dict[str, str]:
         """What has a rate, with its meaning."""
         if self._decisions:
@@ -175,6 +207,8 @@ class Estimates:
             return data["decided_1"].notnull()
         if self._rare:
             return data["plain"].notnull()
+        if self._placed:
+            return data["event"].notnull()
         return reduce(or_, [data[name].notnull() for name in self._outcomes])
 
     def _event(self, name: str) -> xr.DataArray:

@@ -123,8 +123,9 @@ def _work(study, output: Path, config):
     from vecsim.decisions import Decisions
     from vecsim.errors import require
     from vecsim.rare import RareEvents
+    from vecsim.threshold import Threshold
 
-    works = {"plain": Decisions, "splitting": RareEvents}
+    works = {"plain": Decisions, "splitting": RareEvents, "threshold": Threshold}
     name = study.estimator.get("name")
     require(name in works, "estimator.name", name, ", ".join(works))
     return works[name](study, config.engine.memory_mb * 2**20)

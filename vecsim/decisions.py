@@ -59,10 +59,8 @@ class Decisions:
     inner: dict[str, list] = {}  # noqa: RUF012
 
     def __init__(self, study: Study, memory: int):
-        self.study, self.memory = study, memory
-        self.programs: dict[Any, Program] = {}
-        most = max(point.n * max(point.protocol.max_rounds, 1) for point in study.points)
-        self.variables = VARIABLES if most < 2**31 else LARGE_VARIABLES
+        self.study, self.engines = study, Engines(study, memory)
+        self.variables = self.engines.variables
 
     def chunks(self) -> tuple[int, ...]:
         """Whole trailing dimensions, as large as may be lost."""
@@ -81,25 +79,9 @@ class Decisions:
 
     def compute(self, numbers: list[int], trials: np.ndarray) -> dict[str, np.ndarray]:
         """Outcomes of the points with these numbers, [points, trials] per variable."""
-        points, row = self.study.points, {number: i for i, number in enumerate(numbers)}
-        out = {v.name: np.empty((len(numbers), len(trials)), v.dtype) for v in self.variables}
-        counted = [n for n in numbers if self.study.engines[n] == "population"]
-        if counted:
-            work = [(points[number], trials) for number in counted]
-            for name, array in population.run(work, self.study.seed, self.memory).items():
-                out[name][[row[number] for number in counted]] = array.reshape(len(counted), -1)
-        groups: dict[Any, list[int]] = {}
-        for number in [n for n in numbers if n not in set(counted)]:
-            groups.setdefault(program_key(points[number]), []).append(number)
-        for key, group in groups.items():
-            if key not in self.programs:
-                same = [i for i, point in enumerate(points) if program_key(point) == key]
-                served = [points[i] for i in same if self.study.engines[i] != "population"]
-                self.programs[key] = Program(served, self.study, self.memory)
-            values = self.programs[key].run([(points[number], trials) for number in group])
-            for name, array in values.items():
-                out[name][[row[number] for number in group]] = array.reshape(len(group), -1)
-        return out
+        points, engines = self.study.points, self.study.engines
+        values = self.engines.run([(points[i], engines[i], trials) for i in numbers])
+        return {name: array.reshape(len(numbers), -1) for name, array in values.items()}
 
     def _cost(self, number: int) -> int:
         """Nodes that a trial of a point is worth, in time."""
@@ -108,17 +90,64 @@ class Decisions:
 
     def events(self, values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Which trials show what the precision is about, and which were run."""
-        run = values["decided_1"] >= 0
-        undecided = values["undecided"] > 0
-        disagreement = (values["decided_0"] > 0) & (values["decided_1"] > 0)
-        events = {
-            "finalised": ~undecided & ~disagreement,
-            "disagreement": disagreement,
-            "stalled": undecided,
-            "unanimous": ~np.isnan(values["unanimity"]),
-        }
         assert self.study.precision
-        return events[self.study.precision.target] & run, run
+        run = values["decided_1"] >= 0
+        return happened(values)[self.study.precision.target] & run, run
+
+
+def happened(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """In which trials each of the outcomes that have a rate came about."""
+    undecided = values["undecided"] > 0
+    disagreement = (values["decided_0"] > 0) & (values["decided_1"] > 0)
+    return {
+        "finalised": ~undecided & ~disagreement,
+        "disagreement": disagreement,
+        "stalled": undecided,
+        "unanimous": ~np.isnan(values["unanimity"]),
+    }
+
+
+class Engines:
+    """Runs trials of the study's points, and of others between them, each on its engine.
+
+    Points between are those whose numbers lie between those of the study's: what is compiled for
+    the study serves them as well. memory: bytes that a batch may take. batch: trials that it
+    should have; as many as the study has at most, if not given.
+    """
+
+    def __init__(self, study: Study, memory: int, batch: int | None = None):
+        self.study, self.memory, self.batch = study, memory, batch
+        self.programs: dict[Any, Program] = {}
+        most = max(point.n * max(point.protocol.max_rounds, 1) for point in study.points)
+        self.variables = VARIABLES if most < 2**31 else LARGE_VARIABLES
+
+    def run(self, work: list[tuple[Point, str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Outcomes of the numbered trials of each point, by its engine, end to end."""
+        starts = np.cumsum([0, *(len(trials) for *_, trials in work)])
+        out = {v.name: np.empty(starts[-1], v.dtype) for v in self.variables}
+        groups: dict[Any, list[int]] = {}
+        for i, (point, engine, _) in enumerate(work):
+            key = None if engine == "population" else program_key(point)
+            groups.setdefault(key, []).append(i)
+        for key, group in groups.items():
+            listed = [(work[i][0], work[i][2]) for i in group]
+            if key is None:
+                values = population.run(listed, self.study.seed, self.memory)
+            else:
+                values = self._program(key).run(listed)
+            place = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group])
+            for name, array in values.items():
+                out[name][place] = array
+        return out
+
+    def _program(self, key) -> "Program":
+        if key not in self.programs:
+            pairs = zip(self.study.points, self.study.engines, strict=True)
+            held = [point for point, engine in pairs if engine != "population"]
+            served = [point for point in held if program_key(point) == key]
+            block = self.study.block if self.batch is None else -(-self.batch // len(served))
+            self.programs[key] = Program(served, self.study._replace(block=block), self.memory)
+        return self.programs[key]
 
 
 class Program:

@@ -16,9 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.path import Path as Outline
+from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike
 
 from vecsim import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
+from vecsim import estimate
 
 COLUMN, PAGE = 3.5, 7.2  # widths of a figure, inches
 SMALL = 7  # points, for labels inside panels
@@ -44,11 +46,14 @@ STYLE: dict[Any, Any] = {
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 2)))
 MARKERS = ("o", "s", "^", "D", "X", "P", "*", "p")
-# A bar at the bound and an arrow down from it.
-BOUND = Outline(
-    [(-0.6, 0), (0.6, 0), (0, 0), (0, -1), (-0.4, -0.5), (0, -1), (0.4, -0.5)],
-    [1, 2, 1, 2, 1, 2, 2],  # 1: move to, 2: line to
-)
+# A bar at the bound and an arrow down from it, or up.
+_ARROW = [(-0.6, 0), (0.6, 0), (0, 0), (0, -1), (-0.4, -0.5), (0, -1), (0.4, -0.5)]
+_PEN = [1, 2, 1, 2, 1, 2, 2]  # 1: move to, 2: line to
+BOUND, LEAST = Outline(_ARROW, _PEN), Outline([(x, -y) for x, y in _ARROW], _PEN)
+# Shares of balancing nodes that keep honest ones from deciding, in Snowball with n = 2,000: Kniep,
+# Laval, Sliwinski and Wattenhofer 2024, arXiv 2409.02217.
+PUBLISHED = {"balance_pooled": 0.052, "balance_informed": 0.028}
+PUBLISHED_N = 2000
 NAMES = {"qr_avalanche": "QR-Avalanche", "snowflake": "Snowflake", "snowball": "Snowball"}
 
 
@@ -173,6 +178,67 @@ def marks(axes: Axes, labels: Mapping[float, str]) -> None:
         where: Any = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
         text: Any = {"ha": side, "va": "bottom", "fontsize": SMALL, "color": GREY}
         axes.annotate(labels[x], (x, 1), (0, 2 + 8 * level), **where, **text)
+
+
+def power_law(
+    axes: Axes,
+    n: ArrayLike,
+    found: tuple[ArrayLike, ...],
+    look: Mapping[str, Any],
+    label: str,
+    root: bool = True,
+) -> str:
+    """Thresholds (value, low, high) against n with bars for their intervals, the fitted power law
+    and, with `root`, 1/sqrt(n) through their middle. Returns the exponent and its interval, as
+    text, where a law can be fitted. What is not finite is left out."""
+    n, value, low, high = (np.asarray(part, float) for part in (n, *found))
+    seen = np.isfinite([value, low, high]).all(axis=0)
+    n, value, low, high = (part[seen] for part in (n, value, low, high))
+    colour = look["color"]
+    bars = {"ecolor": colour, "elinewidth": 1, "capsize": 2}
+    points = {"color": colour, "marker": look["marker"], "linestyle": "none"}
+    axes.errorbar(n, value, (value - low, high - value), label=label, **points, **bars)
+    if np.unique(n).size < 2 or not (low > 0).all():
+        return ""
+    fit = estimate.fit_power(n, value, low, high)
+    grid = np.geomspace(n.min(), n.max(), 50)
+    line = {"color": colour, "linestyle": look["linestyle"]}
+    axes.plot(grid, fit.factor * grid**fit.exponent, label=f"{label}: fit", **line)
+    if root:
+        middle = np.exp(np.mean(np.log(value * np.sqrt(n))))
+        law = {"color": GREY, "linestyle": _DOTTED, "zorder": 1}
+        axes.plot(grid, middle / np.sqrt(grid), label=f"{label}: square root", **law)
+    return rf"$\propto n^{{{fit.exponent:.2f}}}$ (${fit.low:.2f}$ to ${fit.high:.2f}$)"
+
+
+def published(axes: Axes, adversary: str, look: Mapping[str, Any]) -> None:
+    """A star at the published threshold of an adversary, if there is one."""
+    if adversary in PUBLISHED:
+        label = f"{adversary}: published"
+        axes.plot(PUBLISHED_N, PUBLISHED[adversary], color=look["color"], label=label, **_STAR)
+
+
+_STAR: dict[str, Any] = {"marker": "*", "markersize": 8, "markerfacecolor": "white"}
+_STAR |= {"linestyle": "none", "zorder": 4}
+STAR = Line2D([], [], color=GREY, label="published", **_STAR)
+_DOTTED = (0, (1, 1.5))
+ROOT = Line2D([], [], color=GREY, linestyle=_DOTTED, label=r"$1/\sqrt{n}$")
+
+
+def size_ticks(axes: Axes, sizes: ArrayLike) -> None:
+    """Ticks of logarithmic axes: the numbers of nodes against shares in per cent."""
+    values = np.unique(np.asarray(sizes))
+    axes.set_xticks(values, [words(int(n)) for n in values])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    low, high = axes.get_ylim()
+    few = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
+    for ticks in (few, np.arange(0.05, 1.0, 0.05), np.arange(0.01, 1.0, 0.01)):
+        shares = [share for share in ticks if low <= share <= high]
+        if len(shares) > 2:
+            break
+    axes.set_yticks(shares, [f"{100 * share:g}" for share in shares])
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
 
 
 def percent(axis: Axis) -> None:

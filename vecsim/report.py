@@ -126,6 +126,8 @@ def show(
             table.show_outcomes(summary, dims)
         elif study.estimator["name"] == "splitting":
             table.show_rare(summary, dims)
+        elif study.estimator["name"] == "threshold":
+            table.show_thresholds(summary, dims)
         else:
             table.show(summary, dims, {point.protocol.decides for point in study.points})
         print(f"dataset  {output / name}")

@@ -16,6 +16,7 @@ SHORT = 12  # characters of a word, where longer ones do not fit
 GAP = "  "
 DIFFER = 0.01  # p-value below which two scores are said to disagree
 RARE = "probabilities, each with its 95 % interval in brackets, or their order of magnitude"
+CROSSINGS = "thresholds, each with its 95 % interval in brackets; fit p: of the misfit of the curve"
 OUTCOMES = "means and shares over trials, each with its 95 % interval in brackets"
 CAPTION = "medians of rounds and shares of trials, each with its 95 % interval in brackets"
 
@@ -138,6 +139,24 @@ def show_rare(summary: xr.Dataset, dims: Sequence[str]) -> None:
     print(f"{RARE}{more if len(indices) > MOST_ROWS else ''}")
     if any(gap < DIFFER for gap in gaps):
         print("vecsim: two scores disagree: more walkers are needed, or a better score", flush=True)
+
+
+def show_thresholds(summary: xr.Dataset, dims: Sequence[str]) -> None:
+    """Print the table of a study of thresholds."""
+    width = min(shutil.get_terminal_size((100, 24)).columns, MOST_WIDTH)
+    estimates = Estimates(summary, dims)
+    indices = list(np.ndindex(*map(estimates.size, dims)))
+    places = [dict(zip(dims, index, strict=True)) for index in indices[:MOST_ROWS]]
+    about = summary.attrs
+    cells = [crossed(*(100 * v for v in estimates.interval("threshold", at))) for at in places]
+    columns = _labels(estimates, list(dims), places, False)
+    columns.append(Column(f"{100 * about['crossed']:g} % {about['outcome']} at\n% of nodes", cells))
+    fits = [f"{estimates.at('fit', at):.2g}".replace("nan", "-") for at in places]
+    columns.append(Column("fit p", fits))
+    columns.append(Column("trials", [f"{estimates.at('trials', at):.0f}" for at in places]))
+    _print(_narrowed(columns, ["trials", "fit p"], width))
+    more = f"; {len(indices) - MOST_ROWS} more rows are in the summary"
+    print(f"{CROSSINGS}{more if len(indices) > MOST_ROWS else ''}")
 
 
 def _print(columns: list[Column]) -> None:
@@ -281,6 +300,22 @@ def amount(value: float, low: float, high: float) -> str:
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     digits = min(max(0, 1 - math.floor(math.log10(width))), 6) if width < 10 else 0
     return f"{value:,.{digits}f} [{low:,.{digits}f} {high:,.{digits}f}]"
+
+
+def crossed(value: float, low: float, high: float) -> str:
+    """A threshold in per cent with its interval; how far it is known, where that has no end.
+
+    >>> crossed(8.431, 8.302, 8.567), crossed(48.51, 46.04, math.inf)
+    ('8.43 [8.30 8.57]', '48.5 [above 46]')
+    >>> crossed(math.inf, 50.0, math.inf), crossed(-math.inf, -math.inf, 0.21)
+    ('above 50', 'below 0.21')
+    """
+    bounds = {(True, False): f"below {high:.3g}", (False, True): f"above {low:.3g}"}
+    bound = bounds.get((math.isinf(low), math.isinf(high)), "not known")
+    if math.isfinite(value):
+        known = math.isfinite(low) and math.isfinite(high)
+        return amount(value, low, high) if known else f"{value:.3g} [{bound}]"
+    return "-" if math.isnan(value) else bound
 
 
 def rounds(value: float, low: float, high: float) -> str:

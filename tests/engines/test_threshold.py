@@ -1,0 +1,191 @@
+"""Thresholds: against exact crossings, the same whatever the batches, and what is refused."""
+
+import signal
+import time
+from subprocess import DEVNULL
+
+import numpy as np
+import pytest
+from command import assert_same, call, refused, start
+from scipy import special, stats
+
+import vecsim
+from vecsim import build, decisions, threshold
+from vecsim.adversaries.always_reject import AlwaysReject
+from vecsim.engines import batch as engine
+from vecsim.network import Network
+from vecsim.point import Point
+from vecsim.protocols.snowflake import Snowflake
+from vecsim.theory import finalised_undisputed
+from vecsim.threshold import at
+
+FEW_ROUNDS = "estimator=threshold", "protocol.max_rounds=60"
+SMALL = *FEW_ROUNDS, "n=60"
+INFORMED = *SMALL, "adversary=balance_informed"
+BETAS = list(range(8, 24))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Results go where no other test finds them."""
+    monkeypatch.chdir(tmp_path)
+
+
+def crossed(point: Point, level: float) -> float:
+    """The exact fraction at which trials stall, straight between the logits of whole nodes."""
+
+    def stalled(nodes: int) -> float:
+        return 1 - (finalised_undisputed(at(point, nodes)) or 0.0)
+
+    low, high = 0, point.n // 4
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if stalled(middle) < level else (low, middle)
+    below, above = (special.logit(stalled(nodes)) - special.logit(level) for nodes in (low, high))
+    return (low + below / (below - above)) / point.n
+
+
+@pytest.mark.parametrize(("level", "trials"), [(0.5, 300), (0.05, 1000)])
+def test_exact_crossings(level, trials):
+    """Undisputed vertices and nodes that reject: each node is a chain of its own."""
+    data = vecsim.run(
+        *("estimator=threshold", f"estimator.level={level}", "estimator.high=0.25", "n=400"),
+        *("adversary=always_reject", "initial_accept=1.0", "protocol.max_rounds=100"),
+        *(f"trials={trials}", f"sweep.protocol.beta={BETAS}"),
+    )
+    found = data.vecsim.threshold()
+    rules = [Snowflake(20, 15, 15, beta, 100) for beta in BETAS]
+    points = [Point(400, 0.0, 1.0, "lockstep", rule, AlwaysReject(), Network()) for rule in rules]
+    truth = np.array([crossed(point, level) for point in points])
+    inside = ((found.low <= truth) & (truth <= found.high)).sum()
+    assert inside >= stats.binom.ppf(1e-3, len(BETAS), 0.95)
+    assert (found.high - found.low < 0.4 * truth).all()
+    judged = found.fit.values[found.fit.notnull()]  # the steepest curves leave nothing to judge
+    assert len(judged) > len(BETAS) / 2
+    assert (judged > 1e-4).all()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    sweep = "sweep.adversary=[balance_informed,sybil]", "sweep.protocol.beta=[5,8]"
+    return vecsim.run(*SMALL, *sweep, "trials=200", output=folder), sweep
+
+
+def test_trials_are_those_of_plain_studies(whole):
+    """Trial i at a fraction is trial i of the point with that fraction."""
+    data = whole[0].sel(adversary="balance_informed", beta=8)
+    for fraction in np.unique(data.byzantine_fraction)[3:6]:
+        plain = vecsim.run(*INFORMED[1:], "protocol.beta=8", f"byzantine_fraction={fraction}")
+        there = np.flatnonzero(data.byzantine_fraction == fraction)
+        assert len(there) > 3
+        np.testing.assert_array_equal(data.event[there], plain.undecided[there] > 0)
+
+
+def test_batches_do_not_matter(whole, monkeypatch):
+    data, sweep = whole
+    monkeypatch.setattr(threshold, "BATCH", 6)
+    monkeypatch.setattr(decisions, "BATCH_NODES", 200)
+    assert_same(vecsim.run(*SMALL, *sweep, "trials=200", output="batches"), data)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (
+            "adversary=silent",
+            "protocol=qr_avalanche",
+            "initial_accept=1.0",
+        ),  # without Byzantine nodes all answer
+        ("adversary=balance_pooled", "engine.name=population"),
+        ("adversary=balance_informed", "schedule=async", "protocol=snowball"),
+        ("adversary=balance_informed", "network=random_regular", "network.degree=30"),
+    ],
+    ids=["silent", "population", "async", "graph"],
+)
+def test_every_engine_and_one_program_for_all_fractions(options, tmp_path):
+    before = engine.batch._cache_size()
+    data = vecsim.run(*SMALL, *options, "trials=100", output=tmp_path)
+    fractions = np.unique(data.byzantine_fraction)
+    assert len(fractions) > 8
+    np.testing.assert_allclose(fractions * 60, np.round(fractions * 60))
+    found = data.vecsim.threshold()
+    assert found.low < found.threshold < found.high
+    assert engine.batch._cache_size() - before <= (2 if "adversary=silent" in options else 1)
+
+
+def test_killed(tmp_path):
+    """kill -9 after a point, then the same command."""
+    study = *INFORMED, "sweep.protocol.beta=[5,6,7,8,9,10]", "trials=2000"
+    marks = tmp_path / "here/data.zarr/vecsim/marks"
+    command = start(*study, "output=here", cwd=tmp_path, stdout=DEVNULL, stderr=DEVNULL)
+    while len(list(marks.iterdir()) if marks.exists() else ()) < 2:
+        assert command.poll() is None
+        time.sleep(0.002)
+    command.send_signal(signal.SIGKILL)
+    assert command.wait() == -signal.SIGKILL
+    before = vecsim.open("here/data.zarr").event.notnull().all("trial").sum()
+    assert 2 <= before < 6
+    result = call(*study, "output=here")
+    assert result.code == 0
+    assert "of 6 chunks are there already" in result.out
+    assert_same(vecsim.open("here/data.zarr"), vecsim.run(*study, output="again"))
+
+
+def test_a_study_of_thresholds(tmp_path):
+    study = *FEW_ROUNDS, "trials=150", "sweep.n=[60,120]", "estimator.event=disagreement"
+    result = call(*study, "adversary=safety_split", "protocol.beta=3", f"output={tmp_path}/a")
+    assert (result.code, result.err) == (0, "")
+    data = vecsim.open(tmp_path / "a" / "data.zarr")
+    assert data.event.attrs["crossed"] == 0.01
+    assert "1 % disagreement at\n" in result.out.replace(" " * 5, "")
+    summary = (tmp_path / "a" / "summary.csv").read_text()
+    assert summary.startswith("n,threshold,threshold_low,threshold_high,slope,fit,trials\n60,")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "accept", "told"), [(0.0, 0.05, 1.0, "above"), (0.4, 0.6, 0.5, "below")]
+)
+def test_thresholds_out_of_the_range_are_told(low, high, accept, told, tmp_path):
+    limits = f"estimator.low={low}", f"estimator.high={high}", f"initial_accept={accept}"
+    result = call(*INFORMED, *limits, "trials=200", f"output={tmp_path}/a")
+    assert (result.code, result.err) == (0, "")
+    assert f" {told} " in result.out
+    found = vecsim.open(tmp_path / "a" / "data.zarr").vecsim.threshold()
+    assert np.isinf(found.threshold)
+    known = found.low if told == "above" else found.high
+    np.testing.assert_allclose(known, high if told == "above" else low, rtol=0.05)
+    assert (found.attrs["searched_low"], found.attrs["searched_high"]) == (low, high)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("estimator.event=unanimous",), "stalled, disagreement"),
+        (("estimator.level=1.5",), "between 0 and 1"),
+        (("estimator.low=-0.1",), "0 to 1"),
+        (("estimator.low=0.5",), "above low, 0.5"),
+        (("estimator.low=0.1", "estimator.high=0.101"), "another node of 60"),
+        (("estimator.high=1.0",), "estimator.high: byzantine_fraction is 1.0"),
+        (("estimator.high=0.8", "adversary=balance_pooled"), "estimator.high: protocol.k is 20"),
+        (("trials=8",), "16 to"),
+        (("protocol=slush",), "decides nothing"),
+        (("byzantine_fraction=0.1",), "byzantine_fraction is 0.1; allowed: estimator.low"),
+        (("sweep.byzantine_fraction=[0,0.1]",), "byzantine_fraction is 'swept'"),
+        (("precision={target: stalled, half_width: 0.1, min_trials: 5}",), "null"),
+        (("estimator.size=3",), "size"),
+        (("estimator.name=best",), "plain, splitting, threshold"),
+    ],
+)
+def test_bad_settings_are_told(overrides, told, tmp_path):
+    changed = {override.partition("=")[0] for override in overrides}
+    changed |= {"protocol.max_rounds"} if "protocol" in changed else set()
+    kept = [each for each in INFORMED if each.partition("=")[0] not in changed]
+    assert told in refused(call(*kept, *overrides, f"output={tmp_path}/none"))
+
+
+def test_no_option_is_lost():
+    """The levels that the configuration names are those of the code."""
+    text = (build.root("conf") / "estimator" / "threshold.yaml").read_text()
+    for event, level in threshold.LEVELS.items():
+        assert f"{level} of {event}" in text
