@@ -162,8 +162,8 @@ LEAST_SHARE = 1e-3  # of the mean, that a replica counts for on a logarithmic sc
 class Rare(NamedTuple):
     """A rare event's probability from replicas by two scores, with its interval.
 
-    error: standard error of the value. gap: p-value of the difference between the scores, NaN where
-    only one has estimates.
+    error: standard error of the value. gap: p-value of the difference between the first two scores
+    that have estimates, NaN where only one has.
     """
 
     value: Array
@@ -202,7 +202,8 @@ def rare_interval(estimates: ArrayLike, level: float = 0.95) -> Rare:
     value = np.where(known, mean, np.nan)
     gap = np.full(value.shape, np.nan)
     if estimates.shape[-1] > 1:
-        between = estimates[..., 0] - estimates[..., 1]
+        pair = np.argsort(~there, axis=-1, kind="stable")[..., :2]
+        between = np.diff(np.take_along_axis(estimates, pair, axis=-1))[..., 0]
         spread = np.sqrt(between.var(-1, ddof=1) / (freedom + 1))
         ratio = np.abs(between.mean(-1)) / np.where(spread > 0, spread, np.nan)
         gap = 2 * special.stdtr(freedom, -ratio)

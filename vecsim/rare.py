@@ -1,4 +1,4 @@
-"""Studies of rare events: at each point, replicas of a splitting estimate by two scores."""
+"""Studies of rare events: at each point, replicas of splitting estimates by two scores."""
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from vecsim.layout import Variable
 from vecsim.splitting import MOST_REPLICAS, MOST_WALKERS, Effort, plain, split
 from vecsim.sweep import Study
 
+COMPARED = 2  # scores that a point's estimates come from: the first ones that find a way
 FIELDS = ("name", "event", "walkers", "keep")
 
 
@@ -42,7 +43,7 @@ class RareEvents:
         levels = {
             "long_name": "levels on the way to the event",
             "units": "1",
-            "meaning": "-1 where the pilot found no way there, and there is no estimate",
+            "meaning": "-1 where there is no estimate: the pilot found no way, or others did",
         }
         plainly = {
             "long_name": f"plain trials with the event, of {given['walkers']} for each replica",
@@ -70,11 +71,15 @@ class RareEvents:
         shape = replicas, len(self.inner["score"])
         values = {"probability": np.full(shape, np.nan), "levels": np.full(shape, -1, np.int32)}
         values["plain"] = plain(climbers, self.effort.walkers, replicas, study.seed)
+        found = 0
         for score in range(shape[1]):
             result = split(climbers, score, self.effort, replicas, study.seed)
             if result is not None:
                 values["probability"][:, score] = result.estimates
                 values["levels"][:, score] = result.passed.shape[1]
+                found += 1
+            if found == COMPARED:
+                break
         return values
 
     def events(self, values):

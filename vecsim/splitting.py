@@ -17,11 +17,11 @@ from vecsim import random
 from vecsim.engines.climb import Aim, Climbers
 
 MOST_LEVELS = 256
-MOST_WALKERS = 2**20
+MOST_WALKERS = 2**16
 MOST_REPLICAS = 2**20
-MORE, MOST_MORE = 4, 64  # where a pilot is stuck it takes four times the walkers, up to so many
+MORE, MOST_MORE = 4, 16  # where a pilot is stuck it takes four times the walkers, up to so many
 PLAIN = 2**9 - 1  # the stage of plain trials
-PILOT = 2**30  # the pilot's number, beside those of the replicas
+PILOT = 2**29  # the pilot's number, beside those of the replicas
 OWN = 1 << 63  # bit of the numbers of walkers, which plain trials do not have
 
 
@@ -133,7 +133,7 @@ class _Run:
         return self._key(number, stage, _rank(number))
 
     def _key(self, replica: np.ndarray, stage: int, walker):
-        fields = (self.score, 1), (replica, 31), (stage, 9), (walker, 21)
+        fields = (self.score, 2), (replica, 30), (stage, 9), (walker, 21)
         name = np.uint64(1)
         for value, bits in fields:
             name = (name << np.uint64(bits)) | np.asarray(value, np.uint64)

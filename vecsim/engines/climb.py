@@ -186,7 +186,7 @@ def _until(look, move, state, aim: Aim) -> Reached:
     def body(carried):
         reached, running = carried
         found, seen = look(reached.state)
-        score = jnp.where(aim.score == 0, found.scores[..., 0], found.scores[..., 1])
+        score = jnp.take_along_axis(found.scores, aim.score[..., None], axis=-1)[..., 0]
         best = jnp.where(running, jnp.maximum(reached.best, score), reached.best)
         happened = reached.happened | (running & found.happened)
         running = running & ~(found.happened | found.over | (score >= aim.level))

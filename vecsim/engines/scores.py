@@ -1,16 +1,17 @@
 """How near a trial has come to a rare event: what splitting ranks its walkers by.
 
 A score only decides how fast an estimate becomes precise, as long as the event's probability is
-not concentrated on ways that it ranks low; that fails without a sign. So every event has two
-scores, of different construction, whose estimates are compared.
+not concentrated on ways that it ranks low; that fails without a sign. So every event has several
+scores, of different construction, and estimates by two of them are compared.
 
 disagreement. With the field frozen (nobody changes what is answered) the node nearest to deciding a
 colour completes its run with probability p^r: r polls, p the chance of a quorum that counts. Two
 decisions come one after the other: the first in the field as it is, the second in the field that
 the adversary makes after it. The second is easy where that field drives nodes to its colour, or
-where chance may. `sequel` adds the logs of both, in the better order; `staged` does the same, but
-puts any decision that has happened before all that are in prospect, for where fields change fast
-what seems near in the frozen one may never come. Both fall when little time is left.
+where chance may. `sequel` adds the logs of both, in the better order; `tide` halves that of the
+first, and so minds more whether the second can follow; `staged` puts any decision that has happened
+before all that are in prospect, for where fields change fast what seems near in the frozen one may
+never come. All fall when little time is left.
 
 stalled: undecided nodes at the end, and no disagreement, which may also keep nodes from deciding
 but is rare in other ways. Rounds completed, and those that undecided nodes must still wait for
@@ -25,7 +26,7 @@ from jax.scipy.special import log_ndtr
 
 from vecsim.engines.batch import Tally
 
-SCORES = {"disagreement": ("sequel", "staged"), "stalled": ("slowest", "average")}
+SCORES = {"disagreement": ("sequel", "tide", "staged"), "stalled": ("slowest", "average")}
 GRID = 2.0**-10  # scores are rounded, lest the last bits of a logarithm decide anything
 LEAST = 1e-30  # of the probability of a poll's result
 NEVER = 10**6  # polls that nobody lacks
@@ -58,7 +59,7 @@ class Field(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How a trial stands; scalars. scores: [2], as in SCORES."""
+    """How a trial stands; scalars. scores: [as in SCORES]."""
 
     happened: Any  # bool
     over: Any  # bool: nothing more can come of it
@@ -106,12 +107,13 @@ def _two_decisions(tally: Tally, decided, honest, crowd: Crowd, fields: list[Fie
         turning = _tide(crowd, after, second, missing[second])
         sequel = jnp.maximum(_some(crowd, after, second), turning)
         alone = jnp.where(decided[first], 0.0, _some(crowd, fields[0], first))
-        orders.append(alone + jnp.where(decided[second], 0.0, sequel))
+        weighed = alone * jnp.array([1.0, 0.5, 1.0], kind)
+        orders.append(weighed + jnp.where(decided[second], 0.0, sequel))
     lacking = [jnp.where(decided[i], 0.0, crowd.fewest[..., i].min()) for i in range(2)]
     spare = left + 1 - jnp.maximum(*lacking)  # `remaining` may be one too many
     in_time = jnp.where(spare < 0, -jnp.inf, log_ndtr((spare - HASTE) / (HASTE / 2)))
     none_yet = jnp.where(decided[0] | decided[1], 0.0, STAGE)
-    return jnp.maximum(*orders) + in_time - none_yet * jnp.array([0.0, 1.0], kind)
+    return jnp.maximum(*orders) + in_time - none_yet * jnp.array([0.0, 0.0, 1.0], kind)
 
 
 def _waits(rule, crowd: Crowd, field: Field):
