@@ -4,14 +4,15 @@ A score only decides how fast an estimate becomes precise, as long as the event'
 not concentrated on ways that it ranks low; that fails without a sign. So every event has several
 scores, of different construction, and estimates by two of them are compared.
 
-disagreement. With the field frozen (nobody changes what is answered) the node nearest to deciding a
-colour completes its run with probability p^r: r polls, p the chance of a quorum that counts. Two
-decisions come one after the other: the first in the field as it is, the second in the field that
-the adversary makes after it. The second is easy where that field drives nodes to its colour, or
-where chance may. `sequel` adds the logs of both, in the better order; `tide` halves that of the
-first, and so minds more whether the second can follow; `staged` puts any decision that has happened
-before all that are in prospect, for where fields change fast what seems near in the frozen one may
-never come. All fall when little time is left.
+disagreement. Two decisions come one after the other: the first in the field (what nodes answer) as
+it is, the second in the field that the adversary makes after it. Each poll that the node nearest to
+its decision lacks has a price; the same one for all that are likely, for a field that happens to be
+favourable does not stay so for a whole run: priced by the field of the moment, walkers follow its
+fluctuations, and estimates came out ten orders of magnitude too low. The second decision is easy
+where the field after the first drives nodes to its colour, or where chance may. `run` adds up both,
+in the better order; `tide` halves the first, and so minds more whether the second can follow;
+`staged` puts any decision that has happened before all that are in prospect, for where fields
+change fast what seems near may never come. All fall when little time is left.
 
 stalled: undecided nodes at the end, and no disagreement, which may also keep nodes from deciding
 but is rare in other ways. Rounds completed, and those that undecided nodes must still wait for
@@ -26,8 +27,9 @@ from jax.scipy.special import log_ndtr
 
 from vecsim.engines.batch import Tally
 
-SCORES = {"disagreement": ("sequel", "tide", "staged"), "stalled": ("slowest", "average")}
+SCORES = {"disagreement": ("run", "tide", "staged"), "stalled": ("slowest", "average")}
 GRID = 2.0**-10  # scores are rounded, lest the last bits of a logarithm decide anything
+LIKELY, PRICE = -3.0, 1.4  # a poll more likely than exp(LIKELY) costs PRICE, others minus their log
 LEAST = 1e-30  # of the probability of a poll's result
 NEVER = 10**6  # polls that nobody lacks
 STAGE = 2.0**13  # more than scores differ by otherwise
@@ -106,7 +108,7 @@ def _two_decisions(tally: Tally, decided, honest, crowd: Crowd, fields: list[Fie
         second, after = 1 - first, fields[1 + first]
         turning = _tide(crowd, after, second, missing[second])
         sequel = jnp.maximum(_some(crowd, after, second), turning)
-        alone = jnp.where(decided[first], 0.0, _some(crowd, fields[0], first))
+        alone = jnp.where(decided[first], 0.0, _run(crowd, fields[0], first))
         weighed = alone * jnp.array([1.0, 0.5, 1.0], kind)
         orders.append(weighed + jnp.where(decided[second], 0.0, sequel))
     lacking = [jnp.where(decided[i], 0.0, crowd.fewest[..., i].min()) for i in range(2)]
@@ -114,6 +116,12 @@ def _two_decisions(tally: Tally, decided, honest, crowd: Crowd, fields: list[Fie
     in_time = jnp.where(spare < 0, -jnp.inf, log_ndtr((spare - HASTE) / (HASTE / 2)))
     none_yet = jnp.where(decided[0] | decided[1], 0.0, STAGE)
     return jnp.maximum(*orders) + in_time - none_yet * jnp.array([0.0, 0.0, 1.0], kind)
+
+
+def _run(crowd: Crowd, field: Field, colour: int):
+    """Minus the price of the polls that the nearest node lacks for its run to the colour."""
+    logs = jnp.log(jnp.maximum(field.counts, LEAST))[..., colour]
+    return (jnp.where(logs > LIKELY, -PRICE, logs) * crowd.fewest[..., colour]).max()
 
 
 def _waits(rule, crowd: Crowd, field: Field):
