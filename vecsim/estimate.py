@@ -156,6 +156,7 @@ def mean_interval(samples: ArrayLike, level: float = 0.95, limit: ArrayLike = np
     return Mean(value[()], error[()], low[()], np.where(known, mean + half, np.inf)[()], share[()])
 
 
+DISAGREE = 0.01  # p-value below which two scores are said to disagree
 LEAST_SHARE = 1e-3  # of the mean, that a replica counts for on a logarithmic scale
 
 
@@ -180,13 +181,18 @@ def rare_interval(estimates: ArrayLike, level: float = 0.95) -> Rare:
     t: of the replicas' mean on a logarithmic scale, and Cox's for the mean of a lognormal (Olsson
     2005), which knows what rare large replicas would add. It covers as often as it should where
     their deviation is up to their mean (tests/engines/test_splitting.py). Scores without estimates
-    (NaN) are left out; without any, or with none above 0, there is no interval.
+    (NaN) are left out; without any, or with none above 0, there is no interval. Where two scores
+    disagree (gap below DISAGREE) the larger estimate counts alone: a bad score errs low.
     """
     estimates = np.asarray(estimates, float)
-    there = ~np.isnan(estimates).all(axis=-2, keepdims=True)
-    count = there.sum(-1)
-    replicas = np.where(there, estimates, 0).sum(-1) / np.maximum(count, 1)
     freedom = estimates.shape[-2] - 1
+    gap = _gap(estimates)
+    means = np.where(np.isnan(estimates), -1.0, estimates).mean(-2)
+    largest = np.arange(means.shape[-1]) == means.argmax(-1)[..., None]
+    there = ~np.isnan(estimates).all(axis=-2)
+    counted = np.where((gap < DISAGREE)[..., None], largest, there)[..., None, :]
+    count = counted.sum(-1)
+    replicas = np.where(counted, estimates, 0).sum(-1) / np.maximum(count, 1)
     mean = replicas.mean(-1)
     error = np.sqrt(replicas.var(-1, ddof=1) / (freedom + 1))
     known = count[..., 0] > 0
@@ -200,14 +206,20 @@ def rare_interval(estimates: ArrayLike, level: float = 0.95) -> Rare:
     high = centre * np.exp(np.maximum(quantile * error / centre, shift + quantile * cox))
     high = np.minimum(high, 1.0)
     value = np.where(known, mean, np.nan)
-    gap = np.full(value.shape, np.nan)
-    if estimates.shape[-1] > 1:
-        pair = np.argsort(~there, axis=-1, kind="stable")[..., :2]
-        between = np.diff(np.take_along_axis(estimates, pair, axis=-1))[..., 0]
-        spread = np.sqrt(between.var(-1, ddof=1) / (freedom + 1))
-        ratio = np.abs(between.mean(-1)) / np.where(spread > 0, spread, np.nan)
-        gap = 2 * special.stdtr(freedom, -ratio)
     return Rare(value[()], error[()], low[()], high[()], gap[()])
+
+
+def _gap(estimates: Array) -> Array:
+    """p-value of the difference between the first two scores that have estimates."""
+    if estimates.shape[-1] < 2:
+        return np.full(estimates.shape[:-2], np.nan)
+    there = ~np.isnan(estimates).all(axis=-2, keepdims=True)
+    pair = np.argsort(~there, axis=-1, kind="stable")[..., :2]
+    between = np.diff(np.take_along_axis(estimates, pair, axis=-1))[..., 0]
+    number = between.shape[-1]
+    spread = np.sqrt(between.var(-1, ddof=1) / number)
+    ratio = np.abs(between.mean(-1)) / np.where(spread > 0, spread, np.nan)
+    return 2 * special.stdtr(number - 1, -ratio)
 
 
 class Line(NamedTuple):

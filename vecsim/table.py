@@ -8,13 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from vecsim.estimate import DISAGREE
+
 MOST_ROWS = 40
 MOST_ACROSS = 8  # values of a dimension that runs across
 FEW_ACROSS = 3
 MOST_WIDTH = 140
 SHORT = 12  # characters of a word, where longer ones do not fit
 GAP = "  "
-DIFFER = 0.01  # p-value below which two scores are said to disagree
 RARE = "probabilities, each with its 95 % interval in brackets, or their order of magnitude"
 CROSSINGS = "thresholds, each with its 95 % interval in brackets; fit p: of the misfit of the curve"
 OUTCOMES = "means and shares over trials, each with its 95 % interval in brackets"
@@ -137,8 +138,11 @@ def show_rare(summary: xr.Dataset, dims: Sequence[str]) -> None:
     _print(_narrowed(columns, ["replicas"], width))
     more = f"; {len(indices) - MOST_ROWS} more rows are in the summary"
     print(f"{RARE}{more if len(indices) > MOST_ROWS else ''}")
-    if any(gap < DIFFER for gap in gaps):
-        print("vecsim: two scores disagree: more walkers are needed, or a better score", flush=True)
+    if any(gap < DISAGREE for gap in gaps):
+        print(
+            "vecsim: two scores disagree: the larger estimate counts, and more walkers are needed",
+            flush=True,
+        )
 
 
 def show_thresholds(summary: xr.Dataset, dims: Sequence[str]) -> None:
@@ -282,7 +286,7 @@ def order(value: float) -> str:
 
 def agreement(gap: float) -> str:
     """What the p-value of the difference between two scores says."""
-    return "one only" if math.isnan(gap) else "disagree" if gap < DIFFER else "agree"
+    return "one only" if math.isnan(gap) else "disagree" if gap < DISAGREE else "agree"
 
 
 def amount(value: float, low: float, high: float) -> str:

@@ -5,14 +5,14 @@ not concentrated on ways that it ranks low; that fails without a sign. So every 
 scores, of different construction, and estimates by two of them are compared.
 
 disagreement. Two decisions come one after the other: the first in the field (what nodes answer) as
-it is, the second in the field that the adversary makes after it. Each poll that the node nearest to
-its decision lacks has a price; the same one for all that are likely, for a field that happens to be
-favourable does not stay so for a whole run: priced by the field of the moment, walkers follow its
-fluctuations, and estimates came out ten orders of magnitude too low. The second decision is easy
-where the field after the first drives nodes to its colour, or where chance may. `run` adds up both,
-in the better order; `tide` halves the first, and so minds more whether the second can follow;
-`staged` puts any decision that has happened before all that are in prospect, for where fields
-change fast what seems near may never come. All fall when little time is left.
+it is, the second in the field that the adversary makes after it; that is easy where this field
+drives nodes to its colour, or where chance may. `run` counts the polls that the node nearest to a
+first decision lacks, all that are likely at one price. `field` takes the probability of those polls
+in the field of the moment: right for a handful of nodes, but among hundreds a favourable field does
+not last for a whole run, and walkers that follow its fluctuations give estimates that are orders of
+magnitude too low. `staged` is as `field`, but puts any decision that has happened before all that
+are in prospect, for where fields change fast what seems near may never come. All fall when little
+time is left.
 
 stalled: undecided nodes at the end, and no disagreement, which may also keep nodes from deciding
 but is rare in other ways. Rounds completed, and those that undecided nodes must still wait for
@@ -27,7 +27,7 @@ from jax.scipy.special import log_ndtr
 
 from vecsim.engines.batch import Tally
 
-SCORES = {"disagreement": ("run", "tide", "staged"), "stalled": ("slowest", "average")}
+SCORES = {"disagreement": ("run", "field", "staged"), "stalled": ("slowest", "average")}
 GRID = 2.0**-10  # scores are rounded, lest the last bits of a logarithm decide anything
 LIKELY, PRICE = -3.0, 1.4  # a poll more likely than exp(LIKELY) costs PRICE, others minus their log
 LEAST = 1e-30  # of the probability of a poll's result
@@ -108,9 +108,10 @@ def _two_decisions(tally: Tally, decided, honest, crowd: Crowd, fields: list[Fie
         second, after = 1 - first, fields[1 + first]
         turning = _tide(crowd, after, second, missing[second])
         sequel = jnp.maximum(_some(crowd, after, second), turning)
-        alone = jnp.where(decided[first], 0.0, _run(crowd, fields[0], first))
-        weighed = alone * jnp.array([1.0, 0.5, 1.0], kind)
-        orders.append(weighed + jnp.where(decided[second], 0.0, sequel))
+        now = _some(crowd, fields[0], first)
+        alone = jnp.stack([_run(crowd, fields[0], first), now, now])
+        alone = jnp.where(decided[first], 0.0, alone)
+        orders.append(alone + jnp.where(decided[second], 0.0, sequel))
     lacking = [jnp.where(decided[i], 0.0, crowd.fewest[..., i].min()) for i in range(2)]
     spare = left + 1 - jnp.maximum(*lacking)  # `remaining` may be one too many
     in_time = jnp.where(spare < 0, -jnp.inf, log_ndtr((spare - HASTE) / (HASTE / 2)))
