@@ -46,7 +46,7 @@ def ask(shape: Shape, trial: Trials, peers, colours, nodes, mixes, round_) -> Co
     slots = jnp.arange(shape.nodes * k, dtype=jnp.uint32).reshape(shape.nodes, k)
     coin, lost = random.threefry(*trial.key, slots, random.counter(round_, random.ANSWERS))
     own = colours[:, None]
-    group = (nodes >= (trial.honest + 1) // 2).astype(jnp.int32) * (mixes.shape[0] - 1)
+    group = (nodes >= trial.first_group).astype(jnp.int32) * (mixes.shape[0] - 1)
     mix = mixes[group, colours.astype(jnp.int32)]
     accept, reject = (trial.coins[mix, i][:, None] for i in (0, 1))
     coin = jnp.minimum(coin, FOLD)

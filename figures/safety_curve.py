@@ -1,0 +1,71 @@
+"""Safety curve: the probability of a safety violation against the Byzantine fraction."""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.lines import Line2D
+
+from vecsim import plot
+
+DIMS = ("protocol", "byzantine_fraction")
+LOWEST = 1e-26  # what is less likely lies at the edge
+
+
+def draw(data: xr.Dataset, folder: Path) -> list[Path]:
+    paths = []
+    with plot.style():
+        for at, part in plot.each(data, DIMS):
+            figure = violations(part.vecsim.probability())
+            paths += plot.save(figure, folder, "safety_curve", at)
+    return paths
+
+
+def violations(table: xr.Dataset):
+    """A line for each protocol; hollow marks are orders of magnitude, crosses plain trials."""
+    protocols, fractions = table["protocol"].values, table["byzantine_fraction"].values
+    figure, axes = plot.panels(1, 1, plot.PAGE * 0.75, 3.6)
+    panel, looks = axes[0, 0], plot.looks(protocols)
+    panel.set_yscale("log")
+    for protocol in protocols:
+        row, look = table.sel(protocol=protocol), looks[protocol]
+        value = row["probability"].values
+        seen = np.isfinite(value) & (value > 0)
+        known, rough = seen & ~row["rough"].values, seen & row["rough"].values
+        ends = tuple(np.maximum(row[name].values, LOWEST) for name in ("low", "high"))
+        bars = np.abs(np.stack(ends) - value)
+        joined = {"color": look["color"], "linestyle": look["linestyle"]}
+        panel.plot(fractions[seen], value[seen], label=protocol, **joined)
+        whiskers = {"elinewidth": 1, "capsize": 2, "label": f"{protocol}: known"}
+        panel.errorbar(
+            fractions[known],
+            value[known],
+            bars[:, known],
+            marker=look["marker"],
+            **line,
+            **whiskers,
+        )
+        hollow = line | {"markerfacecolor": "white"}
+        panel.plot(fractions[rough], value[rough], label=f"{protocol}: rough", **hollow)
+        plain = row["plain"].values
+        there = plain > 0
+        reach = np.stack([plain - row["plain_low"].values, row["plain_high"].values - plain])
+        crosses = line | {"marker": "x", "markersize": 6, "elinewidth": 0.6}
+        crosses["label"] = f"{protocol}: plain"
+        panel.errorbar(fractions[there], plain[there], reach[:, there], **crosses)
+    panel.set_ylim(LOWEST, 3)
+    room = 0.03 * (float(np.ptp(fractions)) or 0.1)
+    panel.set_xlim(fractions.min() - room, fractions.max() + room)
+    plot.percent(panel.xaxis)
+    plot.marks(panel, {0.33: "33 %"})
+    panel.set_xlabel("Byzantine, % of nodes")
+    panel.set_ylabel(f"probability of {table.attrs['outcome']}")
+    entries = [Line2D([], [], label=plot.words(name), **look) for name, look in looks.items()]
+    grey = {"color": plot.GREY, "linestyle": "none"}
+    entries += [
+        Line2D([], [], marker="o", markerfacecolor="white", label="order of magnitude", **grey),
+        Line2D([], [], marker="x", markersize=6, label="plain Monte Carlo", **grey),
+        Line2D([], [], marker="|", markersize=8, label="95 % interval", **grey),
+    ]
+    plot.legend(figure, entries, 4)
+    return figure
