@@ -1,6 +1,7 @@
 """Safety curve: the probability of a safety violation against the Byzantine fraction."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -34,17 +35,12 @@ def violations(table: xr.Dataset):
         known, rough = seen & ~row["rough"].values, seen & row["rough"].values
         ends = tuple(np.maximum(row[name].values, LOWEST) for name in ("low", "high"))
         bars = np.abs(np.stack(ends) - value)
-        joined = {"color": look["color"], "linestyle": look["linestyle"]}
+        joined: dict[str, Any] = {"color": look["color"], "linestyle": look["linestyle"]}
         panel.plot(fractions[seen], value[seen], label=protocol, **joined)
-        whiskers = {"elinewidth": 1, "capsize": 2, "label": f"{protocol}: known"}
-        panel.errorbar(
-            fractions[known],
-            value[known],
-            bars[:, known],
-            marker=look["marker"],
-            **line,
-            **whiskers,
-        )
+        line: dict[str, Any] = {"color": look["color"], "marker": look["marker"]}
+        line |= {"linestyle": "none"}
+        whiskers = line | {"elinewidth": 1, "capsize": 2, "label": f"{protocol}: known"}
+        panel.errorbar(fractions[known], value[known], bars[:, known], **whiskers)
         hollow = line | {"markerfacecolor": "white"}
         panel.plot(fractions[rough], value[rough], label=f"{protocol}: rough", **hollow)
         plain = row["plain"].values
@@ -61,7 +57,7 @@ def violations(table: xr.Dataset):
     panel.set_xlabel("Byzantine, % of nodes")
     panel.set_ylabel(f"probability of {table.attrs['outcome']}")
     entries = [Line2D([], [], label=plot.words(name), **look) for name, look in looks.items()]
-    grey = {"color": plot.GREY, "linestyle": "none"}
+    grey: dict[str, Any] = {"color": plot.GREY, "linestyle": "none"}
     entries += [
         Line2D([], [], marker="o", markerfacecolor="white", label="order of magnitude", **grey),
         Line2D([], [], marker="x", markersize=6, label="plain Monte Carlo", **grey),
