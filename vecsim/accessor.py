@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from vecsim import estimate
+from vecsim import estimate, front
 
 RATES = {
     "finalised": "share of trials in which every honest node decided, all the same",
@@ -114,10 +114,22 @@ class Estimates:
         about = {"outcome": self._data["probability"].attrs["event"]}
         return self._table(columns, "1", level, about | {"interval": "Student's t and Cox"})
 
+    def front(self, level: float = 0.95) -> xr.Dataset:
+        """Of a study of designs, the candidates that none beats: see `vecsim.front.front`."""
+        _allowed("tried", self._data.data_vars)
+        return front.front(self._data, level)
+
+    def candidates(self, level: float = 0.95) -> xr.Dataset:
+        """Of a study of designs, every candidate: see `vecsim.front.candidates`."""
+        _allowed("tried", self._data.data_vars)
+        return front.candidates(self._data, level)
+
     def summary(self, level: float = 0.95) -> xr.Dataset:
         """The rates, the median and mean of last_decision, and the median of unanimity, each with
         `_low` and `_high`; of campaigns, the rate of each event and the mean of all else; of
-        rare events, `probability`."""
+        rare events, `probability`; of designs, `candidates`."""
+        if "tried" in self._data:
+            return self.candidates(level)
         if self._rare:
             found = self.probability(level)
             return found.rename(low="probability_low", high="probability_high")
