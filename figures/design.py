@@ -95,7 +95,7 @@ def _chances(panel, rows: xr.Dataset, safety: float) -> None:
     panel.plot(value, place, color=FRONT, marker="o", linestyle="none", label="probability")
     panel.axvline(safety, color=plot.GREY, linestyle="--", linewidth=0.8, label="target")
     panel.set_yticks(place, [named(values, i) for i in place])
-    panel.set_ylim(len(value) - 0.5, -0.5)
+    panel.set_ylim(max(len(value), 1) - 0.5, -0.5)
     least = min([safety / 30, *(low / 2)])
     panel.set_xlim(least, safety * 3)
     panel.grid(False, axis="y")

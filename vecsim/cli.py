@@ -288,7 +288,7 @@ def _fail(message: str) -> int:
 
 def _register_resolvers() -> None:
     """Functions for use in configurations: ${share:0.75,20} is 75 % of 20, rounded up;
-    ${sum:60,30} is 90, ${rest:0.8} is 0.2, ${quotient:0.4,0.8} is 0.5, 1 at most."""
+    ${sum:60,30} is 90, ${rest:0.8} is 0.2."""
     from math import ceil
 
     from omegaconf import OmegaConf
@@ -297,7 +297,6 @@ def _register_resolvers() -> None:
         "share": lambda share, total: ceil(round(share * total, 9)),
         "sum": lambda *terms: sum(terms),
         "rest": lambda share: round(1 - share, 9),
-        "quotient": lambda part, whole: min(round(part / whole, 9), 1.0) if whole else 1.0,
     }
     for name, function in functions.items():
         OmegaConf.register_new_resolver(name, function, replace=True)

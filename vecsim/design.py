@@ -1,23 +1,24 @@
-"""Studies that choose parameters: for each k and alpha the smallest beta that meets a safety target,
-what it costs, and its probability of disagreement by splitting.
+"""Studies that choose parameters: for each k and alpha the smallest beta that meets a safety
+target, what it costs, and its probability of disagreement by splitting.
 
 Every point is a candidate, whose beta is found here. The costs are exact (`vecsim.engines.runs`).
-Disagreement is screened with the field frozen, which is cheap; splitting then verifies candidates
-that others do not clearly beat, and corrects their beta, at most ATTEMPTS times. What is verified
-depends on the configuration alone, so a study may be interrupted anywhere.
+The first of two decisions is screened in a field that does not move, which is cheap; splitting then
+verifies candidates that others do not clearly beat, and corrects their beta, at most ATTEMPTS times.
+What is verified depends on the configuration alone, so a study may be interrupted anywhere.
 """
 
+import dataclasses
 import json
 import math
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import numpy as np
 
 from vecsim import build
+from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.engines import independent
 from vecsim.engines.climb import Climbers, supports
-from vecsim.engines.runs import Undisputed, frozen, length_of, undisputed
+from vecsim.engines.runs import Undisputed, attacked, length_of, undisputed
 from vecsim.engines.scores import SCORES
 from vecsim.errors import ConfigError, require, whole
 from vecsim.estimate import rare_interval
@@ -34,9 +35,10 @@ FIELDS += ("most_beta", "walkers", "keep")
 EVENT = "disagreement"
 ATTEMPTS = 3  # betas of a candidate that are tried by splitting
 MOST_BETA = 1000
-# Splitting gave 0.7 to 2 times the frozen field's probability where it was compared.
-START = 0.5  # of the target, that the frozen field must give for the first beta that is tried
+# Splitting gave 0.4 to 2 times the screened probability, where others then turn.
+START = 0.5  # of the target, that screening must give for the first beta that is tried
 SURE, AT_BEST = 0.1, 3.0  # the same for a beta that will do, and for one that may
+TURNED = 0.5  # P(others then decide the other colour), below which a split rather stalls
 
 
 class Target(NamedTuple):
@@ -58,14 +60,18 @@ class Costs(NamedTuple):
 class Candidate:
     """A point whose beta is to be found."""
 
-    def __init__(self, point: Point, target: Target, adversary):
-        self.point, self.target = point, target
+    def __init__(self, point: Any, target: Target, adversary):
+        # Whoever is fed starts at the fed colour, nobody else does: the best that can be sent out.
+        share = point.first_group / point.honest
+        self.point = point._replace(initial_accept=share if point.adversary.target else 1 - share)
+        self.target = target
         self.quorums: Undisputed = undisputed(point._replace(adversary=adversary))
         self.extra = length_of(point.protocol) - int(point.protocol.beta)
-        self.chances = frozen(point, [beta + self.extra for beta in range(1, target.most_beta + 1)])
+        lengths = np.arange(1, target.most_beta + 1) + self.extra
+        self.chances, self.turned = attacked(self.point, lengths)
 
     def first(self, share: float) -> int | None:
-        """The smallest beta for which the frozen field gives that share of the target."""
+        """The smallest beta for which screening gives that share of the target."""
         enough = np.flatnonzero(self.chances <= share * self.target.safety)
         return int(enough[0]) + 1 if len(enough) else None
 
@@ -76,13 +82,13 @@ class Candidate:
         return Costs(self.quorums.messages(length), rounds)
 
     def slope(self, beta: int) -> float:
-        """Decades that one more beta takes off the probability, in the frozen field."""
+        """Decades that one more beta takes off the screened probability."""
         at = min(beta, len(self.chances) - 1)
         here, more = np.maximum(self.chances[at - 1 : at + 1], 1e-300)
         return max(math.log10(here / more), 0.05)
 
     def at(self, beta: int) -> Point:
-        rule = eqx.tree_at(lambda rule: rule.beta, self.point.protocol, beta)
+        rule = dataclasses.replace(self.point.protocol, beta=beta)
         return self.point._replace(protocol=rule)
 
 
@@ -170,7 +176,7 @@ class Designs:
     def _values(self, number: int, replicas: int) -> dict[str, np.ndarray]:
         assert self.planned
         candidate, state = self.planned[number]
-        found = Found(state, candidate.first(AT_BEST), []) if state else self._search(number)
+        found = Found(state, candidate.first(START), []) if state else self._search(number)
         rule, beta = candidate.point.protocol, found.beta
         costs = candidate.costs(beta) if beta else Costs(np.inf, np.inf)
         low, high = rule.quorums
@@ -182,7 +188,8 @@ class Designs:
             "state": STATES.index(found.state),
             "messages": costs.messages,
             "rounds": costs.rounds,
-            "frozen": candidate.chances[beta - 1] if beta else np.nan,
+            "screened": candidate.chances[beta - 1] if beta else np.nan,
+            "turned": candidate.turned[beta - 1] if beta else np.nan,
             "target_safety": candidate.target.safety,
             "target_rounds": candidate.target.rounds,
         }
@@ -270,7 +277,9 @@ def _screen(candidate: Candidate) -> str | None:
     beta = candidate.first(AT_BEST)
     if beta is None:
         return "beyond"
-    return "too slow" if candidate.costs(beta).rounds > candidate.target.rounds else None
+    if candidate.costs(beta).rounds > candidate.target.rounds:
+        return "too slow"
+    return "stalls" if candidate.turned[beta - 1] < TURNED else None
 
 
 def _settings(given: dict[str, Any]) -> tuple[Target, Effort, Any]:
@@ -296,6 +305,8 @@ def _check(point: Point, engine: str, adversary) -> None:
     good = isinstance(rule, Snowflake | Snowball) and rule.reset_on_failure
     allowed = "snowflake or snowball with reset_on_failure, whose nodes count quorums in a row"
     require(good, "protocol", type(rule).__name__, allowed)
+    attack = type(point.adversary).__name__
+    require(isinstance(point.adversary, SafetySplit), "adversary", attack, "safety_split")
     reason = supports(point, engine)
     require(reason is None, "estimator", "design", f"plain ({reason})")
     steady = independent.steady(adversary) and float(adversary.admission) == 1
@@ -320,7 +331,8 @@ def _variables(own: list[str]) -> tuple[Variable, ...]:
     reals = {
         "messages": ("queries and answers of an honest node until it decides", "messages"),
         "rounds": ("rounds until all honest nodes have decided an undisputed vertex", "rounds"),
-        "frozen": (f"probability of {EVENT} with the field frozen", "1"),
+        "screened": ("probability of a first decision while nothing moves", "1"),
+        "turned": ("probability that others then decide the other colour, without chance", "1"),
         "target_safety": (f"probability of {EVENT} that is allowed", "1"),
         "target_rounds": ("rounds that are allowed", "rounds"),
     }

@@ -1,4 +1,4 @@
-"""Candidates of a study of designs, those that no other beats (the Pareto front), and their table."""
+"""Candidates of a study of designs, those that no other beats (the Pareto front), their table."""
 
 import json
 import math
@@ -17,6 +17,7 @@ STATES = (
     "verified",  # the interval of P(disagreement) ends below the target
     "not reached",  # no way to a disagreement was found: likely far below the target
     "unverified",  # the attempts were used up
+    "stalls",  # meets the target by its screened first decision; a second one hardly follows
     "beaten",  # another, screened, is better in everything
     "repeated",  # the same as another
     "too slow",  # at the smallest beta that may meet the safety target
@@ -25,6 +26,7 @@ STATES = (
 )
 TOLD = {
     "unverified": "could not be verified",
+    "stalls": "are only screened (a split stalls: splitting does not get to a second decision)",
     "beaten": "others beat",
     "repeated": "are the same as another",
     "too slow": "are too slow",
@@ -34,6 +36,7 @@ TOLD = {
 }
 CHOSEN = ("chosen_k", "chosen_alpha_preference", "chosen_alpha_confidence", "chosen_beta")
 TARGETS = ("target_safety", "target_rounds")
+FEW = 3  # that are named
 COSTS = ("messages", "rounds")
 
 
@@ -64,10 +67,13 @@ def candidates(data: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     """Every candidate over the swept dimensions: what it is and costs, its state, its probability
     of disagreement with the interval, and whether it is on its network's front.
 
-    frozen: the screened probability, of the field as it is at the start. missed: whether it was not
+    screened: P(a first decision) while nothing moves. turned: P(a second one then), roughly.
+    missed: whether it was not
     verified because another was expected to be better, and no verified one is.
     """
-    found = data[[*CHOSEN, "state", *COSTS, "frozen", *TARGETS]].isel(trial=0, drop=True)
+    found = data[[*CHOSEN, "state", *COSTS, "screened", "turned", *TARGETS]].isel(
+        trial=0, drop=True
+    )
     tried = data["tried"].isel(trial=0)
     estimates = data["probability"].where(tried == found["chosen_beta"]).max("attempt")
     rare = estimate.rare_interval(estimates.transpose(..., "trial", "score").values, level)
@@ -184,11 +190,23 @@ def _told(every: xr.Dataset, others: list[str]) -> list[str]:
         parts = [f"{rest[state]} {TOLD[state]}" for state in STATES[1:] if state in rest]
         if parts:
             lines.append(f"of {len(values['state'])} candidates {', '.join(parts)}")
+        cheap = _cheaper(values, on)
+        if cheap:
+            lines.append(f"cheaper, but not verified: {', '.join(cheap)}")
         if values["missed"].any():
             lines.append(
                 f"vecsim: {values['missed'].sum()} left aside may be better: more trials may tell"
             )
     return lines
+
+
+def _cheaper(values: dict[str, Any], on: np.ndarray[Any, Any]) -> list[str]:
+    """Candidates that meet the targets by what was screened, cheaper than any verified one."""
+    open_ = np.flatnonzero(np.isin(values["state"], ("stalls", "not reached")))
+    least = values["messages"][on].min(initial=np.inf)
+    good = open_[(values["messages"][open_] < least)]
+    good = good[np.argsort(values["messages"][good])][:FEW]
+    return [f"{named(values, i)} ({values['messages'][i]:,.0f})" for i in good]
 
 
 def named(values: dict[str, Any], i: int) -> str:

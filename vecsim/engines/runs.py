@@ -1,5 +1,5 @@
-"""One node's run of quorums: how soon an undisputed vertex is decided, and how likely a node that
-is fed is to decide while nothing around it changes.
+"""One node's run of quorums: how soon an undisputed vertex is decided, and how likely it is, about,
+that two colours are under attack.
 
 A node that needs a number of quorums in a row, each with the same chance, is a Markov chain of
 that many states, whose law is known. On an undisputed vertex all honest nodes are such chains and
@@ -7,23 +7,22 @@ do not influence each other (`vecsim.theory` has the same for other rules, state
 """
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vecsim import pool as pools
-from vecsim.engines import conduct, independent
+from vecsim.engines import independent
 from vecsim.engines.assemble import pool_of
 from vecsim.point import Point
 from vecsim.pool import Pool
 from vecsim.protocols.streak import run_length
-from vecsim.types import View
 
 Floats = NDArray[np.float64]
 
 RARE = 1e-3  # nodes that a quorum turns in a whole trial, below which they count as none
+SHARES = 2000  # numbers of peers for which polls are worked out, where there are more
 COINS = 1000  # values of the adversary's shared coin that are averaged over
 
 
@@ -115,31 +114,61 @@ def _chance(point: Point, pool: Pool) -> float:
     return 0.0
 
 
-def frozen(point: Point, lengths: ArrayLike) -> Floats:
-    """P(some honest node decides) within max_rounds if the field stays as at the start, for each
-    number of quorums in a row [lengths]; of the colour that is more likely to be decided.
+def attacked(point: Point, lengths: ArrayLike) -> tuple[Floats, Floats]:
+    """Under `safety_split`, for each number of quorums in a row that decide [lengths]: P(some fed
+    node decides while nothing moves), and about P(another then decides the other colour).
 
-    What it takes to turn the others afterwards is not looked at. Nodes that change their minds
-    would make another field, so this is near P(disagreement), and no bound of it.
+    The nodes that are fed start at the fed colour and nobody else does. After the first decision
+    all Byzantine nodes push the other colour, and the honest ones follow their drift without
+    chance, for as long as a trial may last: they turn, or they stay split and stall.
     """
-    high, rounds = point.protocol.quorums[1], point.protocol.max_rounds
-    mixes, ones, zeros = _start(point), point.start_ones, point.honest - point.start_ones
-    sizes = (point.first_group, point.honest - point.first_group)[: point.adversary.groups]
-    nobody = np.zeros((2, np.size(lengths)))
-    before = 0
-    for group, size in enumerate(sizes):
-        accept = int(np.clip(ones - before, 0, size))
-        before += size
-        for colour, number in enumerate((size - accept, accept)):
-            if not number:
-                continue
-            mix = point.adversary.mixes[mixes[group, colour]]
-            pool = pool_of(point, mix, point.byzantine)
-            holders = (zeros, ones)[colour] - point.network.exclude_self
-            chance = _answers(pool if colour else _swapped(pool), holders)[high:].sum()
-            alone = completed(chance, lengths, rounds)[:, -1]
-            nobody[colour] += number * np.log1p(-np.minimum(alone, 1 - 1e-16))
-    return -np.expm1(nobody.min(axis=0))
+    lengths, rounds = np.asarray(lengths, int), point.protocol.max_rounds
+    quorums, fed = _Quorums(point), point.first_group
+    peers = fed + point.byzantine - point.network.exclude_self
+    alone = completed(float(quorums.counts(peers)), lengths, rounds)[:, -1]
+    one = -np.expm1(fed * np.log1p(-np.minimum(alone, 1 - 1e-16)))
+    return one, _turned(point, quorums, fed, lengths)
+
+
+def _turned(point: Point, quorums: "_Quorums", holders: float, lengths) -> Floats:
+    """P(some node decides the other colour), pushed by all Byzantine nodes, 1 at most [lengths]."""
+    logs, others = [0.0], [0.0]
+    for _ in range(point.protocol.max_rounds):
+        against = point.honest - holders + point.byzantine
+        logs.append(float(np.log(max(quorums.counts(against - 1), 1e-300))))
+        others.append(point.honest - holders)
+        lost, won = holders * quorums.sets(against), others[-1] * quorums.sets(holders)
+        holders = holders - lost + won
+    total, others = np.cumsum(logs), np.array(others)
+    found = []
+    for length in lengths:
+        runs = np.exp(total[length:] - total[: max(len(total) - length, 0)])
+        found.append(min(float(others[length:] @ runs), 1.0))
+    return np.array(found)
+
+
+class _Quorums:
+    """P(a quorum that sets the preference, or that counts) by how many peers hold its colour."""
+
+    def __init__(self, point: Point):
+        pool, _ = pool_of(point, (1.0, 0.0), point.byzantine).merged()
+        self.holders, laws = _laws(pool)
+        low, high = point.protocol.quorums
+        tails = (laws[:, alpha:].sum(axis=1) for alpha in (low, high))
+        self.logs = [np.log(np.maximum(tail, 1e-300)) for tail in tails]
+
+    def sets(self, holders: float) -> float:
+        return float(np.exp(np.interp(holders, self.holders, self.logs[0])))
+
+    def counts(self, holders: float) -> float:
+        return float(np.exp(np.interp(holders, self.holders, self.logs[1])))
+
+
+@lru_cache(maxsize=32)
+def _laws(pool: Pool) -> tuple[Floats, Floats]:
+    """Numbers of peers that hold a colour, and P(i answers are of that colour) for each."""
+    holders = np.unique(np.linspace(0, pool.honest, SHARES + 1).astype(int))
+    return holders.astype(float), pools.ones(pool, holders)
 
 
 @lru_cache(maxsize=1024)
@@ -151,21 +180,6 @@ def _answers(pool: Pool, holders: int) -> Floats:
 
 def _swapped(pool: Pool) -> Pool:
     return pool._replace(accept=pool.reject, reject=pool.accept)
-
-
-def _start(point: Point) -> NDArray[np.int64]:
-    """The mix by which Byzantine nodes answer in the first round, [groups, colour]."""
-    ones, network = point.start_ones, point.network
-    counts = dict(honest=point.honest, byzantine=point.byzantine, start_ones=ones, ones=ones)
-    counts |= dict(k=point.protocol.k, alpha=point.protocol.quorums[0])
-    counts |= dict(peers=point.n - network.exclude_self, exclude_self=int(network.exclude_self))
-    counts |= dict(pooled_minority=int(2 * ones < point.honest))
-    parts: dict[str, Any] = dict.fromkeys(View._fields, np.zeros(1, np.int64))
-    parts |= {name: np.array([count]) for name, count in counts.items()}
-    parts |= dict(round_coin=np.full(1, 0.5, np.float32), trial_coin=np.full(1, 0.5, np.float32))
-    with jax.enable_x64(True):
-        mixes, _ = conduct.answers(point.adversary, View(**parts), np.zeros(1, np.int32))
-        return np.asarray(mixes)[0].astype(np.int64)
 
 
 def length_of(rule) -> int:
