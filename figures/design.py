@@ -64,9 +64,8 @@ def _costs(panel, found: xr.Dataset, rows: xr.Dataset) -> None:
     panel.plot(messages[beaten], rounds[beaten], label="beaten", **look)
     panel.plot(rows["messages"], rows["rounds"], color=FRONT, marker="o", label="front", zorder=3)
     panel.axhline(limit, color=plot.GREY, linestyle="--", linewidth=0.8, label="target")
-    panel.relim()
-    panel.autoscale_view()
-    panel.margins(0.08)
+    panel.set_xlim(*_around(messages[shown]))
+    panel.set_ylim(*_around(np.append(rounds[shown], limit)))
     for axis in (panel.xaxis, panel.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axis.set_minor_formatter(lambda value, _: "")
@@ -85,19 +84,26 @@ def _costs(panel, found: xr.Dataset, rows: xr.Dataset) -> None:
     panel.set_ylabel("rounds until all have decided")
 
 
+def _around(values: np.ndarray) -> tuple[float, float]:
+    """Limits of a logarithmic axis, with some room at both ends."""
+    if not values.size:
+        return 1.0, 10.0
+    room = max((values.max() / values.min()) ** 0.06, 1.1)
+    return values.min() / room, values.max() * room
+
+
 def _chances(panel, rows: xr.Dataset, safety: float) -> None:
     """The front from its cheapest down, each with its interval and its name."""
     value, low, high = (rows[f"probability{end}"].values for end in ("", "_low", "_high"))
     values = {str(name): rows[name].values for name in rows.data_vars}
     place = np.arange(len(value))
     panel.set_xscale("log")
+    panel.set_xlim(min([safety / 30, *(low / 2)]), safety * 3)
     panel.hlines(place, low, high, color=FRONT, linewidth=1.2, label="interval")
     panel.plot(value, place, color=FRONT, marker="o", linestyle="none", label="probability")
     panel.axvline(safety, color=plot.GREY, linestyle="--", linewidth=0.8, label="target")
     panel.set_yticks(place, [named(values, i) for i in place])
     panel.set_ylim(max(len(value), 1) - 0.5, -0.5)
-    least = min([safety / 30, *(low / 2)])
-    panel.set_xlim(least, safety * 3)
     panel.grid(False, axis="y")
     panel.set_ylabel(r"$k$ / $\alpha$ / $\beta$")
     panel.set_xlabel("P(disagreement)")

@@ -3,7 +3,7 @@ target, what it costs, and its probability of disagreement by splitting.
 
 Every point is a candidate, whose beta is found here. The costs are exact (`vecsim.engines.runs`).
 The first of two decisions is screened in a field that does not move, which is cheap; splitting then
-verifies candidates that others do not clearly beat, and corrects their beta, at most ATTEMPTS times.
+verifies candidates that others do not clearly beat, and corrects their beta, in ATTEMPTS at most.
 What is verified depends on the configuration alone, so a study may be interrupted anywhere.
 """
 
@@ -35,6 +35,7 @@ FIELDS += ("most_beta", "walkers", "keep")
 EVENT = "disagreement"
 ATTEMPTS = 3  # betas of a candidate that are tried by splitting
 MOST_BETA = 1000
+WIDE = 100.0  # times the estimate, that an interval ends at, where it says little
 # Splitting gave 0.4 to 2 times the screened probability, where others then turn.
 START = 0.5  # of the target, that screening must give for the first beta that is tried
 SURE, AT_BEST = 0.1, 3.0  # the same for a beta that will do, and for one that may
@@ -214,7 +215,10 @@ class Designs:
                 state = "too slow"
                 break
             tried[beta] = self._estimates(number, beta)
-            upper[beta] = float(rare_interval(tried[beta]).high)
+            found = rare_interval(tried[beta])
+            upper[beta] = float(found.high)
+            if found.value == 0 or target.safety <= found.high > WIDE * found.value:
+                break  # another beta would not help: replicas do not agree on the order
             beta = following(upper, target.safety, candidate.slope(beta), beta)
             if beta is None:
                 break
@@ -225,7 +229,7 @@ class Designs:
         if good:
             state, beta = "verified", min(good)
         elif upper and all(np.isnan(high) for high in upper.values()):
-            state, beta = "not reached", min(upper)
+            state, beta = "not reached", max(upper)
         else:
             beta = max(upper) if state == "unverified" else min(beta or 1, target.most_beta)
         return Found(state, beta, list(tried.items()))

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from command import assert_same, call, process, refused
-from helpers import SIGMAS, assert_mean, assert_rate, point, run, standard_error
+from command import assert_same, call, refused
+from helpers import assert_mean, assert_rate, point, run, standard_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,14 +27,14 @@ from vecsim.protocols.snowflake import Snowflake
 from vecsim.splitting import Effort, split
 from vecsim.theory import finalised_undisputed
 
-SIX = dict(n=6, byzantine_fraction=1 / 6)
+FIVE = dict(n=5, byzantine_fraction=0.2, initial_accept=0.5)
 SAMPLING = dict(sampling="with_replacement", exclude_self=False)
 
 
-def six(beta, max_rounds=60):
+def five(beta):
     """A network small enough to solve, whose fed nodes are the 1-holders."""
-    rule = Snowflake(10, 8, 8, beta, max_rounds)
-    return point(rule, SafetySplit(fed=0.5), initial_accept=0.6, **SIX, **SAMPLING)
+    rule = Snowflake(10, 8, 8, beta, 60)
+    return point(rule, SafetySplit(fed=0.4), **FIVE, **SAMPLING)
 
 
 def test_a_run_of_quorums_as_a_matrix():
@@ -91,13 +91,13 @@ def test_theory_says_the_same(p):
 
 
 def test_nodes_that_are_turned_now_and_then():
-    """Where quorums against a node come up, costs are an upper bound, and near."""
+    """Where quorums against a node come up, costs are near those of plain trials."""
     p = point(Snowflake(6, 4, 4, 6), AlwaysReject(), n=200, byzantine_fraction=0.2)
     p = p._replace(initial_accept=1.0)
     [out] = run([p], 2000, seed=4)
     polls = 12 * out["polls"] / p.honest
-    found = undisputed(p).messages(6)
-    assert polls.mean() - SIGMAS * standard_error(polls) < found < 1.15 * polls.mean()
+    assert 40 * standard_error(polls) < polls.mean()
+    assert undisputed(p).messages(6) == pytest.approx(polls.mean(), rel=0.05)
 
 
 def test_what_never_decides():
@@ -115,7 +115,7 @@ def test_screening_where_nothing_moves():
     chance, turned = (values[0] for values in attacked(p, [2]))
     assert 0.2 < chance < 0.8
     assert_rate(out["decided_1"] > 0, chance)
-    assert turned < 1e-3
+    assert turned < design.TURNED
 
 
 @pytest.mark.parametrize("beta", [5, 6, 7])
@@ -130,21 +130,22 @@ def test_screening_and_splitting(beta):
     assert 1 / 3 < found.mean() / first[0] < 3
 
 
-CALM = "n=6", "byzantine_fraction=0.16667", "adversary.fed=0.5", "network.exclude_self=false"
+CALM = "n=5", "byzantine_fraction=0.2", "adversary.fed=0.4", "network.exclude_self=false"
 CALM += ("network.sampling=with_replacement",)
 
 
 def test_the_smallest_beta_of_a_network_that_is_solved(tmp_path):
     """Disagreement of that beta, and of one less, from the exact chain."""
-    safety = 2e-3
-    study = "experiment=design", *CALM, f"safety={safety}", "latency_rounds=2000"
-    study += ("sweep.protocol.k=[10]", "sweep.quorum=[0.8]", "trials=16", "estimator.walkers=1000")
-    study += ("protocol.max_rounds=60", f"output={tmp_path}/six", "figure=false")
+    safety = 0.08
+    study = "experiment=design", *CALM, f"safety={safety}", "latency_rounds=60"
+    study += ("sweep.protocol.k=[10]", "sweep.quorum=[0.8]", "trials=8", "estimator.walkers=300")
+    study += ("protocol.max_rounds=60", f"output={tmp_path}/five", "figure=false")
+    study += ("estimator.latency_quantile=0.01",)
     assert call(*study).code == 0
-    found = vecsim.open(tmp_path / "six" / "data.zarr").vecsim.candidates().squeeze()
+    found = vecsim.open(tmp_path / "five" / "data.zarr").vecsim.candidates().squeeze()
     assert found["state"].item() == "verified"
     beta = int(found["chosen_beta"])
-    risks = {b: exact.solve(six(b)).disagreement for b in (beta - 1, beta)}
+    risks = {b: exact.solve(five(b)).disagreement for b in (beta - 1, beta)}
     assert risks[beta] < safety < risks[beta - 1]
     assert found["probability_low"] <= risks[beta] <= found["probability_high"] < safety
 
@@ -225,8 +226,8 @@ def test_the_front_of_a_study():
         [STATES, STATES[::-1]], [MESSAGES] * 2, [ROUNDS] * 2, 5e-10, n=[10, 20], quorum=QUORUMS
     )
     rows = two.vecsim.front()
-    assert rows["n"].values.tolist() == [10, 10, 20, 20, 20]
-    assert rows["messages"].values.tolist() == [2000, 3000, 1000, 1900, 3000]
+    assert rows["n"].values.tolist() == [10, 10, 20]
+    assert rows["messages"].values.tolist() == [2000, 3000, 500]
 
 
 def test_what_the_figure_shows(monkeypatch):
@@ -263,12 +264,12 @@ SMALL = ("experiment=design", "n=60", "byzantine_fraction=0.15", "safety=1e-4", 
 SMALL += ("estimator.walkers=100", "latency_rounds=60", "sweep.protocol.k=[20]")
 
 
-def test_a_study_and_how_it_goes_on(tmp_path):
-    study = *SMALL, "sweep.quorum=[0.7,0.75,0.8]", f"output={tmp_path}/a"
+def test_a_study_and_how_it_goes_on(tmp_path, monkeypatch):
+    study = *SMALL, "sweep.quorum=[0.75,0.8]", f"output={tmp_path}/a"
     result = call(*study)
     assert (result.code, result.err) == (0, "")
     data = vecsim.open(tmp_path / "a" / "data.zarr")
-    assert dict(data.sizes) == {"k": 1, "quorum": 3, "trial": 4, "attempt": 3, "score": 2}
+    assert dict(data.sizes) == {"k": 1, "quorum": 2, "trial": 4, "attempt": 3, "score": 2}
     rows = data.vecsim.front()
     assert rows.sizes["candidate"] > 0
     assert (rows["probability_high"] < 1e-4).all()
@@ -277,17 +278,17 @@ def test_a_study_and_how_it_goes_on(tmp_path):
     assert f"k/alpha/beta = {best}, " in result.out
     assert (tmp_path / "a" / "design.png").stat().st_size > 0
     # Interrupted after one candidate, it goes on and ends with the same.
-    stop = (
-        "import vecsim.design as d; old = d.Designs.compute; calls = []\n"
-        "def compute(self, *given):\n"
-        "    calls.append(1)\n"
-        "    if len(calls) > 1: raise KeyboardInterrupt\n"
-        "    return old(self, *given)\n"
-        "d.Designs.compute = compute"
-    )
-    again = *study[:-1], f"output={tmp_path}/b"
-    stopped = process(*again, cwd=tmp_path, code=f"exec({stop!r})")
-    assert stopped.code == 130
+    again, calls, compute = (*study[:-1], f"output={tmp_path}/b"), [], design.Designs.compute
+
+    def interrupted(self, *given):
+        calls.append(given)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return compute(self, *given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(design.Designs, "compute", interrupted)
+        assert call(*again).code == 130
     marks = list((tmp_path / "b" / "data.zarr" / "vecsim" / "marks").iterdir())
     assert len(marks) == 1
     assert call(*again).code == 0
@@ -295,7 +296,8 @@ def test_a_study_and_how_it_goes_on(tmp_path):
 
 
 def test_targets_are_swept_and_alphas_may_differ(tmp_path):
-    study = *SMALL, "sweep.quorum=[0.75]", "sweep.safety=[0.01,0.0001]", "quorum_preference=0.6"
+    small = [each for each in SMALL if not each.startswith("safety=")]
+    study = *small, "sweep.quorum=[0.75]", "sweep.safety=[0.01,0.0001]", "quorum_preference=0.6"
     result = call(*study, f"output={tmp_path}/a", "figure=false")
     assert (result.code, result.err) == (0, "")
     data = vecsim.open(tmp_path / "a" / "data.zarr")
@@ -308,7 +310,8 @@ def test_targets_are_swept_and_alphas_may_differ(tmp_path):
 
 
 def test_nothing_that_meets_the_targets_is_told(tmp_path):
-    study = *SMALL, "sweep.quorum=[0.75,0.99]", "latency_rounds=3", f"output={tmp_path}/a"
+    small = [each for each in SMALL if not each.startswith("latency_rounds=")]
+    study = *small, "sweep.quorum=[0.75,0.99]", "latency_rounds=3", f"output={tmp_path}/a"
     result = call(*study)
     assert (result.code, result.err) == (0, "")
     assert "nothing that was tried is known to meet" in result.out

@@ -6,6 +6,7 @@ that many states, whose law is known. On an undisputed vertex all honest nodes a
 do not influence each other (`vecsim.theory` has the same for other rules, state by state).
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,7 +22,8 @@ from vecsim.protocols.streak import run_length
 
 Floats = NDArray[np.float64]
 
-RARE = 1e-3  # nodes that a quorum turns in a whole trial, below which they count as none
+RARE = 1e-3  # nodes that quorums turn in a whole trial, below which they count as none
+CLOSE = 1e-9  # precision of the share of nodes that are turned
 SHARES = 2000  # numbers of peers for which polls are worked out, where there are more
 COINS = 1000  # values of the adversary's shared coin that are averaged over
 
@@ -86,7 +88,7 @@ def undisputed(point: Point) -> Undisputed:
     """Of a point with a steady adversary on a complete graph, whatever its start.
 
     Exact where quorums against a node are out of the question. Else as many nodes as there are on
-    average on the wrong side, rounded up, are taken to be there all the time.
+    average on the wrong side are taken to be there all the time.
     """
     point = point._replace(initial_accept=1.0)
     coins = (np.arange(COINS, dtype=np.float32) + np.float32(0.5)) / np.float32(COINS)
@@ -98,20 +100,25 @@ def undisputed(point: Point) -> Undisputed:
 
 
 def _chance(point: Point, pool: Pool) -> float:
-    """P(a quorum for 1 that counts), with those nodes turned that are on average."""
+    """P(a quorum for 1 that counts), with as many nodes turned as there are on average."""
     low, high = point.protocol.quorums
-    turned = 0
-    while 2 * turned < point.honest:
-        law = _answers(pool, pool.honest - turned)
-        against = _answers(_swapped(pool), turned)[low:].sum()
-        turning = point.honest * against
-        if turning * point.protocol.max_rounds < RARE:
-            turning = 0.0
-        more = int(np.ceil(turning / max(against + law[low:].sum(), 1e-300)))
-        if more <= turned:
-            return float(law[high:].sum())
-        turned = more
-    return 0.0
+    turned, before = 0.0, -1.0
+    while abs(turned - before) > CLOSE * point.honest:
+        if 2 * turned > point.honest:
+            return 0.0
+        before = turned
+        law = _between(turned, lambda n: _answers(pool, max(pool.honest - n, 0)))
+        against = _between(turned, lambda n: _answers(_swapped(pool), n))[low:].sum()
+        turned = point.honest * against / max(against + law[low:].sum(), 1e-300)
+        if turned * point.protocol.max_rounds < RARE:
+            turned = 0.0
+    return float(law[high:].sum())
+
+
+def _between(number: float, values: Callable[[int], Floats]) -> Floats:
+    """The values at a number that is not whole, by a line."""
+    part = number - int(number)
+    return (1 - part) * values(int(number)) + (part * values(int(number) + 1) if part else 0.0)
 
 
 def attacked(point: Point, lengths: ArrayLike) -> tuple[Floats, Floats]:
