@@ -242,7 +242,8 @@ def test_components_from_outside(folder, monkeypatch):
 def single(name: str) -> bool:
     """Whether the experiment's trials are single decisions, and nothing else."""
     study = yaml.safe_load((build.root("conf") / "experiment" / f"{name}.yaml").read_text())
-    return "defence" not in study
+    estimated = any("override /estimator" in option for option in study.get("defaults", []))
+    return "defence" not in study and not estimated
 
 
 EXPERIMENTS = sorted(file.stem for file in (build.root("conf") / "experiment").glob("*.yaml"))

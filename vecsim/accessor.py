@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from vecsim import estimate
+from vecsim import estimate, front
 from vecsim.crossing import Counts, crossing
 
 RATES = {
@@ -138,10 +138,22 @@ class Estimates:
         columns["trials"] = run.sum(-1)
         return self._table(columns, "1", level, kept | {"interval": "profile likelihood"})
 
+    def front(self, level: float = 0.95) -> xr.Dataset:
+        """Of a study of designs, the candidates that none beats: see `vecsim.front.front`."""
+        _allowed("tried", self._data.data_vars)
+        return front.front(self._data, level)
+
+    def candidates(self, level: float = 0.95) -> xr.Dataset:
+        """Of a study of designs, every candidate: see `vecsim.front.candidates`."""
+        _allowed("tried", self._data.data_vars)
+        return front.candidates(self._data, level)
+
     def summary(self, level: float = 0.95) -> xr.Dataset:
         """The rates, the median and mean of last_decision, and the median of unanimity, each with
         `_low` and `_high`; of campaigns, the rate of each event and the mean of all else; of
-        rare events, `probability`; of thresholds, `threshold`."""
+        rare events, `probability`; of thresholds, `threshold`; of designs, `candidates`."""
+        if "tried" in self._data:
+            return self.candidates(level)
         if self._rare:
             found = self.probability(level)
             return found.rename(low="probability_low", high="probability_high")

@@ -121,11 +121,17 @@ def _work(study, output: Path, config):
 
         return Campaigns(study, output / "partial")
     from vecsim.decisions import Decisions
+    from vecsim.design import Designs
     from vecsim.errors import require
     from vecsim.rare import RareEvents
     from vecsim.threshold import Threshold
 
-    works = {"plain": Decisions, "splitting": RareEvents, "threshold": Threshold}
+    works = {
+        "plain": Decisions,
+        "splitting": RareEvents,
+        "threshold": Threshold,
+        "design": Designs,
+    }
     name = study.estimator.get("name")
     require(name in works, "estimator.name", name, ", ".join(works))
     return works[name](study, config.engine.memory_mb * 2**20)

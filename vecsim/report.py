@@ -109,7 +109,7 @@ def show(
 
     studies: by the name of their store.
     """
-    from vecsim import store, table
+    from vecsim import front, store, table
 
     opened = {}
     for name, study in studies.items():
@@ -128,6 +128,8 @@ def show(
             table.show_rare(summary, dims)
         elif study.estimator["name"] == "threshold":
             table.show_thresholds(summary, dims)
+        elif study.estimator["name"] == "design":
+            front.show(data)
         else:
             table.show(summary, dims, {point.protocol.decides for point in study.points})
         print(f"dataset  {output / name}")

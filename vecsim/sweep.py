@@ -46,6 +46,7 @@ class Study(NamedTuple):
     config: dict[str, Any]  # everything that decides the results
     engines: list[str]  # what runs each point
     estimator: Mapping[str, Any] = PLAIN  # `estimator` in the configuration
+    estimators: Sequence[Mapping[str, Any]] = ()  # the same, resolved at each point
 
 
 class Planned(NamedTuple):
@@ -122,10 +123,14 @@ def _decisions(
         kept["estimator"] = estimator
         none = "null: the interval's width follows from the trials"
         require(precision is None, "precision", plain["precision"], none)
+    estimators = [each["estimator"] for each in resolved]
+    if any(each != estimator for each in estimators):
+        kept["estimators"] = estimators
     most = precision.max_trials if precision else trials
     block = precision.min_trials if precision else most
+    settings = estimator, estimators
     return Study(
-        name, dimensions, points, most, block, precision, plain["seed"], kept, engines, estimator
+        name, dimensions, points, most, block, precision, plain["seed"], kept, engines, *settings
     )
 
 

@@ -1,0 +1,194 @@
+"""One node's run of quorums: how soon an undisputed vertex is decided, and how likely it is, about,
+that two colours are under attack.
+
+A node that needs a number of quorums in a row, each with the same chance, is a Markov chain of
+that many states, whose law is known. On an undisputed vertex all honest nodes are such chains and
+do not influence each other (`vecsim.theory` has the same for other rules, state by state).
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vecsim import pool as pools
+from vecsim.engines import independent
+from vecsim.engines.assemble import pool_of
+from vecsim.point import Point
+from vecsim.pool import Pool
+from vecsim.protocols.streak import run_length
+
+Floats = NDArray[np.float64]
+
+RARE = 1e-3  # nodes that quorums turn in a whole trial, below which they count as none
+CLOSE = 1e-9  # precision of the share of nodes that are turned
+SHARES = 2000  # numbers of peers for which polls are worked out, where there are more
+COINS = 1000  # values of the adversary's shared coin that are averaged over
+
+
+def completed(chance: float, lengths: ArrayLike, rounds: int) -> Floats:
+    """P(so many quorums in a row by round t), t = 0 ... rounds, for each number of quorums
+    [lengths, rounds + 1]; a sum of positive terms.
+
+    >>> completed(0.5, [2, 3], 3).tolist()
+    [[0.0, 0.0, 0.25, 0.375], [0.0, 0.0, 0.0, 0.125]]
+    """
+    lengths = np.asarray(lengths, int)
+    rows, whole = np.arange(len(lengths)), chance ** lengths.astype(float)
+    total = np.zeros((len(lengths), rounds + 1))
+    for t in range(1, rounds + 1):
+        before = total[rows, np.maximum(t - lengths - 1, 0)]
+        fresh = np.where(t > lengths, (1 - chance) * (1 - before), 1.0 * (t == lengths))
+        total[:, t] = total[:, t - 1] + whole * fresh
+    return np.minimum(total, 1.0)
+
+
+def mean_polls(chance: float, length: int) -> float:
+    """Polls until so many quorums in a row, on average; infinite where there are none.
+
+    >>> mean_polls(0.5, 2), mean_polls(1.0, 3), mean_polls(0.0, 1)
+    (6.0, 3.0, inf)
+    """
+    if chance <= 0:
+        return float("inf")
+    if chance >= 1:
+        return float(length)
+    with np.errstate(over="ignore"):
+        return float(np.expm1(-length * np.log(chance)) / (1 - chance))
+
+
+class Undisputed(NamedTuple):
+    """Quorums on a vertex that all honest nodes accept, while Byzantine nodes stay as they are.
+
+    shares, chances: for each way in which those may answer, how often they do, and P(a poll's
+    quorum counts). nodes: honest ones.
+    """
+
+    shares: Floats
+    chances: Floats
+    nodes: int
+    k: int
+
+    def messages(self, length: int) -> float:
+        """Queries and answers of one honest node until it decides, on average."""
+        polls = [mean_polls(chance, length) for chance in self.chances]
+        return 2 * self.k * float(self.shares @ polls)
+
+    def rounds(self, length: int, quantile: float, most: int) -> float:
+        """The round by which all honest nodes have decided in that share of decisions; infinite
+        past `most`."""
+        alone = np.concatenate([completed(chance, [length], most) for chance in self.chances])
+        enough = np.flatnonzero(self.shares @ alone**self.nodes >= quantile)
+        return float(enough[0]) if len(enough) else float("inf")
+
+
+def undisputed(point: Point) -> Undisputed:
+    """Of a point with a steady adversary on a complete graph, whatever its start.
+
+    Exact where quorums against a node are out of the question. Else as many nodes as there are on
+    average on the wrong side are taken to be there all the time.
+    """
+    point = point._replace(initial_accept=1.0)
+    coins = (np.arange(COINS, dtype=np.float32) + np.float32(0.5)) / np.float32(COINS)
+    mixes = independent.mixes_of(point, coins)[:, 1]
+    numbers, counts = np.unique(mixes, return_counts=True)
+    made = [pool_of(point, point.adversary.mixes[mix], point.byzantine) for mix in numbers]
+    chances = np.array([_chance(point, pool) for pool in made])
+    return Undisputed(counts / COINS, chances, point.honest, point.protocol.k)
+
+
+def _chance(point: Point, pool: Pool) -> float:
+    """P(a quorum for 1 that counts), with as many nodes turned as there are on average."""
+    low, high = point.protocol.quorums
+    turned, before = 0.0, -1.0
+    while abs(turned - before) > CLOSE * point.honest:
+        if 2 * turned > point.honest:
+            return 0.0
+        before = turned
+        law = _between(turned, lambda n: _answers(pool, max(pool.honest - n, 0)))
+        against = _between(turned, lambda n: _answers(_swapped(pool), n))[low:].sum()
+        turned = point.honest * against / max(against + law[low:].sum(), 1e-300)
+        if turned * point.protocol.max_rounds < RARE:
+            turned = 0.0
+    return float(law[high:].sum())
+
+
+def _between(number: float, values: Callable[[int], Floats]) -> Floats:
+    """The values at a number that is not whole, by a line."""
+    part = number - int(number)
+    return (1 - part) * values(int(number)) + (part * values(int(number) + 1) if part else 0.0)
+
+
+def attacked(point: Point, lengths: ArrayLike) -> tuple[Floats, Floats]:
+    """Under `safety_split`, for each number of quorums in a row that decide [lengths]: P(some fed
+    node decides while nothing moves), and about P(another then decides the other colour).
+
+    The nodes that are fed start at the fed colour and nobody else does. After the first decision
+    all Byzantine nodes push the other colour, and the honest ones follow their drift without
+    chance, for as long as a trial may last: they turn, or they stay split and stall.
+    """
+    lengths, rounds = np.asarray(lengths, int), point.protocol.max_rounds
+    quorums, fed = _Quorums(point), point.first_group
+    peers = fed + point.byzantine - point.network.exclude_self
+    alone = completed(float(quorums.counts(peers)), lengths, rounds)[:, -1]
+    one = -np.expm1(fed * np.log1p(-np.minimum(alone, 1 - 1e-16)))
+    return one, _turned(point, quorums, fed, lengths)
+
+
+def _turned(point: Point, quorums: "_Quorums", holders: float, lengths) -> Floats:
+    """P(some node decides the other colour), pushed by all Byzantine nodes, 1 at most [lengths]."""
+    logs, others = [0.0], [0.0]
+    for _ in range(point.protocol.max_rounds):
+        against = point.honest - holders + point.byzantine
+        logs.append(float(np.log(max(quorums.counts(against - 1), 1e-300))))
+        others.append(point.honest - holders)
+        lost, won = holders * quorums.sets(against), others[-1] * quorums.sets(holders)
+        holders = holders - lost + won
+    total, others = np.cumsum(logs), np.array(others)
+    found = []
+    for length in lengths:
+        runs = np.exp(total[length:] - total[: max(len(total) - length, 0)])
+        found.append(min(float(others[length:] @ runs), 1.0))
+    return np.array(found)
+
+
+class _Quorums:
+    """P(a quorum that sets the preference, or that counts) by how many peers hold its colour."""
+
+    def __init__(self, point: Point):
+        pool, _ = pool_of(point, (1.0, 0.0), point.byzantine).merged()
+        self.holders, laws = _laws(pool)
+        low, high = point.protocol.quorums
+        tails = (laws[:, alpha:].sum(axis=1) for alpha in (low, high))
+        self.logs = [np.log(np.maximum(tail, 1e-300)) for tail in tails]
+
+    def sets(self, holders: float) -> float:
+        return float(np.exp(np.interp(holders, self.holders, self.logs[0])))
+
+    def counts(self, holders: float) -> float:
+        return float(np.exp(np.interp(holders, self.holders, self.logs[1])))
+
+
+@lru_cache(maxsize=32)
+def _laws(pool: Pool) -> tuple[Floats, Floats]:
+    """Numbers of peers that hold a colour, and P(i answers are of that colour) for each."""
+    holders = np.unique(np.linspace(0, pool.honest, SHARES + 1).astype(int))
+    return holders.astype(float), pools.ones(pool, holders)
+
+
+@lru_cache(maxsize=1024)
+def _answers(pool: Pool, holders: int) -> Floats:
+    """P(i answers are 1), when so many honest peers hold it."""
+    merged, more = pool.merged()
+    return pools.ones(merged, [holders + more])[0]
+
+
+def _swapped(pool: Pool) -> Pool:
+    return pool._replace(accept=pool.reject, reject=pool.accept)
+
+
+def length_of(rule) -> int:
+    """Quorums in a row that decide an undisputed vertex."""
+    return int(run_length(rule))
