@@ -11,6 +11,7 @@ from vecsim import plot
 
 DIMS = ("protocol", "byzantine_fraction")
 LOWEST = 1e-26  # what is less likely lies at the edge
+ROOM = 30  # the axis goes so far below the lowest estimate
 
 
 def draw(data: xr.Dataset, folder: Path) -> list[Path]:
@@ -25,7 +26,7 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
 def violations(table: xr.Dataset):
     """A line for each protocol; hollow marks are orders of magnitude, crosses plain trials."""
     protocols, fractions = table["protocol"].values, table["byzantine_fraction"].values
-    figure, axes = plot.panels(1, 1, plot.PAGE * 0.75, 3.6)
+    figure, axes = plot.panels(1, 1, plot.PAGE, 4)
     panel, looks = axes[0, 0], plot.looks(protocols)
     panel.set_yscale("log")
     for protocol in protocols:
@@ -49,7 +50,8 @@ def violations(table: xr.Dataset):
         crosses = line | {"marker": "x", "markersize": 6, "elinewidth": 0.6}
         crosses["label"] = f"{protocol}: plain"
         panel.errorbar(fractions[there], plain[there], reach[:, there], **crosses)
-    panel.set_ylim(LOWEST, 3)
+    found = table["probability"].where(table["probability"] > LOWEST).min()
+    panel.set_ylim(max(float(found) / ROOM, LOWEST) if np.isfinite(found) else LOWEST, 3)
     room = 0.03 * (float(np.ptp(fractions)) or 0.1)
     panel.set_xlim(fractions.min() - room, fractions.max() + room)
     plot.percent(panel.xaxis)
@@ -63,5 +65,5 @@ def violations(table: xr.Dataset):
         Line2D([], [], marker="x", markersize=6, label="plain Monte Carlo", **grey),
         Line2D([], [], marker="|", markersize=8, label="95 % interval", **grey),
     ]
-    plot.legend(figure, entries, 4)
+    plot.legend(figure, entries, 3)
     return figure
