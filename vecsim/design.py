@@ -35,6 +35,7 @@ FIELDS += ("most_beta", "walkers", "keep")
 EVENT = "disagreement"
 ATTEMPTS = 3  # betas of a candidate that are tried by splitting
 MOST_BETA = 1000
+LENIENT = 0.4  # of one beta, by which the screened slope may be too steep
 WIDE = 100.0  # times the estimate, that an interval ends at, where it says little
 # Splitting gave 0.4 to 2 times the screened probability, where others then turn.
 START = 0.5  # of the target, that screening must give for the first beta that is tried
@@ -261,7 +262,7 @@ def following(upper: dict[int, float], safety: float, slope: float, beta: int) -
     if high >= safety:
         wanted = beta + max(1, math.ceil(-decades / slope))
         return wanted if not good else min(good) - 1 if min(good) - 1 > max(bad) else None
-    wanted = max(beta - max(1, int(decades / slope)), max(bad, default=0) + 1)
+    wanted = max(beta - int(decades / slope + LENIENT), max(bad, default=0) + 1)
     if np.isnan(high):
         wanted = min(wanted, beta - 1)
     return wanted if 0 < wanted < beta and wanted not in upper else None
