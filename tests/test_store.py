@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from vecsim import disk
 from vecsim import store as stores
 from vecsim.store import Layout, Store, StoreError, Variable
 
@@ -216,6 +217,28 @@ def test_kill_minus_nine(path: Path, tmp_path: Path):
     assert stores.open(path).attrs["complete"] == 0
     run(path)
     assert tree(path) == tree(tmp_path / "whole.zarr")
+
+
+def test_an_interrupt_waits_for_the_chunk(path: Path, monkeypatch):
+    """Ctrl-C while a chunk is being written: it is finished, and the next is not begun."""
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return chunk_file(*arguments)
+
+    chunk_file = disk.chunk_file
+    monkeypatch.setattr(disk, "chunk_file", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    with Store.open_or_create(path, LAYOUT, CONFIG, CREATE) as store:
+        with pytest.raises(KeyboardInterrupt):
+            store.write((0, 0, 1), value(LAYOUT, (0, 0, 1)))
+        assert signal.getsignal(signal.SIGINT) is handler
+    monkeypatch.undo()
+    with Store.open_or_create(path, LAYOUT, CONFIG, CREATE) as store:
+        assert store.done[0, 0, 1]
+        assert store.done.sum() == 1
+        for name, values in value(LAYOUT, (0, 0, 1)).items():
+            np.testing.assert_array_equal(store.read((0, 0, 1))[name], values)
 
 
 def refusal_while_written(path: Path) -> str:

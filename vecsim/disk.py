@@ -13,6 +13,8 @@ import math
 import os
 import re
 import shutil
+import signal
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
@@ -41,6 +43,26 @@ def one_line(path: str | Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error).partition("\n")[0]
         raise StoreError(f"{path}: {reason}") from error
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A Ctrl-C is heard at the end of this, not within.
+
+    Zarr writes in a thread of its own, which an interrupt of this one would leave with half a
+    write and complaints about it on the terminal.
+    """
+    if threading.current_thread() is not threading.main_thread():  # hears no signals
+        yield
+        return
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *caught: heard.append(caught))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        signal.raise_signal(signal.SIGINT)
 
 
 def damaged(path: Path, what: str) -> StoreError:
@@ -82,7 +104,8 @@ def create(path: Path, layout: Layout, attrs: dict) -> IO[bytes]:
     except (FileExistsError, FileNotFoundError):  # another process creates the same store
         raise busy(path) from None
     try:
-        _create_arrays(new, layout, attrs)
+        with uninterrupted():
+            _create_arrays(new, layout, attrs)
         static = {}
         for name in (*layout.coords, *layout.inner, *(v.name for v in layout.variables)):
             files = sorted(file for file in (new / name).rglob("*") if file.is_file())

@@ -73,7 +73,7 @@ class Store:
         if {name: np.shape(value) for name, value in values.items()} != shapes:
             raise ValueError(f"chunk {index} is {', '.join(shapes)}, each of shape {shape}")
         mark = disk.mark_file(self.path, index)
-        with disk.one_line(self.path):
+        with disk.one_line(self.path), disk.uninterrupted():
             self.done[index] = False
             mark.unlink(missing_ok=True)
             for name, array in self._arrays.items():
