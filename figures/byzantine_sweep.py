@@ -3,6 +3,7 @@ and how long it takes them."""
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -22,18 +23,23 @@ def draw(data: xr.Dataset, folder: Path, defended: xr.Dataset | None = None) -> 
     """The figures, for each combination of parameters that have no place in them.
 
     defended: campaigns of the defended cluster; the first figure sets them beside QR-Avalanche
-    without a defence, on undisputed vertices. Theory lines come from the attribute `theory`:
+    without a defence, on undisputed vertices. Where `data` are the campaigns (defence=on alone),
+    that figure is drawn, of them. Theory lines come from the attribute `theory`:
     JSON, a list of {protocol, adversary, initial_accept, byzantine_fraction: [...],
     finalised: [...]}, null where there is none.
     """
     paths = []
     with plot.style():
+        if "working" in data:
+            for at, part in plot.each(data, DIMS[2:]):
+                paths += plot.save(limits([_defended(part)], []), folder, "byzantine_sweep", at)
+            return paths
         for at, part in plot.each(data, DIMS):
             theory = json.loads(data.attrs.get("theory", "[]"))
             plain = _undisputed(part)
             if defended is not None and plain is not None and not at:
-                beside = plot.complete(defended, DIMS[2:])
-                paths += plot.save(limits(plain, beside, theory), folder, "byzantine_sweep", at)
+                both = [_plain(plain), _defended(plot.complete(defended, DIMS[2:]))]
+                paths += plot.save(limits(both, theory), folder, "byzantine_sweep", at)
             paths += plot.save(finalised(part, theory), folder, "byzantine_sweep_protocols", at)
             paths += plot.save(rounds(part), folder, "byzantine_sweep_rounds", at)
     return paths
@@ -47,15 +53,33 @@ def _undisputed(data: xr.Dataset) -> xr.Dataset | None:
     return data.isel(protocol=where[0], initial_accept=where[1])
 
 
-def limits(plain: xr.Dataset, defended: xr.Dataset, theory: list[dict]):
-    """One panel without the defence, one with it."""
-    size = {"width": plot.PAGE, "height": 3.0}
-    figure, axes = plot.panels(1, 2, **size, sharex=True, sharey=True)
-    tables = plain.vecsim.rate("finalised"), defended.vecsim.rate("working")
-    looks = plot.looks(plain["adversary"].values, ATTACKS)
-    nodes = plot.setting(plain, "n")
-    titles = "QR-Avalanche without its defence", "QR-Avalanche, defended cluster"
-    for panel, table, title in zip(axes.flat, tables, titles, strict=True):
+class Limit(NamedTuple):
+    """A panel: a rate against the fraction, a line for each attack."""
+
+    table: xr.Dataset
+    nodes: int | str
+    title: str
+    label: str
+
+
+def _plain(data: xr.Dataset) -> Limit:
+    title, label = "QR-Avalanche without its defence", "vertices finalised, %"
+    return Limit(data.vecsim.rate("finalised"), plot.setting(data, "n"), title, label)
+
+
+def _defended(data: xr.Dataset) -> Limit:
+    nodes = json.loads(data.attrs["config"])["campaign"]["cluster"]["nodes"]
+    title, label = "QR-Avalanche, defended cluster", "working clusters, %"
+    return Limit(data.vecsim.rate("working"), nodes, title, label)
+
+
+def limits(beside: list[Limit], theory: list[dict]):
+    """The panels, theory in the first."""
+    wide = len(beside) > 1
+    size = {"width": plot.PAGE if wide else plot.COLUMN, "height": 3.0}
+    figure, axes = plot.panels(1, len(beside), **size, sharex=True, sharey=True)
+    looks = plot.looks(beside[0].table["adversary"].values, ATTACKS)
+    for panel, (table, nodes, title, label) in zip(axes.flat, beside, strict=True):
         fractions = table["byzantine_fraction"].values
         panel.set_xlim(fractions.min() - 0.012, fractions.max() + 0.012)
         panel.set_ylim(-0.08, 1.04)
@@ -64,6 +88,8 @@ def limits(plain: xr.Dataset, defended: xr.Dataset, theory: list[dict]):
         plot.marks(panel, MARKS)
         panel.set_title(title, pad=13)
         panel.set_xlabel(f"Byzantine, % of {plot.words(nodes)} nodes")
+        panel.set_ylabel(label)
+        panel.yaxis.set_tick_params(labelleft=True)
         for number, attack in enumerate(table["adversary"].values):
             line = table.sel(adversary=attack).squeeze(drop=True)
             plot.band(
@@ -75,14 +101,11 @@ def limits(plain: xr.Dataset, defended: xr.Dataset, theory: list[dict]):
                 no_event=(line["events"] == 0) & (line["trials"] > 0),
                 every=plot.stagger(number, len(looks), line.sizes["byzantine_fraction"]),
             )
-    drawn = [_theory(axes[:, :1], tables[0], curve) for curve in theory]
-    axes[0, 0].set_ylabel("vertices finalised, %")
-    axes[0, 1].set_ylabel("working clusters, %")
-    axes[0, 1].yaxis.set_tick_params(labelleft=True)
+    drawn = [_theory(axes[:, :1], beside[0].table, curve) for curve in theory]
     entries = [*_entries(looks), plot.INTERVAL, plot.NO_EVENT]
     if any(drawn):
         entries.append(Line2D([], [], label="theory", **THEORY))
-    plot.legend(figure, entries, 4)
+    plot.legend(figure, entries, 4 if wide else 2)
     return figure
 
 

@@ -70,6 +70,7 @@ def studies(
     defended cluster; both are possible. compose: the same configuration with other options of
     groups. given: keys that were set by hand, which must not be swept as well.
     """
+    compose = _once(compose)
     plain, text = _plain(_bare(config)), json.dumps(_unresolved(config))
     for key in plain.keys() - KNOWN:  # of use in interpolations only
         if f"${{{key}}}" not in text:
@@ -88,6 +89,19 @@ def studies(
             require(there, "sweep", dimension.key, allowed)
     make = {"off": partial(_decisions, outside), "on": partial(_campaigns, inside)}
     return [make[each](name, config, compose, plain) for each in wanted]
+
+
+def _once(compose: Compose) -> Compose:
+    """Composing is slow, and single decisions and campaigns want the same options."""
+    made: dict[str, DictConfig] = {}
+
+    def composed(choices: Mapping[str, str]) -> DictConfig:
+        key = json.dumps(choices)
+        if key not in made:
+            made[key] = compose(choices)
+        return made[key]
+
+    return composed
 
 
 def _defence(given: Any) -> list[str]:
@@ -241,7 +255,7 @@ def _options(
 ) -> Callable[[dict[str, str]], dict[str, Any]]:
     """How to make the unresolved configuration of one option of each group.
 
-    Composing is slow: where options set nothing but their own section, each is composed once.
+    Where options set nothing but their own section, each is composed once.
     """
     first = _unresolved(config)
     alone = {
@@ -265,10 +279,9 @@ class _Template:
 
     def resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
         if self.interpolates:
-            config = self.config.copy()
-            for key, value in settings.items():
-                OmegaConf.update(config, key, value)
-            return _plain(config)
+            for key, value in settings.items():  # the same keys each time
+                OmegaConf.update(self.config, key, value)
+            return _plain(self.config)
         plain = json.loads(self.text)
         for key, value in settings.items():
             section, _, field = key.rpartition(".")

@@ -1,7 +1,11 @@
 """The experiments on the defended cluster: few nodes, short runs, 16 trials, and their figures."""
 
+import numpy as np
 import pytest
-from command import check_experiment
+from command import call, check_experiment
+
+import vecsim
+from vecsim import plot
 
 SHORTER = {
     "byzantine_sweep": ["n=120", "sweep.byzantine_fraction=[0,0.4]", "campaign.duration_s=3"],
@@ -18,3 +22,22 @@ def test_experiment(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few = "trials=16", "campaign.trials=16", "precision=null"
     check_experiment(name, *few, *SHORTER[name], folder=tmp_path)
+
+
+def test_the_defended_cluster_alone(tmp_path, monkeypatch):
+    """Its panel of the main figure, with the rates of working clusters."""
+    drawn = []
+    save = plot.save
+    monkeypatch.setattr(plot, "save", lambda *given: drawn.append(given[0]) or save(*given))
+    alone = "defence=on", "~sweep.protocol", "~sweep.initial_accept", "campaign.trials=16"
+    study = "experiment=byzantine_sweep", *alone, *SHORTER["byzantine_sweep"]
+    result = call(*study, f"output={tmp_path}/a")
+    assert (result.code, result.err) == (0, "")
+    assert (tmp_path / "a" / "byzantine_sweep.png").stat().st_size > 0
+    [panel] = drawn[0].axes
+    lines = {str(line.get_label()): line for line in panel.get_lines()}
+    table = vecsim.open(tmp_path / "a" / "data.zarr").vecsim.rate("working")
+    for attack in table["adversary"].values:
+        shown = np.array(lines[attack].get_ydata(), float)
+        np.testing.assert_array_equal(shown, table["rate"].sel(adversary=attack))
+    assert panel.get_xlabel() == "Byzantine, % of 120 nodes"

@@ -138,10 +138,11 @@ def arrival_ms(spare: int, now: Conditions, key: Key, asker, poll, positive, alp
     return low + (high - low) * share + now.extra_ms
 
 
-def undisputed(shape, now: Conditions, key: Key, peers: Peers, coin) -> Fate:
+def undisputed(shape, now: Conditions, key: Key, peers: Peers, coin, exists) -> Fate:
     """Fates of vertices without a rival: every honest peer that answers prefers them.
 
-    peers: of each issuer, itself apart, [samples]. coin: uniform, one per vertex.
+    peers: of each issuer, itself apart, [samples]. coin: uniform, one per vertex. exists: bool
+    [samples]; the fates of others have no meaning.
     """
     samples = coin.shape[0]
     asker = jnp.arange(samples, dtype=jnp.uint32)
@@ -154,7 +155,7 @@ def undisputed(shape, now: Conditions, key: Key, peers: Peers, coin) -> Fate:
 
     def going(carry):
         poll, cell, *_ = carry
-        return (poll < limit) & (~decided(cell)).any()
+        return (poll < limit) & (exists & ~decided(cell)).any()
 
     def body(carry):
         poll, cell, memory, rounds, ended = carry

@@ -104,7 +104,7 @@ def window(shape: Shape, now: Conditions, state: State, arrived, length_ms) -> t
         net.silent[chosen.side],
     )
     coin = vertex_coin(key, chosen.number)
-    fate = votes.undisputed(shape, now, key, peers, coin)
+    fate = votes.undisputed(shape, now, key, peers, coin, chosen.exists)
     finish = finish_ms(shape, key, chosen, fate)
     flight, record = depart(state.flight, chosen, fate, finish, length_ms)
     divergent, wrong = jnp.bool_(False), jnp.float32(0)
