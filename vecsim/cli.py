@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 BAD, STOPPED, UNREAD = 2, 130, 141
 # Here a parameter may be set that the configuration does not list: its class says what there is.
 OPEN = ("sweep.", "protocol.", "adversary.", "network.", "precision.", "campaign.")
+RANGES = ("sweep.", "estimator.fed=")
 CLEAR = "=null"
 
 
@@ -265,7 +266,7 @@ def _set(overrides: list[str]) -> list[str]:
 def _opened(arguments: Sequence[str]) -> list[str]:
     opened = []
     for text in arguments:
-        if text.startswith("sweep."):  # replaces what an experiment sweeps, instead of merging
+        if text.startswith(RANGES):  # replaces the range that is there, instead of merging
             opened.append(f"++{text.partition('=')[0]}{CLEAR}")
         opened.append(f"++{text}" if text.startswith(OPEN) else text)
     return opened

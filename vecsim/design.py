@@ -2,104 +2,63 @@
 target, what it costs, and its probability of disagreement by splitting.
 
 Every point is a candidate, whose beta is found here. The costs are exact (`vecsim.engines.runs`).
-The first of two decisions is screened in a field that does not move, which is cheap; splitting then
-verifies candidates that others do not clearly beat, and corrects their beta, in ATTEMPTS at most.
-What is verified depends on the configuration alone, so a study may be interrupted anywhere.
+Screening takes a field that does not move until somebody decides, and then follows its drift, which
+is cheap; splitting verifies candidates that others do not clearly beat, and corrects their beta, in
+ATTEMPTS at most. Both hold a candidate against the worst of the listed shares of nodes to feed:
+splitting begins at the share that screening finds worst, and goes on to its neighbours while they
+are worse. What is verified depends on the configuration alone, so a study may be interrupted
+anywhere.
 """
 
-import dataclasses
 import json
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecsim import build
 from vecsim.adversaries.safety_split import SafetySplit
+from vecsim.candidate import AT_BEST, NEVER, START, Candidate, Settings
 from vecsim.engines import independent
 from vecsim.engines.climb import Climbers, supports
-from vecsim.engines.runs import Undisputed, attacked, length_of, undisputed
 from vecsim.engines.scores import SCORES
-from vecsim.errors import ConfigError, require, whole
+from vecsim.errors import require, whole
 from vecsim.estimate import rare_interval
 from vecsim.front import STATES, before
 from vecsim.layout import Variable
 from vecsim.point import Point
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
-from vecsim.splitting import MOST_REPLICAS, MOST_WALKERS, Effort, split
+from vecsim.splitting import MOST_REPLICAS, split
 from vecsim.sweep import Study
 
-FIELDS = ("name", "safety", "latency_rounds", "latency_quantile", "latency_adversary")
-FIELDS += ("most_beta", "walkers", "keep")
 EVENT = "disagreement"
 ATTEMPTS = 3  # betas of a candidate that are tried by splitting
-MOST_BETA = 1000
 LENIENT = 0.4  # of one beta, by which the screened slope may be too steep
 WIDE = 100.0  # times the estimate, that an interval ends at, where it says little
-# Splitting gave 0.4 to 2 times the screened probability, where others then turn.
-START = 0.5  # of the target, that screening must give for the first beta that is tried
-SURE, AT_BEST = 0.1, 3.0  # the same for a beta that will do, and for one that may
-TURNED = 0.5  # P(others then decide the other colour), below which a split rather stalls
 
 
-class Target(NamedTuple):
-    """What is asked for. rounds: by which, in that share of decisions, all honest nodes decide."""
+class Attempt(NamedTuple):
+    """A beta, the share that the attack does best to feed, and estimates [replicas, scores]."""
 
-    safety: float
-    rounds: int
-    quantile: float
-    most_beta: int
+    beta: int
+    share: int
+    estimates: np.ndarray
 
+    @property
+    def value(self) -> float:
+        return float(np.nan_to_num(rare_interval(self.estimates).value))
 
-class Costs(NamedTuple):
-    """messages: of one honest node until it decides. rounds: until all have decided."""
-
-    messages: float
-    rounds: float
-
-
-class Candidate:
-    """A point whose beta is to be found."""
-
-    def __init__(self, point: Any, target: Target, adversary):
-        # Whoever is fed starts at the fed colour, nobody else does: the best that can be sent out.
-        share = point.first_group / point.honest
-        self.point = point._replace(initial_accept=share if point.adversary.target else 1 - share)
-        self.target = target
-        self.quorums: Undisputed = undisputed(point._replace(adversary=adversary))
-        self.extra = length_of(point.protocol) - int(point.protocol.beta)
-        lengths = np.arange(1, target.most_beta + 1) + self.extra
-        self.chances, self.turned = attacked(self.point, lengths)
-
-    def first(self, share: float) -> int | None:
-        """The smallest beta for which screening gives that share of the target."""
-        enough = np.flatnonzero(self.chances <= share * self.target.safety)
-        return int(enough[0]) + 1 if len(enough) else None
-
-    def costs(self, beta: int) -> Costs:
-        length, target = beta + self.extra, self.target
-        most = int(self.point.protocol.max_rounds)
-        rounds = self.quorums.rounds(length, target.quantile, most)
-        return Costs(self.quorums.messages(length), rounds)
-
-    def slope(self, beta: int) -> float:
-        """Decades that one more beta takes off the screened probability."""
-        at = min(beta, len(self.chances) - 1)
-        here, more = np.maximum(self.chances[at - 1 : at + 1], 1e-300)
-        return max(math.log10(here / more), 0.05)
-
-    def at(self, beta: int) -> Point:
-        rule = dataclasses.replace(self.point.protocol, beta=beta)
-        return self.point._replace(protocol=rule)
+    @property
+    def high(self) -> float:
+        return float(rare_interval(self.estimates).high)
 
 
 class Found(NamedTuple):
-    """What a candidate came to. tried: beta and estimates [replicas, scores] of each attempt."""
+    """What a candidate came to, and what was tried."""
 
     state: str  # of STATES
     beta: int | None
-    tried: list[tuple[int, np.ndarray]]
+    tried: list[Attempt]
 
 
 class Designs:
@@ -111,15 +70,12 @@ class Designs:
     def __init__(self, study: Study, memory: int):
         self.study, self.memory = study, memory
         whole("trials", study.trials, 2, MOST_REPLICAS)
-        self.targets, self.efforts, self.adversaries = [], [], []
+        self.settings: list[Settings] = []
         keys = [dimension.key for dimension in study.dimensions]
         require("protocol.beta" not in keys, "sweep", "protocol.beta", "k and alpha: beta is found")
         for number, given in enumerate(study.estimators):
-            target, effort, adversary = _settings(dict(given))
-            self.targets.append(target)
-            self.efforts.append(effort)
-            self.adversaries.append(adversary)
-            _check(study.points[number], study.engines[number], adversary)
+            self.settings.append(Settings.parse(dict(given)))
+            _check(study.points[number], study.engines[number], self.settings[-1].adversary)
         self.planned: list[tuple[Candidate, str | None]] | None = None
         self.inner = {"attempt": list(range(1, ATTEMPTS + 1)), "score": list(SCORES[EVENT])[:2]}
         self.variables = _variables(self._own_dimensions())
@@ -158,16 +114,18 @@ class Designs:
     def _plan(self) -> list[tuple[Candidate, str | None]]:
         """Every candidate, and why it is not verified."""
         points = self.study.points
-        given = zip(points, self.targets, self.adversaries, strict=True)
-        candidates = [Candidate(*each) for each in given]
-        states = [_screen(candidate) for candidate in candidates]
+        candidates = [
+            Candidate(point, given.target, given.fed, given.adversary)
+            for point, given in zip(points, self.settings, strict=True)
+        ]
+        states = [candidate.screened() for candidate in candidates]
         networks: dict[str, list[int]] = {}
         for number, state in enumerate(states):
             if state is None:
                 networks.setdefault(self._network(number), []).append(number)
         for numbers in networks.values():
             best = {i: candidates[i].costs(candidates[i].first(AT_BEST) or 1) for i in numbers}
-            sure = {i: _sure(candidates[i]) for i in numbers}
+            sure = {i: candidates[i].sure() for i in numbers}
             for i in numbers:
                 if any(points[i].hash() == points[j].hash() for j in numbers if j < i):
                     states[i] = "repeated"
@@ -180,7 +138,7 @@ class Designs:
         candidate, state = self.planned[number]
         found = Found(state, candidate.first(START), []) if state else self._search(number)
         rule, beta = candidate.point.protocol, found.beta
-        costs = candidate.costs(beta) if beta else Costs(np.inf, np.inf)
+        costs = candidate.costs(beta) if beta else NEVER
         low, high = rule.quorums
         numbers = {
             "chosen_k": rule.k,
@@ -191,41 +149,44 @@ class Designs:
             "messages": costs.messages,
             "rounds": costs.rounds,
             "screened": candidate.chances[beta - 1] if beta else np.nan,
-            "turned": candidate.turned[beta - 1] if beta else np.nan,
             "target_safety": candidate.target.safety,
             "target_rounds": candidate.target.rounds,
         }
         values: dict[str, Any] = {name: np.full(replicas, value) for name, value in numbers.items()}
         values["tried"] = np.full((replicas, ATTEMPTS), -1)
+        values["fed"] = np.full((replicas, ATTEMPTS), np.nan)
         values["probability"] = np.full((replicas, ATTEMPTS, len(self.inner["score"])), np.nan)
-        for attempt, (beta, estimates) in enumerate(found.tried):
-            values["tried"][:, attempt] = beta
-            values["probability"][:, attempt] = estimates
+        for i, attempt in enumerate(found.tried):
+            values["tried"][:, i] = attempt.beta
+            values["fed"][:, i] = candidate.fed[attempt.share]
+            values["probability"][:, i] = attempt.estimates
         return values
 
     def _search(self, number: int) -> Found:
         """The smallest beta that splitting finds to meet the target."""
         assert self.planned
-        candidate, target = self.planned[number][0], self.targets[number]
+        candidate = self.planned[number][0]
+        target = candidate.target
         beta = min(candidate.first(START) or target.most_beta, target.most_beta)
-        tried: dict[int, np.ndarray] = {}
-        upper: dict[int, float] = {}
+        share = int(candidate.worst[beta - 1])
+        tried: list[Attempt] = []
         state = "unverified"
         while len(tried) < ATTEMPTS:
             if candidate.costs(beta).rounds > target.rounds:
                 state = "too slow"
                 break
-            tried[beta] = self._estimates(number, beta)
-            found = rare_interval(tried[beta])
-            upper[beta] = float(found.high)
-            if found.value == 0 or target.safety <= found.high > WIDE * found.value:
+            tried.append(self._worst(number, beta, share))
+            value, high, share = tried[-1].value, tried[-1].high, tried[-1].share
+            if value == 0 or target.safety <= high > WIDE * value:
                 break  # another beta would not help: replicas do not agree on the order
+            upper = {attempt.beta: attempt.high for attempt in tried}
             beta = following(upper, target.safety, candidate.slope(beta), beta)
             if beta is None:
                 break
             if beta > target.most_beta:
                 state = "beyond"
                 break
+        upper = {attempt.beta: attempt.high for attempt in tried}
         good = [each for each, high in upper.items() if high < target.safety]
         if good:
             state, beta = "verified", min(good)
@@ -233,20 +194,41 @@ class Designs:
             state, beta = "not reached", max(upper)
         else:
             beta = max(upper) if state == "unverified" else min(beta or 1, target.most_beta)
-        return Found(state, beta, list(tried.items()))
+        return Found(state, beta, tried)
 
-    def _estimates(self, number: int, beta: int) -> np.ndarray:
-        """Of each replica by each score; the second only where the first meets the target."""
-        point, target = self.planned[number][0].at(beta), self.targets[number]  # type: ignore
+    def _worst(self, number: int, beta: int, share: int) -> Attempt:
+        """At the share that is worst among its neighbours, from that one on; any share at which
+        the target is missed will do."""
+        assert self.planned
+        candidate = self.planned[number][0]
+        worst = self._attempt(number, beta, share)
+        for step in (1, -1):
+            moved = False
+            while not worst.high >= candidate.target.safety:
+                share = worst.share + step
+                if not 0 <= share < len(candidate.fed):
+                    break
+                other = self._attempt(number, beta, share)
+                if other.value <= worst.value:
+                    break
+                worst, moved = other, True
+            if moved:
+                break
+        return worst
+
+    def _attempt(self, number: int, beta: int, share: int) -> Attempt:
+        """By each score; by the second only where the first meets the target."""
+        candidate = self.planned[number][0]  # type: ignore
+        point, effort = candidate.at(beta, share), self.settings[number].effort
         climbers = Climbers(point, EVENT, self.study.engines[number], self.memory)
         found = np.full((self.study.trials, len(self.inner["score"])), np.nan)
         for score in range(found.shape[1]):
-            result = split(climbers, score, self.efforts[number], len(found), self.study.seed)
+            result = split(climbers, score, effort, len(found), self.study.seed)
             if result is not None:
                 found[:, score] = result.estimates
-            if rare_interval(found).high >= target.safety:
+            if rare_interval(found).high >= candidate.target.safety:
                 break
-        return found
+        return Attempt(beta, share, found)
 
 
 def following(upper: dict[int, float], safety: float, slope: float, beta: int) -> int | None:
@@ -266,43 +248,6 @@ def following(upper: dict[int, float], safety: float, slope: float, beta: int) -
     if np.isnan(high):
         wanted = min(wanted, beta - 1)
     return wanted if 0 < wanted < beta and wanted not in upper else None
-
-
-def _sure(candidate: Candidate) -> Costs:
-    """At a beta that will do; infinite where there is none that is quick enough."""
-    beta = candidate.first(SURE)
-    costs = candidate.costs(beta) if beta else Costs(np.inf, np.inf)
-    return costs if costs.rounds <= candidate.target.rounds else Costs(np.inf, np.inf)
-
-
-def _screen(candidate: Candidate) -> str | None:
-    """Why a candidate is out of the question by its own; None if it is not."""
-    if not np.isfinite(candidate.costs(1).rounds):
-        return "never decides"
-    beta = candidate.first(AT_BEST)
-    if beta is None:
-        return "beyond"
-    if candidate.costs(beta).rounds > candidate.target.rounds:
-        return "too slow"
-    return "stalls" if candidate.turned[beta - 1] < TURNED else None
-
-
-def _settings(given: dict[str, Any]) -> tuple[Target, Effort, Any]:
-    require(set(given) == set(FIELDS), "estimator", sorted(given), f"{', '.join(FIELDS)}")
-    for name in ("safety", "latency_quantile", "keep"):
-        value = given[name]
-        good = isinstance(value, float) and 0 < value < 1
-        key = name if name == "safety" else f"estimator.{name}"
-        require(good, key, value, "above 0, below 1")
-    whole("latency_rounds", given["latency_rounds"], 1, 2**20)
-    whole("estimator.most_beta", given["most_beta"], 1, MOST_BETA)
-    whole("estimator.walkers", given["walkers"], 10, MOST_WALKERS)
-    try:
-        adversary = build.component("adversary", given["latency_adversary"])
-    except ConfigError as error:
-        raise ConfigError(f"estimator.latency_adversary: {error}") from None
-    target = (given[name] for name in ("safety", "latency_rounds", "latency_quantile", "most_beta"))
-    return Target(*target), Effort(given["walkers"], given["keep"]), adversary
 
 
 def _check(point: Point, engine: str, adversary) -> None:
@@ -336,13 +281,13 @@ def _variables(own: list[str]) -> tuple[Variable, ...]:
     reals = {
         "messages": ("queries and answers of an honest node until it decides", "messages"),
         "rounds": ("rounds until all honest nodes have decided an undisputed vertex", "rounds"),
-        "screened": ("probability of a first decision while nothing moves", "1"),
-        "turned": ("probability that others then decide the other colour, without chance", "1"),
+        "screened": (f"probability of {EVENT}, about, where the field moves without chance", "1"),
         "target_safety": (f"probability of {EVENT} that is allowed", "1"),
         "target_rounds": ("rounds that are allowed", "rounds"),
     }
     listed = [Variable(n, "float64", {"long_name": t, "units": u}) for n, (t, u) in reals.items()]
     tried = {"long_name": "beta of each attempt", "units": "polls", "meaning": "missing: not made"}
+    fed = {"long_name": "share of the nodes that the attack does best to feed", "units": "1"}
     estimates = {
         "long_name": f"probability of {EVENT}, by splitting",
         "units": "1",
@@ -353,5 +298,6 @@ def _variables(own: list[str]) -> tuple[Variable, ...]:
         *whole_numbers,
         *listed,
         Variable("tried", "int32", tried, ("attempt",)),
+        Variable("fed", "float64", fed, ("attempt",)),
         Variable("probability", "float64", estimates, ("attempt", "score")),
     )

@@ -27,17 +27,17 @@ def dimensions(section: Any, prefix: str = "") -> Iterator[Dimension]:
         if isinstance(values, dict) and not set(values) <= {"start", "stop", "step", "num", "log"}:
             yield from dimensions(values, f"{full}.")
         else:
-            yield Dimension(full, full.rpartition(".")[2], _values(full, values))
+            yield Dimension(full, full.rpartition(".")[2], listed(f"sweep.{full}", values))
 
 
-def _values(key: str, values: Any) -> list:
+def listed(key: str, values: Any) -> list:
     """A list of values, or a range: start, stop (reached), and step, or num, evenly or by log."""
     if isinstance(values, dict):
         values = _range(key, values)
     allowed = "a list of different numbers or words, or a range {start, stop, step}"
     good = isinstance(values, list) and len(values) > 0
     good = good and all(isinstance(value, (int, float, str)) for value in values)
-    require(good and len(set(values)) == len(values), f"sweep.{key}", values, allowed)
+    require(good and len(set(values)) == len(values), key, values, allowed)
     return values
 
 
@@ -51,9 +51,9 @@ def _range(key: str, given: dict[str, Any]) -> list:
     else:
         good = good and "step" not in given and isinstance(num, int) and num >= 2
     allowed = "{start, stop, step} or {start, stop, num, log}, start <= stop, step > 0, num >= 2"
-    require(good, f"sweep.{key}", given, allowed)
+    require(good, key, given, allowed)
     count = min((stop - start) / step + 1e-9, MOST_POINTS) + 1 if by_step else num
-    require(count <= MOST_POINTS, f"sweep.{key}", given, f"at most {MOST_POINTS} values")
+    require(count <= MOST_POINTS, key, given, f"at most {MOST_POINTS} values")
     if by_step:
         values = start + step * np.arange(int(count))
     else:

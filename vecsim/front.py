@@ -17,7 +17,6 @@ STATES = (
     "verified",  # the interval of P(disagreement) ends below the target
     "not reached",  # no way to a disagreement was found: likely far below the target
     "unverified",  # the attempts were used up
-    "stalls",  # meets the target by its screened first decision; a second one hardly follows
     "beaten",  # another, screened, is better in everything
     "repeated",  # the same as another
     "too slow",  # at the smallest beta that may meet the safety target
@@ -26,7 +25,6 @@ STATES = (
 )
 TOLD = {
     "unverified": "could not be verified",
-    "stalls": "are only screened (a split stalls: splitting does not get to a second decision)",
     "beaten": "others beat",
     "repeated": "are the same as another",
     "too slow": "are too slow",
@@ -67,14 +65,13 @@ def candidates(data: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     """Every candidate over the swept dimensions: what it is and costs, its state, its probability
     of disagreement with the interval, and whether it is on its network's front.
 
-    screened: P(a first decision) while nothing moves. turned: P(a second one then), roughly.
-    missed: whether it was not
-    verified because another was expected to be better, and no verified one is.
+    screened: the probability, about, without chance in how the field moves. fed: the share of
+    the nodes that the attack does best to feed. missed: whether it was not verified because another
+    was expected to be better, and no verified one is.
     """
-    found = data[[*CHOSEN, "state", *COSTS, "screened", "turned", *TARGETS]].isel(
-        trial=0, drop=True
-    )
+    found = data[[*CHOSEN, "state", *COSTS, "screened", *TARGETS]].isel(trial=0, drop=True)
     tried = data["tried"].isel(trial=0)
+    found["fed"] = data["fed"].isel(trial=0).where(tried == found["chosen_beta"]).max("attempt")
     estimates = data["probability"].where(tried == found["chosen_beta"]).max("attempt")
     rare = estimate.rare_interval(estimates.transpose(..., "trial", "score").values, level)
     columns = {"probability": rare.value, "probability_low": rare.low}
@@ -152,6 +149,7 @@ def show(data: xr.Dataset) -> None:
         table.Column("messages\nper node", [f"{values['messages'][i]:,.0f}" for i in number])
     )
     columns.append(table.Column("rounds", [f"{values['rounds'][i]:.0f}" for i in number]))
+    columns.append(table.Column("fed", [f"{100 * values['fed'][i]:g} %" for i in number]))
     width = min(shutil.get_terminal_size((100, 24)).columns, table.MOST_WIDTH)
     lines = [
         table.GAP.join(parts).rstrip()
@@ -202,7 +200,7 @@ def _told(every: xr.Dataset, others: list[str]) -> list[str]:
 
 def _cheaper(values: dict[str, Any], on: np.ndarray[Any, Any]) -> list[str]:
     """Candidates that meet the targets by what was screened, cheaper than any verified one."""
-    open_ = np.flatnonzero(np.isin(values["state"], ("stalls", "not reached")))
+    open_ = np.flatnonzero(values["state"] == "not reached")
     least = values["messages"][on].min(initial=np.inf)
     good = open_[(values["messages"][open_] < least)]
     good = good[np.argsort(values["messages"][good])][:FEW]

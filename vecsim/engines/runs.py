@@ -123,22 +123,24 @@ def _between(number: float, values: Callable[[int], Floats]) -> Floats:
 
 def attacked(point: Point, lengths: ArrayLike) -> tuple[Floats, Floats]:
     """Under `safety_split`, for each number of quorums in a row that decide [lengths]: P(some fed
-    node decides while nothing moves), and about P(another then decides the other colour).
+    node decides while nothing moves), and about P(another then decides the other colour in time).
 
     The nodes that are fed start at the fed colour and nobody else does. After the first decision
     all Byzantine nodes push the other colour, and the honest ones follow their drift without
-    chance, for as long as a trial may last: they turn, or they stay split and stall.
+    chance for the rounds that are left: they turn, or they are still split at the end.
     """
     lengths, rounds = np.asarray(lengths, int), point.protocol.max_rounds
     quorums, fed = _Quorums(point), point.first_group
     peers = fed + point.byzantine - point.network.exclude_self
-    alone = completed(float(quorums.counts(peers)), lengths, rounds)[:, -1]
+    alone = completed(float(quorums.counts(peers)), lengths, rounds)
     one = -np.expm1(fed * np.log1p(-np.minimum(alone, 1 - 1e-16)))
-    return one, _turned(point, quorums, fed, lengths)
+    left = _turned(point, quorums, fed, lengths)[:, ::-1]
+    return one[:, -1], (np.diff(one, axis=1, prepend=0.0) * left).sum(axis=1)
 
 
 def _turned(point: Point, quorums: "_Quorums", holders: float, lengths) -> Floats:
-    """P(some node decides the other colour), pushed by all Byzantine nodes, 1 at most [lengths]."""
+    """P(some node decides the other colour within t rounds in which all Byzantine nodes push it),
+    t = 0 ... max_rounds, 1 at most [lengths, rounds + 1]."""
     logs, others = [0.0], [0.0]
     for _ in range(point.protocol.max_rounds):
         against = point.honest - holders + point.byzantine
@@ -147,11 +149,11 @@ def _turned(point: Point, quorums: "_Quorums", holders: float, lengths) -> Float
         lost, won = holders * quorums.sets(against), others[-1] * quorums.sets(holders)
         holders = holders - lost + won
     total, others = np.cumsum(logs), np.array(others)
-    found = []
-    for length in lengths:
+    found = np.zeros((len(lengths), len(total)))
+    for row, length in zip(found, lengths, strict=True):
         runs = np.exp(total[length:] - total[: max(len(total) - length, 0)])
-        found.append(min(float(others[length:] @ runs), 1.0))
-    return np.array(found)
+        row[length:] = np.minimum(np.cumsum(others[length:] * runs), 1.0)
+    return found
 
 
 class _Quorums:

@@ -1,0 +1,134 @@
+"""A candidate of a study of designs: what is asked of it, what it costs, and what can be said of
+its safety without drawing anything."""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vecsim import build
+from vecsim.dimensions import listed
+from vecsim.engines.runs import Undisputed, attacked, length_of, undisputed
+from vecsim.errors import ConfigError, require, whole
+from vecsim.point import Point
+from vecsim.splitting import MOST_WALKERS, Effort
+
+FIELDS = ("name", "safety", "latency_rounds", "latency_quantile", "latency_adversary")
+FIELDS += ("most_beta", "fed", "walkers", "keep")
+MOST_BETA = 1000
+
+# Splitting gave 0.4 to 2 times the screened probability.
+START = 0.5  # of the target, that screening must give for the first beta that is tried
+SURE, AT_BEST = 0.1, 3.0  # the same for a beta that will do, and for one that may
+
+
+class Target(NamedTuple):
+    """What is asked for. rounds: by which, in that share of decisions, all honest nodes decide."""
+
+    safety: float
+    rounds: int
+    quantile: float
+    most_beta: int
+
+
+class Settings(NamedTuple):
+    """`estimator` in the configuration. fed: shares of all nodes, rising."""
+
+    target: Target
+    effort: Effort
+    fed: list[float]
+    adversary: Any
+
+    @classmethod
+    def parse(cls, given: dict[str, Any]) -> "Settings":
+        """ConfigError where a setting has no meaning."""
+        require(set(given) == set(FIELDS), "estimator", sorted(given), f"{', '.join(FIELDS)}")
+        for name in ("safety", "latency_quantile", "keep"):
+            value = given[name]
+            good = isinstance(value, float) and 0 < value < 1
+            key = name if name == "safety" else f"estimator.{name}"
+            require(good, key, value, "above 0, below 1")
+        whole("latency_rounds", given["latency_rounds"], 1, 2**20)
+        whole("estimator.most_beta", given["most_beta"], 1, MOST_BETA)
+        whole("estimator.walkers", given["walkers"], 10, MOST_WALKERS)
+        fed = listed("estimator.fed", given["fed"])
+        good = all(isinstance(share, (int, float)) and 0 < share < 1 for share in fed)
+        require(good, "estimator.fed", fed, "shares above 0, below 1")
+        try:
+            adversary = build.component("adversary", given["latency_adversary"])
+        except ConfigError as error:
+            raise ConfigError(f"estimator.latency_adversary: {error}") from None
+        names = "safety", "latency_rounds", "latency_quantile", "most_beta"
+        target = Target(*(given[name] for name in names))
+        return cls(target, Effort(given["walkers"], given["keep"]), sorted(fed), adversary)
+
+
+class Costs(NamedTuple):
+    """messages: of one honest node until it decides. rounds: until all have decided."""
+
+    messages: float
+    rounds: float
+
+
+NEVER = Costs(np.inf, np.inf)
+
+
+class Candidate:
+    """A point whose beta is to be found.
+
+    fed: shares of the nodes that the attack may feed. adversary: of decisions that are to be quick.
+    """
+
+    def __init__(self, point: Point, target: Target, fed: list[float], adversary: Any):
+        self.point, self.target, self.fed = point, target, fed
+        self.quorums: Undisputed = undisputed(point._replace(adversary=adversary))
+        self.extra = length_of(point.protocol) - int(point.protocol.beta)
+        lengths = np.arange(1, target.most_beta + 1) + self.extra
+        every = np.array([attacked(self._fed(i), lengths)[1] for i in range(len(fed))])
+        self.worst = every.argmax(axis=0)  # which share is, for each beta
+        self.chances = every.max(axis=0)
+
+    def _fed(self, share: int) -> Point:
+        adversary: Any = dataclasses.replace(self.point.adversary, fed=self.fed[share])
+        point = self.point._replace(adversary=adversary)
+        # Whoever is fed starts at the fed colour, nobody else does: the best that can be sent out.
+        first = point.first_group / point.honest
+        return point._replace(initial_accept=first if adversary.target else 1 - first)
+
+    def at(self, beta: int, share: int) -> Point:
+        """The candidate with that beta, under the attack that feeds the share of that number."""
+        rule = dataclasses.replace(self.point.protocol, beta=beta)
+        return self._fed(share)._replace(protocol=rule)
+
+    def first(self, share: float) -> int | None:
+        """The smallest beta for which screening gives that share of the target."""
+        enough = np.flatnonzero(self.chances <= share * self.target.safety)
+        return int(enough[0]) + 1 if len(enough) else None
+
+    def costs(self, beta: int) -> Costs:
+        length, target = beta + self.extra, self.target
+        most = int(self.point.protocol.max_rounds)
+        rounds = self.quorums.rounds(length, target.quantile, most)
+        return Costs(self.quorums.messages(length), rounds)
+
+    def slope(self, beta: int) -> float:
+        """Decades that one more beta takes off the screened probability."""
+        at = min(beta, len(self.chances) - 1)
+        here, more = np.maximum(self.chances[at - 1 : at + 1], 1e-300)
+        return max(math.log10(here / more), 0.05)
+
+    def sure(self) -> Costs:
+        """At a beta that will do; infinite where there is none that is quick enough."""
+        beta = self.first(SURE)
+        costs = self.costs(beta) if beta else NEVER
+        return costs if costs.rounds <= self.target.rounds else NEVER
+
+    def screened(self) -> str | None:
+        """Why the candidate is out of the question by its own; None if it is not."""
+        if not np.isfinite(self.costs(1).rounds):
+            return "never decides"
+        beta = self.first(AT_BEST)
+        if beta is None:
+            return "beyond"
+        return "too slow" if self.costs(beta).rounds > self.target.rounds else None
