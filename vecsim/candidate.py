@@ -83,7 +83,8 @@ class Candidate:
     def __init__(self, point: Point, target: Target, fed: list[float], adversary: Any):
         self.point, self.target, self.fed = point, target, fed
         self.quorums: Undisputed = undisputed(point._replace(adversary=adversary))
-        self.extra = length_of(point.protocol) - int(point.protocol.beta)
+        rule: Any = point.protocol
+        self.extra = length_of(rule) - int(rule.beta)
         lengths = np.arange(1, target.most_beta + 1) + self.extra
         every = np.array([attacked(self._fed(i), lengths)[1] for i in range(len(fed))])
         self.worst = every.argmax(axis=0)  # which share is, for each beta
