@@ -21,6 +21,7 @@ MOST_BETA = 1000
 # Splitting gave 0.4 to 2 times the screened probability.
 START = 0.5  # of the target, that screening must give for the first beta that is tried
 SURE, AT_BEST = 0.1, 3.0  # the same for a beta that will do, and for one that may
+TURNED = 0.01  # P(others turn in time), below which screening says little: chance has to do it
 
 
 class Target(NamedTuple):
@@ -86,9 +87,10 @@ class Candidate:
         rule: Any = point.protocol
         self.extra = length_of(rule) - int(rule.beta)
         lengths = np.arange(1, target.most_beta + 1) + self.extra
-        every = np.array([attacked(self._fed(i), lengths)[1] for i in range(len(fed))])
-        self.worst = every.argmax(axis=0)  # which share is, for each beta
-        self.chances = every.max(axis=0)
+        laws = np.array([attacked(self._fed(i), lengths) for i in range(len(fed))])
+        self.worst = laws[:, 1].argmax(axis=0)  # which share is, for each beta
+        one, self.chances = laws[self.worst, :, np.arange(len(lengths))].T
+        self.turned = self.chances / np.maximum(one, 1e-300)
 
     def _fed(self, share: int) -> Point:
         adversary: Any = dataclasses.replace(self.point.adversary, fed=self.fed[share])
@@ -132,4 +134,6 @@ class Candidate:
         beta = self.first(AT_BEST)
         if beta is None:
             return "beyond"
-        return "too slow" if self.costs(beta).rounds > self.target.rounds else None
+        if self.costs(beta).rounds > self.target.rounds:
+            return "too slow"
+        return "stalls" if self.turned[beta - 1] < TURNED else None

@@ -34,6 +34,7 @@ from vecsim.sweep import Study
 EVENT = "disagreement"
 ATTEMPTS = 3  # betas of a candidate that are tried by splitting
 LENIENT = 0.4  # of one beta, by which the screened slope may be too steep
+ENOUGH = 2  # candidates that beat one, by screening: one of them may not be verified
 WIDE = 100.0  # times the estimate, that an interval ends at, where it says little
 
 
@@ -129,7 +130,7 @@ class Designs:
             for i in numbers:
                 if any(points[i].hash() == points[j].hash() for j in numbers if j < i):
                     states[i] = "repeated"
-                elif any(before(sure[j], best[i]) for j in numbers if j != i):
+                elif sum(before(sure[j], best[i]) for j in numbers if j != i) >= ENOUGH:
                     states[i] = "beaten"
         return list(zip(candidates, states, strict=True))
 

@@ -17,6 +17,7 @@ STATES = (
     "verified",  # the interval of P(disagreement) ends below the target
     "not reached",  # no way to a disagreement was found: likely far below the target
     "unverified",  # the attempts were used up
+    "stalls",  # meets the target by screening, as nodes hardly ever turn after a first decision
     "beaten",  # another, screened, is better in everything
     "repeated",  # the same as another
     "too slow",  # at the smallest beta that may meet the safety target
@@ -25,6 +26,7 @@ STATES = (
 )
 TOLD = {
     "unverified": "could not be verified",
+    "stalls": "are only screened (a split stalls: splitting does not get to a second decision)",
     "beaten": "others beat",
     "repeated": "are the same as another",
     "too slow": "are too slow",
@@ -200,7 +202,7 @@ def _told(every: xr.Dataset, others: list[str]) -> list[str]:
 
 def _cheaper(values: dict[str, Any], on: np.ndarray[Any, Any]) -> list[str]:
     """Candidates that meet the targets by what was screened, cheaper than any verified one."""
-    open_ = np.flatnonzero(values["state"] == "not reached")
+    open_ = np.flatnonzero(np.isin(values["state"], ("stalls", "not reached")))
     least = values["messages"][on].min(initial=np.inf)
     good = open_[(values["messages"][open_] < least)]
     good = good[np.argsort(values["messages"][good])][:FEW]

@@ -19,7 +19,8 @@ from vecsim.engines.climb import Aim, Climbers
 MOST_LEVELS = 256
 MOST_WALKERS = 2**16
 MOST_REPLICAS = 2**20
-MORE, MOST_MORE = 4, 16  # where a pilot is stuck it takes four times the walkers, up to so many
+MORE, MOST_MORE = 4, 16  # where few of the pilot get on four times the walkers try, up to so many
+FEW = 10  # walkers: what these few are like, the next level hangs on
 PLAIN = 2**9 - 1  # the stage of plain trials
 PILOT = 2**29  # the pilot's number, beside those of the replicas
 OWN = 1 << 63  # bit of the numbers of walkers, which plain trials do not have
@@ -62,18 +63,29 @@ def plain(climbers: Climbers, walkers: int, replicas: int, seed: int) -> np.ndar
     """In how many of so many plain trials the event happened, for each replica (int)."""
     run = _Run(climbers, 0, Effort(walkers, 1.0), seed)
     number = np.repeat(np.arange(replicas), walkers)
-    ended = run.climb(run.keys(number, PLAIN), run.start(number), np.inf)
+    ended = run.climb(PLAIN, run.start(number), np.inf)
     return np.bincount(number[ended.passed], minlength=replicas)
 
 
 class _Crowd(NamedTuple):
-    """Walkers at the entrance of a level; all have the axis of walkers."""
+    """Walkers at the entrance of a level; all have the axis of walkers.
 
+    number: the replica of each, in order.
+    """
+
+    number: np.ndarray
     coins: np.ndarray
     state: Any
 
     def repeated(self, times: int) -> "_Crowd":
-        return jax.tree.map(lambda leaf: np.concatenate([leaf] * times), self)
+        return jax.tree.map(lambda leaf: np.repeat(leaf, times, axis=0), self)
+
+
+class _Level(NamedTuple):
+    """score: that must be reached. more: times as many walkers as elsewhere try."""
+
+    score: float
+    more: int
 
 
 class _Run:
@@ -81,52 +93,50 @@ class _Run:
         self.climbers, self.score, self.effort = climbers, score, effort
         self.key = random.point_key(seed, climbers.point.hash())
 
-    def pilot(self) -> list[float] | None:
-        """The levels on the way to the event, each reached by a share `keep` of the walkers."""
-        number, levels, level = np.full(self.effort.walkers, PILOT), [], -np.inf
-        crowd, more = self.start(number), 1
+    def pilot(self) -> list[_Level] | None:
+        """The levels on the way to the event, each reached by a share `keep` of the walkers; the
+        event is the last."""
+        levels: list[_Level] = []
+        crowd, level, more = self.start(np.full(self.effort.walkers, PILOT)), -np.inf, 1
         while len(levels) < MOST_LEVELS:
             stage = len(levels)
-            keys = self.keys(number, stage)
-            best = self.climb(keys, crowd, np.inf).best
-            happened = best == np.inf
-            if happened.mean() >= self.effort.keep:
-                return levels
-            above = next_level(best, level, self.effort.keep)
-            if above is None and happened.any():
-                return levels
-            if above is None:  # nobody got on: let more of them try
+            ended = self.climb(stage, crowd, np.inf)
+            passing = (ended.best > level).sum()
+            if passing < FEW and more < MOST_MORE:  # hardly any got on: let more of them try
                 more *= MORE
-                if more > MOST_MORE:
-                    return None
-                crowd, number = crowd.repeated(MORE), np.repeat(number, MORE)
+                crowd = crowd.repeated(MORE)
                 continue
+            if not passing:
+                return None
+            happened = ended.best == np.inf
+            above = next_level(ended.best, level, self.effort.keep)
+            if above is None or happened.mean() >= self.effort.keep:
+                return [*levels, _Level(np.inf, more)]
             level = above
-            levels.append(level)
-            crowd = self._enter(number, stage, crowd, self.climb(keys, crowd, level))
-            number, more = number[: self.effort.walkers], 1
+            levels.append(_Level(level, more))
+            crowd = self._enter(stage, crowd, self.climb(stage, crowd, level))
+            more = 1
         return None
 
-    def replicas(self, levels: list[float], replicas: int) -> np.ndarray:
-        """Shares that passed, [replicas, levels + 1], NaN after nobody did."""
-        passed = np.full((replicas, len(levels) + 1), np.nan)
-        number = np.repeat(np.arange(replicas), self.effort.walkers)
-        crowd = self.start(number)
-        for stage, level in enumerate([*levels, np.inf]):
-            reached = self.climb(self.keys(number, stage), crowd, level)
-            alive = np.unique(number)
-            shares = [reached.passed[number == replica].mean() for replica in alive]
+    def replicas(self, levels: list[_Level], replicas: int) -> np.ndarray:
+        """Shares that passed, [replicas, levels], NaN after nobody did."""
+        passed = np.full((replicas, len(levels)), np.nan)
+        crowd = self.start(np.repeat(np.arange(replicas), self.effort.walkers))
+        for stage, (level, more) in enumerate(levels):
+            crowd = crowd.repeated(more)
+            reached = self.climb(stage, crowd, level)
+            alive = np.unique(crowd.number)
+            shares = [reached.passed[crowd.number == replica].mean() for replica in alive]
             passed[alive, stage] = shares
-            going = np.isin(number, alive[np.array(shares) > 0])
-            if not going.any():
+            going = alive[np.array(shares) > 0]
+            if level == np.inf or not len(going):
                 break
-            if stage < len(levels):
-                crowd = self._enter(number, stage, crowd, reached, going)
-            number = number[going]
+            crowd = self._enter(stage, crowd, reached, going)
         return passed
 
     def start(self, number: np.ndarray) -> _Crowd:
-        return _Crowd(random.trial_coin(self.keys(number, 0)), self.climbers.start(len(number)))
+        coins = random.trial_coin(self.keys(number, 0))
+        return _Crowd(number, coins, self.climbers.start(len(number)))
 
     def keys(self, number: np.ndarray, stage: int):
         """A key for each walker of a stage; `number` is the replica of each, in order."""
@@ -139,28 +149,29 @@ class _Run:
             name = (name << np.uint64(bits)) | np.asarray(value, np.uint64)
         return random.trial_key(self.key, name | np.uint64(OWN))
 
-    def climb(self, keys, crowd: _Crowd, level: float) -> "_Ended":
-        walkers = len(crowd.coins)
+    def climb(self, stage: int, crowd: _Crowd, level: float) -> "_Ended":
+        walkers = len(crowd.number)
         aim = Aim(np.full(walkers, level), np.full(walkers, self.score, np.int32))
+        keys = self.keys(crowd.number, stage)
         reached = self.climbers.climb(keys, crowd.coins, crowd.state, aim)
         return _Ended(reached.state, np.where(reached.happened, np.inf, reached.best), level)
 
-    def _enter(self, number, stage: int, crowd: _Crowd, ended: "_Ended", going=None) -> _Crowd:
+    def _enter(self, stage: int, crowd: _Crowd, ended: "_Ended", going=None) -> _Crowd:
         """The walkers of the next stage: those that passed, again and again in turn.
 
-        Each replica begins its turn somewhere at random, so that every one that passed is
-        expected to go on equally often.
+        Each replica (of those that go on) begins its turn somewhere at random, so that every one
+        that passed is expected to go on equally often.
         """
-        chosen = []
-        for replica in np.unique(number if going is None else number[going]):
-            entered = np.flatnonzero((number == replica) & ended.passed)
-            size = self.effort.walkers
+        chosen, size = [], self.effort.walkers
+        for replica in np.unique(crowd.number) if going is None else going:
+            entered = np.flatnonzero((crowd.number == replica) & ended.passed)
             words, _ = self._key(np.array([replica]), stage, 2**21 - 1)
             offset = int(words[0]) * size >> 32
             turn = (np.arange(size) + offset) % size
             chosen.append(entered[turn * len(entered) // size])
         rows = np.concatenate(chosen)
-        return _Crowd(crowd.coins[rows], jax.tree.map(lambda leaf: leaf[rows], ended.state))
+        state = jax.tree.map(lambda leaf: leaf[rows], ended.state)
+        return _Crowd(crowd.number[rows], crowd.coins[rows], state)
 
 
 class _Ended(NamedTuple):

@@ -8,6 +8,7 @@ from helpers import mesh_of, point
 from scipy import stats
 
 import vecsim
+from vecsim import splitting
 from vecsim.adversaries.balance_informed import BalanceInformed
 from vecsim.adversaries.random_voting import RandomVoting
 from vecsim.adversaries.safety_split import SafetySplit
@@ -78,6 +79,21 @@ def test_small_probabilities(engine, adversary, beta):
     assert abs(found.value - truth) < 5 * found.error
     assert found.error < truth / 10
     assert found.gap > 1e-4
+
+
+def test_more_walkers_where_few_get_on(monkeypatch):
+    """A level that one walker of a hundred reaches, against the exact chain."""
+    sampling = dict(sampling="with_replacement", exclude_self=False)
+    p = point(Snowflake(20, 18, 18, 2, 60), SafetySplit(fed=0.4), initial_accept=0.5, n=5,
+              byzantine_fraction=0.2, **sampling)  # fmt: skip
+    truth = solved(p, "disagreement")
+    climbers = Climbers(p, "disagreement", "agents", MEMORY)
+    for score in range(3):
+        found = rare_interval(split(climbers, score, Effort(100, 0.2), 40, 1).estimates[:, None])
+        assert abs(found.value - truth) < 5 * found.error
+        assert found.error < truth / 3
+    monkeypatch.setattr(splitting, "MOST_MORE", 1)
+    assert split(climbers, 0, Effort(100, 0.2), 40, 1) is None
 
 
 @pytest.mark.parametrize(
