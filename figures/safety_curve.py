@@ -1,5 +1,6 @@
 """Safety curve: the probability of a safety violation against the Byzantine fraction."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,32 @@ from vecsim import plot
 
 DIMS = ("protocol", "byzantine_fraction")
 LOWEST = 1e-26  # what is less likely lies at the edge
+EXACT: dict[str, Any] = {
+    "color": "black",
+    "marker": "D",
+    "markerfacecolor": "none",
+    "markersize": 9,
+    "linestyle": "none",
+}
 ROOM = 30  # the axis goes so far below the lowest estimate
 
 
 def draw(data: xr.Dataset, folder: Path) -> list[Path]:
-    paths = []
+    """A figure for each combination of parameters that have no place in it.
+
+    Exact values come from the attribute `theory`: JSON, a list of {the dimensions but the last,
+    byzantine_fraction: [...], probability: [...]}, null where there is none.
+    """
+    theory, paths = json.loads(data.attrs.get("theory", "[]")), []
     with plot.style():
         for at, part in plot.each(data, DIMS):
-            figure = violations(part.vecsim.probability())
+            lines = [line for line in theory if all(line[name] == at[name] for name in at)]
+            figure = violations(part.vecsim.probability(), lines)
             paths += plot.save(figure, folder, "safety_curve", at)
     return paths
 
 
-def violations(table: xr.Dataset):
+def violations(table: xr.Dataset, theory: list[dict]):
     """A line for each protocol; hollow marks are orders of magnitude, crosses plain trials."""
     protocols, fractions = table["protocol"].values, table["byzantine_fraction"].values
     figure, axes = plot.panels(1, 1, plot.PAGE, 4)
@@ -50,6 +64,11 @@ def violations(table: xr.Dataset):
         crosses = line | {"marker": "x", "markersize": 6, "elinewidth": 0.6}
         crosses["label"] = f"{protocol}: plain"
         panel.errorbar(fractions[there], plain[there], reach[:, there], **crosses)
+    for line in theory:
+        name = line.get("protocol", protocols[0])
+        if name in protocols:
+            exact = np.asarray(line["probability"], float)
+            panel.plot(line["byzantine_fraction"], exact, label=f"{name}: exact", **EXACT)
     found = table["probability"].where(table["probability"] > LOWEST).min()
     panel.set_ylim(max(float(found) / ROOM, LOWEST) if np.isfinite(found) else LOWEST, 3)
     room = 0.03 * (float(np.ptp(fractions)) or 0.1)
@@ -65,5 +84,7 @@ def violations(table: xr.Dataset):
         Line2D([], [], marker="x", markersize=6, label="plain Monte Carlo", **grey),
         Line2D([], [], marker="|", markersize=8, label="95 % interval", **grey),
     ]
+    if theory:
+        entries.append(Line2D([], [], label="exact", **EXACT))
     plot.legend(figure, entries, 3)
     return figure

@@ -378,6 +378,60 @@ def test_thresholds_without_several_sizes(saved):
     assert "echo: above" in lines(saved[1][2].axes[0])
 
 
+def rare(estimates, plain) -> xr.Dataset:
+    """Studies of two protocols at three fractions: estimates [protocol, fraction], all replicas
+    alike but for a tenth, or NaN; plain trials with the event, of 100 in each of 8 replicas."""
+    wobble = np.linspace(0.9, 1.1, 8)
+    values = np.asarray(estimates, float)[..., None, None] * wobble[:, None] * np.ones(3)
+    dims = {"protocol": ["frosty", "avalanche_mainnet"], "byzantine_fraction": [0.1, 0.2, 0.3]}
+    plain = np.broadcast_to(np.asarray(plain, float)[..., None], (2, 3, 8))
+    variables = {
+        "probability": ([*dims, "trial", "score"], values, {"event": "disagreement"}),
+        "plain": ([*dims, "trial"], plain, {"of": 100}),
+    }
+    return xr.Dataset(variables, dims, {"config": json.dumps(CONFIG)})
+
+
+def test_safety_curves(saved):
+    estimates = [[np.nan, 1e-15, 1e-4], [1e-9, 1e-2, 0.4]]
+    data = rare(estimates, [[0, 0, 0], [0, 1, 40]])
+    data.attrs["theory"] = json.dumps(
+        [
+            {"protocol": "frosty", "byzantine_fraction": [0.1, 0.2, 0.3], "probability": value}
+            for value in ([None, 2e-15, 2e-4],)
+        ]
+    )
+    script("safety_curve").draw(data, HERE)
+    [(_, at, figure)] = saved
+    assert at == {}
+    [panel] = figure.axes
+    drawn = lines(panel)
+    np.testing.assert_allclose(drawn["frosty"], [[0.2, 1e-15], [0.3, 1e-4]])
+    np.testing.assert_allclose(drawn["frosty: rough"], [[0.2, 1e-15]])
+    np.testing.assert_allclose(drawn["frosty: exact"], [[0.2, 2e-15], [0.3, 2e-4]])
+    mainnet = [[0.1, 1e-9], [0.2, 1e-2], [0.3, 0.4]]
+    np.testing.assert_allclose(drawn["avalanche_mainnet"], mainnet)
+    table = data.vecsim.probability()
+    bars = {str(each.get_label()): each for each in panel.containers}
+    known = bars["avalanche_mainnet: known"]
+    np.testing.assert_allclose(known.lines[0].get_xydata(), mainnet)
+    ends = [bar[:, 1] for bar in known.lines[2][0].get_segments()]
+    row = table.sel(protocol="avalanche_mainnet")
+    np.testing.assert_allclose(ends, np.stack([row.low, row.high], 1))
+    plainly = bars["avalanche_mainnet: plain"].lines[0].get_xydata()
+    np.testing.assert_allclose(plainly, [[0.2, 0.01], [0.3, 0.4]])
+    assert not bars["frosty: plain"].lines[0].get_xydata().size
+    low, high = panel.get_ylim()
+    assert low < 1e-15 / 2 < 1 < high
+    assert {"order of magnitude", "exact", "plain Monte Carlo"} <= set(texts(figure))
+
+
+def test_a_safety_curve_without_a_way_there(saved):
+    script("safety_curve").draw(rare(np.full((2, 3), np.nan), np.zeros((2, 3))), HERE)
+    [(_, _, figure)] = saved
+    assert "exact" not in texts(figure)
+
+
 def test_cells_of_the_grid():
     dims = {"alpha_share": [0.6, 0.8], "k": [10, 20], "beta": [5]}
     stalled = np.array([[0, 10], [40, 2]])[..., None]

@@ -275,3 +275,15 @@ def test_safety_is_judged_without_being_asked_for():
     verdicts = judge_all([], dataset(divergent=np.where(TIME > 20, 1, 0)))
     assert [v.passed for v in verdicts] == [False, True, True]
     assert verdict.status(verdicts) == "NOT PASSED"
+
+
+@pytest.mark.parametrize("name", ["divergent", "lost", "doubled"])
+def test_a_single_window_is_not_forgotten(name):
+    """What was lost or finalised twice in some window fails, even if the next one makes up for it;
+    divergence never ends."""
+    last = 30 if name == "divergent" else 11
+    data = dataset(**{name: np.where((TIME >= 10) & (last > TIME), 1, 0)})
+    failed = [v.name for v in judge_all([], data) if not v.passed]
+    assert [name in each for each in failed] == [True]
+    assert measure(data, "corruption").tolist() == [1, 1]
+    assert not judged(data, metric="consensus_failures", op="==", threshold=0).passed

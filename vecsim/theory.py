@@ -18,7 +18,7 @@ from scipy import sparse
 
 from vecsim import pool as pools
 from vecsim.contested import rounds_until_decided
-from vecsim.engines import independent
+from vecsim.engines import exact, independent
 from vecsim.engines.assemble import pool_of
 from vecsim.point import Point
 from vecsim.sweep import Study
@@ -60,12 +60,14 @@ def lines(study: Study) -> list[dict[str, Any]]:
     """Theory lines of a study whose last dimension is the Byzantine fraction, or n.
 
     Each has the labels of the other dimensions and lists (None where not known) of
-    `byzantine_fraction` and `finalised`, or `n` and `last_decision`. Lines of nothing but None are
-    left out.
+    `byzantine_fraction` and `finalised` (of a study of rare events `probability`), or `n` and
+    `last_decision`. Lines of nothing but None are left out.
     """
     *others, last = study.dimensions
+    event = str(study.estimator.get("event", ""))
+    rare = "probability", partial(_solved, event)
     known = {
-        "byzantine_fraction": ("finalised", _finalised),
+        "byzantine_fraction": rare if event else ("finalised", _finalised),
         "n": ("last_decision", lambda points: [rounds_until_decided(point) for point in points]),
     }
     if last.name not in known:
@@ -88,6 +90,11 @@ def _finalised(points: Sequence[Point]) -> list[float | None]:
         over = bool(values) and values[-1] is not None and values[-1] < 1e-9
         values.append(0.0 if over else finalised_undisputed(point))
     return values
+
+
+def _solved(event: str, points: Sequence[Point]) -> list[float | None]:
+    """P(event) from the exact chain, where networks are small enough."""
+    return [getattr(exact.solve(p), event) if exact.supports(p) is None else None for p in points]
 
 
 def _mixes(point: Point, colour: int) -> NDArray[np.float64]:

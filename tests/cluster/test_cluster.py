@@ -16,9 +16,10 @@ from scipy import stats
 from vecsim.adversaries.always_accept import AlwaysAccept
 from vecsim.adversaries.coordinated_collusion import CoordinatedCollusion
 from vecsim.adversaries.random_voting import RandomVoting
-from vecsim.cluster import ScaleTestCluster, campaign, defence, front, program, simulate
+from vecsim.cluster import ScaleTestCluster, campaign, defence, front, program, simulate, votes
 from vecsim.cluster.checkpoint import Checkpoint
 from vecsim.cluster.config import parse
+from vecsim.cluster.window import vertex_coin
 from vecsim.disk import StoreError
 from vecsim.errors import ConfigError
 from vecsim.protocols.qr_avalanche import QrAvalanche
@@ -195,6 +196,33 @@ def test_rounds_are_those_of_the_agents_engine(fraction):
     polls = out["polls"] / p.honest  # mean polls of a node, undecided ones included
     mean, error = first.mean(), first.std() / math.sqrt(first.size)
     assert abs(mean - polls.mean()) < SIGMAS * math.hypot(error, polls.std() / math.sqrt(8))
+
+
+@pytest.mark.parametrize("ones", [21, 24])
+def test_disputed_vertices_are_those_of_the_agents_engine(ones):
+    """Which colours honest nodes decide in the end, from starts whose outcome is open."""
+    trials, quick = 3000, {"protocol": {"k": 10, "alpha": 7, "beta": 4}}
+    cluster = {"nodes": 50, "byzantine_fraction": 0.1, "adversary": "random_voting"}
+    made = ScaleTestCluster(configured(1, 1, **cluster, **quick, **PLAIN, trials=1))
+    honest = made.run.cluster.nodes - made.byzantine
+    peers = votes.Peers(*map(jnp.int32, (ones, honest - ones, made.byzantine, 0)))
+
+    @jax.jit
+    @jax.vmap
+    def decided(number):
+        key = jnp.uint32(7), number
+        coin = vertex_coin(key, jnp.uint32(0))
+        return votes.disputed(made.shape, made.now, key, peers, jnp.int32(ones), coin).decided
+
+    found = np.asarray(decided(jnp.arange(trials, dtype=jnp.uint32)))
+    rule = made.now.rule
+    p = point(rule, RandomVoting(), n=50, byzantine_fraction=0.1, initial_accept=ones / honest)
+    out = run([p], trials)[0]
+    for colour in range(2):
+        rates = found[:, colour].mean(), (out[f"decided_{colour}"] > 0).mean()
+        error = math.sqrt(sum(rate * (1 - rate) for rate in rates) / trials)
+        assert abs(rates[0] - rates[1]) < SIGMAS * error
+        assert 0.01 < min(rates) < 0.99
 
 
 # Resources, by hand
@@ -585,3 +613,19 @@ def test_stop_stops_those_that_restart_too():
     cluster.stop()
     cluster.advance(20)
     assert (cluster.running == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("guard", "shares"), [(False, [0.5, 0.5]), (True, [0.5, 0.5]), (False, [])]
+)
+def test_two_sides_that_both_finalise_diverge(guard, shares):
+    """Of two vertices that exclude each other each half of a cluster finalises one, unless the
+    guard keeps both from finalising; without a cut nobody diverges either."""
+    cut = [{"at_s": 10, "do": "create_partition", "shares": shares}] if shares else []
+    cluster = SMALL | {"guard": guard, "double_spend_share": 0.5}
+    data = simulate(configured(40, 50, **cluster, timeline=cut, trials=16))
+    before = data["divergent"].where(data["time_s"] < 10).max()
+    after = data["divergent"].isel(window=-1)
+    assert before == 0
+    assert ((after > 0) == (not guard and bool(shares))).all()
+    assert (data["lost"] == 0).all()

@@ -35,9 +35,7 @@ def five_and_one(adversary, beta, max_rounds=60):
 
 
 def solved(p, event):
-    solution = exact.solve(p)
-    stalled = 1 - solution.agreed_0 - solution.agreed_1 - solution.disagreement
-    return solution.disagreement if event == "disagreement" else stalled
+    return getattr(exact.solve(p), event)
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ class Dispute(NamedTuple):
     """What became of one vertex with a rival, run at every honest node of a side."""
 
     fate: Fate  # at its issuer, [1]
-    divergent: Any  # bool: honest nodes decided differently
+    decided: Any  # bool [colour]: whether honest nodes decided so
     wrong: Any  # float32: share of honest answers that disagree with the outcome
 
 
@@ -260,7 +260,7 @@ def disputed(shape, now: Conditions, key: Key, peers: Peers, ones, coin) -> Disp
     minority = jnp.where(2 * one >= honest, asked[0], asked[1])
     return Dispute(
         Fate(outcome, rounds, ended, confidence(first)),
-        (zeros_decided > 0) & (ones_decided > 0),
+        jnp.stack([zeros_decided, ones_decided]) > 0,
         minority / jnp.maximum(asked.sum(), 1.0),
     )
 

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from vecsim import random
 from vecsim.cluster import defence, resources, votes
@@ -25,6 +26,8 @@ from vecsim.cluster.state import (
 )
 from vecsim.cluster.usage import Used, use
 from vecsim.cluster.votes import FINALISED, Fate, Peers
+
+RIVAL = 2**31  # number of the vertex with a rival, on the first side
 
 
 class Shape(NamedTuple):
@@ -163,31 +166,44 @@ class Disputed(NamedTuple):
 
 
 def _dispute(shape: Shape, now: Conditions, key: Key, net: defence.Sides, load: Load) -> Disputed:
-    """One vertex with a rival stands for all of the window's."""
-    side, fixed = load.side, constants()
-    number = jnp.uint32(2**31)
-    coin = vertex_coin(key, number)
-    word, _ = random.threefry(*key, number, random.counter(jnp.uint32(1), random.VERTEX))
-    honest = jnp.where(load.disputed > 0, net.honest[side], 0)
+    """One vertex with a rival stands for all of the window's.
+
+    It is run on every side that may finalise: nodes of different sides must not finalise
+    differently either. What it comes to is told of the side that issues.
+    """
+    coin = vertex_coin(key, jnp.uint32(RIVAL))
+    side = jnp.arange(SIDES)
+    runs = (load.disputed > 0) & (net.holds | (side == load.side))
+    fell = lax.map(lambda i: _rivals(shape, now, key, net, i, runs[i], coin), side)
+    counts = net.holds & (net.honest > 0)
+    divergent = (fell.decided & counts[:, None]).any(axis=0).all()
+    own = jax.tree.map(lambda leaf: leaf[load.side], fell)
+    outcome = jnp.where(load.disputed == 0, votes.EMPTY, own.fate.outcome)
+    final = outcome == FINALISED
+    record = Departed(
+        jnp.where(final, own.fate.after_ms, jnp.nan),
+        own.fate.rounds,
+        jnp.where(final, own.fate.confidence, jnp.nan),
+        jnp.ones(1, jnp.int32),
+        load.disputed[None],
+        outcome,
+    )
+    return Disputed(own.fate, divergent, own.wrong, record)
+
+
+def _rivals(shape, now: Conditions, key: Key, net: defence.Sides, side, runs, coin):
+    """A vertex and its rival at all honest nodes of a side; nothing happens unless it `runs`."""
+    fixed = constants()
+    number = jnp.uint32(RIVAL) + side.astype(jnp.uint32)
+    word, other = random.threefry(*key, number, random.counter(jnp.uint32(1), random.VERTEX))
+    honest = jnp.where(runs, net.honest[side], 0)
     seen = jnp.where(
         (word & 1) == 1, fixed.double_spend_seen_first, 1 - fixed.double_spend_seen_first
     )
     ones = jnp.clip(whole(jnp.round(real(honest) * seen)), 1, jnp.maximum(honest, 1))
     peers = Peers(ones, honest - ones, net.byzantine[side], net.silent[side])
-    rival = random.threefry(*key, jnp.uint32(1), random.counter(jnp.uint32(1), random.WINDOW))
-    fell = votes.disputed(shape, now, rival, peers, ones, coin)
-    none = load.disputed == 0
-    outcome = jnp.where(none, votes.EMPTY, fell.fate.outcome)
-    final = outcome == FINALISED
-    record = Departed(
-        jnp.where(final, fell.fate.after_ms, jnp.nan),
-        fell.fate.rounds,
-        jnp.where(final, fell.fate.confidence, jnp.nan),
-        jnp.ones(1, jnp.int32),
-        load.disputed[None],
-        outcome,
-    )
-    return Disputed(fell.fate, fell.divergent, fell.wrong, record)
+    own = random.threefry(word, other, number, random.counter(jnp.uint32(2), random.VERTEX))
+    return votes.disputed(shape, now, own, peers, ones, coin)
 
 
 def _gathered(nodes: Nodes, load: Load):

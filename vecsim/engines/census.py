@@ -62,11 +62,21 @@ class Census:
         cells = len(self.preference)
         return prod(comb(size + cells - 1, size) for size in self.sizes)
 
+    @property
+    def _looks(self) -> bool:
+        """Whether the adversary looks at the decided nodes."""
+        used = uses(self.point.adversary)
+        return bool(self.point.protocol.decides and used & {"decided_0", "decided_1"})
+
+    @property
+    def number_of_situations(self) -> int:
+        honest = self.point.honest
+        return (honest + 1) * (comb(honest + 2, 2) if self._looks else 1)
+
     def situations(self) -> Situations:
         """All that the adversary may see: the decided nodes only where it looks at them."""
-        honest, used = self.point.honest, uses(self.point.adversary)
-        looks = self.point.protocol.decides and used & {"decided_0", "decided_1"}
-        most = honest if looks else 0
+        honest = self.point.honest
+        most = honest if self._looks else 0
         all_ = np.indices((honest + 1, most + 1, most + 1)).reshape(3, -1)
         return Situations(*all_[:, all_[1] + all_[2] <= honest])
 

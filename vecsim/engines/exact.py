@@ -54,6 +54,11 @@ class Solution(NamedTuple):
     final_ones: Floats
     states: int
 
+    @property
+    def stalled(self) -> float:
+        """P(not finished, and no disagreement)."""
+        return 1 - self.agreed_0 - self.agreed_1 - self.disagreement
+
 
 class _Part(NamedTuple):
     """The solution with everything fixed that is averaged over."""
@@ -77,7 +82,7 @@ def supports(point: Point) -> str | None:
         census = Census(point)
     except ConfigError as error:
         return str(error)
-    reason = unsupported(point, len(census.situations().ones))
+    reason = unsupported(point, census.number_of_situations)
     return reason or (_too_large(point, census) if census.bound > MOST_CENSUSES else None)
 
 

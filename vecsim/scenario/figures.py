@@ -36,6 +36,11 @@ def _last(data: xr.Dataset, name: str) -> Array:
     return series.isel(window=-1).values.astype(float)
 
 
+def _corruption(data: xr.Dataset) -> Array:
+    """At its worst."""
+    return SERIES["corruption"](data).max("window").values.astype(float)
+
+
 def _peak(data: xr.Dataset) -> Array:
     return lately(data, "finalised").max("window").values
 
@@ -56,7 +61,7 @@ def _deadlocks(data: xr.Dataset) -> Array:
 
 def _failures(data: xr.Dataset) -> Array:
     """Vertices that consensus did not serve: corrupted, timed out, given up or turned away."""
-    return _last(data, "corruption") + _sum(data, "timed_out", "given_up", "dropped")
+    return _corruption(data) + _sum(data, "timed_out", "given_up", "dropped")
 
 
 def _bottleneck(data: xr.Dataset) -> Array:
@@ -164,7 +169,7 @@ FIGURES: dict[str, Callable[[xr.Dataset], Array]] = {
     "false_positive_percent": _share("excluded_honest", honest=True),
     "uptime_percent": _uptime,
     "deadlocks": _deadlocks,
-    "anomalies": lambda data: _last(data, "corruption") + _sum(data, "oom_kills", "given_up"),
+    "anomalies": lambda data: _corruption(data) + _sum(data, "oom_kills", "given_up"),
     "consensus_failures": _failures,
     "bottleneck": _bottleneck,
     "headroom_cpu": _headroom("utilisation_cpu"),

@@ -38,7 +38,7 @@ def cluster_lifecycle(config: Config) -> Values:
     cluster.advance(30)
     found["running_restarted"] = cluster.running
     results = cluster.results()
-    missing = results["lost"].isel(window=-1).values + np.maximum(
+    missing = results["lost"].max("window").values + np.maximum(
         found["finalised_before_stop"] - after_stop, 0
     )
     found["finalised_missing_after_restart"] = missing

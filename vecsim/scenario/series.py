@@ -29,6 +29,11 @@ COUNTS = (
     "timed_out",
     "oom_kills",
 )
+NEVER = (
+    "lost",
+    "doubled",
+    "corruption",
+)  # what a window must not show, even if a later one does not
 CUMULATIVE = (
     "excluded_byzantine",
     "excluded_honest",
@@ -127,10 +132,13 @@ def runs(flags: Array, length: Array) -> list[Array]:
 
 
 def default_statistic(name: str) -> str:
-    """Counts are summed; of what accumulates the last value is taken, of all else the mean."""
+    """Counts are summed; of what accumulates the last value is taken, of what must never be the
+    largest, of all else the mean."""
     if name in COUNTS or name == "crashes":
         return "sum"
-    return "last" if name in CUMULATIVE or name in ("detected", "corruption") else "mean"
+    if name in NEVER:
+        return "max"
+    return "last" if name in CUMULATIVE or name == "detected" else "mean"
 
 
 def during_load(name: str) -> bool:
