@@ -108,7 +108,7 @@ class Estimates:
         }
         number = columns["trials"] * self._data["plain"].attrs["of"]
         events = self._data["plain"].sum("trial").values
-        columns["plain"] = events / np.maximum(number, 1)
+        columns["plain"] = events / np.where(number > 0, number, np.nan)
         columns["plain_low"], columns["plain_high"] = estimate.clopper_pearson(
             events, number, level
         )
