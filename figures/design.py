@@ -37,7 +37,7 @@ def panels(data: xr.Dataset):
     entries = [
         Line2D([], [], color=FRONT, marker="o", label="verified, on the front"),
         Line2D([], [], color=BEATEN, marker="s", linestyle="none", label="verified, beaten"),
-        _hollow([], [], "screened only"),
+        _hollow([], [], "not verified"),
         Line2D([], [], color=plot.GREY, linestyle="--", label="target"),
     ]
     plot.legend(figure, entries, len(entries))

@@ -19,6 +19,8 @@ EXACT: dict[str, Any] = {
     "markersize": 9,
     "linestyle": "none",
 }
+AWAY: dict[str, Any] = {"marker": "v", "markersize": 3.5, "linestyle": "none"}
+STEP = 0.004  # of the fraction, between marks side by side
 ROOM = 30  # the axis goes so far below the lowest estimate
 
 
@@ -57,20 +59,28 @@ def violations(table: xr.Dataset, theory: list[dict]):
         whiskers = line | {"elinewidth": 1, "capsize": 2, "label": f"{protocol}: known"}
         panel.errorbar(fractions[known], value[known], bars[:, known], **whiskers)
         hollow = line | {"markerfacecolor": "white"}
-        panel.plot(fractions[rough], value[rough], label=f"{protocol}: rough", **hollow)
+        faint = hollow | {"elinewidth": 0.6, "capsize": 2, "label": f"{protocol}: rough"}
+        panel.errorbar(fractions[rough], value[rough], bars[:, rough], **faint)
         plain = row["plain"].values
         there = plain > 0
         reach = np.stack([plain - row["plain_low"].values, row["plain_high"].values - plain])
         crosses = line | {"marker": "x", "markersize": 6, "elinewidth": 0.6}
         crosses["label"] = f"{protocol}: plain"
         panel.errorbar(fractions[there], plain[there], reach[:, there], **crosses)
-    for line in theory:
+    drawn = [line for line in theory if line.get("protocol", protocols[0]) in protocols]
+    for line in drawn:
+        exact = np.asarray(line["probability"], float)
         name = line.get("protocol", protocols[0])
-        if name in protocols:
-            exact = np.asarray(line["probability"], float)
-            panel.plot(line["byzantine_fraction"], exact, label=f"{name}: exact", **EXACT)
+        panel.plot(line["byzantine_fraction"], exact, label=f"{name}: exact", **EXACT)
     found = table["probability"].where(table["probability"] > LOWEST).min()
     panel.set_ylim(max(float(found) / ROOM, LOWEST) if np.isfinite(found) else LOWEST, 3)
+    lowest = panel.get_ylim()[0]
+    for number, protocol in enumerate(protocols):  # beside each other
+        row = table.sel(protocol=protocol)
+        away = np.isnan(row["probability"].values) & (row["trials"].values > 0)
+        where = fractions[away] + STEP * (number - (len(protocols) - 1) / 2)
+        look = {"color": looks[protocol]["color"], "label": f"{protocol}: away"}
+        panel.plot(where, np.full(away.sum(), 2 * lowest), **AWAY | look)
     room = 0.03 * (float(np.ptp(fractions)) or 0.1)
     panel.set_xlim(fractions.min() - room, fractions.max() + room)
     plot.percent(panel.xaxis)
@@ -79,12 +89,14 @@ def violations(table: xr.Dataset, theory: list[dict]):
     panel.set_ylabel(f"probability of {table.attrs['outcome']}")
     entries = [Line2D([], [], label=plot.words(name), **look) for name, look in looks.items()]
     grey: dict[str, Any] = {"color": plot.GREY, "linestyle": "none"}
+    unreached: dict[str, Any] = AWAY | grey
     entries += [
         Line2D([], [], marker="o", markerfacecolor="white", label="order of magnitude", **grey),
+        Line2D([], [], label="not reached by splitting", **unreached),
         Line2D([], [], marker="x", markersize=6, label="plain Monte Carlo", **grey),
         Line2D([], [], marker="|", markersize=8, label="95 % interval", **grey),
     ]
-    if theory:
+    if drawn:
         entries.append(Line2D([], [], label="exact", **EXACT))
     plot.legend(figure, entries, 3)
     return figure

@@ -407,12 +407,14 @@ def test_safety_curves(saved):
     [panel] = figure.axes
     drawn = lines(panel)
     np.testing.assert_allclose(drawn["frosty"], [[0.2, 1e-15], [0.3, 1e-4]])
-    np.testing.assert_allclose(drawn["frosty: rough"], [[0.2, 1e-15]])
+    np.testing.assert_allclose(drawn["frosty: away"][:, 0], [0.1], atol=0.01)
+    assert not drawn["avalanche_mainnet: away"].size
     np.testing.assert_allclose(drawn["frosty: exact"], [[0.2, 2e-15], [0.3, 2e-4]])
     mainnet = [[0.1, 1e-9], [0.2, 1e-2], [0.3, 0.4]]
     np.testing.assert_allclose(drawn["avalanche_mainnet"], mainnet)
     table = data.vecsim.probability()
     bars = {str(each.get_label()): each for each in panel.containers}
+    np.testing.assert_allclose(bars["frosty: rough"].lines[0].get_xydata(), [[0.2, 1e-15]])
     known = bars["avalanche_mainnet: known"]
     np.testing.assert_allclose(known.lines[0].get_xydata(), mainnet)
     ends = [bar[:, 1] for bar in known.lines[2][0].get_segments()]

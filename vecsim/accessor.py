@@ -93,7 +93,7 @@ class Estimates:
         their mean, so that the interval may miss more often than it says), trials (replicas), and
         plain, plain_low, plain_high: the same by plain Monte Carlo, as many trials as walkers
         start. NaN where no way to the event was found."""
-        _allowed("probability", self._data.data_vars)
+        _allowed("probability", ["probability"] * self._rare)
         values = self._data["probability"].transpose(..., "trial", "score").values
         found = estimate.rare_interval(values, level)
         replicas = self._data["plain"].notnull().sum("trial").values
@@ -192,7 +192,7 @@ class Estimates:
     @property
     def _rare(self) -> bool:
         """Whether trials are replicas of a splitting estimate."""
-        return "score" in self._data.dims
+        return "plain" in self._data
 
     @property
     def _placed(self) -> bool:

@@ -2,7 +2,6 @@
 its safety without drawing anything."""
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,8 @@ FIELDS = ("name", "safety", "latency_rounds", "latency_quantile", "latency_adver
 FIELDS += ("most_beta", "fed", "walkers", "keep")
 MOST_BETA = 1000
 
-# Splitting gave 0.4 to 2 times the screened probability.
+LEAST_SLOPE = 0.05  # decades for one more beta
+# Plain trials and splitting gave 0.3 to 3 times the screened probability (tests/engines).
 START = 0.5  # of the target, that screening must give for the first beta that is tried
 SURE, AT_BEST = 0.1, 3.0  # the same for a beta that will do, and for one that may
 TURNED = 0.01  # P(others turn in time), below which screening says little: chance has to do it
@@ -117,9 +117,9 @@ class Candidate:
 
     def slope(self, beta: int) -> float:
         """Decades that one more beta takes off the screened probability."""
-        at = min(beta, len(self.chances) - 1)
-        here, more = np.maximum(self.chances[at - 1 : at + 1], 1e-300)
-        return max(math.log10(here / more), 0.05)
+        logs = np.log10(np.maximum(self.chances, 1e-300))
+        at = min(beta, len(logs) - 1)
+        return max(float(logs[at - 1] - logs[at]), LEAST_SLOPE)
 
     def sure(self) -> Costs:
         """At a beta that will do; infinite where there is none that is quick enough."""

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from vecsim import estimate, table
 
-# What may become of a candidate. Only those of the first two were looked at by splitting in full.
+# What may become of a candidate. Only those of the first three were looked at by splitting.
 STATES = (
     "verified",  # the interval of P(disagreement) ends below the target
     "not reached",  # no way to a disagreement was found: likely far below the target

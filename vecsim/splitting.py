@@ -1,11 +1,11 @@
 """Probabilities of rare events by fixed-effort multilevel splitting.
 
 Glasserman, Heidelberger, Shahabuddin and Zajic 1999, "Multilevel splitting for estimating rare
-event probabilities". A trial on its way to the event passes levels of a score. From each level
-the same number of walkers start, at states in which others entered it; the product of the shares
-that reach the next is an unbiased estimate of the event's probability, whatever the score. The
-levels come from a pilot, whose own estimate is not used; independent replicas then give the
-interval.
+event probabilities". A trial on its way to the event passes levels of a score. From each level a
+fixed number of walkers start, at states in which others entered it; the product of the shares that
+reach the next is an unbiased estimate of the event's probability, whatever the score. The levels,
+and how many walkers each takes, come from a pilot, whose own estimate is not used; independent
+replicas then give the interval.
 """
 
 from typing import Any, NamedTuple
@@ -27,7 +27,8 @@ OWN = 1 << 63  # bit of the numbers of walkers, which plain trials do not have
 
 
 class Effort(NamedTuple):
-    """walkers: that start from each level. keep: share of them that should reach the next."""
+    """walkers: that start from each level, or a multiple where few get on. keep: share of them that
+    should reach the next."""
 
     walkers: int
     keep: float
@@ -157,18 +158,17 @@ class _Run:
         return _Ended(reached.state, np.where(reached.happened, np.inf, reached.best), level)
 
     def _enter(self, stage: int, crowd: _Crowd, ended: "_Ended", going=None) -> _Crowd:
-        """The walkers of the next stage: those that passed, again and again in turn.
+        """The walkers of the next stage: those that passed, each as often as any, but for a rest.
 
-        Each replica (of those that go on) begins its turn somewhere at random, so that every one
-        that passed is expected to go on equally often.
+        Who is taken once more is drawn by systematic sampling, for each replica (of those that go
+        on), so that every one that passed is expected to go on equally often.
         """
         chosen, size = [], self.effort.walkers
         for replica in np.unique(crowd.number) if going is None else going:
             entered = np.flatnonzero((crowd.number == replica) & ended.passed)
             words, _ = self._key(np.array([replica]), stage, 2**21 - 1)
-            offset = int(words[0]) * size >> 32
-            turn = (np.arange(size) + offset) % size
-            chosen.append(entered[turn * len(entered) // size])
+            shift = int(words[0]) * len(entered) >> 32
+            chosen.append(entered[(np.arange(size) * len(entered) + shift) // size])
         rows = np.concatenate(chosen)
         state = jax.tree.map(lambda leaf: leaf[rows], ended.state)
         return _Crowd(crowd.number[rows], crowd.coins[rows], state)

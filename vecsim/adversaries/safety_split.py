@@ -13,8 +13,9 @@ class SafetySplit(Adversary):
     """Feeds `target` to one group of honest nodes and holds the others at the other colour; once an
     honest node has decided `target`, pushes the other colour on everybody.
 
-    The more nodes are fed the sooner one decides, and the harder it is to turn them afterwards:
-    the attack is at its strongest with a little less than half of the network.
+    The more nodes are fed the sooner one decides, and the harder it is to turn them afterwards. The
+    attack is at its strongest with a little less than half of the network where quorums are modest;
+    the larger they are the fewer may be fed (`estimator=design` searches for the worst share).
     """
 
     mixes: ClassVar = COLOURS

@@ -199,7 +199,6 @@ def disputed(shape, now: Conditions, key: Key, peers: Peers, ones, coin) -> Disp
     node = jnp.arange(shape.nodes, dtype=jnp.uint32)
     honest = peers.ones + peers.zeros
     exists = node.astype(jnp.int32) < honest
-    others = Peers(peers.ones, peers.zeros, peers.byzantine, peers.silent)
     rule = now.rule
     k, alpha = sample_size(rule, Peers(honest - 1, jnp.int32(0), peers.byzantine, peers.silent))
     rule_now = eqx.tree_at(lambda rule: rule.alpha, rule, alpha)
@@ -218,7 +217,7 @@ def disputed(shape, now: Conditions, key: Key, peers: Peers, ones, coin) -> Disp
     def body(carry):
         poll, cell, memory, rounds, ended, asked = carry
         one, zero_decided, one_decided = count(cell)
-        met = others._replace(ones=one, zeros=honest - one)
+        met = peers._replace(ones=one, zeros=honest - one)
         seen = view(now, met, poll, ones, coin, zero_decided, one_decided)
         mix, memory = now.adversary.answer(seen, memory)
         own = preference(cell)
