@@ -168,7 +168,7 @@ class _Run:
             entered = np.flatnonzero((crowd.number == replica) & ended.passed)
             words, _ = self._key(np.array([replica]), stage, 2**21 - 1)
             shift = int(words[0]) * len(entered) >> 32
-            chosen.append(entered[(np.arange(size) * len(entered) + shift) // size])
+            chosen.append(entered[taken(size, len(entered), shift)])
         rows = np.concatenate(chosen)
         state = jax.tree.map(lambda leaf: leaf[rows], ended.state)
         return _Crowd(crowd.number[rows], crowd.coins[rows], state)
@@ -182,6 +182,15 @@ class _Ended(NamedTuple):
     @property
     def passed(self) -> np.ndarray:
         return self.best >= self.level
+
+
+def taken(size: int, passed: int, shift: int) -> np.ndarray:
+    """The places of `size` walkers among those that passed; shift: 0 ... passed - 1, at random.
+
+    >>> taken(5, 3, 0).tolist(), taken(5, 3, 2).tolist()
+    ([0, 0, 1, 1, 2], [0, 1, 1, 2, 2])
+    """
+    return (np.arange(size) * passed + shift) // size
 
 
 def next_level(best: np.ndarray, level: float, keep: float) -> float | None:

@@ -18,7 +18,7 @@ from vecsim.estimate import rare_interval
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
-from vecsim.splitting import Effort, next_level, plain, split
+from vecsim.splitting import Effort, next_level, plain, split, taken
 from vecsim.table import agreement
 from vecsim.types import Counts, Quorum
 
@@ -77,6 +77,15 @@ def test_small_probabilities(engine, adversary, beta):
     assert abs(found.value - truth) < 5 * found.error
     assert found.error < truth / 10
     assert found.gap > 1e-4
+
+
+@pytest.mark.parametrize("passed", [1, 3, 10, 13, 47])
+def test_who_passed_goes_on_equally_often(passed):
+    """Over all shifts each of them as often as any other, and with each shift but for a rest."""
+    counts = [np.bincount(taken(10, passed, shift), minlength=passed) for shift in range(passed)]
+    assert np.shape(counts) == (passed, passed)
+    assert (np.sum(counts, axis=0) == 10).all()
+    assert np.ptp(counts, axis=1).max() <= 1
 
 
 def test_more_walkers_where_few_get_on(monkeypatch):
