@@ -428,6 +428,15 @@ def test_safety_curves(saved):
     assert {"order of magnitude", "exact", "plain Monte Carlo"} <= set(texts(figure))
 
 
+def test_a_probability_of_one_has_an_interval():
+    """Replicas that are all alike say nothing of what they miss: plain trials do."""
+    data = rare(np.ones((2, 3)), np.full((2, 3), 100))
+    data["probability"][:] = 1.0
+    table = data.vecsim.probability()
+    assert (table["high"] == 1).all()
+    np.testing.assert_allclose(table["low"], clopper_pearson(800, 800)[0])
+
+
 def test_a_safety_curve_without_a_way_there(saved):
     script("safety_curve").draw(rare(np.full((2, 3), np.nan), np.zeros((2, 3))), HERE)
     [(_, _, figure)] = saved

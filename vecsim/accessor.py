@@ -112,6 +112,9 @@ class Estimates:
         columns["plain_low"], columns["plain_high"] = estimate.clopper_pearson(
             events, number, level
         )
+        same = found.error == 0  # replicas say nothing of what they miss where all are alike
+        columns["low"] = np.where(same, columns["plain_low"], columns["low"])
+        columns["high"] = np.where(same, columns["plain_high"], columns["high"])
         about = {"outcome": self._data["probability"].attrs["event"]}
         return self._table(columns, "1", level, about | {"interval": "Student's t and Cox"})
 
