@@ -34,7 +34,7 @@ from vecsim.sweep import Study
 EVENT = "disagreement"
 ATTEMPTS = 3  # betas of a candidate that are tried by splitting
 LENIENT = 0.4  # of one beta, by which the screened slope may be too steep
-ENOUGH = 2  # candidates that beat one, by screening: one of them may not be verified
+ENOUGH = 3  # candidates that beat one, by screening: not all of them may be verified
 WIDE = 100.0  # times the estimate, that an interval ends at, where it says little
 
 
