@@ -205,6 +205,19 @@ def test_performance_beside_its_baseline():
     }
 
 
+def test_the_performance_report_is_part_of_a_regression_scenario():
+    given = {"category": "regression", "cluster": {"nodes": 100}}
+    config = CONFIG | given | {"workload": {"kind": "constant", "rate_tps": 100}}
+    data = dataset(cpu_percent=31.0)
+    pages = [make(Outcome(config, []), data) for make in (report.markdown, report.html)]
+    assert f"## {report.BESIDE}" in pages[0]
+    for row in report.performance(data):
+        assert f"| {' | '.join(row)} |" in pages[0]
+        assert "".join(f"<td>{cell}</td>" for cell in row) in pages[1]
+    other = config | {"cluster": {"nodes": 150}}
+    assert report.BESIDE not in report.markdown(Outcome(other, []), data)
+
+
 def test_tables_and_exit_status():
     good, bad = judged(dataset()), judged(dataset(finalised=0))
     lost = Outcome(CONFIG | {"name": "lost", "category": "chaos"}, [], "out of memory")

@@ -119,11 +119,16 @@ def result_export(config: Config) -> Values:
 
 
 def performance_report(config: Config) -> Values:
-    """The figures of a performance report, and how many it calls a regression or improvement."""
+    """The figures in a written performance report, and how many stand beside their baseline and
+    are called a regression, an improvement or unchanged."""
     from vecsim.scenario import report
+    from vecsim.scenario.verdict import Outcome
 
-    rows = report.performance(_simulate(config))
-    judged = [row for row in rows if row.change in ("regression", "improvement", "unchanged")]
+    text = report.markdown(Outcome(config, []), _simulate(config))
+    lines = text.partition(f"## {report.BESIDE}\n\n")[2].partition("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    words = "regression", "improvement", "unchanged"
+    judged = [row for row in rows if len(row) == 4 and all(row) and row[-1] in words]
     return _everywhere(config, {"report_figures": len(rows), "report_figures_judged": len(judged)})
 
 

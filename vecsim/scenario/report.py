@@ -21,6 +21,7 @@ table { border-collapse: collapse; margin: 1rem 0 } svg { max-width: 100%; heigh
 td, th { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid #ddd }
 tr.wrong td { color: #b00020 } pre { background: #f6f6f6; padding: .8rem; overflow-x: auto }
 """
+BESIDE = "Beside the baselines"  # title of a regression scenario's performance report
 MARGIN = 0.1  # of its baseline that a figure may be off before it is called better or worse
 BASELINES = {  # field of the metrics record -> baseline, unit, whether more is better
     "avg_tps": (56.0, "vertices / s", True),  # the 150-node prototype
@@ -66,6 +67,8 @@ def markdown(outcome: Outcome, dataset: xr.Dataset, about: str = "") -> str:
     parts += ["## Criteria", _table(VERDICTS, rows(outcome.verdicts))]
     for title, found in _records(outcome, dataset):
         parts += [f"## {title}", _table(("figure", "mean [95 % interval]"), found)]
+    if beside := _beside(outcome, dataset):
+        parts += [f"## {BESIDE}", _table(Performance._fields, beside)]
     parts += ["## Configuration", f"```json\n{json.dumps(outcome.config, indent=2)}\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -84,6 +87,9 @@ def html(outcome: Outcome, dataset: xr.Dataset, about: str = "") -> str:
     for title, found in _records(outcome, dataset):
         parts.append(f"<h2>{text(title)}</h2>")
         parts.append(_page_table(("figure", "mean [95 % interval]"), found))
+    if beside := _beside(outcome, dataset):
+        wrong = [row.change == "regression" for row in beside]
+        parts += [f"<h2>{BESIDE}</h2>", _page_table(Performance._fields, beside, wrong)]
     config = text(json.dumps(outcome.config, indent=2))
     parts.append(f"<h2>Configuration</h2><pre>{config}</pre>")
     return _page(outcome.name, parts)
@@ -120,6 +126,15 @@ def _records(outcome: Outcome, dataset: xr.Dataset) -> Iterable[tuple[str, list[
             interval = "" if low == high or value != value else f" [{number(low)} {number(high)}]"
             found.append((field, f"{number(value)}{interval}"))
         yield (f"Metrics of {name.replace('_', ' ')}" if name else "Metrics"), found
+
+
+def _beside(outcome: Outcome, dataset: xr.Dataset) -> list[Performance]:
+    """The performance report, of the run that the baselines are for."""
+    cluster, workload = (outcome.config.get(part) or {} for part in ("cluster", "workload"))
+    same = outcome.config["category"] == "regression" and cluster.get("nodes") == 100
+    same &= workload == {"kind": "constant", "rate_tps": 100}
+    same &= "finalised" in dataset and "variant" not in dataset.dims
+    return performance(dataset) if same else []
 
 
 def _table(headers: Sequence[str], found: Iterable[Sequence[str]]) -> str:
