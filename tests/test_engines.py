@@ -189,6 +189,13 @@ def test_qr_avalanche_without_a_defence():
         point(QrAvalanche(), RandomVoting(), byzantine_fraction=0.2, **undisputed),
         point(QrAvalanche(), AlwaysReject(), byzantine_fraction=0.2, **undisputed),
         point(QrAvalanche(max_rounds=300), RandomVoting(), byzantine_fraction=0.1, **undisputed),
+        point(
+            QrAvalanche(),
+            RandomVoting(),
+            byzantine_fraction=0.1,
+            sampling="with_replacement",
+            **undisputed,
+        ),
     ]
     outs = run(points, 256, size=640)
     for out, rounds in zip(outs, (22, 29), strict=False):
@@ -196,7 +203,7 @@ def test_qr_avalanche_without_a_defence():
             assert (out[name] == rounds).all()
         assert (out["decided_1"] == n).all()
         assert (out["polls"] == rounds * n).all()
-    random_voters, rejecting, few = outs[2:]
+    random_voters, rejecting, few, replaced = outs[2:]
 
     assert (rejecting["undecided"] == 800).all()
     assert (rejecting["rounds"] == 100).all()
@@ -216,6 +223,7 @@ def test_qr_avalanche_without_a_defence():
     assert (few["decided_1"] == 900).all()
     assert_mean(few["polls"] / 900, reference.mean(), standard_error(reference))
     assert abs(reference.mean() - 46.7) < 0.1
+    assert abs((replaced["polls"] / 900).mean() - 46.5) < 0.1
     assert abs(few["median_decision"].mean() - np.median(reference)) <= 1
 
 

@@ -211,6 +211,19 @@ def test_qr_avalanche(threshold, initial):
     assert decided_nodes > 50
 
 
+def test_confidence_settles_at_the_share_that_agrees():
+    """With 20 % rejecting, near 0.8: never 0.95, and 20 quorums in a row hardly ever come."""
+    rule, nodes = QrAvalanche(max_rounds=100), 20_000
+    ones = np.random.default_rng(5).binomial(30, 0.8, (100, nodes)).astype(np.uint32)
+    cells = start(rule, np.ones(nodes, np.uint32))
+    for drawn in ones:
+        cells = poll(rule, cells, drawn, 30 - drawn)
+    confidence = (np.asarray(cells) >> 10) / SCALE
+    assert not decided(cells).any()
+    assert abs(confidence.mean() - 0.8) < 5 * confidence.std() / np.sqrt(nodes)
+    assert confidence.max() < 0.93
+
+
 def test_confidence_of_long_runs_does_not_drift():
     """Fixed point against exact arithmetic, over runs of equal polls of every kind."""
     rule = QrAvalanche(k=30, alpha=24, beta=127, confidence_threshold=1.0)
