@@ -313,14 +313,14 @@ def test_a_study_and_how_it_goes_on(tmp_path, monkeypatch):
 
 def test_targets_are_swept_and_alphas_may_differ(tmp_path):
     small = [each for each in SMALL if not each.startswith("safety=")]
-    study = *small, "sweep.quorum=[0.75]", "sweep.safety=[0.01,0.0001]", "quorum_preference=0.6"
+    study = *small, "sweep.quorum=[0.75]", "sweep.safety=[0.01,0.0001]", "quorum_preference=0.7"
     result = call(*study, f"output={tmp_path}/a", "figure=false")
     assert (result.code, result.err) == (0, "")
     data = vecsim.open(tmp_path / "a" / "data.zarr")
     found = data.vecsim.candidates().squeeze()
     np.testing.assert_array_equal(found["target_safety"], [0.01, 0.0001])
     assert found["chosen_beta"].values[0] < found["chosen_beta"].values[1]
-    assert (found["chosen_alpha_preference"] == 12).all()
+    assert (found["chosen_alpha_preference"] == 14).all()
     assert (found["chosen_alpha_confidence"] == 15).all()
     assert "with safety=0.01" in result.out
 
