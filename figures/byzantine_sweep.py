@@ -68,7 +68,7 @@ def _plain(data: xr.Dataset) -> Limit:
 
 
 def _defended(data: xr.Dataset) -> Limit:
-    nodes = json.loads(data.attrs["config"])["campaign"]["cluster"]["nodes"]
+    nodes = plot.setting(data, "n" if "n" in data.coords else "nodes")
     title, label = "QR-Avalanche, defended cluster", "working clusters, %"
     return Limit(data.vecsim.rate("working"), nodes, title, label)
 

@@ -168,7 +168,7 @@ class Designs:
         assert self.planned
         candidate = self.planned[number][0]
         target = candidate.target
-        beta = min(candidate.first(START) or target.most_beta, target.most_beta)
+        beta = candidate.first(START) or target.most_beta
         share = int(candidate.worst[beta - 1])
         tried: list[Attempt] = []
         state = "unverified"
@@ -194,7 +194,11 @@ class Designs:
         elif upper and all(np.isnan(high) for high in upper.values()):
             state, beta = "not reached", max(upper)
         else:
-            beta = max(upper) if state == "unverified" else min(beta or 1, target.most_beta)
+            beta = (
+                max(upper)
+                if state == "unverified"
+                else min(beta or target.most_beta, target.most_beta)
+            )
         return Found(state, beta, tried)
 
     def _worst(self, number: int, beta: int, share: int) -> Attempt:
@@ -236,15 +240,18 @@ def following(upper: dict[int, float], safety: float, slope: float, beta: int) -
     """The beta to try next; None where there is nothing to gain.
 
     upper: ends of the intervals so far, NaN where the event was not reached. slope: decades that
-    one more takes off. beta: the last.
+    one more takes off, by screening. beta: the last.
     """
     high = upper[beta]
     decades = 2.0 if np.isnan(high) or high <= 0 else math.log10(safety / high)
     good = [each for each, end in upper.items() if end < safety or np.isnan(end)]
     bad = [each for each, end in upper.items() if end >= safety]
     if high >= safety:
-        wanted = beta + max(1, math.ceil(-decades / slope))
-        return wanted if not good else min(good) - 1 if min(good) - 1 > max(bad) else None
+        if good and min(good) > beta and upper[min(good)] > 0:
+            # What splitting gave on both sides of the target says more than screening.
+            slope = math.log10(high / upper[min(good)]) / (min(good) - beta)
+        wanted = min([beta + max(1, math.ceil(-decades / slope)), *(each - 1 for each in good)])
+        return wanted if wanted > max(bad) else None
     wanted = max(beta - int(decades / slope + LENIENT), max(bad, default=0) + 1)
     if np.isnan(high):
         wanted = min(wanted, beta - 1)

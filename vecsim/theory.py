@@ -64,10 +64,11 @@ def lines(study: Study) -> list[dict[str, Any]]:
     `last_decision`. Lines of nothing but None are left out.
     """
     *others, last = study.dimensions
-    event = str(study.estimator.get("event", ""))
-    rare = "probability", partial(_solved, event)
+    finalised = "finalised", _finalised
+    if study.estimator["name"] == "splitting":
+        finalised = "probability", partial(_solved, study.estimator["event"])
     known = {
-        "byzantine_fraction": rare if event else ("finalised", _finalised),
+        "byzantine_fraction": finalised,
         "n": ("last_decision", lambda points: [rounds_until_decided(point) for point in points]),
     }
     if last.name not in known:

@@ -179,6 +179,7 @@ def test_the_smallest_beta_of_a_network_that_is_solved(tmp_path):
         ({10: np.nan}, 1.0, 10, 8),
         ({10: np.nan}, 9.0, 10, 9),
         ({1: 5e-12}, 1.0, 1, None),
+        ({20: 1e-16, 10: 1e-8}, 3.0, 10, 12),  # 0.8 decades each, whatever screening says
     ],
 )
 def test_which_beta_is_next(upper, slope, beta, wanted):
@@ -312,15 +313,17 @@ def test_a_study_and_how_it_goes_on(tmp_path, monkeypatch):
 
 
 def test_targets_are_swept_and_alphas_may_differ(tmp_path):
-    small = [each for each in SMALL if not each.startswith("safety=")]
-    study = *small, "sweep.quorum=[0.75]", "sweep.safety=[0.01,0.0001]", "quorum_preference=0.7"
+    small = [each for each in SMALL if not each.startswith(("safety=", "trials=", "estimator."))]
+    effort = "trials=8", "estimator.walkers=300"  # the field turns soon: replicas scatter
+    study = *small, *effort, "sweep.quorum=[0.75]", "sweep.safety=[0.01,0.0001]"
+    study += ("quorum_preference=0.6",)
     result = call(*study, f"output={tmp_path}/a", "figure=false")
     assert (result.code, result.err) == (0, "")
     data = vecsim.open(tmp_path / "a" / "data.zarr")
     found = data.vecsim.candidates().squeeze()
     np.testing.assert_array_equal(found["target_safety"], [0.01, 0.0001])
     assert found["chosen_beta"].values[0] < found["chosen_beta"].values[1]
-    assert (found["chosen_alpha_preference"] == 14).all()
+    assert (found["chosen_alpha_preference"] == 12).all()
     assert (found["chosen_alpha_confidence"] == 15).all()
     assert "with safety=0.01" in result.out
 

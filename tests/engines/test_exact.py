@@ -32,6 +32,7 @@ from vecsim.adversaries.sybil import Sybil
 from vecsim.engines import blocks, population
 from vecsim.engines.absorbing import Chain, passage
 from vecsim.engines.assemble import program_key
+from vecsim.engines.census import Census
 from vecsim.engines.exact import solve, supports
 from vecsim.engines.tally_chain import binomial
 from vecsim.errors import ConfigError
@@ -387,6 +388,13 @@ def test_an_adversary_with_a_coin_a_round_and_a_memory():
         assert_distribution(finals, solution.final_ones)
 
 
+@pytest.mark.parametrize("adversary", [NOBODY, SafetySplit(fed=0.4)])
+@pytest.mark.parametrize("rule", [FLAKE, Slush(4, 3)])
+def test_situations_are_counted_without_listing_them(rule, adversary):
+    census = Census(point(rule, adversary, n=7, byzantine_fraction=0.2))
+    assert census.number_of_situations == len(census.situations().ones)
+
+
 def test_points_that_cannot_be_solved():
     solvable = point(FLAKE, NOBODY, n=6)
     assert supports(solvable) is None
@@ -396,6 +404,7 @@ def test_points_that_cannot_be_solved():
         point(Slush(), NOBODY, n=6000),
         point(Slush(), BalancePooled(), n=100, byzantine_fraction=0.1, **ASYNC),
         point(Slush(4, 3), NOBODY, n=60, topology="random_regular", degree=8),
+        point(Snowflake(), SafetySplit(), n=5000, byzantine_fraction=0.2),  # and takes no memory
     ):
         assert supports(p)
         with pytest.raises(ConfigError, match="engine is exact: "):
