@@ -220,7 +220,7 @@ def test_confidence_settles_at_the_share_that_agrees():
         cells = poll(rule, cells, drawn, 30 - drawn)
     confidence = (np.asarray(cells) >> 10) / SCALE
     assert not decided(cells).any()
-    # An average with weights 0.1 x 0.9^i of shares of 30 answers; the start has long been forgotten.
+    # An average with weights 0.1 x 0.9^i of shares of 30 answers; the start is long forgotten.
     spread = np.sqrt(0.8 * 0.2 / 30 * 0.1 / 1.9)
     assert abs(confidence.mean() - 0.8) < 5 * spread / np.sqrt(nodes)
     assert abs(confidence.std() / spread - 1) < 5 / np.sqrt(2 * nodes)

@@ -19,7 +19,7 @@ MOST_BETA = 1000
 
 LEAST_SLOPE = 0.05  # decades for one more beta
 # Plain trials and splitting gave 0.3 to 3 times the screened probability where one quorum does both
-# (tests/engines); with a lower quorum for the preference the field turns before anybody decides, and
+# (tests/engines); with a lower one for the preference the field turns before anybody decides, and
 # it may be many orders too large.
 START = 0.5  # of the target, that screening must give for the first beta that is tried
 SURE, AT_BEST = 0.1, 3.0  # the same for a beta that will do, and for one that may

@@ -193,12 +193,10 @@ class Designs:
             state, beta = "verified", min(good)
         elif upper and all(np.isnan(high) for high in upper.values()):
             state, beta = "not reached", max(upper)
-        else:
-            beta = (
-                max(upper)
-                if state == "unverified"
-                else min(beta or target.most_beta, target.most_beta)
-            )
+        elif state == "unverified":
+            beta = max(upper)
+        else:  # too slow, or beyond what is tried
+            beta = min(beta or target.most_beta, target.most_beta)
         return Found(state, beta, tried)
 
     def _worst(self, number: int, beta: int, share: int) -> Attempt:
