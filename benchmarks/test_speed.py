@@ -11,7 +11,7 @@ import pytest
 from jax import lax
 
 from vecsim.adversaries.random_voting import RandomVoting
-from vecsim.decisions import BATCH_NODES
+from vecsim.decisions import ACCELERATOR_NODES, BATCH_NODES, batch_size
 from vecsim.engines.assemble import Assembler, items, shape_of
 from vecsim.engines.batch import all_devices, batch
 from vecsim.network import Network
@@ -35,8 +35,8 @@ RULES = {
 def test_agents(record, name, n):
     point = Point(n, 0.1, 0.5, "lockstep", RULES[name], RandomVoting(), Network())
     mesh = all_devices()
-    size = max(1, BATCH_NODES // n) * mesh.size
     shape = shape_of([point], 0)
+    size = batch_size(shape, mesh, 2**30)
     assembler = Assembler(shape, [point], size, 0)
     work = items(point, 0, np.arange(size), np.arange(size))
     trials, tables, _ = next(iter(assembler.batches(work)))
@@ -48,7 +48,8 @@ def test_agents(record, name, n):
 @pytest.mark.parametrize("n", SIZES)
 def test_bits(record, n):
     """One random word per node and round, made and summed in one fused loop, on one device."""
-    size = max(1, BATCH_NODES // n)
+    cells = BATCH_NODES if jax.default_backend() == "cpu" else ACCELERATOR_NODES
+    size = max(1, cells // n)
     keys = jnp.arange(size, dtype=jnp.uint32)[:, None]
     nodes = jnp.arange(n // 2, dtype=jnp.uint32)[None]
 

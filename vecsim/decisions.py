@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from vecsim.engines import population
 from vecsim.engines.assemble import Assembler, items, program_key, shape_of
@@ -14,7 +15,8 @@ from vecsim.point import Point
 from vecsim.sweep import Study
 from vecsim.types import STEPPED
 
-BATCH_NODES = 2**20  # cells of a batch per device: enough to hide what a round costs otherwise
+BATCH_NODES = 2**20  # cells of a batch per CPU device: enough to hide what a round costs otherwise
+ACCELERATOR_NODES = 2**25  # the same for an accelerator, which steps many more at once
 CHUNK_NODES = 2**25  # nodes x trials of a chunk: what is lost when a run is killed
 COUNTED_NODES = 20_000  # that a trial of the population engine takes as long as, whatever its n
 MISSING = -1
@@ -156,7 +158,7 @@ class Program:
     def __init__(self, points: list[Point], study: Study, memory: int):
         self.mesh = all_devices()
         self.shape: Shape = shape_of(points, study.seed)
-        size = batch_size(self.shape, points, self.mesh.size, memory)
+        size = batch_size(self.shape, self.mesh, memory)
         wanted = study.block * len(points)
         size = min(size, -(-wanted // self.mesh.size) * self.mesh.size)
         self.assembler = Assembler(self.shape, points, size, study.seed)
@@ -193,10 +195,11 @@ class Program:
             yield jax.device_get(pending[0]), *pending[1:]
 
 
-def batch_size(shape: Shape, points: list[Point], devices: int, memory: int) -> int:
+def batch_size(shape: Shape, mesh: Mesh, memory: int) -> int:
     """Trials of a batch: a multiple of the devices, within `memory` bytes."""
     node_bytes = {"agents": shape.bits // 8 * 4, "asynchronous": 64, "graph": 32 * shape.degree}
     trial_bytes = node_bytes[shape.engine] * shape.nodes + 1024
     nodes = shape.nodes * max(1, shape.degree)
-    per_device = max(1, min(BATCH_NODES // nodes, memory // trial_bytes // devices))
-    return min(per_device, 2**14) * devices
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    most, trials = (BATCH_NODES, 2**14) if on_cpu else (ACCELERATOR_NODES, 2**17)
+    return min(max(1, min(most // nodes, memory // trial_bytes // mesh.size)), trials) * mesh.size

@@ -26,22 +26,23 @@ from vecsim.poll import draw
 from vecsim.types import decided, preference
 
 FLIPPED = 2  # the bit of a cell that says whether its last poll changed its preference
-VECTOR = 16  # lanes of the widest vector unit
+VECTOR = 16  # lanes that the widest vector unit takes at once
 MOST_ROWS = 15  # lanes added in the first stage of a count: four bits must hold the sum
 FEW_ROWS = 6
 
 
 def lanes(shape: Shape) -> tuple[int, int]:
-    """The uint32 words that hold a trial's cells, as rows x columns of whole vectors.
+    """The uint32 words that hold a trial's cells, as rows x columns.
 
-    Rows are added up first when nodes are counted, so there should be several.
+    They fill whole vectors, or go one lane past them, which costs less than a vector. Rows are
+    added up first when nodes are counted, so there should be several.
     """
-    vectors = -(-shape.nodes * shape.bits // (32 * VECTOR))
+    lanes = -(-shape.nodes * shape.bits // 32)
     while True:
-        rows = max(r for r in range(1, MOST_ROWS + 1) if vectors % r == 0)
-        if rows >= min(vectors, FEW_ROWS):
-            return rows, vectors // rows * VECTOR
-        vectors += 1
+        rows = max(r for r in range(1, MOST_ROWS + 1) if lanes % r == 0)
+        if lanes % VECTOR <= 1 and rows >= min(-(-lanes // VECTOR), FEW_ROWS):
+            return rows, lanes // rows
+        lanes += 1
 
 
 def unpack(lane, bits: int):
@@ -86,8 +87,7 @@ def tally(shape: Shape, lane):
     """Counts of the honest nodes, and of the preferences that the last poll changed.
 
     The flags of a cell are put four bits apart, as many as its width holds, all cells of a lane
-    are added at once, and the first stage runs down columns of whole vectors; the
-    second takes the sums apart.
+    are added at once, and the first stage runs down columns; the second takes the sums apart.
     """
     first = flag(shape, 0)
     preference, decided = lane & first, (lane >> jnp.uint32(1)) & first
