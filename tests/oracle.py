@@ -26,6 +26,7 @@ Adversaries are dicts with a "name" and its own fields:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -407,6 +408,11 @@ class Byzantine:
         return 1 - colour if expected_too_few else None
 
 
+def byzantine_fed(adversary: dict[str, Any], n: int) -> float:
+    """How many nodes safety_split feeds."""
+    return complete_adversary(adversary).get("fed", 0.0) * n
+
+
 def group_of(node: int, fed: float) -> int:
     """The group that safety_split puts an honest node in. fed: nodes in group 0; half of one counts
     as one."""
@@ -425,13 +431,17 @@ def one_poll(
     exclude_self: bool,
     loss: float,
     rng: Random,
+    hears: Callable[[int], bool] = lambda peer: True,
 ) -> tuple[int, int]:
-    """The answers (ones, zeros) that one honest querier gets from k peers."""
+    """The answers (ones, zeros) that one honest querier gets from k peers.
+
+    hears: whether an honest peer's answer can reach the querier in this round.
+    """
     honest = len(preferences)
     ones = zeros = 0
     for peer in draw_peers(querier, honest + byzantine.count, k, sampling, exclude_self, rng):
         if peer < honest:
-            answer = preferences[peer]
+            answer = preferences[peer] if hears(peer) else None
         else:
             answer = byzantine.answer(preferences[querier], group, view, rng)
         if loss > 0 and coin(loss, rng):
@@ -514,8 +524,14 @@ def simulate(
     schedule: str = "lockstep",
     rng: Random,
     stop_at_unanimity: bool = False,
+    groups: Sequence[tuple[int, int, int, float]] = (),
+    cut: int = 0,
 ) -> dict[str, Any]:
     """One trial and its outcome.
+
+    groups: honest nodes of each group, how many start at 1, how many safety_split feeds, and the
+    probability that one takes part in a round (lockstep only). cut: rounds in which groups do not
+    hear each other.
 
     Times are in rounds: whole numbers in lockstep, steps / n under the async schedule, NaN for
     what never happened. `decided_at` lists them per honest node. `stop_at_unanimity` ends the
@@ -525,7 +541,15 @@ def simulate(
     f = round(byzantine_fraction * n)
     h = n - f
     start_ones = round(initial_accept * h)
-    nodes = [make_node(full, 1 if i < start_ones else 0) for i in range(h)]
+    fed = byzantine_fed(adversary, n)
+    side, among = [0] * h, list(range(h))  # of each node: its group, its number in there
+    sizes = [(h, start_ones, fed, 1.0)]
+    if groups:
+        sizes = list(groups)
+        side = [g for g, group in enumerate(groups) for _ in range(group[0])]
+        among = [i for group in groups for i in range(group[0])]
+        start_ones = sum(group[1] for group in groups)
+    nodes = [make_node(full, 1 if among[i] < sizes[side[i]][1] else 0) for i in range(h)]
     preferences = [node.preference for node in nodes]
     byzantine = Byzantine(
         adversary,
@@ -544,7 +568,6 @@ def simulate(
     decisions: list[int] = []
     unanimity = 0 if start_ones in (0, h) else math.nan
     flips = 0
-    fed = byzantine.config.get("fed", 0.0) * n
     poll_rule = {
         "k": full["k"],
         "sampling": sampling,
@@ -576,10 +599,16 @@ def simulate(
         while goes_on() and rounds < max_rounds:
             view = view_now(int(rounds))
             byzantine.start_round(preferences, sampling, rng)
-            polls = [
-                (i, *one_poll(i, group_of(i, fed), preferences, byzantine, view, **poll_rule))
-                for i in undecided
-            ]
+            awake = [not groups or coin(groups[side[i]][3], rng) for i in range(h)]
+            polls = []
+            for i in (i for i in undecided if awake[i]):
+
+                def hears(peer, own=side[i], awake=awake, apart=rounds < cut):
+                    return awake[peer] and (side[peer] == own or not apart)
+
+                group = group_of(among[i], sizes[side[i]][2])
+                answers = one_poll(i, group, preferences, byzantine, view, **poll_rule, hears=hears)
+                polls.append((i, *answers))
             rounds += 1
             for i, ones, zeros in polls:
                 update(i, ones, zeros, rounds)

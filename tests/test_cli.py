@@ -82,6 +82,12 @@ BAD = {
     "schedule=sync": "schedule is 'sync'; allowed: lockstep or async",
     "schedule=1": "schedule is 1; allowed: lockstep or async",
     # networks
+    "network=groups network.groups=[0.5,0.6]": "groups is .* allowed: .*add up to 1",
+    "network=groups network.active=[0.5]": "active is .* allowed: none, or 2 values of 0 to 1",
+    "network=groups network.cut=-1": "cut is -1; allowed: 0 or more rounds",
+    "network=groups schedule=async": "schedule is 'async'; allowed: lockstep with groups",
+    "network=groups protocol=qr_avalanche": "network.groups with protocol=QrAvalanche",
+    "network=groups engine.name=agents": "engine.name is 'agents'; allowed: auto or population",
     "network.sampling=both": "sampling is 'both'; allowed: without_replacement or with_replacement",
     "network.loss=2": "network.loss is 2.0; allowed: 0 to 1",
     "network.topology=torus": "topology is 'torus'; allowed: complete, random_regular, small_world",

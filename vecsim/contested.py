@@ -25,7 +25,7 @@ def rounds_until_decided(point: Point) -> float | None:
     rule = point.protocol
     if point.byzantine or abs(2 * point.start_ones - point.honest) > 1:
         return None
-    if point.schedule != "lockstep" or point.network.topology != "complete":
+    if point.schedule != "lockstep" or not point.network.uniform:
         return None
     if not rule.decides or rule.counts or not follows_quorums(rule):
         return None

@@ -77,11 +77,12 @@ def trajectory(point: Point, rounds: int | None = None, coin: float = 0.5) -> Tr
 
     rounds: max_rounds unless given. coin: the value of the adversary's shared coins.
     Where QR-Avalanche has many cells they are put together, which makes shares good to about 1e-3.
-    Raises ConfigError on graphs and under async.
+    Raises ConfigError on graphs, with groups and under async.
     """
     require(point.schedule == "lockstep", "schedule", point.schedule, "lockstep")
     topology = point.network.topology
     require(topology == "complete", "network.topology", topology, "complete")
+    require(point.network.uniform, "network.groups", point.network.groups, "none")
     rule = point.protocol
     crowd = Crowd(rule, point.adversary, point.byzantine_fraction, point.network.loss)
     return _follow(crowd, point.initial_accept, rounds or int(rule.max_rounds), coin)

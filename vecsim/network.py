@@ -1,8 +1,13 @@
 """The network: whom a node may poll, and which answers are lost."""
 
+from math import fsum
+from typing import Any
+
 import equinox as eqx
 
 from vecsim.errors import require
+
+MOST_GROUPS = 16
 
 
 class Network(eqx.Module):
@@ -16,6 +21,13 @@ class Network(eqx.Module):
       graphs); `small_world` (Watts and Strogatz 1998: a ring of `degree` neighbours, each edge
       rewired with probability `rewiring`).
     graphs: how many graphs of a point's kind are drawn; trial i uses number i % graphs.
+    groups: the shares of the honest nodes that are in each of several groups (complete graph under
+      lockstep only); none: all are alike. What follows has one value for each group.
+    active: probability that a node takes part in a round, each round anew; one that does not
+      neither polls nor answers. Throttled nodes are below 1, silent ones at 0. None given: 1.
+    start: share of the group's nodes that start at 1. None given: `initial_accept` in every group.
+    cut: rounds, from the start, in which the groups do not hear each other. Byzantine nodes hear
+      and answer everybody.
     """
 
     sampling: str = "without_replacement"
@@ -25,6 +37,10 @@ class Network(eqx.Module):
     degree: int = 100
     rewiring: float = 0.1
     graphs: int = 16
+    groups: tuple[float, ...] = eqx.field(default=(), converter=tuple)
+    active: tuple[float, ...] = eqx.field(default=(), converter=tuple)
+    start: tuple[float, ...] = eqx.field(default=(), converter=tuple)
+    cut: int = 0
 
     def __check_init__(self):
         allowed = ("without_replacement", "with_replacement")
@@ -35,6 +51,29 @@ class Network(eqx.Module):
         require(self.degree >= 1, "network.degree", self.degree, "1 or more neighbours")
         require(0 <= self.rewiring <= 1, "network.rewiring", self.rewiring, "0 to 1")
         require(1 <= self.graphs <= 1000, "network.graphs", self.graphs, "1 to 1000")
+        self._check_groups()
+
+    def _check_groups(self):
+        groups, number = self.groups, len(self.groups)
+        good = all(share > 0 for share in groups) and abs(fsum(groups) - 1) < 1e-9
+        allowed = f"at most {MOST_GROUPS} shares above 0 that add up to 1, or none"
+        require(not groups or (good and number <= MOST_GROUPS), "network.groups", groups, allowed)
+        for name in ("active", "start"):
+            given = getattr(self, name)
+            good = len(given) in (0, number) and all(0 <= each <= 1 for each in given)
+            require(good, f"network.{name}", given, f"none, or {number} values of 0 to 1")
+        allowed = "0 or more rounds with network.groups" if groups else "0 without network.groups"
+        require(self.cut >= 0 and (groups or not self.cut), "network.cut", self.cut, allowed)
+
+    def parameters(self) -> dict[str, Any]:
+        """The fields, without those of groups where there are none."""
+        left_out = () if self.groups else ("groups", "active", "start", "cut")
+        return {name: value for name, value in vars(self).items() if name not in left_out}
+
+    @property
+    def uniform(self) -> bool:
+        """Whether any node may poll any other at any time."""
+        return self.topology == "complete" and not self.groups
 
     @property
     def replacement(self) -> bool:

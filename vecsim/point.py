@@ -5,6 +5,7 @@ import json
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import numpy as np
 
 from vecsim import random
 from vecsim.errors import require
@@ -12,6 +13,19 @@ from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
 
 MOST_NODES = 10**12  # of any engine: counts and draws are exact up to there
+
+
+class Group(NamedTuple):
+    """Honest nodes that are alike but for their colour and what they are told.
+
+    nodes: how many. ones: of them start at 1. fed: are in the first of the groups that the
+    adversary tells apart. active: P(one takes part in a round).
+    """
+
+    nodes: int
+    ones: int
+    fed: int
+    active: float
 
 
 class Point(NamedTuple):
@@ -58,6 +72,8 @@ class Point(NamedTuple):
             require(peers >= 1, "n", n, "2 or more nodes, for there must be somebody to poll")
         else:
             self._check_graph()
+        if network.groups:
+            require(self.schedule == "lockstep", "schedule", self.schedule, "lockstep with groups")
         if self.adversary.pools and self.byzantine:
             allowed = f"at most {self.honest}, for the adversary pools k answers of honest nodes"
             require(rule.k <= self.honest or network.replacement, "protocol.k", rule.k, allowed)
@@ -75,6 +91,7 @@ class Point(NamedTuple):
     def _check_graph(self) -> None:
         rule, network, n = self.protocol, self.network, self.n
         name = f"network.topology={network.topology}"
+        require(not network.groups, "network.groups", network.groups, f"none with {name}")
         require(self.schedule == "lockstep", "schedule", self.schedule, f"lockstep with {name}")
         require(network.exclude_self, "network.exclude_self", False, f"true with {name}")
         admission = float(self.adversary.admission)
@@ -108,6 +125,8 @@ class Point(NamedTuple):
 
     @property
     def start_ones(self) -> int:
+        if self.network.groups:
+            return sum(group.ones for group in self.groups)
         return round(self.initial_accept * self.honest)
 
     @property
@@ -117,10 +136,37 @@ class Point(NamedTuple):
             return self.honest
         return int(self.adversary.first_group(self.honest, self.n) + 0.5)
 
+    @property
+    def groups(self) -> list[Group]:
+        """The network's groups of honest nodes, at least one.
+
+        What is not said of a group by itself is shared out evenly over all.
+        """
+        network = self.network
+        bounds = np.cumsum([0.0, *(network.groups or [1.0])])
+        bounds[-1] = 1.0
+
+        def shared(total: int) -> list[int]:
+            return np.diff((bounds * total + 0.5).astype(np.int64)).tolist()
+
+        sizes, fed = shared(self.honest), shared(self.first_group)
+        if network.start:
+            ones = [round(share * size) for share, size in zip(network.start, sizes, strict=True)]
+        else:
+            ones = shared(round(self.initial_accept * self.honest))
+        active = network.active or [1.0] * len(sizes)
+        rows = zip(sizes, ones, fed, active, strict=True)
+        return [Group(size, min(one, size), min(first, size), a) for size, one, first, a in rows]
+
     def parameters(self) -> dict[str, Any]:
         """The resolved parameters, nested, as plain values."""
+
+        def plain(value):
+            fields = value.parameters() if isinstance(value, Network) else vars(value)
+            return {"class": _name(value), **fields}
+
         return {
-            name: {"class": _name(value), **vars(value)} if hasattr(value, "__dict__") else value
+            name: plain(value) if hasattr(value, "__dict__") else value
             for name, value in self._asdict().items()
         }
 

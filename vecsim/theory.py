@@ -42,7 +42,7 @@ def finalised_undisputed(point: Point) -> float | None:
         return None
     if not point.protocol.decides or point.schedule != "lockstep":
         return None
-    if point.network.topology != "complete" or point.adversary.admission != 1:
+    if not point.network.uniform or point.adversary.admission != 1:
         return None
     colour = int(start > 0)
     total = 0.0

@@ -28,10 +28,21 @@ class Shape(NamedTuple):
     groups: int  # of honest nodes that some adversary tells apart
     pools: bool  # whether some adversary pools samples
     third: bool  # whether some answer may be a coin or silence
+    sides: int  # groups of honest nodes in the network
+    rests: bool  # whether some of them may not take part in a round
     mixes: int  # of an adversary at most
     size: int  # of a sample at most
     columns: tuple[tuple[int, ...], ...]  # see Moves
     rows: tuple[int, ...]
+
+
+class Sides(NamedTuple):
+    """The network's groups of honest nodes, one after the other, in the adversary's groups each."""
+
+    nodes: Any  # int64 [groups]
+    ones: Any  # int64 [groups]: of them start at 1
+    active: Any  # float64 [groups, 2]: P(a node takes part in a round), P(it does not)
+    cut: Any  # int64: rounds in which sides do not hear each other
 
 
 class Blocks(NamedTuple):
@@ -40,6 +51,7 @@ class Blocks(NamedTuple):
     trials: Trials  # key, honest and byzantine have an axis of trials, the rest belong to the point
     polls: Polls
     moves: Moves  # without `columns`
+    sides: Sides
 
 
 def supports(point: Point) -> str | None:
@@ -50,6 +62,8 @@ def supports(point: Point) -> str | None:
         return f"network.topology={point.network.topology}: nodes are not exchangeable on a graph"
     if point.n > MOST_NODES:
         return f"n={point.n}: at most {MOST_NODES} nodes"
+    if point.protocol.counts and point.network.groups:
+        return f"protocol={type(point.protocol).__name__} with groups: it looks at counts"
     if point.protocol.counts:
         return independent.supports(point)
     try:
@@ -66,13 +80,16 @@ def program_key(point: Point):
 
 def shape_of(point: Point) -> Shape:
     moves = moves_of(point.protocol, point.protocol.max_rounds)
-    adversary = point.adversary
+    adversary, network = point.adversary, point.network
+    sides = max(len(network.groups), 1)
     return Shape(
         engine="population",
-        block=_block_size(adversary.groups * max(moves.rows)),
+        block=_block_size(sides * adversary.groups * max(moves.rows)),
         groups=adversary.groups,
         pools=adversary.pools,
         third=third_part(point),
+        sides=sides,
+        rests=any(each < 1 for each in network.active),
         mixes=max(len(adversary.mixes), LEAST_MIXES),
         size=_rounded(point.protocol.k),
         columns=moves.columns,
@@ -126,7 +143,7 @@ def blocks_of(
 
 def _room(shape: Shape, block: Blocks, devices: int, memory: int) -> int:
     """Blocks of a batch."""
-    cells = len(block.moves.preference) * shape.block * shape.groups
+    cells = len(block.moves.preference) * shape.block * len(block.sides.nodes)
     size = 8 * (block.polls.weights.size + 40 * cells)
     return devices * max(1, min(BLOCKS, memory // size // devices))
 
@@ -167,8 +184,24 @@ def _block(
         exclude_self=int(point.network.exclude_self),
         **UNUSED,
     )
-    polls = polls_of(point, shape.mixes, shape.size, shape.third)
-    return Blocks(jax.tree.map(_wide, described), polls, moves._replace(columns=()))
+    unheard = shape.sides > 1 or shape.rests
+    polls = polls_of(point, shape.mixes, shape.size, shape.third, unheard)
+    described = jax.tree.map(_wide, described)
+    return Blocks(described, polls, moves._replace(columns=()), _sides(point))
+
+
+def _sides(point: Point) -> Sides:
+    """In every group the adversary's first group comes first, and so do those that start at 1."""
+    nodes, ones, active = [], [], []
+    for group in point.groups:
+        parts = (group.fed, group.nodes - group.fed)[: point.adversary.groups]
+        before = 0
+        for part in parts:
+            nodes.append(part)
+            ones.append(min(max(group.ones - before, 0), part))
+            active.append((group.active, 1 - group.active))
+            before += part
+    return Sides(np.array(nodes), np.array(ones), np.array(active), np.int64(point.network.cut))
 
 
 # What other engines want to know of a trial.

@@ -63,6 +63,8 @@ def supports(point: Point, engine: str) -> str | None:
         return f"protocol={type(point.protocol).__name__}: it does not say how many polls remain"
     if float(point.adversary.admission) < 1 and point.byzantine:
         return f"adversary={type(point.adversary).__name__}: its number of nodes is drawn by chance"
+    if point.network.groups:
+        return f"network.groups={point.network.groups}: walkers are of one group"
     if engine not in ("agents", "population"):
         return "only lockstep rounds on complete graphs"
     if engine == "population" and point.protocol.counts:
@@ -209,7 +211,10 @@ def _by_counts(shape, event, blocks, remaining, states, aims):
 
         def look(state):
             tally = population.count(block.moves, state.nodes)
-            faced = [population.faced(shape, block, state, each) for each in situations(tally)]
+            faced = [
+                population.faced(shape, block, state, each, state.nodes)
+                for each in situations(tally)
+            ]
             fields = [counted_field(chances) for chances, _ in faced]
 
             def stand(trial, tally, round_, nodes, fields):

@@ -72,6 +72,8 @@ def supports(point: Point) -> str | None:
     """Why a point can't be solved; None if it can."""
     if point.network.topology != "complete":
         return "only complete graphs are solved"
+    if point.network.groups:
+        return "networks with groups are not solved"
     if point.protocol.counts:
         return "a protocol that looks at counts has too many cells"
     if _simple(point):

@@ -42,7 +42,7 @@ class State(NamedTuple):
     """The trials of a block between two rounds."""
 
     round: Any  # int64 [trials], rounds completed
-    nodes: Any  # float64 [trials, groups, cells], whole numbers
+    nodes: Any  # float64 [trials, groups, cells], whole numbers; the adversary's groups go fastest
     flips: Any  # int64 [trials], of the last round
     memory: Any  # int32 [trials], the adversary's
 
@@ -73,15 +73,20 @@ def program(shape: Shape):
     """The function (blocks, nothing) -> Outcome [blocks, trials]."""
 
     def run_block(block: Blocks):
-        def observe(record, trial, state: State, tally: Tally):
-            waiting = trial.honest - tally.decided
-            return record.update(trial, tally, state.round, state.flips, waiting)
+        def observe(record, trial, state: State, tally: Tally, polls):
+            return record.update(trial, tally, state.round, state.flips, polls)
 
         def body(carried):
             state, record = carried
             tally = count(block.moves, state.nodes)
-            record = jax.vmap(observe, (0, EACH, 0, 0))(record, block.trials, state, tally)
-            return advance(shape, block, state, tally), record
+            awake = taking_part(shape, block, state)
+            polls = block.trials.honest - tally.decided
+            if shape.rests:
+                polls = awake[..., :-2].sum(axis=(1, 2)).astype(jnp.int64)
+            record = jax.vmap(observe, (0, EACH, 0, 0, 0))(
+                record, block.trials, state, tally, polls
+            )
+            return advance(shape, block, state, tally, awake), record
 
         start = begin(shape, block), jax.vmap(Record.start, (EACH,))(block.trials)
         return lax.while_loop(lambda carried: carried[1].running.any(), body, start)[1]
@@ -90,27 +95,55 @@ def program(shape: Shape):
 
 
 def begin(shape: Shape, block: Blocks) -> State:
-    """Honest nodes that start at 1 come first, and so does the first of two groups."""
-    trials, moves = block.trials, block.moves
-    first = trials.honest if shape.groups == 1 else jnp.minimum(trials.first_group, trials.honest)
-    sizes = jnp.stack([first, trials.honest - first][: shape.groups], axis=-1)
-    before = jnp.stack([jnp.zeros_like(first), first][: shape.groups], axis=-1)
-    ones = jnp.clip(trials.start_ones - before, 0, sizes)
-    nodes = jnp.zeros((*sizes.shape, len(moves.preference)))
-    nodes = nodes.at[..., moves.start[0]].add((sizes - ones).astype(jnp.float64))
-    nodes = nodes.at[..., moves.start[1]].add(ones.astype(jnp.float64))
-    none = jnp.zeros_like(trials.honest)
+    """Nobody has polled yet. A trial of no nodes fills a block up."""
+    honest, sides, moves = block.trials.honest, block.sides, block.moves
+    there = (honest > 0)[:, None]
+    nodes = jnp.zeros((len(honest), len(sides.nodes), len(moves.preference)))
+    for start, number in zip(moves.start, (sides.nodes - sides.ones, sides.ones), strict=True):
+        nodes = nodes.at[..., start].add(jnp.where(there, number, 0).astype(jnp.float64))
+    none = jnp.zeros_like(honest)
     return State(none, nodes, none, none.astype(jnp.int32))
 
 
-def advance(shape: Shape, block: Blocks, state: State, tally: Tally) -> State:
-    """One round: every undecided node polls once, all together."""
-    chances, memory = faced(shape, block, state, tally)
-    nodes, flips = move(shape, block, state, chances)
+def taking_part(shape: Shape, block: Blocks, state: State):
+    """The nodes of each cell that take part in this round."""
+    if not shape.rests:
+        return state.nodes
+    key = tuple(word[:, None, None] for word in block.trials.key)
+    number = jnp.arange(state.nodes.shape[-1], dtype=jnp.uint32) + group_numbers(state.nodes)
+    second = counters(state.round[:, None, None], random.ANSWERS, random.PLACE)
+    chance = jnp.broadcast_to(block.sides.active[:, None], (*state.nodes.shape[1:], 2))
+    return binomial(Names(key, number, second), state.nodes, chance[..., 0], chance[..., 1])
+
+
+def group_numbers(nodes):
+    """What stands for the group in the number of a draw: uint32 [groups, 1]."""
+    return jnp.arange(nodes.shape[1], dtype=jnp.uint32)[:, None] << jnp.uint32(GROUP)
+
+
+def advance(shape: Shape, block: Blocks, state: State, tally: Tally, awake) -> State:
+    """One round: every undecided node that takes part polls once, all together."""
+    chances, memory = faced(shape, block, state, tally, awake)
+    nodes, flips = move(shape, block, state._replace(nodes=awake), chances)
+    if shape.rests:
+        nodes = nodes + (state.nodes - awake)
     return State(state.round + 1, nodes, flips, memory)
 
 
-def faced(shape: Shape, block: Blocks, state: State, tally: Tally):
+def heard(shape: Shape, block: Blocks, state: State, awake):
+    """Of the honest nodes that take part: those that each group hears, and of them the ones that
+    prefer 1, both [trials, groups]."""
+    preference = block.moves.preference.astype(jnp.float64)
+    found = []
+    for counted in (awake, awake * preference):
+        sides = counted.sum(axis=-1).reshape(len(awake), shape.sides, shape.groups).sum(axis=-1)
+        apart = (state.round < block.sides.cut)[:, None]
+        sides = jnp.where(apart, sides, sides.sum(axis=-1, keepdims=True))
+        found.append(jnp.repeat(sides, shape.groups, axis=-1))
+    return found
+
+
+def faced(shape: Shape, block: Blocks, state: State, tally: Tally, awake):
     """P(each result) of this round's polls, [trials, groups, own colour, results], and the
     adversary's memory after it."""
     trials, polls = block.trials, block.polls
@@ -125,7 +158,11 @@ def faced(shape: Shape, block: Blocks, state: State, tally: Tally):
     each = jax.vmap(answered, (EACH, 0, 0, 0, 0))
     mixes, memory = each(trials, tally, pushed, state.round, state.memory)
     byzantine, ones = (v.astype(jnp.float64) for v in (trials.byzantine, tally.ones))
-    return result_probabilities(polls, byzantine, ones, mixes), memory
+    if shape.sides == 1 and not shape.rests:
+        return result_probabilities(polls, byzantine, ones, mixes), memory
+    everybody, ones = heard(shape, block, state, awake)
+    mixes = jnp.tile(mixes, (1, shape.sides, 1))
+    return result_probabilities(polls, byzantine, ones, mixes, everybody), memory
 
 
 def count(moves: Moves, nodes) -> Tally:
@@ -140,7 +177,7 @@ def move(shape: Shape, block: Blocks, state: State, chances):
 
     chances: [trials, groups, own colour, results].
     """
-    group = jnp.arange(shape.groups, dtype=jnp.uint32)[:, None]
+    group = group_numbers(state.nodes)
     key = tuple(word[:, None, None] for word in block.trials.key)
     columns = [sum(chances[..., result] for result in results) for results in shape.columns]
     left = state.nodes[..., :-2]
@@ -153,7 +190,7 @@ def move(shape: Shape, block: Blocks, state: State, chances):
             p, q = conditional(columns[i], sum(columns[i + 1 :]))
             number = stage.cell.astype(jnp.uint32) * jnp.uint32(STAGES) + jnp.uint32(i)
             counted = counters(state.round[:, None, None])
-            names = Names(key, number | (group << jnp.uint32(GROUP)), counted)
+            names = Names(key, number | group, counted)
             taken = binomial(names, waiting, p[..., stage.colour], q[..., stage.colour])
         nodes = nodes.at[..., stage.to].add(taken)
         flips = flips + (taken * stage.turns.astype(jnp.float64)).sum(axis=(1, 2))

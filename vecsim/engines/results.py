@@ -11,6 +11,10 @@ then the sum over x own draws and y of the third part of
 with [a]_x = a (a-1) ... (a-x+1), or a^x with replacement. The falling products are taken as ratios
 to those of the totals, so that nothing overflows; every term is positive and nothing is
 computed as 1 - p. Everything is float64: numbers of nodes are exact up to 2^53.
+
+Where honest nodes may be unheard by some queriers (groups that are cut off, nodes that rest), a
+poll meets i of them with the probability of that many among its k draws, and what remains is a
+poll of k - i of the others.
 """
 
 from functools import lru_cache, partial
@@ -42,7 +46,8 @@ class Polls(NamedTuple):
     answers: Any  # float64 [mixes, own colour, 2]: Byzantine nodes counted as own, as others
     apart: Any  # float64 [mixes]: share of the Byzantine nodes in the third part
     ways: Any  # float64 [x]: C(k, x)
-    weights: Any  # float64 [mixes, own colour, results, y, x]: 0 where x + y is more than k
+    weights: Any  # float64 [mixes, own colour, results, y, x]: 0 where x + y is more than k; with
+    # unheard nodes there is a first axis of draws of those that are heard
 
 
 def third_part(point: Point) -> bool:
@@ -53,8 +58,21 @@ def third_part(point: Point) -> bool:
     return any(mix not in FIXED for mix in mixes)
 
 
-def polls_of(point: Point, mixes: int, size: int, third: bool) -> Polls:
-    """The point's polls, filled up to `mixes` mixes and `size` answers."""
+def polls_of(point: Point, mixes: int, size: int, third: bool, unheard: bool = False) -> Polls:
+    """The point's polls, filled up to `mixes` mixes and `size` answers.
+
+    unheard: whether honest nodes may be unheard.
+    """
+    polls = _polls_of(point, mixes, size, third, point.protocol.k, unheard)
+    if not unheard:
+        return polls
+    shorter = [_polls_of(point, mixes, size, third, k, True).weights for k in range(polls.k)]
+    none = np.zeros((size - int(polls.k), *polls.weights.shape))
+    return polls._replace(weights=np.concatenate([np.stack([*shorter, polls.weights]), none]))
+
+
+def _polls_of(point: Point, mixes: int, size: int, third: bool, k: int, unheard: bool) -> Polls:
+    """The same for polls of k draws, all of nodes that are heard."""
     rule, network = point.protocol, point.network
     low, high = rule.quorums
     replacement = network.replacement
@@ -68,12 +86,12 @@ def polls_of(point: Point, mixes: int, size: int, third: bool) -> Polls:
             answers[i, own] = shares if merged else (0.0, 0.0)
             loss = 0.0 if replacement else network.loss
             given = (0.0, 0.0) if merged else shares
-            rows = result_weights(rule.k, low, high, loss, *given, third)
-            if not merged:
-                rows = rows * _rests(point.honest - network.exclude_self, rule.k)[: rows.shape[1]]
+            rows = result_weights(k, low, high, loss, *given, third)
+            if not merged and not unheard:
+                rows = rows * _rests(point.honest - network.exclude_self, k)[: rows.shape[1]]
             weights[i, own, :, : rows.shape[1], : rows.shape[2]] = rows
     return Polls(
-        k=np.int32(rule.k),
+        k=np.int32(k),
         honest=np.float64(point.honest),
         exclude_self=np.float64(network.exclude_self),
         step=np.float64(not replacement),
@@ -81,7 +99,7 @@ def polls_of(point: Point, mixes: int, size: int, third: bool) -> Polls:
         lost=np.float64(network.loss if replacement else 0.0),
         answers=answers,
         apart=apart,
-        ways=np.array([float(comb(rule.k, x)) for x in range(size + 1)]),
+        ways=np.array([float(comb(k, x)) for x in range(size + 1)]),
         weights=weights,
     )
 
@@ -144,29 +162,66 @@ def _trinomial(trials: int, first: float, second: float) -> Floats:
     return joint
 
 
-def result_probabilities(polls: Polls, byzantine, ones, mixes):
+def result_probabilities(polls: Polls, byzantine, ones, mixes, heard=None):
     """P(each result) for each class of querier, float64 [trials, groups, own colour, results].
 
     byzantine: Byzantine nodes in the network. ones: honest nodes that prefer 1 (float64 [trials]).
-    mixes: int32 [trials, groups, own colour], index into the adversary's mixes.
+    mixes: int32 [trials, groups, own colour], index into the adversary's mixes. heard: the honest
+    nodes that a querier of each group hears, itself included [trials, groups]; `ones` then has that
+    shape too, and counts those of them that prefer 1.
     """
     trials, groups, _ = mixes.shape
-    byzantine, ones = (jnp.repeat(number, groups) for number in (byzantine, ones))
-    found = [
-        _of_colour(polls, own, same, byzantine, mixes[..., own].ravel())
-        for own, same in enumerate((polls.honest - ones, ones))
-    ]
+    byzantine = jnp.repeat(byzantine, groups)
+    if heard is None:
+        ones, honest = jnp.repeat(ones, groups), polls.honest
+    else:
+        ones, honest = ones.ravel(), heard.ravel()
+    crowds = honest - ones, ones
+    found = []
+    for own in range(2):
+        met = own, crowds[own], honest, byzantine, mixes[..., own].ravel()
+        found.append(_of_colour(polls, *met) if heard is None else _of_heard(polls, *met))
     return jnp.stack(found, axis=-1).T.reshape(2, trials, groups, -1).transpose(1, 2, 0, 3)
 
 
-def _of_colour(polls: Polls, own: int, same, byzantine, mixes):
-    """For queriers of one colour, which so many honest nodes share: [results, classes]."""
-    honest = jnp.maximum(same - polls.exclude_self, 0.0), polls.honest - same  # may be no class
+def _of_heard(polls: Polls, own: int, same, honest, byzantine, mixes):
+    """As `_of_colour`, where only `honest` of all honest nodes are heard."""
+    peers = jnp.maximum(honest - polls.exclude_self, 0.0) + byzantine
+    unheard = polls.honest - honest
+    ratios = _sizes(polls, peers, unheard)
+    found, missed = _products(*ratios[:2])
+    found = found * _products(ratios[2])[0]
+    missed = missed[jnp.clip(polls.k - jnp.arange(len(found), dtype=jnp.int32), 0)]
+
+    def add(known, each):
+        heard, ways, chance, weights = each
+        some = polls._replace(k=heard, weights=weights)
+        given = _of_colour(some, own, same, honest, byzantine, mixes, all_heard=False)
+        return known + ways * chance * given, None
+
+    draws = jnp.arange(len(found), dtype=jnp.int32), polls.ways, found * missed, polls.weights
+    return lax.scan(add, jnp.zeros((len(RESULTS), len(mixes))), draws)[0]
+
+
+def _sizes(polls: Polls, part, other):
+    """What the chances of x draws from a part and k - x from another are products of."""
+    width, k, step = polls.ways.shape[-1], polls.k.astype(jnp.float64), polls.step
+    total = part + other
+    ratios = [_falling(each, total, step, width) for each in (part, other)]
+    return *ratios, _rest(total, k, step, width)
+
+
+def _of_colour(polls: Polls, own: int, same, honest, byzantine, mixes, all_heard=True):
+    """For queriers of one colour, which so many honest nodes share: [results, classes].
+
+    honest: honest nodes that are heard; all_heard: whether it is all, as many as the weights know.
+    """
+    mine = jnp.maximum(same - polls.exclude_self, 0.0), honest - same  # may be no class
     answers = polls.answers[mixes, own] * byzantine[:, None]
-    a, b = (polls.arrives * (part + answers[:, i]) for i, part in enumerate(honest))
-    peers = polls.honest - polls.exclude_self + byzantine
+    a, b = (polls.arrives * (part + answers[:, i]) for i, part in enumerate(mine))
+    peers = honest - polls.exclude_self + byzantine
     c = polls.arrives * polls.apart[mixes] * byzantine + polls.lost * peers
-    terms = _terms(polls, a, b, c, polls.apart[mixes] > 0.0)
+    terms = _terms(polls, a, b, c, polls.apart[mixes] > 0.0 if all_heard else None)
 
     def given(mix: int, known):
         return jnp.where(
@@ -180,7 +235,10 @@ def _of_colour(polls: Polls, own: int, same, byzantine, mixes):
 
 
 def _terms(polls: Polls, a, b, c, apart):
-    """What the weights are multiplied by, [y and x, classes], for parts of these sizes."""
+    """What the weights are multiplied by, [y and x, classes], for parts of these sizes.
+
+    apart: whether the weights know the rest of the falling products; None: none of them does.
+    """
     height, width = polls.weights.shape[-2:]
     two, step, k = a + b, polls.step, polls.k.astype(jnp.float64)
     back = jnp.clip(polls.k - jnp.arange(width, dtype=jnp.int32), 0)  # counted from the k-th
@@ -191,13 +249,27 @@ def _terms(polls: Polls, a, b, c, apart):
         ratios += [_rest(whole, k, step, width), _falling(c, whole, step, width)]
         ratios.append(_falling(two, whole, step, width))
     rest, mine, theirs, *third = _products(*ratios)
-    mine, theirs = mine * jnp.where(apart, 1.0, rest), theirs[back]
-    if height == 1:
-        return mine * theirs
-    third = third[0] * third[1] * third[2][back]
+    mine, theirs = mine if apart is None else mine * jnp.where(apart, 1.0, rest), theirs[back]
     padded = jnp.pad(theirs, ((0, height - 1), (0, 0)))
     shifted = jnp.stack([padded[y : y + width] for y in range(height)])
-    return (mine * shifted * third[:, None]).reshape(height * width, -1)
+    terms = mine * shifted
+    if height > 1:
+        terms = terms * (third[0] * third[1] * third[2][back])[:, None]
+    if apart is None:
+        terms = terms * _rests_of(polls, two, height, width)
+    return terms.reshape(height * width, -1)
+
+
+def _rests_of(polls: Polls, total, height: int, width: int):
+    """`_rests` of these totals [y, x, classes], 1 with replacement."""
+    j = jnp.arange(width - 1, dtype=jnp.float64)[:, None] * polls.step
+    ratios = jnp.where(total > j, 1.0 - j / jnp.where(total > 0.0, total, 1.0), 0.0)
+    (falling,) = _products(ratios)  # [total]_x / total^x
+    draws = polls.k - jnp.arange(height, dtype=jnp.int32)[:, None]
+    x = jnp.arange(width, dtype=jnp.int32)
+    over = falling[x] * falling[jnp.clip(draws - x, 0)]
+    under = falling[jnp.clip(draws, 0)]
+    return jnp.where(under > 0.0, over / jnp.where(under > 0.0, under, 1.0), 0.0)
 
 
 def honest_answers(polls: Polls, ones):
