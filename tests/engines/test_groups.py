@@ -242,7 +242,7 @@ def test_who_runs_groups():
     with pytest.raises(ConfigError, match=r"engine.name is 'agents'; allowed: auto or population"):
         engine_of(p, "agents")
     for other in (QrAvalanche(5, 3, 3), Snowball(5, 3, 3, 500, 1000)):
-        with pytest.raises(ConfigError, match="counts|cells"):
+        with pytest.raises(ConfigError, match=r"counts|cells"):
             engine_of(p._replace(protocol=other), "auto")
     with pytest.raises(ConfigError, match="schedule is 'async'; allowed: lockstep with groups"):
         p._replace(schedule="async").check()
