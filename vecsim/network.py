@@ -63,7 +63,7 @@ class Network(eqx.Module):
             good = len(given) in (0, number) and all(0 <= each <= 1 for each in given)
             require(good, f"network.{name}", given, f"none, or {number} values of 0 to 1")
         allowed = "0 or more rounds with network.groups" if groups else "0 without network.groups"
-        require(0 <= self.cut and (self.cut == 0 or number > 0), "network.cut", self.cut, allowed)
+        require(self.cut >= 0 and (self.cut == 0 or number > 0), "network.cut", self.cut, allowed)
 
     def parameters(self) -> dict[str, Any]:
         """The fields, without those of groups where there are none."""
