@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
 from command import Result, assert_same, call, files, process, refused, start
 
@@ -218,7 +219,8 @@ def test_result(folder):
     result = call("protocol=snowball", "n=60", "trials=8", "sweep.byzantine_fraction=[0,0.1]")
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
-    assert re.fullmatch(r"study: 2 points of 8 trials, engine agents, 2 x cpu \(cpu\)", lines[0])
+    there = f"{len(jax.devices())} x cpu (cpu)"
+    assert lines[0] == f"study: 2 points of 8 trials, engine agents, {there}"
     assert lines[1].split() == ["byzantine_"]
     assert lines[2].split() == ["fraction", *COLUMNS]
     assert re.fullmatch(r"0\.1 +\S+ \[\S+ \S+\] +.* 8", lines[5])

@@ -72,7 +72,8 @@ def test_memory_is_bounded(folder):
 
     def peak_mb(points):
         fractions = f"sweep.byzantine_fraction={{start: 0, stop: 0.2, num: {points}}}"
-        result = process("trials=1024", fractions, f"output=p{points}", cwd=folder, code=code)
+        options = "engine.cores=2", f"output=p{points}"  # a device each
+        result = process("trials=1024", fractions, *options, cwd=folder, code=code)
         assert (result.code, result.err) == (0, "")
         return int(result.out.split("peak")[1]) / 1024
 
