@@ -78,14 +78,6 @@ def both(monkeypatch):
     return lambda run: [on(d, monkeypatch, run) for d in (jax.devices("cpu"), accelerator)]
 
 
-def study(served, engine):
-    """As much of a study as the engines look at."""
-    from vecsim.sweep import Study
-
-    engines = [engine] * len(served)
-    return Study("bits", [], served, TRIALS, TRIALS, None, 7, {}, engines)
-
-
 def study(served):
     """As much of a study as the engines look at."""
     return Study("bits", [], served, TRIALS, TRIALS, None, 7, {}, ["agents"] * len(served))
