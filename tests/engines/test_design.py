@@ -279,6 +279,7 @@ def test_what_the_figure_shows(monkeypatch):
 
 SMALL = ("experiment=design", "n=60", "byzantine_fraction=0.15", "safety=1e-4", "trials=4")
 SMALL += ("estimator.walkers=100", "latency_rounds=60", "sweep.protocol.k=[20]")
+SMALL += ("estimator.fed=[0.4,0.45]",)
 
 
 def test_a_study_and_how_it_goes_on(tmp_path, monkeypatch):
@@ -313,7 +314,8 @@ def test_a_study_and_how_it_goes_on(tmp_path, monkeypatch):
 
 
 def test_targets_are_swept_and_alphas_may_differ(tmp_path):
-    small = [each for each in SMALL if not each.startswith(("safety=", "trials=", "estimator."))]
+    replaced = "safety=", "trials=", "estimator.walkers="
+    small = [each for each in SMALL if not each.startswith(replaced)]
     effort = "trials=8", "estimator.walkers=300"  # the field turns soon: replicas scatter
     study = *small, *effort, "sweep.quorum=[0.75]", "sweep.safety=[0.01,0.0001]"
     study += ("quorum_preference=0.6",)
