@@ -66,6 +66,7 @@ def on(devices, monkeypatch, run):
     mesh = Mesh(devices[:1], ("trials",))
     monkeypatch.setattr(decisions, "all_devices", lambda: mesh)
     monkeypatch.setattr(population, "all_devices", lambda: mesh)
+    monkeypatch.setattr(jax, "default_backend", lambda: devices[0].platform)
     return run()
 
 
@@ -95,7 +96,8 @@ def test_agents(both, name, setting):
 @pytest.mark.parametrize("name", ["slush", "snowflake", "two_alphas", "snowball"])
 def test_population(both, name):
     """Its draws are made of floating-point numbers, so this is not bound to be so."""
-    served = [p for p in points(RULES[name], "lockstep", 10_000, Network())]
+    networks = Network(), Network(groups=(0.5, 0.5), active=(1.0, 0.5), cut=5)
+    served = [p for each in networks for p in points(RULES[name], "lockstep", 10_000, each)]
     served = [p for p in served if blocks.supports(p) is None]
     cpu, other = both(lambda: population.run([(p, np.arange(TRIALS)) for p in served], 7))
     assert_same(cpu, other)

@@ -85,9 +85,14 @@ BAD = {
     # networks
     "network=groups network.groups=[0.5,0.6]": "groups is .* allowed: .*add up to 1",
     "network=groups network.active=[0.5]": "active is .* allowed: none, or 2 values of 0 to 1",
-    "network=groups network.cut=-1": "cut is -1; allowed: 0 or more rounds",
+    "network=groups network.cut=-1": "cut is -1; allowed: 0 to 2147483647 rounds",
+    "network=groups network.groups=[0.999,0.001] n=100": "groups is .* allowed: shares of at least",
+    "network=groups network.start=[1,0] sweep.initial_accept=[0,1]": "sweep is 'initial_accept'",
+    "network=groups byzantine_fraction=0.1 protocol=slush protocol.k=120 protocol.alpha=90 n=200": (
+        "k=120: too large where answers are left to chance"
+    ),
     "network=groups schedule=async": "schedule is 'async'; allowed: lockstep with groups",
-    "network=groups protocol=qr_avalanche": "network.groups with protocol=QrAvalanche",
+    "network=groups protocol=qr_avalanche": "groups is .* allowed: none .protocol=QrAva",
     "network=groups engine.name=agents": "engine.name is 'agents'; allowed: auto or population",
     "network.sampling=both": "sampling is 'both'; allowed: without_replacement or with_replacement",
     "network.loss=2": "network.loss is 2.0; allowed: 0 to 1",

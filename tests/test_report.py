@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from vecsim import accessor as _accessor  # noqa: F401
-from vecsim import report, table
+from vecsim import report, table, wording
 
 WORDS = ["random_voting", "coordinated_collusion"]
 
@@ -55,7 +55,7 @@ def shown(capsys, monkeypatch):
     ],
 )
 def test_rate(interval, text):
-    assert table.rate(*interval) == text
+    assert wording.rate(*interval) == text
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_rate(interval, text):
     ],
 )
 def test_rounds(interval, text):
-    assert table.rounds(*interval) == text
+    assert wording.rounds(*interval) == text
 
 
 @pytest.mark.parametrize("columns", [80, 100, 140])
@@ -87,7 +87,7 @@ def test_a_long_sweep_runs_across(shown, columns):
     rows = [line for line in lines if line.startswith(("qr_avalanche ", "snowball "))]
     assert len(rows) == 8
     point = data.isel(dict.fromkeys(dims, 0))
-    first = table.rate(*(float(point[f"finalised{end}"]) for end in ("", "_low", "_high")))
+    first = wording.rate(*(float(point[f"finalised{end}"]) for end in ("", "_low", "_high")))
     assert first in rows[0]
     assert all(row.count("[") >= 2 for row in rows)
     if columns == 140:

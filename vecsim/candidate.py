@@ -10,9 +10,12 @@ from vecsim import build
 from vecsim.dimensions import listed
 from vecsim.engines.runs import Undisputed, attacked, length_of, undisputed
 from vecsim.errors import ConfigError, require, whole
+from vecsim.front import STATES
+from vecsim.layout import Variable
 from vecsim.point import Point
 from vecsim.splitting import MOST_WALKERS, Effort
 
+EVENT = "disagreement"
 FIELDS = ("name", "safety", "latency_rounds", "latency_quantile", "latency_adversary")
 FIELDS += ("most_beta", "fed", "walkers", "keep")
 MOST_BETA = 1000
@@ -139,3 +142,42 @@ class Candidate:
         if self.costs(beta).rounds > self.target.rounds:
             return "too slow"
         return "stalls" if self.turned[beta - 1] < TURNED else None
+
+
+def variables(own: list[str]) -> tuple[Variable, ...]:
+    """What a study of designs stores. own: dimensions along which only the protocol differs."""
+    about = {
+        "chosen_k": ("sample size", "peers"),
+        "chosen_alpha_preference": ("answers that set the preference", "answers"),
+        "chosen_alpha_confidence": ("answers that count", "answers"),
+        "chosen_beta": ("quorums in a row that decide", "polls"),
+        "state": ("what became of the candidate", "1"),
+    }
+    whole_numbers = [
+        Variable(n, "int32", {"long_name": t, "units": u}) for n, (t, u) in about.items()
+    ]
+    whole_numbers[3].attrs["meaning"] = "the smallest that meets the target, or may; missing: none"
+    whole_numbers[4].attrs.update(meaning=", ".join(STATES), candidates=own)
+    reals = {
+        "messages": ("queries and answers of an honest node until it decides", "messages"),
+        "rounds": ("rounds until all honest nodes have decided an undisputed vertex", "rounds"),
+        "screened": (f"probability of {EVENT}, about, where the field moves without chance", "1"),
+        "target_safety": (f"probability of {EVENT} that is allowed", "1"),
+        "target_rounds": ("rounds that are allowed", "rounds"),
+    }
+    listed = [Variable(n, "float64", {"long_name": t, "units": u}) for n, (t, u) in reals.items()]
+    tried = {"long_name": "beta of each attempt", "units": "polls", "meaning": "missing: not made"}
+    fed = {"long_name": "share of the nodes that the attack does best to feed", "units": "1"}
+    estimates = {
+        "long_name": f"probability of {EVENT}, by splitting",
+        "units": "1",
+        "meaning": "each replica's own estimate; missing: not made, or no way there was found",
+        "event": EVENT,
+    }
+    return (
+        *whole_numbers,
+        *listed,
+        Variable("tried", "int32", tried, ("attempt",)),
+        Variable("fed", "float64", fed, ("attempt",)),
+        Variable("probability", "float64", estimates, ("attempt", "score")),
+    )

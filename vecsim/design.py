@@ -17,21 +17,27 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vecsim.adversaries.safety_split import SafetySplit
-from vecsim.candidate import AT_BEST, NEVER, START, Candidate, Settings
+from vecsim.candidate import (
+    AT_BEST,
+    EVENT,
+    NEVER,
+    START,
+    Candidate,
+    Settings,
+    variables,
+)
 from vecsim.engines import independent
 from vecsim.engines.climb import Climbers, supports
 from vecsim.engines.scores import SCORES
 from vecsim.errors import require, whole
 from vecsim.estimate import rare_interval
 from vecsim.front import STATES, before
-from vecsim.layout import Variable
 from vecsim.point import Point
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.splitting import MOST_REPLICAS, split
 from vecsim.sweep import Study
 
-EVENT = "disagreement"
 ATTEMPTS = 3  # betas of a candidate that are tried by splitting
 LENIENT = 0.4  # of one beta, by which the screened slope may be too steep
 ENOUGH = 3  # candidates that beat one, by screening: not all of them may be verified
@@ -79,7 +85,7 @@ class Designs:
             _check(study.points[number], study.engines[number], self.settings[-1].adversary)
         self.planned: list[tuple[Candidate, str | None]] | None = None
         self.inner = {"attempt": list(range(1, ATTEMPTS + 1)), "score": list(SCORES[EVENT])[:2]}
-        self.variables = _variables(self._own_dimensions())
+        self.variables = variables(self._own_dimensions())
 
     def chunks(self) -> tuple[int, ...]:
         """A candidate at a time, all its replicas."""
@@ -269,41 +275,3 @@ def _check(point: Point, engine: str, adversary) -> None:
     allowed = "one whose answers stay the same, as always_reject, random_voting or silent"
     require(steady, "estimator.latency_adversary", type(adversary).__name__, allowed)
     require(point.byzantine > 0, "byzantine_fraction", point.byzantine_fraction, "above 0")
-
-
-def _variables(own: list[str]) -> tuple[Variable, ...]:
-    about = {
-        "chosen_k": ("sample size", "peers"),
-        "chosen_alpha_preference": ("answers that set the preference", "answers"),
-        "chosen_alpha_confidence": ("answers that count", "answers"),
-        "chosen_beta": ("quorums in a row that decide", "polls"),
-        "state": ("what became of the candidate", "1"),
-    }
-    whole_numbers = [
-        Variable(n, "int32", {"long_name": t, "units": u}) for n, (t, u) in about.items()
-    ]
-    whole_numbers[3].attrs["meaning"] = "the smallest that meets the target, or may; missing: none"
-    whole_numbers[4].attrs.update(meaning=", ".join(STATES), candidates=own)
-    reals = {
-        "messages": ("queries and answers of an honest node until it decides", "messages"),
-        "rounds": ("rounds until all honest nodes have decided an undisputed vertex", "rounds"),
-        "screened": (f"probability of {EVENT}, about, where the field moves without chance", "1"),
-        "target_safety": (f"probability of {EVENT} that is allowed", "1"),
-        "target_rounds": ("rounds that are allowed", "rounds"),
-    }
-    listed = [Variable(n, "float64", {"long_name": t, "units": u}) for n, (t, u) in reals.items()]
-    tried = {"long_name": "beta of each attempt", "units": "polls", "meaning": "missing: not made"}
-    fed = {"long_name": "share of the nodes that the attack does best to feed", "units": "1"}
-    estimates = {
-        "long_name": f"probability of {EVENT}, by splitting",
-        "units": "1",
-        "meaning": "each replica's own estimate; missing: not made, or no way there was found",
-        "event": EVENT,
-    }
-    return (
-        *whole_numbers,
-        *listed,
-        Variable("tried", "int32", tried, ("attempt",)),
-        Variable("fed", "float64", fed, ("attempt",)),
-        Variable("probability", "float64", estimates, ("attempt", "score")),
-    )

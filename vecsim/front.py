@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from vecsim import estimate, table
+from vecsim import estimate, table, wording
 
 # What may become of a candidate. Only those of the first three were looked at by splitting.
 STATES = (
@@ -140,12 +140,12 @@ def show(data: xr.Dataset) -> None:
     ]
     columns.append(table.Column("k/alpha/beta", [named(values, i) for i in number], right=False))
     chances = [
-        table.chance(*(values[f"probability{end}"][i] for end in ("", "_low", "_high")))
+        wording.chance(*(values[f"probability{end}"][i] for end in ("", "_low", "_high")))
         for i in number
     ]
     columns.append(table.Column("P(disagreement)", chances))
     columns.append(
-        table.Column("scores", [table.agreement(values["gap"][i]) for i in number], False)
+        table.Column("scores", [wording.agreement(values["gap"][i]) for i in number], False)
     )
     columns.append(
         table.Column("messages\nper node", [f"{values['messages'][i]:,.0f}" for i in number])

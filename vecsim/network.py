@@ -24,10 +24,13 @@ class Network(eqx.Module):
     groups: the shares of the honest nodes that are in each of several groups (complete graph under
       lockstep only); none: all are alike. What follows has one value for each group.
     active: probability that a node takes part in a round, each round anew; one that does not
-      neither polls nor answers. Throttled nodes are below 1, silent ones at 0. None given: 1.
-    start: share of the group's nodes that start at 1. None given: `initial_accept` in every group.
+      neither polls nor answers. Throttled nodes are below 1, silent ones at 0; these never decide,
+      and leave every trial undecided. None given: 1.
+    start: share of the group's nodes that start at 1, whatever `initial_accept` is. None given:
+      `initial_accept` in every group.
     cut: rounds, from the start, in which the groups do not hear each other. Byzantine nodes hear
-      and answer everybody.
+      and answer everybody, and know of all honest nodes together what they prefer, not who is on
+      which side or rests.
     """
 
     sampling: str = "without_replacement"
@@ -62,8 +65,9 @@ class Network(eqx.Module):
             given = getattr(self, name)
             good = len(given) in (0, number) and all(0 <= each <= 1 for each in given)
             require(good, f"network.{name}", given, f"none, or {number} values of 0 to 1")
-        allowed = "0 or more rounds with network.groups" if groups else "0 without network.groups"
-        require(self.cut >= 0 and (self.cut == 0 or number > 0), "network.cut", self.cut, allowed)
+        most = 2**31 - 1 if groups else 0
+        allowed = f"0 to {most} rounds" if groups else "0 without network.groups"
+        require(0 <= self.cut <= most, "network.cut", self.cut, allowed)
 
     def parameters(self) -> dict[str, Any]:
         """The fields, without those of groups where there are none."""

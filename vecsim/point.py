@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,6 +14,7 @@ from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
 
 MOST_NODES = 10**12  # of any engine: counts and draws are exact up to there
+MOST_ROUNDS = 2**24  # with groups of honest nodes
 
 
 class Group(NamedTuple):
@@ -73,7 +75,7 @@ class Point(NamedTuple):
         else:
             self._check_graph()
         if network.groups:
-            require(self.schedule == "lockstep", "schedule", self.schedule, "lockstep with groups")
+            self._check_groups()
         if self.adversary.pools and self.byzantine:
             allowed = f"at most {self.honest}, for the adversary pools k answers of honest nodes"
             require(rule.k <= self.honest or network.replacement, "protocol.k", rule.k, allowed)
@@ -87,6 +89,15 @@ class Point(NamedTuple):
         require(
             self.stepped().cell_limit() <= 2**32, "protocol.max_rounds", rule.max_rounds, allowed
         )
+
+    def _check_groups(self) -> None:
+        groups, rule = self.network.groups, self.protocol
+        require(self.schedule == "lockstep", "schedule", self.schedule, "lockstep with groups")
+        allowed = f"shares of at least one of {self.honest} honest nodes each"
+        require(all(group.nodes for group in self.groups), "network.groups", groups, allowed)
+        few = rule.max_rounds < MOST_ROUNDS
+        allowed = f"less than {MOST_ROUNDS} with groups"
+        require(few, "protocol.max_rounds", rule.max_rounds, allowed)
 
     def _check_graph(self) -> None:
         rule, network, n = self.protocol, self.network, self.n
@@ -142,21 +153,22 @@ class Point(NamedTuple):
 
         What is not said of a group by itself is shared out evenly over all.
         """
-        network = self.network
-        bounds = np.cumsum([0.0, *(network.groups or [1.0])])
-        bounds[-1] = 1.0
+        network, honest = self.network, self.honest
+        ends = np.minimum(np.cumsum(network.groups or (1.0,)), 1.0)
+        ends[-1] = 1.0
+        last = [int(end * honest + 0.5) for end in ends]  # number of the last node of each
+        sizes = [end - start for start, end in pairwise((0, *last))]
 
         def shared(total: int) -> list[int]:
-            return np.diff((bounds * total + 0.5).astype(np.int64)).tolist()
+            """In proportion to the sizes, to the last node, and never more than there are."""
+            until = [(2 * end * total + honest) // (2 * honest) for end in (0, *last)]
+            return [end - start for start, end in pairwise(until)]
 
-        sizes, fed = shared(self.honest), shared(self.first_group)
+        ones = shared(round(self.initial_accept * honest))
         if network.start:
             ones = [round(share * size) for share, size in zip(network.start, sizes, strict=True)]
-        else:
-            ones = shared(round(self.initial_accept * self.honest))
-        active = network.active or [1.0] * len(sizes)
-        rows = zip(sizes, ones, fed, active, strict=True)
-        return [Group(size, min(one, size), min(first, size), a) for size, one, first, a in rows]
+        active = network.active or (1.0,) * len(sizes)
+        return list(map(Group, sizes, ones, shared(self.first_group), active))
 
     def parameters(self) -> dict[str, Any]:
         """The resolved parameters, nested, as plain values."""

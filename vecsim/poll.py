@@ -103,7 +103,7 @@ def thresholds(pool: Pool, kind: Kind, quorums: tuple[int, int]):
     if kind.counts:
         return _count_boundaries(pools.ones(pool), kind)[:, None]
     one = pools.ones(pool)
-    zero = pools.ones(pool._replace(accept=pool.reject, reject=pool.accept))[::-1]
+    zero = pools.ones(pool.swapped())[::-1]
     alphas = quorums if kind.split else quorums[:1]
 
     def reached_or_missed(pmf):

@@ -39,6 +39,10 @@ class Pool(NamedTuple):
         """Whether an answer may be missing."""
         return self.loss > 0 or (self.byzantine > 0 and self.accept + self.reject < 1)
 
+    def swapped(self) -> "Pool":
+        """The same pool with the colours of Byzantine answers exchanged."""
+        return self._replace(accept=self.reject, reject=self.accept)
+
     def merged(self) -> tuple["Pool", int]:
         """The same pool with Byzantine nodes of a fixed colour counted as honest ones.
 

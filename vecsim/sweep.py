@@ -127,6 +127,9 @@ def _decisions(
     resolved = list(_resolved(dimensions, _bare(config), lambda choices: _bare(compose(choices))))
     points = [build.point(each) for each in resolved]
     engines = [engine_of(point, plain["engine"]["name"]) for point in points]
+    started = any(point.network.start for point in points)
+    twice = started and any(dimension.key == "initial_accept" for dimension in dimensions)
+    require(not twice, "sweep", "initial_accept", "what network.start does not set already")
     kept = {key: plain[key] for key in ("seed", "trials", "precision")}
     kept["sweep"] = _swept(dimensions)
     kept |= {key: resolved[0][key] for key in (*build.NUMBERS, *build.GROUPS)}

@@ -25,7 +25,6 @@ from vecsim.sweep import Study
 from vecsim.types import Quorum
 
 NEGLIGIBLE = 1e-3  # probability that any node meets a quorum against it during the whole trial
-COINS = 1000  # values of the adversary's shared coin that are averaged over
 GRID = 2051  # values of QR-Avalanche's confidence; 0.95 is halfway between two of them
 
 
@@ -46,7 +45,7 @@ def finalised_undisputed(point: Point) -> float | None:
         return None
     colour = int(start > 0)
     total = 0.0
-    for mix, share in enumerate(_mixes(point, colour)):
+    for mix, share in enumerate(independent.mix_shares(point, colour)):
         if share > 0:
             pool = pool_of(point, point.adversary.mixes[mix], point.byzantine)
             alone = _one_node(point, pool, colour)
@@ -98,17 +97,10 @@ def _solved(event: str, points: Sequence[Point]) -> list[float | None]:
     return [getattr(exact.solve(p), event) if exact.supports(p) is None else None for p in points]
 
 
-def _mixes(point: Point, colour: int) -> NDArray[np.float64]:
-    """How often the adversary answers a node of this colour by each mix."""
-    coins = (np.arange(COINS, dtype=np.float32) + np.float32(0.5)) / np.float32(COINS)
-    mixes = independent.mixes_of(point, coins)[:, colour]
-    return np.bincount(mixes, minlength=len(point.adversary.mixes)) / COINS
-
-
 def _one_node(point: Point, pool: pools.Pool, colour: int) -> float | None:
     """P(one node decides its colour within max_rounds)."""
     low, high = point.protocol.quorums
-    swapped = pool._replace(accept=pool.reject, reject=pool.accept)
+    swapped = pool.swapped()
     own, other = (pool, swapped) if colour else (swapped, pool)
     against = pools.ones(other, [0])[0, low:].sum()
     if against * point.honest * point.protocol.max_rounds > NEGLIGIBLE:

@@ -12,6 +12,8 @@ import numpy as np
 import oracle
 import pytest
 from helpers import assert_mean, assert_same_distribution, point, run
+from hypothesis import given
+from hypothesis import strategies as st
 from test_population import Colours, Mixed, assert_close, exact_results, outcomes
 
 from vecsim.adversaries.always_reject import AlwaysReject
@@ -55,7 +57,7 @@ def exact_heard(p, mix, own, heard, ones):
             rule = SimpleNamespace(k=k - i, quorums=p.protocol.quorums)
             fields = {"protocol": rule, "network": network, "honest": heard}
             some = SimpleNamespace(**fields, byzantine=p.byzantine)
-            found = exact_results(some, mix, own, ones)
+            found = exact_results(some, mix, own, ones) if i < k else [1, 0, 0, 0, 0]
             total = [known + chance * more for known, more in zip(total, found, strict=True)]
     return [float(each) for each in total]
 
@@ -63,17 +65,18 @@ def exact_heard(p, mix, own, heard, ones):
 @pytest.mark.parametrize("sampling", ["with_replacement", "without_replacement"])
 @pytest.mark.parametrize("loss", [0.0, 0.125])
 @pytest.mark.parametrize("adversary", [Mixed(), Colours()])
-def test_results_where_some_are_not_heard(sampling, loss, adversary):
-    network = Network(sampling=sampling, loss=loss)
-    p = Point(24, 0.25, 0.5, "lockstep", Snowflake(6, 4, 5, 3), adversary, network)
+@pytest.mark.parametrize(("exclude_self", "fraction"), [(True, 0.25), (False, 0.25), (True, 0.0)])
+def test_results_where_some_are_not_heard(sampling, loss, adversary, exclude_self, fraction):
+    network = Network(sampling=sampling, loss=loss, exclude_self=exclude_self)
+    p = Point(24, fraction, 0.5, "lockstep", Snowflake(6, 4, 5, 3), adversary, network)
     cases = [(18, 9), (11, 4), (11, 1), (5, 3), (2, 1), (1, 1)]
     heard, ones = np.array(cases, float).T
     mixes = np.tile(np.arange(4, dtype=np.int32)[:, None], (len(cases), 1, 2))
     with jax.enable_x64(True):
         polls = polls_of(p, 4, 8, third_part(p), unheard=True)
         wide = [np.repeat(each[:, None], 4, axis=1) for each in (ones, heard)]
-        given = polls, np.full(len(cases), float(p.byzantine)), wide[0], mixes, wide[1]
-        ours = np.asarray(jax.jit(result_probabilities)(*given))
+        arguments = polls, np.full(len(cases), float(p.byzantine)), wide[0], mixes, wide[1]
+        ours = np.asarray(jax.jit(result_probabilities)(*arguments))
     for (i, mix), own, row in itertools.product(
         enumerate(adversary.mixes), range(2), range(len(cases))
     ):
@@ -221,6 +224,48 @@ def test_no_node_is_lost(n):
             assert (awake[:, :2] == before[:, :2]).all()
             assert (awake[:, 4:] == 0).all()
             assert (nodes[:, 4:] == before[:, 4:]).all()  # they stay as they are
+
+
+def test_draws_of_all_groups_are_their_own():
+    """Of 16 groups that an adversary cuts in two, in who takes part and in where polls lead."""
+    network = Network(groups=(1 / 16,) * 16, active=(0.5,) * 16)
+    p = Point(32_000, 0.0, 0.5, "lockstep", Slush(3, 2, 4), SafetySplit(fed=0.5), network)
+    shape = shape_of(p)
+    trials = np.arange(shape.block)
+    ((blocks, _),) = blocks_of(shape, [(p, trials, trials)], 0, 1, 1)
+    states = []
+    with jax.enable_x64(True):
+        block = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), blocks)
+        state = population.begin(shape, block)
+        for _ in range(3):
+            awake = population.taking_part(shape, block, state)
+            states.append(np.asarray(awake.sum(axis=-1)).T)
+            tally = population.count(block.moves, state.nodes)
+            state = population.advance(shape, block, state, tally, awake)
+        states.append(np.asarray(state.nodes[..., 0]).T)
+    for groups in states:
+        assert groups.shape == (32, shape.block)
+        related = np.corrcoef(groups)[~np.eye(32, dtype=bool)]
+        assert np.abs(related).max() < 5 / np.sqrt(shape.block)
+
+
+@given(
+    honest=st.integers(1, 10**12) | st.integers(16, 60),
+    shares=st.lists(st.floats(0.01, 1.0), min_size=1, max_size=16),
+    accept=st.floats(0.0, 1.0),
+    fed=st.floats(0.0, 1.0),
+)
+def test_every_node_is_in_a_group(honest, shares, accept, fed):
+    groups = [share / sum(shares) for share in shares]
+    p = Point(honest, 0.0, accept, "lockstep", Slush(), SafetySplit(1, fed), Network(groups=groups))
+    assert sum(group.nodes for group in p.groups) == honest
+    assert sum(group.ones for group in p.groups) == p.start_ones == round(accept * honest)
+    assert sum(group.fed for group in p.groups) == p.first_group
+    for group, share in zip(p.groups, groups, strict=True):
+        assert abs(group.nodes - share * honest) <= 1 + 1e-9 * honest
+        assert 0 <= group.ones <= group.nodes
+        assert 0 <= group.fed <= group.nodes
+        assert abs(group.ones - accept * group.nodes) <= 1 + 1e-9 * honest
 
 
 def test_shares_of_groups():

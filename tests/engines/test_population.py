@@ -275,7 +275,7 @@ def test_results_have_the_probabilities_of_the_tables(sampling, exclude_self, lo
         for (i, mix), own in itertools.product(enumerate(adversary.mixes), range(2)):
             pool = pool_of(p, mix, p.byzantine)
             one = pools.ones(pool)
-            zero = pools.ones(pool._replace(accept=pool.reject, reject=pool.accept))[::-1]
+            zero = pools.ones(pool.swapped())[::-1]
             mine, theirs = (one, zero) if own else (zero, one)
             answered, ones = np.indices((k + 1, k + 1))
             neither = (ones < low) & (answered - ones < low)

@@ -19,8 +19,8 @@ from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.splitting import Effort, next_level, plain, split, taken
-from vecsim.table import agreement
 from vecsim.types import Counts, Quorum
+from vecsim.wording import agreement
 
 MEMORY = 2**28
 SIGNIFICANT = stats.norm.ppf(0.995)  # two-sided, 1 %

@@ -212,48 +212,11 @@ class Actions:
     @action
     def set_protocol(self, **parameters) -> None:
         """Other parameters of the protocol, for vertices issued from now on."""
-        self.now = self.now._replace(rule=_rule(self.now.rule, parameters))
+        self.now = self.now._replace(rule=changed(self.now.rule, parameters))
 
 
-def schedule(timeline: Iterable[Mapping[str, Any]], end_s: float) -> list[tuple[int, dict]]:
-    """When each action of a timeline happens: [(ms, {do, and its arguments})], in order.
-
-    An entry has at_s, do and the action's arguments; with every_s and times it happens again.
-    """
-    listed = []
-    for entry in timeline:
-        given = dict(entry)
-        at, every = given.pop("at_s", None), given.pop("every_s", 0)
-        times, name = given.pop("times", 1), given.get("do")
-        require(name in ACTIONS, "timeline.do", name, ", ".join(ACTIONS))
-        require(
-            isinstance(at, (int, float)) and 0 <= at <= end_s,
-            "timeline.at_s",
-            at,
-            f"0 to {end_s:g}",
-        )
-        good = isinstance(times, int) and not isinstance(times, bool) and times >= 1
-        require(good, "timeline.times", times, "a whole number, 1 or more")
-        good = isinstance(every, (int, float)) and (times == 1) == (every == 0)
-        require(good, "timeline.every_s", every, "above 0 with times, and only then")
-        last = at + (times - 1) * every
-        require(last <= end_s, "timeline.times", times, f"fewer: the last is at {last:g} s")
-        listed += [(round((at + i * every) * 1000), given) for i in range(times)]
-    return sorted(listed, key=lambda pair: pair[0])
-
-
-def rules(timeline: Iterable[Mapping[str, Any]], rule: QrAvalanche) -> list[QrAvalanche]:
-    """Every set of protocol parameters that a timeline sets."""
-    found = []
-    for entry in timeline:
-        if entry.get("do") == "set_protocol":
-            skipped = ("do", "at_s", "every_s", "times")
-            rule = _rule(rule, {k: v for k, v in entry.items() if k not in skipped})
-            found.append(rule)
-    return found
-
-
-def _rule(rule: QrAvalanche, parameters: Mapping[str, Any]) -> QrAvalanche:
+def changed(rule: QrAvalanche, parameters: Mapping[str, Any]) -> QrAvalanche:
+    """The protocol with other parameters; ConfigError where there is none of that name."""
     values = {**vars(rule)}
     for name, value in parameters.items():
         require(name in values, f"set_protocol.{name}", value, ", ".join(values))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vecsim.cluster import actions
+from vecsim.cluster import timeline
 from vecsim.cluster.checkpoint import Checkpoint
 from vecsim.cluster.config import Run, parse
 from vecsim.cluster.front import ScaleTestCluster
@@ -28,7 +28,7 @@ def simulate(
     results. The files are removed at the end. roster: see ScaleTestCluster.
     """
     run = config if isinstance(config, Run) else parse(config)
-    planned = actions.schedule(run.timeline, run.duration_s)
+    planned = timeline.schedule(run.timeline, run.duration_s)
     rehearse(run)
     cluster = ScaleTestCluster(run, roster)
     checkpoint = Checkpoint(folder, cluster) if folder else None

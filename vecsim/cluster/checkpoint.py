@@ -15,7 +15,7 @@ import numpy as np
 
 from vecsim.cluster import record
 from vecsim.cluster.front import ScaleTestCluster
-from vecsim.cluster.window import Record
+from vecsim.cluster.record import Record
 from vecsim.disk import StoreError, damaged
 from vecsim.workload import Workload
 

@@ -10,13 +10,14 @@ import jax
 import numpy as np
 
 from vecsim import random
-from vecsim.cluster import actions, record
+from vecsim.cluster import actions, record, timeline
 from vecsim.cluster.actions import Actions
 from vecsim.cluster.config import Run, constants, parse
 from vecsim.cluster.program import SEGMENT, advance, devices
+from vecsim.cluster.record import Record
 from vecsim.cluster.roster import OneOf
 from vecsim.cluster.state import Conditions, State
-from vecsim.cluster.window import Record, Shape
+from vecsim.cluster.window import Shape
 from vecsim.errors import require
 from vecsim.types import Adversary
 
@@ -60,7 +61,7 @@ class ScaleTestCluster(Actions):
     @property
     def shape(self) -> Shape:
         cluster, rule = self.run.cluster, self.now.rule
-        rules = [cluster.protocol, rule, *actions.rules(self.run.timeline, cluster.protocol)]
+        rules = [cluster.protocol, rule, *timeline.rules(self.run.timeline, cluster.protocol)]
         return Shape(
             nodes=cluster.nodes,
             samples=self.run.sampled_vertices,

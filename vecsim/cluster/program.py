@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
+from vecsim.cluster.record import Record
 from vecsim.cluster.state import Conditions, State
-from vecsim.cluster.window import Record, Shape, window
+from vecsim.cluster.window import Shape, window
 
 SEGMENT = 64  # windows of one call, at most
 

@@ -1,7 +1,7 @@
 """What a cluster's windows record, and the dataset that they make."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -61,6 +61,56 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "weight": ("vertices for which the sampled one stands", "vertices"),
     "outcome": ("0 timed out, 1 finalised, 2 rejected, -1 no vertex", ""),
 }
+
+
+class Record(NamedTuple):
+    """What is known of a window; see VARIABLES for meanings and units."""
+
+    issued: Any
+    admitted: Any
+    finalised: Any
+    rejected: Any
+    given_up: Any
+    dropped: Any
+    timed_out: Any
+    oom_kills: Any
+    waiting: Any
+    in_flight: Any
+    running: Any
+    guard: Any
+    sides: Any
+    progressing: Any
+    excluded_byzantine: Any
+    excluded_honest: Any
+    divergent: Any
+    lost: Any
+    doubled: Any
+    depth: Any
+    benched: Any
+    cpu_percent: Any
+    peak_cpu_percent: Any
+    memory_mb: Any
+    peak_memory_mb: Any
+    network_mbps: Any
+    header_mbps: Any
+    read_iops: Any
+    write_iops: Any
+    read_latency_ms: Any
+    write_latency_ms: Any
+    utilisation_cpu: Any
+    utilisation_network: Any
+    utilisation_disk: Any
+    utilisation_memory: Any
+    compaction_mb: Any
+    storage_mb: Any
+    reputation_byzantine: Any
+    reputation_honest: Any
+    latency_ms: Any  # [samples]
+    rounds: Any
+    confidence: Any
+    disputed: Any
+    weight: Any
+    outcome: Any
 
 
 def described(run: Run) -> dict[str, Any]:

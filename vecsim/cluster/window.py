@@ -12,6 +12,7 @@ from vecsim.cluster.admission import Load, admit, sample, uniform
 from vecsim.cluster.config import constants
 from vecsim.cluster.flight import Departed, Ended, arrive, depart, depart_disputed
 from vecsim.cluster.parents import deeper, finish_ms
+from vecsim.cluster.record import Record
 from vecsim.cluster.state import (
     ANSWERS,
     NEVER,
@@ -39,56 +40,6 @@ class Shape(NamedTuple):
     spare: int  # the largest k - alpha + 1
     parents: str
     disputed: bool  # whether some vertices have a rival
-
-
-class Record(NamedTuple):
-    """What is known of a window; see `vecsim.cluster.record.VARIABLES` for meanings and units."""
-
-    issued: Any
-    admitted: Any
-    finalised: Any
-    rejected: Any
-    given_up: Any
-    dropped: Any
-    timed_out: Any
-    oom_kills: Any
-    waiting: Any
-    in_flight: Any
-    running: Any
-    guard: Any
-    sides: Any
-    progressing: Any
-    excluded_byzantine: Any
-    excluded_honest: Any
-    divergent: Any
-    lost: Any
-    doubled: Any
-    depth: Any
-    benched: Any
-    cpu_percent: Any
-    peak_cpu_percent: Any
-    memory_mb: Any
-    peak_memory_mb: Any
-    network_mbps: Any
-    header_mbps: Any
-    read_iops: Any
-    write_iops: Any
-    read_latency_ms: Any
-    write_latency_ms: Any
-    utilisation_cpu: Any
-    utilisation_network: Any
-    utilisation_disk: Any
-    utilisation_memory: Any
-    compaction_mb: Any
-    storage_mb: Any
-    reputation_byzantine: Any
-    reputation_honest: Any
-    latency_ms: Any  # [samples]
-    rounds: Any
-    confidence: Any
-    disputed: Any
-    weight: Any
-    outcome: Any
 
 
 def window(shape: Shape, now: Conditions, state: State, arrived, length_ms) -> tuple[State, Record]:

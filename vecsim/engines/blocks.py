@@ -10,6 +10,7 @@ from vecsim import random
 from vecsim.engines import independent
 from vecsim.engines.assemble import admitted
 from vecsim.engines.batch import Trials
+from vecsim.engines.cells import RESULTS
 from vecsim.engines.moves import Moves, moves_of
 from vecsim.engines.results import Polls, polls_of, third_part
 from vecsim.errors import ConfigError
@@ -17,6 +18,7 @@ from vecsim.point import MOST_NODES, Point
 from vecsim.types import Adversary
 
 BLOCKS = 16  # of a batch and device at most
+MOST_WEIGHTS = 2**28  # bytes, of a point with groups
 LEAST_MIXES = 3  # as many as the adversaries here have at most, so that they share programs
 
 
@@ -62,15 +64,24 @@ def supports(point: Point) -> str | None:
         return f"network.topology={point.network.topology}: nodes are not exchangeable on a graph"
     if point.n > MOST_NODES:
         return f"n={point.n}: at most {MOST_NODES} nodes"
-    if point.protocol.counts and point.network.groups:
-        return f"protocol={type(point.protocol).__name__} with groups: it looks at counts"
+    groups = point.network.groups
+    if point.protocol.counts and groups:
+        return f"protocol={type(point.protocol).__name__}: it looks at counts"
     if point.protocol.counts:
         return independent.supports(point)
     try:
         moves_of(point.protocol, point.protocol.max_rounds)
     except ConfigError as error:
         return str(error)
+    if groups and _weight_bytes(shape_of(point)) > MOST_WEIGHTS:
+        return f"protocol.k={point.protocol.k}: too large where answers are left to chance"
     return None
+
+
+def _weight_bytes(shape: Shape) -> int:
+    """What the weights of a point with groups take (see `Polls`)."""
+    size = shape.size + 1
+    return 8 * size * shape.mixes * 2 * len(RESULTS) * (size if shape.third else 1) * size
 
 
 def program_key(point: Point):
@@ -129,9 +140,11 @@ def blocks_of(
     room = 0
     for point, trials, place in served:
         network = admitted(point, random.point_key(seed, point.hash()), trials)
+        unheard = shape.sides > 1 or shape.rests
+        polls = polls_of(point, shape.mixes, shape.size, shape.third, unheard)
         for first in range(0, len(trials), shape.block):
             chosen = slice(first, first + shape.block)
-            one = _block(shape, roster, point, seed, trials[chosen], network[chosen])
+            one = _block(shape, roster, point, polls, seed, trials[chosen], network[chosen])
             room = room or _room(shape, one, devices, memory)
             taken.append((one, _filled(place[chosen], shape.block, -1)))
             if len(taken) == room:
@@ -161,6 +174,7 @@ def _block(
     shape: Shape,
     roster: dict[type[Adversary], Adversary],
     point: Point,
+    polls: Polls,
     seed: int,
     trials: np.ndarray,
     network: np.ndarray,
@@ -184,8 +198,6 @@ def _block(
         exclude_self=int(point.network.exclude_self),
         **UNUSED,
     )
-    unheard = shape.sides > 1 or shape.rests
-    polls = polls_of(point, shape.mixes, shape.size, shape.third, unheard)
     described = jax.tree.map(_wide, described)
     return Blocks(described, polls, moves._replace(columns=()), _sides(point))
 

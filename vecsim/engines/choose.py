@@ -2,7 +2,7 @@
 
 from vecsim.engines import blocks
 from vecsim.engines.moves import moves_of
-from vecsim.errors import ConfigError, require
+from vecsim.errors import require
 from vecsim.point import Point
 
 ENGINES = ("auto", "agents", "population")
@@ -19,14 +19,16 @@ def engine_of(point: Point, wanted: str) -> str:
     there are more nodes than others can hold. ConfigError where the wanted engine cannot run the
     point.
     """
+    if point.network.groups:
+        require(wanted != "agents", "engine.name", wanted, "auto or population with network.groups")
+        reason = blocks.supports(point)
+        require(reason is None, "network.groups", point.network.groups, f"none ({reason})")
+        return "population"
     if wanted == "population":
         reason = blocks.supports(point)
         require(reason is None, "engine.name", wanted, f"auto or agents ({reason})")
     if wanted == "population" or (wanted == "auto" and _suits(point)):
         return "population"
-    if point.network.groups:
-        require(wanted == "auto", "engine.name", wanted, "auto or population with network.groups")
-        raise ConfigError(f"network.groups with {blocks.supports(point)}")
     least = "" if wanted == "auto" else " with engine.name=agents"
     require(point.n <= MOST_NODES, "n", point.n, f"1 to {MOST_NODES}{least}{_why_not(point)}")
     counted = point.n * max(point.protocol.max_rounds, point.protocol.k)
@@ -38,8 +40,6 @@ def engine_of(point: Point, wanted: str) -> str:
 
 
 def _suits(point: Point) -> bool:
-    if point.network.groups:
-        return blocks.supports(point) is None
     if point.n < (ALIKE if point.protocol.counts else MANY) or blocks.supports(point) is not None:
         return False
     if point.protocol.counts:

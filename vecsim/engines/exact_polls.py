@@ -15,7 +15,7 @@ def _sides(point: Point, mix: tuple[float, float], admitted: int, colour: int):
     honest node has the querier's colour mean nothing.
     """
     pool = pool_of(point, mix, admitted)
-    swapped = pool._replace(accept=pool.reject, reject=pool.accept)
+    swapped = pool.swapped()
     rows = _rows(point, colour)
     one, zero = pools.ones(pool)[rows], pools.ones(swapped)[::-1][rows]
     return (one, zero) if colour else (zero, one)

@@ -28,6 +28,7 @@ from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary, View
 
 RISK = 1e-9  # probability that a trial is not as the engine takes it to be
+COINS = 1000  # values of the adversary's shared coin that are averaged over
 TRIALS = 256  # drawn together, whatever their number, so that a trial's bits are the same
 # What an adversary may look at, if its answers are not to change while nobody turns.
 STEADY = {"honest", "byzantine", "peers", "exclude_self", "k", "alpha", "start_ones", "ones"}
@@ -62,6 +63,13 @@ def steady(adversary: Adversary) -> bool:
     return adversary.groups == 1 and not adversary.pools and conduct.uses(adversary) <= STEADY
 
 
+def mix_shares(point: Point, colour: int) -> NDArray[np.float64]:
+    """How often the adversary answers a node of this colour by each of its mixes."""
+    coins = (np.arange(COINS, dtype=np.float32) + np.float32(0.5)) / np.float32(COINS)
+    mixes = mixes_of(point, coins)[:, colour]
+    return np.bincount(mixes, minlength=len(point.adversary.mixes)) / COINS
+
+
 def mixes_of(point: Point, coins: NDArray[np.float32]) -> NDArray[np.int64]:
     """The mix by which a steady adversary answers, [coins, colour of the querier].
 
@@ -85,7 +93,7 @@ def mixes_of(point: Point, coins: NDArray[np.float32]) -> NDArray[np.int64]:
 def polled(pool: Pool, colour: int) -> Floats:
     """P(j peers answer, i of them the colour), [k + 1, k + 1], when all honest nodes hold it."""
     if not colour:
-        pool = pool._replace(accept=pool.reject, reject=pool.accept)
+        pool = pool.swapped()
     if pool.silent:
         return pools.ones_and_answered(pool, [pool.honest])[0]
     joint = np.zeros((pool.k + 1, pool.k + 1))

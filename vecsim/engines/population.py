@@ -31,10 +31,11 @@ from vecsim.engines.binomial import Names, binomial
 from vecsim.engines.blocks import Blocks, Shape, blocks_of, program_key, shape_of
 from vecsim.engines.moves import Moves
 from vecsim.engines.results import Polls, honest_answers, result_probabilities
-from vecsim.point import Point
+from vecsim.point import MOST_ROUNDS, Point
 from vecsim.types import STEPPED, Outcome
 
 GROUP = 20  # bits of a draw's number below the group: rows x STAGES must fit
+NAMED = 4  # groups that a draw's number has room for; more go into the number of the round
 STAGES = 8
 
 
@@ -110,15 +111,20 @@ def taking_part(shape: Shape, block: Blocks, state: State):
     if not shape.rests:
         return state.nodes
     key = tuple(word[:, None, None] for word in block.trials.key)
-    number = jnp.arange(state.nodes.shape[-1], dtype=jnp.uint32) + group_numbers(state.nodes)
-    second = counters(state.round[:, None, None], random.ANSWERS, random.PLACE)
+    group, round_ = named(state)
+    number = jnp.arange(state.nodes.shape[-1], dtype=jnp.uint32) | group
+    second = counters(round_, random.ANSWERS, random.PLACE)
     chance = jnp.broadcast_to(block.sides.active[:, None], (*state.nodes.shape[1:], 2))
     return binomial(Names(key, number, second), state.nodes, chance[..., 0], chance[..., 1])
 
 
-def group_numbers(nodes):
-    """What stands for the group in the number of a draw: uint32 [groups, 1]."""
-    return jnp.arange(nodes.shape[1], dtype=jnp.uint32)[:, None] << jnp.uint32(GROUP)
+def named(state: State):
+    """What stands for the group in the numbers of draws [groups, 1], and for it and the round in
+    their counters [trials, groups, 1], uint32."""
+    group = jnp.arange(state.nodes.shape[1], dtype=jnp.uint32)[:, None]
+    more = (group // jnp.uint32(NAMED)) * jnp.uint32(MOST_ROUNDS)
+    round_ = state.round.astype(jnp.uint32)[:, None, None] + more
+    return (group % jnp.uint32(NAMED)) << jnp.uint32(GROUP), round_
 
 
 def advance(shape: Shape, block: Blocks, state: State, tally: Tally, awake) -> State:
@@ -160,9 +166,9 @@ def faced(shape: Shape, block: Blocks, state: State, tally: Tally, awake):
     byzantine, ones = (v.astype(jnp.float64) for v in (trials.byzantine, tally.ones))
     if shape.sides == 1 and not shape.rests:
         return result_probabilities(polls, byzantine, ones, mixes), memory
-    everybody, ones = heard(shape, block, state, awake)
+    honest, ones = heard(shape, block, state, awake)
     mixes = jnp.tile(mixes, (1, shape.sides, 1))
-    return result_probabilities(polls, byzantine, ones, mixes, everybody), memory
+    return result_probabilities(polls, byzantine, ones, mixes, honest), memory
 
 
 def count(moves: Moves, nodes) -> Tally:
@@ -177,7 +183,7 @@ def move(shape: Shape, block: Blocks, state: State, chances):
 
     chances: [trials, groups, own colour, results].
     """
-    group = group_numbers(state.nodes)
+    group, round_ = named(state)
     key = tuple(word[:, None, None] for word in block.trials.key)
     columns = [sum(chances[..., result] for result in results) for results in shape.columns]
     left = state.nodes[..., :-2]
@@ -189,7 +195,7 @@ def move(shape: Shape, block: Blocks, state: State, chances):
         if i < len(columns) - 1:
             p, q = conditional(columns[i], sum(columns[i + 1 :]))
             number = stage.cell.astype(jnp.uint32) * jnp.uint32(STAGES) + jnp.uint32(i)
-            counted = counters(state.round[:, None, None])
+            counted = counters(round_)
             names = Names(key, number | group, counted)
             taken = binomial(names, waiting, p[..., stage.colour], q[..., stage.colour])
         nodes = nodes.at[..., stage.to].add(taken)

@@ -104,7 +104,7 @@ def _polls_of(point: Point, mixes: int, size: int, third: bool, k: int, unheard:
     )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def result_weights(
     k: int, low: int, high: int, loss: float, own: float, other: float, third: bool
 ) -> Floats:
@@ -194,13 +194,13 @@ def _of_heard(polls: Polls, own: int, same, honest, byzantine, mixes):
     missed = missed[jnp.clip(polls.k - jnp.arange(len(found), dtype=jnp.int32), 0)]
 
     def add(known, each):
-        heard, ways, chance, weights = each
-        some = polls._replace(k=heard, weights=weights)
+        draws, ways, chance, weights = each
+        some = polls._replace(k=draws, weights=weights)
         given = _of_colour(some, own, same, honest, byzantine, mixes, all_heard=False)
         return known + ways * chance * given, None
 
-    draws = jnp.arange(len(found), dtype=jnp.int32), polls.ways, found * missed, polls.weights
-    return lax.scan(add, jnp.zeros((len(RESULTS), len(mixes))), draws)[0]
+    every = jnp.arange(len(found), dtype=jnp.int32), polls.ways, found * missed, polls.weights
+    return lax.scan(add, jnp.zeros((len(RESULTS), len(mixes))), every)[0]
 
 
 def _sizes(polls: Polls, part, other):

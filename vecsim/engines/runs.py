@@ -25,7 +25,6 @@ Floats = NDArray[np.float64]
 RARE = 1e-3  # nodes that quorums turn in a whole trial, below which they count as none
 CLOSE = 1e-9  # precision of the share of nodes that are turned
 SHARES = 2000  # numbers of peers for which polls are worked out, where there are more
-COINS = 1000  # values of the adversary's shared coin that are averaged over
 
 
 def completed(chance: float, lengths: ArrayLike, rounds: int) -> Floats:
@@ -91,12 +90,11 @@ def undisputed(point: Point) -> Undisputed:
     average on the wrong side are taken to be there all the time.
     """
     point = point._replace(initial_accept=1.0)
-    coins = (np.arange(COINS, dtype=np.float32) + np.float32(0.5)) / np.float32(COINS)
-    mixes = independent.mixes_of(point, coins)[:, 1]
-    numbers, counts = np.unique(mixes, return_counts=True)
+    shares = independent.mix_shares(point, colour=1)
+    numbers = np.flatnonzero(shares)
     made = [pool_of(point, point.adversary.mixes[mix], point.byzantine) for mix in numbers]
     chances = np.array([_chance(point, pool) for pool in made])
-    return Undisputed(counts / COINS, chances, point.honest, point.protocol.k)
+    return Undisputed(shares[numbers], chances, point.honest, point.protocol.k)
 
 
 def _chance(point: Point, pool: Pool) -> float:
@@ -108,7 +106,7 @@ def _chance(point: Point, pool: Pool) -> float:
             return 0.0
         before = turned
         law = _between(turned, lambda n: _answers(pool, max(pool.honest - n, 0)))
-        against = _between(turned, lambda n: _answers(_swapped(pool), n))[low:].sum()
+        against = _between(turned, lambda n: _answers(pool.swapped(), n))[low:].sum()
         turned = point.honest * against / max(against + law[low:].sum(), 1e-300)
         if turned * point.protocol.max_rounds < RARE:
             turned = 0.0
@@ -185,10 +183,6 @@ def _answers(pool: Pool, holders: int) -> Floats:
     """P(i answers are 1), when so many honest peers hold it."""
     merged, more = pool.merged()
     return pools.ones(merged, [holders + more])[0]
-
-
-def _swapped(pool: Pool) -> Pool:
-    return pool._replace(accept=pool.reject, reject=pool.accept)
 
 
 def length_of(rule) -> int:

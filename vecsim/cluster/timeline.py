@@ -1,0 +1,46 @@
+"""A timeline: which action happens when, and the protocols that it sets."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vecsim.cluster.actions import ACTIONS, changed
+from vecsim.errors import require
+from vecsim.protocols.qr_avalanche import QrAvalanche
+
+
+def schedule(timeline: Iterable[Mapping[str, Any]], end_s: float) -> list[tuple[int, dict]]:
+    """When each action of a timeline happens: [(ms, {do, and its arguments})], in order.
+
+    An entry has at_s, do and the action's arguments; with every_s and times it happens again.
+    """
+    listed = []
+    for entry in timeline:
+        given = dict(entry)
+        at, every = given.pop("at_s", None), given.pop("every_s", 0)
+        times, name = given.pop("times", 1), given.get("do")
+        require(name in ACTIONS, "timeline.do", name, ", ".join(ACTIONS))
+        require(
+            isinstance(at, (int, float)) and 0 <= at <= end_s,
+            "timeline.at_s",
+            at,
+            f"0 to {end_s:g}",
+        )
+        good = isinstance(times, int) and not isinstance(times, bool) and times >= 1
+        require(good, "timeline.times", times, "a whole number, 1 or more")
+        good = isinstance(every, (int, float)) and (times == 1) == (every == 0)
+        require(good, "timeline.every_s", every, "above 0 with times, and only then")
+        last = at + (times - 1) * every
+        require(last <= end_s, "timeline.times", times, f"fewer: the last is at {last:g} s")
+        listed += [(round((at + i * every) * 1000), given) for i in range(times)]
+    return sorted(listed, key=lambda pair: pair[0])
+
+
+def rules(timeline: Iterable[Mapping[str, Any]], rule: QrAvalanche) -> list[QrAvalanche]:
+    """Every set of protocol parameters that a timeline sets."""
+    found = []
+    for entry in timeline:
+        if entry.get("do") == "set_protocol":
+            skipped = ("do", "at_s", "every_s", "times")
+            rule = changed(rule, {k: v for k, v in entry.items() if k not in skipped})
+            found.append(rule)
+    return found
