@@ -265,7 +265,7 @@ def test_every_node_is_in_a_group(honest, shares, accept, fed):
         assert abs(group.nodes - share * honest) <= 1 + 1e-9 * honest
         assert 0 <= group.ones <= group.nodes
         assert 0 <= group.fed <= group.nodes
-        assert abs(group.ones - accept * group.nodes) <= 1 + 1e-9 * honest
+        assert abs(group.ones - p.start_ones / honest * group.nodes) <= 1 + 1e-9 * honest
 
 
 def test_shares_of_groups():

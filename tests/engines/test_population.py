@@ -474,7 +474,8 @@ def test_bits_depend_on_the_trial_alone(monkeypatch):
 
 @partial(jax.jit, static_argnums=0)
 def advanced(shape, block, state):
-    return population.advance(shape, block, state, population.count(block.moves, state.nodes))
+    tally = population.count(block.moves, state.nodes)
+    return population.advance(shape, block, state, tally, state.nodes)
 
 
 @pytest.mark.parametrize("n", [999, 10**12])
