@@ -130,7 +130,7 @@ def test_trials_agree_with_peers_drawn_one_by_one(case, attack):
     if attack == "random_voting":
         network["loss"] = 0.1
     p = point(rule, adversary, n=20, byzantine_fraction=fraction, initial_accept=0.6, **network)
-    (ours,) = outcomes([p], 4000, seed=3)
+    (ours,) = outcomes([p], 2000, seed=3)
     rng = random.Random(4)
     theirs = [
         oracle.simulate(
@@ -146,7 +146,7 @@ def test_trials_agree_with_peers_drawn_one_by_one(case, attack):
             groups=[tuple(group) for group in p.groups],
             cut=p.network.cut,
         )
-        for _ in range(1000)
+        for _ in range(500)
     ]
     for field in FIELDS:
         other = np.array([out[field] for out in theirs], float)
