@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -275,6 +276,29 @@ def test_what_the_figure_shows(monkeypatch):
     nothing = made(["too slow"], [100], [90], 1e-9, quorum=[0.7])
     module.draw(nothing, Path())
     assert len(saved) == 3
+
+
+@given(st.integers(0, 6), st.integers(0, 6), st.booleans())
+def test_the_worst_share_to_feed_is_looked_for_both_ways(peak, first, missed):
+    """Shares of which one is the worst, from any on; the first that misses the target will do."""
+    seen = []
+
+    def attempt(number, beta, share):
+        seen.append(share)
+        value = 10.0 ** -(6 + abs(share - peak))
+        if missed and share == peak:
+            value = 1e-3
+        return design.Attempt(beta, share, np.full((4, 2), value))
+
+    designs = design.Designs.__new__(design.Designs)
+    target = SimpleNamespace(safety=1e-4)
+    designs.planned = [(SimpleNamespace(target=target, fed=[0.0] * 7), None)]
+    designs._attempt = attempt
+    found = designs._worst(0, 5, first)
+    assert (found.beta, found.share) == (5, peak)
+    assert len(seen) == len(set(seen)) <= abs(first - peak) + 3
+    if missed:
+        assert seen[-1] == peak
 
 
 SMALL = ("experiment=design", "n=60", "byzantine_fraction=0.15", "safety=1e-4", "trials=4")

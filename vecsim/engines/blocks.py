@@ -37,6 +37,11 @@ class Shape(NamedTuple):
     columns: tuple[tuple[int, ...], ...]  # see Moves
     rows: tuple[int, ...]
 
+    @property
+    def unheard(self) -> bool:
+        """Whether some honest node's answers may not reach some querier."""
+        return self.sides > 1 or self.rests
+
 
 class Sides(NamedTuple):
     """The network's groups of honest nodes, one after the other, in the adversary's groups each."""
@@ -140,8 +145,7 @@ def blocks_of(
     room = 0
     for point, trials, place in served:
         network = admitted(point, random.point_key(seed, point.hash()), trials)
-        unheard = shape.sides > 1 or shape.rests
-        polls = polls_of(point, shape.mixes, shape.size, shape.third, unheard)
+        polls = polls_of(point, shape.mixes, shape.size, shape.third, shape.unheard)
         for first in range(0, len(trials), shape.block):
             chosen = slice(first, first + shape.block)
             one = _block(shape, roster, point, polls, seed, trials[chosen], network[chosen])
@@ -194,7 +198,6 @@ def _block(
         honest=_filled(honest, shape.block, 0),
         byzantine=_filled(network, shape.block, 0),
         start_ones=point.start_ones,
-        first_group=point.first_group,
         exclude_self=int(point.network.exclude_self),
         **UNUSED,
     )
@@ -218,7 +221,10 @@ def _sides(point: Point) -> Sides:
 
 # What other engines want to know of a trial.
 UNUSED = dict.fromkeys(
-    ("round_steps", "offsets", "pooled_offset", "graph", "coins", "loss", "replacement")
+    (
+        *("first_group", "round_steps", "offsets", "pooled_offset", "graph", "coins", "loss"),
+        "replacement",
+    )
 )
 
 

@@ -164,7 +164,7 @@ def faced(shape: Shape, block: Blocks, state: State, tally: Tally, awake):
     each = jax.vmap(answered, (EACH, 0, 0, 0, 0))
     mixes, memory = each(trials, tally, pushed, state.round, state.memory)
     byzantine, ones = (v.astype(jnp.float64) for v in (trials.byzantine, tally.ones))
-    if shape.sides == 1 and not shape.rests:
+    if not shape.unheard:
         return result_probabilities(polls, byzantine, ones, mixes), memory
     honest, ones = heard(shape, block, state, awake)
     mixes = jnp.tile(mixes, (1, shape.sides, 1))

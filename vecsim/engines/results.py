@@ -187,28 +187,26 @@ def result_probabilities(polls: Polls, byzantine, ones, mixes, heard=None):
 def _of_heard(polls: Polls, own: int, same, honest, byzantine, mixes):
     """As `_of_colour`, where only `honest` of all honest nodes are heard."""
     peers = jnp.maximum(honest - polls.exclude_self, 0.0) + byzantine
-    unheard = polls.honest - honest
-    ratios = _sizes(polls, peers, unheard)
-    found, missed = _products(*ratios[:2])
-    found = found * _products(ratios[2])[0]
-    missed = missed[jnp.clip(polls.k - jnp.arange(len(found), dtype=jnp.int32), 0)]
+    chances = _drawn(polls, peers, polls.honest - honest)
 
     def add(known, each):
-        draws, ways, chance, weights = each
+        draws, chance, weights = each
         some = polls._replace(k=draws, weights=weights)
         given = _of_colour(some, own, same, honest, byzantine, mixes, all_heard=False)
-        return known + ways * chance * given, None
+        return known + chance * given, None
 
-    every = jnp.arange(len(found), dtype=jnp.int32), polls.ways, found * missed, polls.weights
+    every = jnp.arange(len(chances), dtype=jnp.int32), chances, polls.weights
     return lax.scan(add, jnp.zeros((len(RESULTS), len(mixes))), every)[0]
 
 
-def _sizes(polls: Polls, part, other):
-    """What the chances of x draws from a part and k - x from another are products of."""
+def _drawn(polls: Polls, part, other):
+    """P(x of k draws are from a part of that size, the rest from the other) [x, classes]."""
     width, k, step = polls.ways.shape[-1], polls.k.astype(jnp.float64), polls.step
     total = part + other
     ratios = [_falling(each, total, step, width) for each in (part, other)]
-    return *ratios, _rest(total, k, step, width)
+    mine, theirs, rest = _products(*ratios, _rest(total, k, step, width))
+    theirs = theirs[jnp.clip(polls.k - jnp.arange(width, dtype=jnp.int32), 0)]
+    return polls.ways[:, None] * mine * theirs * rest
 
 
 def _of_colour(polls: Polls, own: int, same, honest, byzantine, mixes, all_heard=True):
@@ -274,12 +272,7 @@ def _rests_of(polls: Polls, total, height: int, width: int):
 
 def honest_answers(polls: Polls, ones):
     """P(x of the k answers of honest nodes are 1) [x, trials], asked by none of them."""
-    width, k, step = polls.ways.shape[-1], polls.k.astype(jnp.float64), polls.step
-    total = jnp.broadcast_to(polls.honest, ones.shape)
-    ratios = [_falling(part, total, step, width) for part in (ones, polls.honest - ones)]
-    mine, theirs, rest = _products(*ratios, _rest(total, k, step, width))
-    theirs = theirs[jnp.clip(polls.k - jnp.arange(width, dtype=jnp.int32), 0)]
-    return polls.ways[:, None] * mine * theirs * rest
+    return _drawn(polls, ones, polls.honest - ones)
 
 
 def _falling(part, total, step, width: int):
