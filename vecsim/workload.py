@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vecsim import random
-from vecsim.errors import require
+from vecsim.errors import number, require
 
 # kind -> parameters and their defaults (None: must be given)
 KINDS: dict[str, dict[str, Any]] = {
@@ -37,9 +37,12 @@ class Workload(NamedTuple):
     @classmethod
     def parse(cls, given: Mapping[str, Any], until_s: float) -> "Workload":
         """ConfigError where the description has no meaning."""
-        section = dict(given) if isinstance(given, Mapping) else {}
+        good = isinstance(given, Mapping)
+        require(good, "workload", given, f"a mapping with kind, one of {', '.join(KINDS)}")
+        section = dict(given)
         kind = section.pop("kind", None)
-        require(kind in KINDS, "workload.kind", kind, ", ".join(KINDS))
+        good = isinstance(kind, str) and kind in KINDS
+        require(good, "workload.kind", kind, ", ".join(KINDS))
         known = KINDS[kind]
         for key, value in section.items():
             require(key in known, f"workload.{key}", value, f"of {kind}: {', '.join(known)}")
@@ -48,8 +51,7 @@ class Workload(NamedTuple):
             default = values.get(default) if isinstance(default, str) else default
             value: Any = section.get(key)
             value = default if value is None else value
-            good = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
-            require(good and math.isfinite(value), f"workload.{key}", value, "a number, 0 or more")
+            number(f"workload.{key}", value, "0 or more", lambda v: v >= 0)
             values[key] = float(value)
         for key in ("ramp_s", "period_s", "step_s", "burst_s"):
             require(values.get(key, 1) > 0, f"workload.{key}", values.get(key), "above 0 seconds")

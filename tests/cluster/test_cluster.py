@@ -1,6 +1,7 @@
 """The simulated cluster against its plain-Python oracle, closed forms and the agents engine."""
 
 import math
+import re
 
 import cluster_oracle
 import jax
@@ -523,7 +524,33 @@ def test_front():
             "allowed: count, restart",
         ),
         ({"timeline": [{"at_s": 1, "do": "kill_random_nodes", "count": "x"}]}, "count is 'x'"),
-        ({"timeline": [{"at_s": 1, "do": "set_packet_loss", "loss": "x"}]}, "set_packet_loss"),
+        ({"timeline": [{"at_s": 1, "do": "set_packet_loss", "loss": "x"}]}, "loss is 'x'"),
+        ({"cluster": {"adversary": None}}, "cluster.adversary is None; allowed: always_accept"),
+        ({"cluster": {"adversary": 1}}, "cluster.adversary is 1; allowed: always_accept"),
+        ({"cluster": {"adversary": [[1]]}}, "cluster.adversary is"),
+        ({"cluster": {"profile": [1]}}, "allowed: local, lan, wan, degraded"),
+        ({"cluster": {"protocol": {"k": "abc"}}}, "cluster.protocol.k is 'abc'; allowed: a whole"),
+        ({"cluster": {"protocol": {"k": 30.5}}}, "cluster.protocol.k is 30.5; allowed: a whole"),
+        ({"cluster": {"protocol": {"max_rounds": 1e3}}}, "max_rounds is 1000.0; allowed: a whole"),
+        ({"cluster": {"protocol": 0}}, "cluster.protocol is 0; allowed: a mapping with k"),
+        ({"workload": {"kind": [1]}}, "allowed: constant, ramp, burst, chaos, sine, at_once"),
+        ({"workload": 5}, "workload is 5; allowed: a mapping with kind"),
+        ({"timeline": "abc"}, "timeline is 'abc'; allowed: a list"),
+        ({"timeline": 0}, "timeline is 0; allowed: a list"),
+        ({"timeline": [{"at_s": True, "do": "stop"}]}, "timeline.at_s is True"),
+        ({"timeline": [{"at_s": 1, "do": [1]}]}, "allowed: start, stop, "),
+        (
+            {"timeline": [{"at_s": 1, "do": "kill_random_nodes", "count": 2, "restart": 5}]},
+            "restart is 5; allowed: true or false",
+        ),
+        (
+            {"timeline": [{"at_s": 1, "do": "create_partition", "shares": "ab"}]},
+            "shares is 'ab'; allowed: 2 to 4 shares",
+        ),
+        (
+            {"timeline": [{"at_s": 1, "do": "set_protocol", "beta": "x"}]},
+            "set_protocol.beta is 'x'; allowed: a whole number, 1 to 127",
+        ),
         ({"trials": 0}, "trials is 0"),
         ({"window_s": 0.5}, "window_s is 0.5"),
     ],
@@ -532,7 +559,7 @@ def test_wrong_configurations(change, message):
     config = configured(60, 10, nodes=20)
     config = config | {k: v for k, v in change.items() if k != "cluster"}
     config["cluster"] = config["cluster"] | change.get("cluster", {})
-    with pytest.raises(ConfigError, match=message.replace(".", r"\.")) as caught:
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
         simulate(config)
     assert "\n" not in str(caught.value)
 

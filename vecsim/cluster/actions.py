@@ -14,10 +14,9 @@ import numpy as np
 
 from vecsim import random
 from vecsim.cluster import resources, votes
-from vecsim.cluster.config import Cluster, Run, constants
+from vecsim.cluster.config import LONGEST_S, MOST_NODES, Cluster, Run, constants, protocol
 from vecsim.cluster.state import ANSWERS, NEVER, SIDES, Conditions, Key, State
-from vecsim.errors import ConfigError, require
-from vecsim.protocols.qr_avalanche import QrAvalanche
+from vecsim.errors import ConfigError, number, require, whole
 from vecsim.workload import Workload
 
 
@@ -98,6 +97,7 @@ class Actions:
     def kill_random_nodes(self, count: int, restart: bool = True) -> None:
         """Kill running nodes, at random; with `restart` each comes back by itself."""
         _whole("count", count)
+        require(isinstance(restart, bool), "restart", restart, "true or false")
         nodes = self.state.nodes
         chosen = self.draws.choose(nodes.up & nodes.member, count)
         _kill(self, chosen, _back(self, False) if restart else NEVER)
@@ -116,9 +116,12 @@ class Actions:
     @action
     def create_partition(self, shares: Iterable[float]) -> None:
         """Cut the network into sides of these shares of the nodes, drawn at random."""
-        shares = [float(share) for share in shares]
-        good = 2 <= len(shares) <= SIDES and min(shares) > 0 and abs(sum(shares) - 1) < 1e-6
-        require(good, "shares", shares, f"2 to {SIDES} shares above 0 that add up to 1")
+        allowed = f"2 to {SIDES} shares above 0 that add up to 1"
+        good = isinstance(shares, Iterable) and not isinstance(shares, (str, Mapping))
+        require(good, "shares", shares, allowed)
+        shares = [number("shares", share, allowed, lambda v: v > 0) for share in shares]
+        good = 2 <= len(shares) <= SIDES and abs(sum(shares) - 1) < 1e-6
+        require(good, "shares", shares, allowed)
         n = self.run.cluster.nodes
         rank = self.draws.uniform(n).argsort(axis=1).argsort(axis=1)
         ends = np.round(np.cumsum(shares) * n).astype(int)
@@ -141,14 +144,16 @@ class Actions:
     @action
     def set_packet_loss(self, loss: float) -> None:
         """From now on each message is lost with this probability."""
-        require(0 <= loss < 1, "loss", loss, "0 or more, below 1")
+        number("loss", loss, "0 or more, below 1", lambda v: 0 <= v < 1)
         self.now = self.now._replace(loss=np.float32(loss))
 
     @action
     def inject_latency_spike(self, extra_ms: float, duration_s: float) -> None:
         """Every round trip takes so much longer for a while."""
-        require(extra_ms >= 0, "extra_ms", extra_ms, "0 or more")
-        require(duration_s > 0, "duration_s", duration_s, "above 0")
+        most = 1000 * LONGEST_S
+        number("extra_ms", extra_ms, f"0 to {most}", lambda v: 0 <= v <= most)
+        allowed = f"above 0, at most {LONGEST_S}"
+        number("duration_s", duration_s, allowed, lambda v: 0 < v <= LONGEST_S)
         end = self.now_ms + round(duration_s * 1000)
         self.spikes.append((end, float(extra_ms)))
         self.now = self.now._replace(extra_ms=self.now.extra_ms + np.float32(extra_ms))
@@ -157,7 +162,7 @@ class Actions:
     def throttle_cpu(self, count: int, capacity: float) -> None:
         """So many nodes, at random, have this share of a core."""
         _whole("count", count)
-        require(0 < capacity <= 1, "capacity", capacity, "above 0, at most 1")
+        number("capacity", capacity, "above 0, at most 1", lambda v: 0 < v <= 1)
         nodes = self.state.nodes
         chosen = self.draws.choose(nodes.member, count)
         _nodes(self, capacity=np.where(chosen, capacity, nodes.capacity).astype(np.float32))
@@ -173,7 +178,7 @@ class Actions:
     def inject_memory_pressure(self, count: int, share: float) -> None:
         """Others take so much memory of running nodes that this share of their limit is in use."""
         _whole("count", count)
-        require(0 < share < 1, "share", share, "between 0 and 1")
+        number("share", share, "between 0 and 1", lambda v: 0 < v < 1)
         nodes, fixed = self.state.nodes, constants()
         chosen = self.draws.choose(nodes.up & nodes.member, count)
         recent = _recent(self, fixed.retain_s)[:, None]
@@ -186,9 +191,8 @@ class Actions:
         """Clocks of so many nodes are off, by up to max_s seconds either way."""
         _whole("count", count)
         most = constants().most_skew_s
-        require(
-            0 <= max_s <= most, "max_s", max_s, f"0 to {most:g}: what is further off is refused"
-        )
+        allowed = f"0 to {most:g}: what is further off is refused"
+        number("max_s", max_s, allowed, lambda v: 0 <= v <= most)
         nodes = self.state.nodes
         chosen = self.draws.choose(nodes.member, count)
         skew = max_s * (2 * self.draws.uniform(nodes.member.shape[1]) - 1)
@@ -199,7 +203,8 @@ class Actions:
         """Another pattern of load, from now until the end of the run: kind and its parameters, or
         `workload`, a mapping of them (in a timeline, whose entries have at_s themselves)."""
         left = max(self.run.duration_s - self.now_ms / 1000, 0.0)
-        self.workload = Workload.parse(workload.get("workload", workload), left)
+        whole_section = set(workload) == {"workload"}
+        self.workload = Workload.parse(workload["workload"] if whole_section else workload, left)
         self.since_ms = self.now_ms
 
     @action
@@ -212,16 +217,8 @@ class Actions:
     @action
     def set_protocol(self, **parameters) -> None:
         """Other parameters of the protocol, for vertices issued from now on."""
-        self.now = self.now._replace(rule=changed(self.now.rule, parameters))
-
-
-def changed(rule: QrAvalanche, parameters: Mapping[str, Any]) -> QrAvalanche:
-    """The protocol with other parameters; ConfigError where there is none of that name."""
-    values = {**vars(rule)}
-    for name, value in parameters.items():
-        require(name in values, f"set_protocol.{name}", value, ", ".join(values))
-        values[name] = value
-    return QrAvalanche(**values)
+        rule = protocol("set_protocol.", self.now.rule, parameters)
+        self.now = self.now._replace(rule=rule)
 
 
 def byzantine_answers(now, nodes: int, draws: Draws, count: int) -> np.ndarray:
@@ -291,5 +288,4 @@ def _back(cluster, empty_disk: bool) -> np.ndarray:
 
 
 def _whole(name: str, value: Any) -> None:
-    good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    require(good, name, value, "a whole number, 0 or more")
+    whole(name, value, 0, MOST_NODES)

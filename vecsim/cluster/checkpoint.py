@@ -78,14 +78,19 @@ class Checkpoint:
 
     def remove(self) -> None:
         """The run is complete and its results are elsewhere."""
-        for pattern in ("windows-*", "state.*"):  # parts of an interrupted save too
-            for path in self.folder.glob(pattern):
-                path.unlink()
-        if self.folder.exists() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        remove(self.folder)
 
     def _segment(self, number: int) -> Path:
         return self.folder / f"windows-{number:06d}.npz"
+
+
+def remove(folder: Path) -> None:
+    """Take away what runs saved in a folder, parts of an interrupted save too, and nothing else."""
+    for pattern in ("windows-*", "state.*"):
+        for path in folder.glob(pattern):
+            path.unlink()
+    if folder.exists() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _identity(cluster: ScaleTestCluster) -> str:

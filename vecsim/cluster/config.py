@@ -1,6 +1,7 @@
 """What a simulated cluster is: its configuration, and the constants of the model."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,13 +9,15 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from vecsim.errors import ConfigError, require, whole
+from vecsim.errors import ConfigError, number, require, whole
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary
 from vecsim.workload import Workload
 
 PARENTS = {"linear": (1, 1), "few": (2, 4), "wide": (10, 16), "random": (1, 16)}
 LONGEST_S = 1_000_000  # times are milliseconds in 32 bits
+MOST_NODES, MOST_ROUNDS = 20_000, 2**20 - 1
+MOST = {"k": 400, "alpha": 400, "beta": 127}  # of the protocol
 RANDOM_REACH = 48  # how far back `random` parents are looked for
 
 
@@ -124,15 +127,15 @@ def parse(config: Mapping[str, Any]) -> Run:
     config: the keys of `KEYS`, each with a default; `cluster` those of `DEFAULTS`.
     """
     given = _filled("", config, KEYS)
-    cluster = _cluster(_filled("cluster.", given["cluster"] or {}, DEFAULTS))
+    cluster = _cluster(_filled("cluster.", given["cluster"], DEFAULTS))
     for name, low in (("duration_s", 1), ("drain_s", 0), ("window_s", 1), ("trials", 1)):
         whole(name, given[name], low, LONGEST_S)
     whole("seed", given["seed"], 0, 2**32 - 1)
     sampled = given["sampled_vertices"]
     sampled = constants().sampled_vertices if sampled is None else sampled
     whole("sampled_vertices", sampled, 1, 2**16)
-    timeline = given["timeline"] or ()
-    good = isinstance(timeline, Sequence) and all(isinstance(e, Mapping) for e in timeline)
+    timeline = () if given["timeline"] is None else given["timeline"]
+    good = isinstance(timeline, (list, tuple)) and all(isinstance(e, Mapping) for e in timeline)
     require(good, "timeline", given["timeline"], "a list of {at_s: ..., do: ...}")
     timeline = tuple(dict(entry) for entry in timeline)
     return Run(
@@ -148,8 +151,11 @@ def parse(config: Mapping[str, Any]) -> Run:
     )
 
 
-def _filled(prefix: str, given: Mapping[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    require(isinstance(given, Mapping), prefix.rstrip(".") or "scenario", given, "a mapping")
+def _filled(prefix: str, given: Any, defaults: dict[str, Any]) -> dict[str, Any]:
+    """What is given, with defaults for the rest; nothing (None) is as good as no key."""
+    given = {} if given is None else given
+    allowed = f"a mapping with {', '.join(defaults)}"
+    require(isinstance(given, Mapping), prefix.rstrip(".") or "scenario", given, allowed)
     for key in given:
         if key not in defaults:
             raise ConfigError(f"{prefix}{key} is no parameter; allowed: {', '.join(defaults)}")
@@ -158,13 +164,14 @@ def _filled(prefix: str, given: Mapping[str, Any], defaults: dict[str, Any]) -> 
 
 def _cluster(given: dict[str, Any]) -> Cluster:
     fixed = constants()
-    nodes = whole("cluster.nodes", given["nodes"], 2, 20_000)
+    nodes = whole("cluster.nodes", given["nodes"], 2, MOST_NODES)
     shares = ("byzantine_fraction", "misbehaving_share", "double_votes", "double_spend_share")
     for name in shares:
         _number(name, given[name], 0.0, 1.0)
-    require(given["parents"] in PARENTS, "cluster.parents", given["parents"], ", ".join(PARENTS))
-    profiles = ", ".join(fixed.profiles)
-    require(given["profile"] in fixed.profiles, "cluster.profile", given["profile"], profiles)
+    for name, known in (("parents", PARENTS), ("profile", fixed.profiles)):
+        value = given[name]
+        good = isinstance(value, str) and value in known
+        require(good, f"cluster.{name}", value, ", ".join(known))
     for name in ("benching", "reputation", "guard", "pruning"):
         require(isinstance(given[name], bool), f"cluster.{name}", given[name], "true or false")
     small = nodes < fixed.small_below
@@ -178,19 +185,27 @@ def _cluster(given: dict[str, Any]) -> Cluster:
         given[name] = value if given[name] is None else given[name]
         _number(name, given[name], 1e-3, 1e9)
     whole("cluster.payload_bytes", given["payload_bytes"], 0, 10**8)
-    rule = given["protocol"] or {}
-    known = ("k", "alpha", "beta", "max_rounds", "confidence_threshold", "initial_confidence")
-    _filled("cluster.protocol.", rule, dict.fromkeys(known))
-    rule = QrAvalanche(**rule)
+    rule = protocol("cluster.protocol.", QrAvalanche(), given["protocol"])
     adversary = _adversary(given["adversary"])
     built = Cluster(**{**given, "adversary": adversary, "protocol": rule})
     require(built.honest >= 1, "cluster.byzantine_fraction", given["byzantine_fraction"], "below 1")
     return built
 
 
+def protocol(prefix: str, rule: QrAvalanche, given: Any) -> QrAvalanche:
+    """The rule with other parameters; ConfigError where one does not exist or is of no use."""
+    values = _filled(prefix, given, vars(rule))
+    for field in dataclasses.fields(QrAvalanche):
+        name, value = f"{prefix}{field.name}", values[field.name]
+        if field.type in (int, "int"):
+            whole(name, value, 1, MOST.get(field.name, MOST_ROUNDS))
+        else:
+            number(name, value, "0 to 1", lambda v: 0 <= v <= 1)
+    return QrAvalanche(**values)
+
+
 def _number(name: str, value: Any, low: float, high: float) -> None:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
-    require(good, f"cluster.{name}", value, f"a number, {low:g} to {high:g}")
+    number(f"cluster.{name}", value, f"{low:g} to {high:g}", lambda v: low <= v <= high)
 
 
 def _adversary(given: Any) -> Adversary:
@@ -201,10 +216,12 @@ def _adversary(given: Any) -> Adversary:
     if isinstance(given, Mapping) and "_target_" in given:
         built = build.component("adversary", dict(given))
         return built
-    section = {"name": given} if isinstance(given, str) else dict(given)
-    name = str(section.pop("name", None))
     options = build.root("conf") / "adversary"
     known = sorted(path.stem for path in options.glob("*.yaml"))
+    section = {"name": given} if isinstance(given, str) else given
+    require(isinstance(section, Mapping), "cluster.adversary", given, ", ".join(known))
+    section = dict(section)
+    name = section.pop("name", None)
     require(name in known, "cluster.adversary", name, ", ".join(known))
     values = yaml.safe_load((options / f"{name}.yaml").read_text(encoding="utf-8"))
     built = build.component("adversary", values | section)

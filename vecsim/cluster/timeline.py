@@ -3,9 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vecsim.cluster.actions import ACTIONS, changed
-from vecsim.errors import require
+from vecsim.cluster.actions import ACTIONS
+from vecsim.cluster.config import protocol
+from vecsim.errors import number, require, whole
 from vecsim.protocols.qr_avalanche import QrAvalanche
+
+MOST_TIMES = 1_000_000
 
 
 def schedule(timeline: Iterable[Mapping[str, Any]], end_s: float) -> list[tuple[int, dict]]:
@@ -18,17 +21,13 @@ def schedule(timeline: Iterable[Mapping[str, Any]], end_s: float) -> list[tuple[
         given = dict(entry)
         at, every = given.pop("at_s", None), given.pop("every_s", 0)
         times, name = given.pop("times", 1), given.get("do")
-        require(name in ACTIONS, "timeline.do", name, ", ".join(ACTIONS))
-        require(
-            isinstance(at, (int, float)) and 0 <= at <= end_s,
-            "timeline.at_s",
-            at,
-            f"0 to {end_s:g}",
-        )
-        good = isinstance(times, int) and not isinstance(times, bool) and times >= 1
-        require(good, "timeline.times", times, "a whole number, 1 or more")
-        good = isinstance(every, (int, float)) and (times == 1) == (every == 0)
-        require(good, "timeline.every_s", every, "above 0 with times, and only then")
+        good = isinstance(name, str) and name in ACTIONS
+        require(good, "timeline.do", name, ", ".join(ACTIONS))
+        number("timeline.at_s", at, f"0 to {end_s:g}", lambda v: 0 <= v <= end_s)
+        whole("timeline.times", times, 1, MOST_TIMES)
+        about = "above 0 with times, and only then"
+        number("timeline.every_s", every, about, lambda v: v >= 0)
+        require((times == 1) == (every == 0), "timeline.every_s", every, about)
         last = at + (times - 1) * every
         require(last <= end_s, "timeline.times", times, f"fewer: the last is at {last:g} s")
         listed += [(round((at + i * every) * 1000), given) for i in range(times)]
@@ -41,6 +40,7 @@ def rules(timeline: Iterable[Mapping[str, Any]], rule: QrAvalanche) -> list[QrAv
     for entry in timeline:
         if entry.get("do") == "set_protocol":
             skipped = ("do", "at_s", "every_s", "times")
-            rule = changed(rule, {k: v for k, v in entry.items() if k not in skipped})
+            given = {k: v for k, v in entry.items() if k not in skipped}
+            rule = protocol("set_protocol.", rule, given)
             found.append(rule)
     return found
