@@ -18,7 +18,7 @@ __all__ = ["collect", "open", "run"]
 
 
 def open(path: str | Path) -> xr.Dataset:
-    """Load a study, finished or not, or a NetCDF file made from one; missing trials are NaN."""
+    """Load a study, finished or not (missing trials are NaN), or a NetCDF file of vecsim's."""
     from vecsim import store
 
     return store.open(path)

@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     sys.argv = [sys.argv[0], *_opened(given)]
     _environment()
-    from vecsim.disk import StoreError
     from vecsim.errors import ConfigError, JobFailed
+    from vecsim.files import StoreError
 
     try:
         if any(text.startswith(("scenario=", "scenario.")) for text in given):
@@ -223,8 +223,8 @@ def _job(config) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from vecsim import report
-    from vecsim.disk import StoreError
     from vecsim.errors import ConfigError, JobFailed
+    from vecsim.files import StoreError
 
     _register_resolvers()
     hydra = HydraConfig.get()
@@ -242,8 +242,7 @@ def _job(config) -> None:
     try:
         with _one_line():
             studies, output = execute(task, report.reporter())
-            wanted = {key: config[key] for key in ("netcdf", "figure", "theory")}
-            report.show(studies, output, **wanted)
+            report.show(studies, output, config.netcdf, config.figure, config.theory)
     except (ConfigError, StoreError) as error:
         which = ", ".join(_set(overrides))
         which = f"job {hydra.job.num} ({which}): " if multirun else ""

@@ -23,26 +23,13 @@ from typing import IO
 
 import numpy as np
 
+from vecsim.files import StoreError, damaged
 from vecsim.layout import Index, Layout, Variable, leaves
 
 FORMAT = 1
 FILL = {"int32": -1, "float64": math.nan}
 
 Marks = dict[Index, list[int]]
-
-
-class StoreError(Exception):
-    """What is wrong with a store and what to do about it, in one line."""
-
-
-@contextlib.contextmanager
-def one_line(path: str | Path) -> Iterator[None]:
-    """What the operating system refuses becomes a StoreError."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error).partition("\n")[0]
-        raise StoreError(f"{path}: {reason}") from error
 
 
 @contextlib.contextmanager
@@ -63,10 +50,6 @@ def uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
         if heard:
             signal.raise_signal(signal.SIGINT)
-
-
-def damaged(path: Path, what: str) -> StoreError:
-    return StoreError(f"{path} is damaged: {what}; choose another output or delete it")
 
 
 def busy(path: Path) -> StoreError:

@@ -103,13 +103,13 @@ def announce(study: Study, device: str) -> None:
 
 
 def show(
-    studies: Mapping[str, Study], output: Path, netcdf: bool, figure: bool, theory: bool
+    studies: Mapping[str, Study], output: Path, whole: bool, figure: bool, theory: bool
 ) -> None:
     """Save the summaries, draw the figures, print the tables and where everything is.
 
-    studies: by the name of their store.
+    studies: by the name of their store. whole: save the data as one NetCDF file too.
     """
-    from vecsim import front, store, table
+    from vecsim import front, netcdf, store, table
 
     opened = {}
     for name, study in studies.items():
@@ -119,7 +119,7 @@ def show(
         kept = {key: data.attrs[key] for key in ("config", "versions") if key in data.attrs}
         summary.attrs |= kept
         summarised = "summary" if stem == "data" else f"{stem}_summary"
-        store.to_netcdf(summary, output / f"{summarised}.nc")
+        netcdf.save(summary, output / f"{summarised}.nc")
         to_csv(summary, output / f"{summarised}.csv")
         dims = [dimension.name for dimension in study.dimensions]
         if isinstance(study.points[0], Planned):
@@ -134,8 +134,8 @@ def show(
             table.show(summary, dims, {point.protocol.decides for point in study.points})
         print(f"dataset  {output / name}")
         print(f"summary  {output / summarised}.nc and .csv")
-        if netcdf:
-            store.to_netcdf(data, output / f"{stem}.nc")
+        if whole:
+            netcdf.save(data, output / f"{stem}.nc")
             print(f"netcdf   {output / stem}.nc")
     study = next(iter(studies.values()))
     script = build.root("figures") / f"{study.name}.py"

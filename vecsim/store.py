@@ -11,11 +11,12 @@ import numpy as np
 import xarray as xr
 
 from vecsim import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
-from vecsim import disk, multirun
-from vecsim.disk import FORMAT, Marks, StoreError
+from vecsim import disk, multirun, netcdf
+from vecsim.disk import FORMAT, Marks
+from vecsim.files import StoreError, one_line
 from vecsim.layout import Index, Layout, Variable, json_safe
 
-__all__ = ["Layout", "Store", "StoreError", "Variable", "collect", "open", "to_netcdf"]
+__all__ = ["Layout", "Store", "StoreError", "Variable", "collect", "open"]
 
 
 class Store:
@@ -45,7 +46,7 @@ class Store:
         """
         layout = layout.checked()
         config = json.loads(json.dumps(config))
-        with disk.one_line(path):
+        with one_line(path):
             path = Path(path).resolve()
             if not path.exists() or (path.is_dir() and not any(path.iterdir())):
                 about = {"vecsim_format": FORMAT, "complete": 0, "config": json.dumps(config)}
@@ -73,7 +74,7 @@ class Store:
         if {name: np.shape(value) for name, value in values.items()} != shapes:
             raise ValueError(f"chunk {index} is {', '.join(shapes)}, each of shape {shape}")
         mark = disk.mark_file(self.path, index)
-        with disk.one_line(self.path), disk.uninterrupted():
+        with one_line(self.path), disk.uninterrupted():
             self.done[index] = False
             mark.unlink(missing_ok=True)
             for name, array in self._arrays.items():
@@ -87,13 +88,13 @@ class Store:
         """The values of one finished chunk, checked against its mark."""
         if not self.done[index]:
             raise ValueError(f"chunk {index} is not done")
-        with disk.one_line(self.path):
+        with one_line(self.path):
             files = disk.read_chunk(self.path, self.layout, index, self._marks[index])
         return disk.decode(self.layout, index, files)
 
     def finish(self, attrs: Mapping) -> None:
         """Mark the study complete, add `attrs` (wall time ...) and release the store."""
-        with disk.one_line(self.path):
+        with one_line(self.path):
             root = json.loads((self.path / "zarr.json").read_bytes())
             root["attributes"] |= json_safe(attrs) | {"complete": 1}
             disk.replace(self.path, self.path / "zarr.json", json.dumps(root, indent=2))
@@ -115,12 +116,12 @@ class Store:
 
 
 def open(path: str | Path) -> xr.Dataset:
-    """Load a study, finished or not, or a NetCDF file made from one; missing trials are NaN."""
+    """Load a study, finished or not (missing trials are NaN), or a NetCDF file of vecsim's."""
     path = Path(path)
-    with disk.one_line(path):
+    with one_line(path):
         if not path.exists():
             raise StoreError(f"{path} does not exist")
-        return _open_netcdf(path) if path.is_file() else _open_group(path)
+        return _open_group(path) if path.is_dir() else netcdf.load(path)
 
 
 def _open_group(path: Path) -> xr.Dataset:
@@ -141,38 +142,13 @@ def _open_group(path: Path) -> xr.Dataset:
     return xr.decode_cf(xr.Dataset(variables, coords, attrs)).load()
 
 
-def _open_netcdf(path: Path) -> xr.Dataset:
-    try:
-        dataset = xr.load_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError, KeyError, RuntimeError):
-        raise StoreError(f"{path} is damaged, or no NetCDF file") from None
-    if "vecsim_format" not in dataset.attrs:
-        raise StoreError(f"{path} was not written by vecsim")
-    return dataset
-
-
-def to_netcdf(dataset: xr.Dataset, path: str | Path) -> None:
-    """Save a dataset as one NetCDF file, compressed and with checksums; replaces `path` whole."""
-    dataset = dataset.drop_encoding()
-    dataset.attrs = {"vecsim_format": FORMAT} | json_safe(dataset.attrs)
-    encoding = {}
-    for name, variable in dataset.variables.items():
-        variable.attrs = json_safe(variable.attrs)
-        if variable.ndim and variable.dtype.kind in "iuf":
-            encoding[name] = {"zlib": True, "fletcher32": True}
-    part = Path(f"{path}.part")
-    with disk.one_line(path):
-        dataset.to_netcdf(part, engine="h5netcdf", encoding=encoding)
-        part.replace(path)
-
-
 def collect(directory: str | Path) -> xr.Dataset:
     """Join the finished studies (`*.zarr`) in the job directories of a multirun: `multirun.join`.
 
     A job without a store, unfinished or damaged, is refused by name.
     """
     directory = Path(directory)
-    with disk.one_line(directory):
+    with one_line(directory):
         jobs = _jobs(directory)
         try:
             return multirun.join(jobs)

@@ -21,8 +21,8 @@ from vecsim.cluster import ScaleTestCluster, campaign, defence, front, program, 
 from vecsim.cluster.checkpoint import Checkpoint
 from vecsim.cluster.config import parse
 from vecsim.cluster.window import vertex_coin
-from vecsim.disk import StoreError
 from vecsim.errors import ConfigError
+from vecsim.files import StoreError
 from vecsim.protocols.qr_avalanche import QrAvalanche
 
 LOSSY = [{"at_s": 0, "do": "set_packet_loss", "loss": 0.05}]

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from command import call, files, start
 
+import vecsim
 from vecsim.cluster import ScaleTestCluster
 from vecsim.scenario import export
 
@@ -36,7 +37,7 @@ def test_one_scenario(folder):
     ]
     exported = json.loads((made / "result.json").read_text())
     export.validate(exported)
-    data = xr.load_dataset(made / "data.nc", engine="h5netcdf")
+    data = vecsim.open(made / "data.nc")
     assert dict(data.sizes)["trial"] == 2
     assert exported["results"]["throughput"]["avg_tps"]["value"] == pytest.approx(50)
 
@@ -49,10 +50,14 @@ def test_complete_results_are_read_and_foreign_ones_refused(folder):
     assert other.code == 2
     assert "belongs to another scenario; choose another output" in other.err
     assert files(folder / "out/ci_smoke_test") == before
-    (folder / "out/ci_smoke_test/data.nc").write_bytes(b"nothing")
+    path = folder / "out/ci_smoke_test/data.nc"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
     damaged = call("scenario=ci_smoke_test", "output=out", *QUICK)
     assert damaged.code == 2
-    assert "is damaged" in damaged.err
+    assert "data.nc is damaged: it differs from the checksum" in damaged.err
+    assert damaged.err.count("\n") == 1
 
 
 FAULTS = (

@@ -16,7 +16,7 @@ import numpy as np
 from vecsim.cluster import record
 from vecsim.cluster.front import ScaleTestCluster
 from vecsim.cluster.record import Record
-from vecsim.disk import StoreError, damaged
+from vecsim.files import StoreError, damaged
 from vecsim.workload import Workload
 
 

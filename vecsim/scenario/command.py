@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
 from rich.console import Console
 
-from vecsim.disk import StoreError, damaged
+from vecsim import netcdf
 from vecsim.errors import ConfigError, require
+from vecsim.files import StoreError
 from vecsim.scenario import config, export, report, verdict
 from vecsim.scenario.criteria import judge_all
 from vecsim.scenario.run import run_scenario
@@ -72,10 +72,10 @@ def _one(scenario: dict[str, Any], folder: Path) -> Outcome:
     digest = hashlib.sha256(json.dumps(scenario, sort_keys=True).encode()).hexdigest()
     path = folder / "data.nc"
     if path.exists():
-        with _opened(path) as data:
-            if data.attrs.get("digest") != digest:
-                raise StoreError(f"{path} belongs to another scenario; choose another output")
-            return Outcome(scenario, judge_all(config.criteria(scenario), data))
+        data = netcdf.load(path)
+        if data.attrs.get("digest") != digest:
+            raise StoreError(f"{path} belongs to another scenario; choose another output")
+        return Outcome(scenario, judge_all(config.criteria(scenario), data))
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "partial"
     data, verdicts = run_scenario(scenario, partial)
@@ -85,18 +85,8 @@ def _one(scenario: dict[str, Any], folder: Path) -> Outcome:
     export.write(exported, folder / "result.json")
     report.write(folder, outcome, data, config.shows(scenario["name"]))
     data.attrs["digest"] = digest
-    part = path.with_suffix(".part")
-    data.to_netcdf(part, engine="h5netcdf")
-    part.replace(path)
+    netcdf.save(data, path)
     return outcome
-
-
-def _opened(path: Path) -> xr.Dataset:
-    try:
-        return xr.load_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
-        raise damaged(path, reason) from None
 
 
 def _write(path: Path, text: str) -> None:
