@@ -87,7 +87,9 @@ BAD = {
     "network=groups network.active=[0.5]": "active is .* allowed: none, or 2 values of 0 to 1",
     "network=groups network.cut=-1": "cut is -1; allowed: 0 to 2147483647 rounds",
     "network=groups network.groups=[0.999,0.001] n=100": "groups is .* allowed: shares of at least",
-    "network=groups network.start=[1,0] sweep.initial_accept=[0,1]": "sweep is 'initial_accept'",
+    "network=groups network.start=[1,0] sweep.initial_accept=[0,1]": (
+        "initial_accept has no effect; allowed: network.start, which sets it"
+    ),
     "network=groups byzantine_fraction=0.1 protocol=slush protocol.k=120 protocol.alpha=90 n=200": (
         "k=120: too large where answers are left to chance"
     ),
@@ -112,12 +114,15 @@ BAD = {
     "sweep.seed=[1,2]": "sweep.seed is no parameter of a trial; allowed: n, ",
     "sweep.protocol.kk=[1,2]": "protocol.kk is no parameter of Snowflake; allowed: k, ",
     "sweep.protocol=[snowbal]": "protocol/snowbal.*allowed: .*snowball",
-    "sweep.protocol=[slush] sweep.protocol.k=[20]": "not to be composed",
+    "sweep.protocol=[slush] sweep.protocol.alpha=[9]": (
+        r"alpha is 9; allowed: .* 11 to 20 \(at protocol=slush, protocol.alpha=9\)"
+    ),
     "sweep=5": "sweep is 5; allowed: parameters and values",
     "sweep.n=5": "sweep.n is 5; allowed: a list of different numbers",
     "sweep.n=[]": r"sweep.n is \[\]; allowed: a list of different numbers",
     "sweep.n=[100,100]": "allowed: a list of different numbers",
-    "sweep.n=[[1,2]]": "allowed: a list of different numbers",
+    "sweep.n=[[1,2]]": r"n is \[1, 2\]; allowed: a whole number .* \(at n=\[1, 2\]\)",
+    "sweep.n={a:[1,2]}": "sweep is 'n'; allowed: for a zip, a name that is no parameter's",
     "sweep.n={start:2,stop:1,step:1}": "allowed: .* start <= stop",
     "sweep.n={start:1,stop:5,step:0}": "allowed: .* step > 0",
     "sweep.n={start:1,stop:5}": "allowed: {start, stop, step} or",
@@ -133,7 +138,9 @@ BAD = {
     "precision={target:speed,half_width:0.1,min_trials:9}": "target is 'speed'; allowed: finalised",
     "precision={target:stalled,half_width:0.9,min_trials:9}": "half_width is 0.9; allowed: between",
     "precision={target:stalled,half_width:0.1}": "min_trials is None; allowed: a whole number",
-    "precision={target:stalled,half_width:0.1,min_trials:9} trials=5": "max_trials is 5; allowed:",
+    "precision={target:stalled,half_width:0.1,min_trials:9} trials=5": (
+        "trials is 5; allowed: precision.min_trials, 9, to 1000000000"
+    ),
     # engine and output
     "engine.name=quantum": "engine.name is 'quantum'; allowed: auto",
     "engine.memory_mb=0": "engine.memory_mb is 0; allowed: a whole number, 1 to ",

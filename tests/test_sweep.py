@@ -6,29 +6,29 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
-from vecsim import build, cli, sweep
+from vecsim import build, overrides, plan, sweep
 from vecsim.errors import ConfigError
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowflake import Snowflake
 
 
 @contextmanager
-def composing(*overrides):
+def composing(*words):
     """The configuration of some overrides, and how to compose it with other options."""
     made = []
 
     def composed(choices):
         made.append(choices)
         options = [f"{group}={option}" for group, option in choices.items()]
-        return compose("config", [*cli._opened(overrides), *options])
+        return compose("config", [*overrides.told(words), *options])
 
     with initialize_config_dir(str(build.root("conf")), version_base="1.3"):
-        cli._register_resolvers()
+        plan.prepare()
         yield composed({}), composed, made
 
 
-def study(*overrides, change=None):
-    with composing(*overrides) as (config, composed, _):
+def study(*words, change=None):
+    with composing(*words) as (config, composed, _):
         if change:
             with open_dict(config):
                 change(config)
@@ -48,7 +48,7 @@ def study(*overrides, change=None):
 )
 def test_whole_numbers(given, expected):
     [dimension] = study(f"sweep.n={given}").dimensions
-    assert dimension == ("n", "n", expected)
+    assert dimension == ("n", "n", expected, ())
     assert all(type(value) is int for value in dimension.values)
 
 

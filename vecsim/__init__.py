@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,12 +31,18 @@ def collect(directory: str | Path) -> xr.Dataset:
     return store.collect(directory)
 
 
-def run(*overrides: str, output: str | Path | None = None) -> xr.Dataset:
+def run(*overrides: str, output: str | Path | None = None, **parameters: Any) -> xr.Dataset:
     """Compute a study, or go on with it, and return its dataset.
 
     overrides: as on the command line, `"protocol=snowball", "sweep.n=[100,1000]"`.
+    parameters: the same as keywords, `protocol="snowball", n=100, protocol__k=10`,
+    `sweep={"n": [100, 1000]}`; two underscores stand for the dot.
     output: folder of the results; default results/<name>-<hash of the parameters>.
     """
     from vecsim import cli
 
-    return cli.run(*overrides, output=output)
+    return cli.run(overrides, parameters, output)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -26,6 +26,7 @@ from vecsim.candidate import (
     Settings,
     variables,
 )
+from vecsim.dimensions import keys_of
 from vecsim.engines import independent
 from vecsim.engines.climb import Climbers, supports
 from vecsim.engines.scores import SCORES
@@ -78,7 +79,7 @@ class Designs:
         self.study, self.memory = study, memory
         whole("trials", study.trials, 2, MOST_REPLICAS)
         self.settings: list[Settings] = []
-        keys = [dimension.key for dimension in study.dimensions]
+        keys = keys_of(study.dimensions)
         require("protocol.beta" not in keys, "sweep", "protocol.beta", "k and alpha: beta is found")
         for number, given in enumerate(study.estimators):
             self.settings.append(Settings.parse(dict(given)))

@@ -1,43 +1,149 @@
-"""Swept parameters: their names and values from the configuration's `sweep`."""
+"""Swept parameters: their names and values from the configuration's `sweep`.
 
-from collections.abc import Iterator
+A key of `sweep` is a parameter, and has a list of values or a range; a mapping under a section's
+name holds parameters of that section. A mapping under any other name is a zip: parameters whose
+values move together, along one dimension of that name.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from fractions import Fraction
 from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecsim.errors import require
+from vecsim.errors import ConfigError, require
+from vecsim.layout import Beside
+from vecsim.overrides import ALL, BY_HAND, DOT
 
 MOST_POINTS = 1_000_000
+DIGITS = 12  # of a value of a range
+RANGE = ("start", "stop", "step", "num", "log")
+BYZANTINE = "byzantine_nodes"
+LIST = "a list of different numbers or words, or a range {start, stop, step}"
+ZIP = "{parameter: [values], another: [values]}, equally many, which move together"
 
 
 class Dimension(NamedTuple):
-    """A swept parameter: its key in the configuration, its name as a dimension, its values."""
+    """A swept parameter: its key in the configuration, its name as a dimension, its values.
+
+    zipped: parameters that move together along this dimension, whose values are then their labels.
+    """
 
     key: str
     name: str
     values: list
+    zipped: tuple["Dimension", ...] = ()
+
+    @property
+    def parameters(self) -> tuple["Dimension", ...]:
+        return self.zipped or (self,)
+
+    def settings(self, number: int) -> dict[str, Any]:
+        """The parameters' values at the value of that number."""
+        return {each.key: each.values[number] for each in self.parameters}
 
 
-def dimensions(section: Any, prefix: str = "") -> Iterator[Dimension]:
-    """Swept parameters; a nested mapping holds parameters of a group."""
-    require(section is None or isinstance(section, dict), "sweep", section, "parameters and values")
-    for key, values in (section or {}).items():
-        full = f"{prefix}{key}"
-        if isinstance(values, dict) and not set(values) <= {"start", "stop", "step", "num", "log"}:
-            yield from dimensions(values, f"{full}.")
+def keys_of(dimensions: Iterable[Dimension]) -> list[str]:
+    """Every parameter that is swept."""
+    return [each.key for dimension in dimensions for each in dimension.parameters]
+
+
+def dimensions(section: Any, is_section: Callable[[str], bool]) -> list[Dimension]:
+    """The dimensions of a sweep. is_section: whether a key of the configuration is a section."""
+    found = []
+    for key, values in by_key(section, is_section).items():
+        if isinstance(values, dict) and not is_range(values):
+            found.append(_zip(key, values))
         else:
-            yield Dimension(full, full.rpartition(".")[2], listed(f"sweep.{full}", values))
+            name = key.rpartition(".")[2]
+            found.append(Dimension(key, name, listed(f"sweep.{key}", values)))
+    _check(found)
+    return found
 
 
-def listed(key: str, values: Any) -> list:
-    """A list of values, or a range: start, stop (reached), and step, or num, evenly or by log."""
+def own(section: Any, is_section: Callable[[str], bool]) -> list[str]:
+    """The keys of `sweep` in files alone, whatever the command line says."""
+    kept = {k: v for k, v in (section or {}).items() if not str(k).endswith(BY_HAND)}
+    return list(by_key(kept, is_section))
+
+
+def by_key(section: Any, is_section: Callable[[str], bool]) -> dict[str, Any]:
+    """Values, ranges and zips by their key; those of the command line in place of others."""
+    allowed = "parameters and values; ~sweep takes all away"
+    require(section is None or isinstance(section, dict), "sweep", section, allowed)
+    files, mine = {}, {}
+    for key, values in (section or {}).items():
+        if key == ALL:
+            require(isinstance(values, dict) and len(values) > 0, "sweep", values, allowed)
+            mine |= values
+        elif str(key).endswith(BY_HAND):
+            mine[str(key).removesuffix(BY_HAND).replace(DOT, ".")] = values
+        else:
+            files[key] = values
+    parts = [
+        _flat(str(key), values, is_section)
+        for each in (files, mine)
+        for key, values in each.items()
+    ]
+    return {key: values for part in parts for key, values in part.items()}
+
+
+def _flat(key: str, values: Any, is_section: Callable[[str], bool]) -> dict[str, Any]:
+    if not isinstance(values, dict) or is_range(values) or not is_section(key):
+        return {key: values}
+    parts = [_flat(f"{key}.{name}", value, is_section) for name, value in values.items()]
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def is_range(values: dict) -> bool:
+    return set(values) <= set(RANGE)
+
+
+def _zip(name: str, given: dict[str, Any]) -> Dimension:
+    where = f"sweep.{name}"
+    require(name.isidentifier(), where, given, f"{LIST}; or sweep.NAME={ZIP}")
+    columns = []
+    for key, values in given.items():
+        key = str(key)
+        own = listed(f"{where}: {key}", values, different=False)
+        columns.append(Dimension(key, key.rpartition(".")[2], own))
+    lengths = {len(column.values) for column in columns}
+    require(len(lengths) == 1, where, given, ZIP)
+    rows = zip(*(column.values for column in columns), strict=True)
+    labels = [", ".join(map(_label, row)) for row in rows]
+    require(len(set(labels)) == len(labels), where, given, f"{ZIP}; and no two rows the same")
+    return Dimension(name, name, labels, tuple(columns))
+
+
+def _label(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _check(dimensions: list[Dimension]) -> None:
+    keys = keys_of(dimensions)
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ConfigError(f"{key} is swept twice; allowed: once, by itself or in a zip")
+    names = [d.name for d in dimensions]
+    names += [each.name for d in dimensions for each in d.zipped]
+    require(len(set(names)) == len(names), "sweep", names, "each parameter once")
+
+
+def listed(key: str, values: Any, different: bool = True) -> list:
+    """A list of values, or a range: start, stop (reached), and step, or num, evenly or by log.
+
+    A value is a number, a word or a list. different: whether no two may be the same.
+    """
     if isinstance(values, dict):
         values = _range(key, values)
-    allowed = "a list of different numbers or words, or a range {start, stop, step}"
     good = isinstance(values, list) and len(values) > 0
-    good = good and all(isinstance(value, (int, float, str)) for value in values)
-    require(good and len(set(values)) == len(values), key, values, allowed)
+    good = good and all(isinstance(value, (int, float, str, list)) for value in values)
+    require(good, key, values, LIST)
+    marks = [json.dumps(v, sort_keys=True) if isinstance(v, list) else v for v in values]
+    require(not different or len(set(marks)) == len(marks), key, values, LIST)
     return values
 
 
@@ -45,23 +151,59 @@ def _range(key: str, given: dict[str, Any]) -> list:
     wanted: list[Any] = [given.get(name) for name in ("start", "stop", "step", "num")]
     start, stop, step, num = wanted
     log, by_step = given.get("log", False), given.keys() == {"start", "stop", "step"}
-    good = all(map(_finite, (start, stop))) and start <= stop and (start > 0 or not log)
+    good = all(map(_finite, (start, stop))) and start <= stop and isinstance(log, bool)
+    good = good and (start > 0 or not log) and is_range(given)
     if by_step:
         good = good and _finite(step) and step > 0
     else:
+        num = int(num) if _finite(num) and num == int(num) else num
         good = good and "step" not in given and isinstance(num, int) and num >= 2
     allowed = "{start, stop, step} or {start, stop, num, log}, start <= stop, step > 0, num >= 2"
     require(good, key, given, allowed)
     count = min((stop - start) / step + 1e-9, MOST_POINTS) + 1 if by_step else num
     require(count <= MOST_POINTS, key, given, f"at most {MOST_POINTS} values")
-    if by_step:
-        values = start + step * np.arange(int(count))
-    else:
-        values = (np.geomspace if log else np.linspace)(start, stop, num)
     whole = isinstance(start, int) and isinstance(stop, int) and not isinstance(step, float)
-    whole = whole and stop - start >= len(values) - 1  # else 0 to 1 in parts
-    return [round(v) if whole else round(v, 12) for v in values.tolist()]
+    whole = whole and stop - start >= int(count) - 1  # else 0 to 1 in parts
+    values = [*_values(start, stop, step, int(count), log)]
+    values = [round(v) if whole else float(f"{float(v):.{DIGITS}g}") for v in values]
+    if len(set(values)) < len(values):
+        to = "whole numbers" if whole else f"{DIGITS} digits"
+        raise ConfigError(
+            f"{key} is {given}; allowed: values that differ when rounded to {to}, such as fewer"
+        )
+    return values
+
+
+def _values(start, stop, step, count: int, log: bool) -> Iterator[Any]:
+    """Exact, as the decimals that were written, but for log."""
+    if log:
+        yield from np.geomspace(start, stop, count).tolist()
+        return
+    low, high = (Fraction(Decimal(str(end))) for end in (start, stop))
+    each = Fraction(Decimal(str(step))) if step is not None else (high - low) / (count - 1)
+    yield from (low + i * each for i in range(count))
 
 
 def _finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+
+
+def byzantine_nodes(dimensions: list[Dimension], counts: list[int]) -> dict[str, Beside]:
+    """A coordinate of the number of Byzantine nodes, where their share is swept.
+
+    counts: of every point. It has the dimensions along which the number changes.
+    """
+    names = [d.name for d in dimensions]
+    share = [
+        i
+        for i, d in enumerate(dimensions)
+        for each in d.parameters
+        if each.name == "byzantine_fraction"
+    ]
+    if not share:
+        return {}
+    shaped = np.reshape(counts, [len(d.values) for d in dimensions])
+    axes = [i for i in range(shaped.ndim) if i in share or np.ptp(shaped, axis=i).any()]
+    kept = shaped[tuple(slice(None) if i in axes else 0 for i in range(shaped.ndim))]
+    about = {"long_name": "Byzantine nodes", "units": "nodes"}
+    return {BYZANTINE: Beside(tuple(names[i] for i in axes), kept.ravel().tolist(), about)}

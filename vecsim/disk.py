@@ -90,7 +90,8 @@ def create(path: Path, layout: Layout, attrs: dict) -> IO[bytes]:
         with uninterrupted():
             _create_arrays(new, layout, attrs)
         static = {}
-        for name in (*layout.coords, *layout.inner, *(v.name for v in layout.variables)):
+        names = *layout.coords, *layout.inner, *layout.beside, *(v.name for v in layout.variables)
+        for name in names:
             files = sorted(file for file in (new / name).rglob("*") if file.is_file())
             static |= {str(f.relative_to(new)): zlib.crc32(f.read_bytes()) for f in files}
         root = _root_checksum(json.loads((new / "zarr.json").read_bytes()))
@@ -109,18 +110,24 @@ def _create_arrays(path: Path, layout: Layout, attrs: dict) -> None:
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
-    group = zarr.create_group(path, zarr_format=3, attributes=attrs)
-    for name, values in {**layout.coords, **layout.inner}.items():
-        array = np.array(values, np.dtypes.StringDType() if isinstance(values[0], str) else None)
+    names = {"coordinates": " ".join(layout.beside)} if layout.beside else {}  # for xarray
+    group = zarr.create_group(path, zarr_format=3, attributes=attrs | names)
+    coordinates = {
+        name: ((name,), np.array(v)) for name, v in {**layout.coords, **layout.inner}.items()
+    }
+    coordinates |= {name: (each.dims, layout.array(each)) for name, each in layout.beside.items()}
+    for name, (dims, array) in coordinates.items():
+        text = array.dtype.kind in "OU"
         stored = group.create_array(
             name,
             shape=array.shape,
-            dtype=array.dtype,
+            dtype=np.dtypes.StringDType() if text else array.dtype,
             chunks=array.shape,
-            dimension_names=(name,),
+            dimension_names=dims,
+            attributes=layout.beside[name].attrs if name in layout.beside else None,
             config={"write_empty_chunks": True},
         )
-        stored[:] = array
+        stored[...] = array.astype(np.dtypes.StringDType()) if text else array
     for variable in layout.variables:
         name, dtype, about, inner = variable
         group.create_array(

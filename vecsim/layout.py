@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from math import prod
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -19,14 +20,26 @@ class Variable(NamedTuple):
     inner: tuple[str, ...] = ()  # dimensions that each trial has by itself, after `trial`
 
 
+class Beside(NamedTuple):
+    """A coordinate that belongs to dimensions without being one. values: flat, in their order."""
+
+    dims: tuple[str, ...]
+    values: list
+    attrs: dict[str, Any] = {}  # noqa: RUF012
+
+
 class Layout(NamedTuple):
-    """The shape of a study: its dimensions are the swept parameters, in order, then `trial`."""
+    """The shape of a study: its dimensions are the swept parameters, in order, then `trial`.
+
+    beside: coordinates that say more of a point, such as the parameters that move together.
+    """
 
     coords: dict[str, list]  # swept values, numbers or strings; empty: nothing is swept
     trials: int  # per point, at most
     chunks: Index  # points along each swept dimension, then trials; the last may be smaller
     variables: tuple[Variable, ...]
     inner: Mapping[str, list] = MappingProxyType({})  # coordinates of the variables' own dimensions
+    beside: Mapping[str, Beside] = MappingProxyType({})
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -57,11 +70,18 @@ class Layout(NamedTuple):
 
     def plain(self) -> dict[str, Any]:
         """Everything, as JSON can hold it."""
-        return self._asdict() | {"inner": dict(self.inner)}
+        return self._asdict() | {"inner": dict(self.inner), "beside": dict(self.beside)}
 
     def described(self) -> dict[str, Any]:
-        """For comparison, with the order of the dimensions."""
-        return {"dims": list(self.dims), **self.plain()}
+        """For comparison, with the order of the dimensions; what is beside follows from the
+        configuration."""
+        described = {"dims": list(self.dims), **self.plain()}
+        return {key: value for key, value in described.items() if key != "beside"}
+
+    def array(self, beside: Beside) -> np.ndarray:
+        """The values of a coordinate beside the dimensions, in its shape."""
+        values = np.array(beside.values, object if isinstance(beside.values[0], str) else None)
+        return values.reshape([len(self.coords[dim]) for dim in beside.dims])
 
     def checked(self) -> "Layout":
         """The same in plain types, as it reads back from disk; ValueError where it can't be."""
@@ -71,12 +91,19 @@ class Layout(NamedTuple):
             for name, dtype, attrs, *inner in self.variables
         )
         inner = {name: labels(values) for name, values in self.inner.items()}
-        layout = Layout(coords, int(self.trials), tuple(map(int, self.chunks)), variables, inner)
-        names = ["vecsim", *layout.dims, *inner, *(v.name for v in variables)]
+        beside = {
+            name: Beside(tuple(dims), labels(values), *map(json_safe, attrs))
+            for name, (dims, values, *attrs) in self.beside.items()
+        }
+        chunks = tuple(map(int, self.chunks))
+        layout = Layout(coords, int(self.trials), chunks, variables, inner, beside)
+        names = ["vecsim", *layout.dims, *inner, *beside, *(v.name for v in variables)]
         if len(set(names)) < len(names) or any("/" in name for name in names):
             raise ValueError(f"names must differ and hold no '/': {', '.join(names[1:])}")
         if any(v.dtype not in ("int32", "float64") for v in variables):
             raise ValueError("a variable is int32 or float64")
+        if any(len(b.values) != prod(len(coords[d]) for d in b.dims) for b in beside.values()):
+            raise ValueError("a coordinate has a value for each place along its dimensions")
         if {name for v in variables for name in v.inner} != set(inner):
             raise ValueError("inner dimensions are those of the variables")
         if len(layout.chunks) != len(layout.shape) or min(*layout.shape, *layout.chunks) < 1:

@@ -54,7 +54,8 @@ class Work(Protocol):
 def layout(study: Study, work: Work) -> Layout:
     """How the study is stored."""
     coords = {d.name: d.values for d in study.dimensions}
-    return Layout(coords, study.trials, work.chunks(), work.variables, work.inner)
+    inner, beside = work.inner, study.beside
+    return Layout(coords, study.trials, work.chunks(), work.variables, inner, beside)
 
 
 def run(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter) -> None:

@@ -139,6 +139,8 @@ def _open_group(path: Path) -> xr.Dataset:
         missing = {"_FillValue": -1} if dtype == "int32" else {}
         variables[name] = (layout.dims + inner, arrays[name], about | missing)
     coords = multirun.coordinates({**layout.coords, **layout.inner})
+    for name, beside in layout.beside.items():
+        coords[name] = (beside.dims, layout.array(beside), beside.attrs)
     return xr.decode_cf(xr.Dataset(variables, coords, attrs)).load()
 
 

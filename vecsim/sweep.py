@@ -1,26 +1,33 @@
 """From the configuration's `sweep` to labelled points, and the study they make."""
 
 import hashlib
-import itertools
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from math import prod
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from vecsim import build
+from vecsim import build, obey
 from vecsim.cluster.config import Run, parse
-from vecsim.dimensions import MOST_POINTS, Dimension, dimensions
+from vecsim.dimensions import (
+    MOST_POINTS,
+    Dimension,
+    byzantine_nodes,
+    dimensions,
+    keys_of,
+    own,
+)
 from vecsim.engines.choose import engine_of
 from vecsim.errors import ConfigError, require, whole
 from vecsim.estimate import Precision
+from vecsim.layout import Beside
+from vecsim.obey import CAMPAIGN
+from vecsim.resolve import Compose, at, once, places, plain, resolved, unresolved
 
 TARGETS = ("finalised", "disagreement", "stalled", "unanimous")
-CAMPAIGN = "campaign"
 OTHERS = (
     *("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "theory", "engine"),
     *("defence", "estimator", CAMPAIGN),
@@ -29,8 +36,6 @@ KNOWN = (*build.NUMBERS, *build.GROUPS, *OTHERS)
 MOST_TRIALS = 10**9
 PLAIN: Mapping[str, Any] = MappingProxyType({"name": "plain"})
 MEASURED = ("outcomes", "series")  # of a campaign: what is measured on it
-
-Compose = Callable[[Mapping[str, str]], DictConfig]  # options of groups -> the configuration
 
 
 class Study(NamedTuple):
@@ -48,12 +53,27 @@ class Study(NamedTuple):
     estimator: Mapping[str, Any] = PLAIN  # `estimator` in the configuration
     estimators: Sequence[Mapping[str, Any]] = ()  # the same, resolved at each point
 
+    @property
+    def beside(self) -> dict[str, Beside]:
+        """What else stands along the dimensions: parameters that move together, and the number of
+        Byzantine nodes where their share is swept."""
+        zipped = {
+            each.name: Beside((dimension.name,), each.values)
+            for dimension in self.dimensions
+            for each in dimension.zipped
+        }
+        return zipped | byzantine_nodes(self.dimensions, [p.byzantine for p in self.points])
+
 
 class Planned(NamedTuple):
     """A point of a study of campaigns: what the defended cluster goes through, and what counts."""
 
     run: Run
     section: dict[str, Any]  # resolved, `campaign` in the configuration
+
+    @property
+    def byzantine(self) -> int:
+        return self.run.cluster.byzantine
 
     def hash(self) -> int:
         """64 bits that stand for the parameters."""
@@ -62,46 +82,48 @@ class Planned(NamedTuple):
 
 
 def studies(
-    name: str, config: DictConfig, compose: Compose, given: Collection[str] = ()
+    name: str, config: DictConfig, compose: Compose, given: Mapping[str, str] = MappingProxyType({})
 ) -> list[Study]:
     """The studies that a configuration describes; ConfigError where it has no meaning.
 
     With `defence` off the trials are single decisions, with it on they are campaigns of the
     defended cluster; both are possible. compose: the same configuration with other options of
-    groups. given: keys that were set by hand, which must not be swept as well.
+    groups. given: keys that were set by hand, with the texts of their values: what is not used, or
+    swept as well, is refused.
     """
-    compose = _once(compose)
-    plain, text = _plain(_bare(config)), json.dumps(_unresolved(config))
-    for key in plain.keys() - KNOWN:  # of use in interpolations only
+    compose, written = once(compose), unresolved(config)
+    _check_keys(written)
+    values = plain(_bare(config))
+
+    def is_section(key: str) -> bool:
+        top = written.get(key.partition(".")[0])
+        return isinstance(at(written, key), dict) or ("." in key and isinstance(top, dict))
+
+    section = values.get("sweep")
+    swept = dimensions(section, is_section)
+    wanted, used = _defence(values["defence"]), obey.used_by(written)
+    _check_sweep(swept, written, used, given)
+    obey.check_given(given, used, wanted)
+    obey.check_swept(swept, own(section, is_section), used, wanted)
+    values["seed"] = whole("seed", values.get("seed"), 0, build.SEEDS - 1)
+    make = {"off": partial(_decisions, given), "on": _campaigns}
+    made = []
+    for each in wanted:
+        mine = [d for d in swept if obey.is_used(d.parameters[0].key, used[each])]
+        top = {key for key in used[each] if key in values and key not in KNOWN}
+        made.append(make[each](mine, name, config, compose, values, sorted(top)))
+    return made
+
+
+def _check_keys(written: Mapping[str, Any]) -> None:
+    """That the configuration has every key that it must have, and none that is of no use."""
+    text = json.dumps(written)
+    for key in written.keys() - KNOWN:  # of use in interpolations only
         if f"${{{key}}}" not in text:
             raise ConfigError(f"{key} is no parameter; allowed: {', '.join(KNOWN)}")
-    whole("seed", plain.get("seed"), 0, build.SEEDS - 1)
-    swept = list(dimensions(plain.get("sweep")))
-    _check(swept, text, given)
-    campaign = json.dumps(_unresolved(config)[CAMPAIGN])
-    inside = [d for d in swept if _in_campaign(d.key, campaign)]
-    outside = [d for d in swept if not d.key.startswith(f"{CAMPAIGN}.")]
-    wanted = _defence(plain.get("defence"))
-    if len(wanted) == 1:
-        for dimension in swept:
-            there = dimension in (inside if "on" in wanted else outside)
-            allowed = f"what the campaign uses with defence={wanted[0]}"
-            require(there, "sweep", dimension.key, allowed)
-    make = {"off": partial(_decisions, outside), "on": partial(_campaigns, inside)}
-    return [make[each](name, config, compose, plain) for each in wanted]
-
-
-def _once(compose: Compose) -> Compose:
-    """Composing is slow, and single decisions and campaigns want the same options."""
-    made: dict[str, DictConfig] = {}
-
-    def composed(choices: Mapping[str, str]) -> DictConfig:
-        key = json.dumps(choices)
-        if key not in made:
-            made[key] = compose(choices)
-        return made[key]
-
-    return composed
+    for key in ("estimator", "engine", "defence", CAMPAIGN):
+        if written.get(key) is None:
+            raise ConfigError(f"{key} is None; allowed: {key}=..., as --help shows it")
 
 
 def _defence(given: Any) -> list[str]:
@@ -113,56 +135,77 @@ def _defence(given: Any) -> list[str]:
     return sorted(wanted)
 
 
-def _in_campaign(key: str, text: str) -> bool:
-    """Whether a swept parameter is one of the campaign's, or one that it refers to."""
-    group = key.partition(".")[0]
-    return group == CAMPAIGN or f"${{{key}}}" in text or f"${{{group}}}" in text
-
-
 def _decisions(
-    dimensions: list[Dimension], name: str, config: DictConfig, compose: Compose, plain: dict
+    given: Mapping[str, str],
+    dimensions: list[Dimension],
+    name: str,
+    config: DictConfig,
+    compose: Compose,
+    values: dict,
+    others: Iterable[str],
 ) -> Study:
-    trials = whole("trials", plain.get("trials"), 1, MOST_TRIALS)
-    precision = _precision(plain.get("precision"), trials)
-    resolved = list(_resolved(dimensions, _bare(config), lambda choices: _bare(compose(choices))))
-    points = [build.point(each) for each in resolved]
-    engines = [engine_of(point, plain["engine"]["name"]) for point in points]
-    started = any(point.network.start for point in points)
-    twice = started and any(dimension.key == "initial_accept" for dimension in dimensions)
-    require(not twice, "sweep", "initial_accept", "what network.start does not set already")
-    kept = {key: plain[key] for key in ("seed", "trials", "precision")}
+    trials = whole("trials", values.get("trials"), 1, MOST_TRIALS)
+    precision = _precision(values.get("precision"), trials, given)
+    every = list(resolved(dimensions, _bare(config), lambda choices: _bare(compose(choices))))
+    points, engines = [], []
+    require(isinstance(values["engine"], dict), "engine", values["engine"], "engine.name=auto, ...")
+    for each, place in zip(every, places(dimensions), strict=True):
+        try:
+            points.append(build.point(each))
+            engines.append(engine_of(points[-1], values["engine"].get("name")))
+        except ConfigError as error:
+            raise ConfigError(f"{error}{_where(place)}") from None
+    estimator = values["estimator"]
+    require(isinstance(estimator, dict), "estimator", estimator, "an option, such as plain")
+    obey.check_effect(given, dimensions, points, estimator.get("name"))
+    first = every[0] | {key: getattr(points[0], key) for key in build.NUMBERS}
+    kept: dict[str, Any] = {"seed": values["seed"], "trials": trials}
+    kept["precision"] = precision._asdict() if precision else None
     kept["sweep"] = _swept(dimensions)
-    kept |= {key: resolved[0][key] for key in (*build.NUMBERS, *build.GROUPS)}
+    kept |= {key: first[key] for key in (*build.NUMBERS, *build.GROUPS, *others)}
     kept["engine"] = ", ".join(sorted(set(engines)))
     kept["points"] = _hash(points, engines)
-    estimator = plain["estimator"]
     if estimator != PLAIN:
         kept["estimator"] = estimator
         none = "null: the interval's width follows from the trials"
-        require(precision is None, "precision", plain["precision"], none)
-    estimators = [each["estimator"] for each in resolved]
+        require(precision is None, "precision", values["precision"], none)
+    estimators = [each["estimator"] for each in every]
     if any(each != estimator for each in estimators):
         kept["estimators"] = estimators
     most = precision.max_trials if precision else trials
     block = precision.min_trials if precision else most
+    seed = values["seed"]
     settings = estimator, estimators
-    return Study(
-        name, dimensions, points, most, block, precision, plain["seed"], kept, engines, *settings
-    )
+    return Study(name, dimensions, points, most, block, precision, seed, kept, engines, *settings)
 
 
 def _campaigns(
-    dimensions: list[Dimension], name: str, config: DictConfig, compose: Compose, plain: dict
+    dimensions: list[Dimension],
+    name: str,
+    config: DictConfig,
+    compose: Compose,
+    values: dict,
+    others: Iterable[str],
 ) -> Study:
-    sections = [each[CAMPAIGN] for each in _resolved(dimensions, config, compose)]
-    points = [planned(section, plain["seed"]) for section in sections]
+    every, points = list(resolved(dimensions, config, compose)), []
+    for each, place in zip(every, places(dimensions), strict=True):
+        try:
+            points.append(planned(each[CAMPAIGN], values["seed"]))
+        except ConfigError as error:
+            raise ConfigError(f"{error}{_where(place)}") from None
     trials = points[0].run.trials
     same = len({point.run.trials for point in points}) == 1
     require(same, "sweep", "campaign.trials", "what may differ between points")
-    kept = {"seed": plain["seed"], "sweep": _swept(dimensions), CAMPAIGN: sections[0]}
+    kept = {"seed": values["seed"], "sweep": _swept(dimensions), CAMPAIGN: every[0][CAMPAIGN]}
+    kept |= {key: every[0][key] for key in others}
     engines = ["cluster"] * len(points)
     kept["points"] = _hash(points, engines)
-    return Study(name, dimensions, points, trials, trials, None, plain["seed"], kept, engines)
+    return Study(name, dimensions, points, trials, trials, None, values["seed"], kept, engines)
+
+
+def _where(place: Mapping[str, Any]) -> str:
+    """The swept values of a point, to say where something is wrong."""
+    return f" (at {', '.join(f'{key}={value}' for key, value in place.items())})" if place else ""
 
 
 def planned(section: Any, seed: int) -> Planned:
@@ -177,8 +220,11 @@ def _bare(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != CAMPAIGN])
 
 
-def _swept(dimensions: list[Dimension]) -> dict[str, list]:
-    return {dimension.key: dimension.values for dimension in dimensions}
+def _swept(dimensions: list[Dimension]) -> dict[str, Any]:
+    return {
+        d.key: {each.key: each.values for each in d.zipped} if d.zipped else d.values
+        for d in dimensions
+    }
 
 
 def _hash(points: list[Any], engines: list[str]) -> str:
@@ -193,100 +239,55 @@ def digest(studies: Sequence[Study]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
-    try:
-        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore
-    except OmegaConfBaseException as error:
-        raise ConfigError(build.one_line(error)) from None
-
-
-def _unresolved(config: DictConfig) -> dict[str, Any]:
-    return OmegaConf.to_container(config, resolve=False)  # type: ignore
-
-
-def _precision(section: Any, trials: int) -> Precision | None:
+def _precision(section: Any, trials: int, given: Mapping[str, str]) -> Precision | None:
+    """When a point stops. Trials that were set by hand are the most, whatever a file says."""
     if section is None:
         return None
-    allowed = ("target", "half_width", "min_trials", "max_trials")
-    good = isinstance(section, dict) and set(section) <= set(allowed)
-    require(good, "precision", section, f"null, or {', '.join(allowed)}")
-    section = {"max_trials": trials, **section}
+    good = isinstance(section, dict) and set(section) <= set(Precision._fields)
+    require(good, "precision", section, f"null, or {', '.join(Precision._fields)}")
+    if all(value is None for value in section.values()):
+        return None
+    by_hand = {key for key in given if key.partition(".")[0] == "precision"}
+    most, least = section.get("max_trials"), section.get("min_trials")
+    if "trials" in given:
+        good = most is None or not by_hand & {"precision", "precision.max_trials"}
+        allowed = f"by itself, or trials={trials} by itself"
+        require(good, "precision.max_trials", most, allowed)
+        most = trials
     target, width = section.get("target"), section.get("half_width")
     require(target in TARGETS, "precision.target", target, ", ".join(TARGETS))
     good = isinstance(width, float) and 0 < width < 0.5
     require(good, "precision.half_width", width, "between 0 and 0.5")
-    whole("precision.min_trials", section.get("min_trials"), 1, MOST_TRIALS)
-    whole("precision.max_trials", section["max_trials"], section["min_trials"], MOST_TRIALS)
-    return Precision(**section)
+    least = whole("precision.min_trials", least, 1, MOST_TRIALS)
+    most = whole("precision.max_trials", trials if most is None else most, 1, MOST_TRIALS)
+    if "trials" in given and least >= most and not by_hand:
+        return None  # so few trials that a point would not stop before they are all done
+    name = "trials" if "trials" in given else "precision.max_trials"
+    require(least <= most, name, most, f"precision.min_trials, {least}, to {MOST_TRIALS}")
+    return Precision(target, width, least, most)
 
 
-def _check(dimensions: list[Dimension], text: str, given: Collection[str]) -> None:
-    names = [dimension.name for dimension in dimensions]
-    require(len(set(names)) == len(names), "sweep", names, "each parameter once")
+def _check_sweep(
+    dimensions: list[Dimension],
+    written: Mapping[str, Any],
+    used: Mapping[str, set[str]],
+    given: Mapping[str, str],
+) -> None:
+    for name in (dimension.name for dimension in dimensions if dimension.zipped):
+        require(name not in written, "sweep", name, "for a zip, a name that is no parameter's")
     parameters = f"{', '.join((*build.NUMBERS, *build.GROUPS))}, or theirs, such as protocol.k"
-    for key in (dimension.key for dimension in dimensions):
+    for key in keys_of(dimensions):
         group, _, field = key.partition(".")
         known = key in build.NUMBERS or (group in build.GROUPS and "." not in field)
         known = known or group == CAMPAIGN
-        if not known and f"${{{key}}}" not in text:
+        referred = any(key in each for each in used.values()) and key not in OTHERS
+        if not known and not referred:
             raise ConfigError(f"sweep.{key} is no parameter of a trial; allowed: {parameters}")
         if key in given:
             allowed = f"{key}=... with ~sweep.{key}, or sweep.{key}=[...] alone"
             raise ConfigError(f"{key} is both set and swept; allowed: {allowed}")
+    for each in (each for dimension in dimensions for each in dimension.parameters):
+        words = all(isinstance(value, str) for value in each.values)
+        require(words or each.key not in build.GROUPS, f"sweep.{each.key}", each.values, "options")
     total = prod(len(dimension.values) for dimension in dimensions)
     require(total <= MOST_POINTS, "sweep", f"{total} points", f"at most {MOST_POINTS}")
-
-
-def _resolved(
-    dimensions: list[Dimension], config: DictConfig, compose: Compose
-) -> Iterator[dict[str, Any]]:
-    """The configuration of every point."""
-    groups = [dimension for dimension in dimensions if dimension.key in build.GROUPS]
-    combine = _options(groups, config, compose)
-    templates: dict[tuple, _Template] = {}
-    for values in itertools.product(*(dimension.values for dimension in dimensions)):
-        settings = {d.key: value for d, value in zip(dimensions, values, strict=True)}
-        choices = {group.key: settings.pop(group.key) for group in groups}
-        key = tuple(choices.values())
-        if key not in templates:
-            templates[key] = _Template(combine(choices))
-        yield templates[key].resolved(settings)
-
-
-def _options(
-    groups: list[Dimension], config: DictConfig, compose: Compose
-) -> Callable[[dict[str, str]], dict[str, Any]]:
-    """How to make the unresolved configuration of one option of each group.
-
-    Where options set nothing but their own section, each is composed once.
-    """
-    first = _unresolved(config)
-    alone = {
-        (group.key, option): _unresolved(compose({group.key: option}))
-        for group in groups
-        for option in group.values
-    }
-    if any(made | {key: None} != first | {key: None} for (key, _), made in alone.items()):
-        return lambda choices: _unresolved(compose(choices))
-    return lambda choices: first | {key: alone[key, option][key] for key, option in choices.items()}
-
-
-class _Template:
-    """A configuration but for the swept parameters."""
-
-    def __init__(self, config: dict[str, Any]):
-        self.config = OmegaConf.create(config)
-        self.interpolates = "${" in json.dumps(config)
-        # Plain dictionaries are a hundred times quicker to copy than OmegaConf's.
-        self.text = json.dumps(_plain(self.config))
-
-    def resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
-        if self.interpolates:
-            for key, value in settings.items():  # the same keys each time
-                OmegaConf.update(self.config, key, value)
-            return _plain(self.config)
-        plain = json.loads(self.text)
-        for key, value in settings.items():
-            section, _, field = key.rpartition(".")
-            (plain[section] if section else plain)[field] = value
-        return plain

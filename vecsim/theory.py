@@ -62,6 +62,8 @@ def lines(study: Study) -> list[dict[str, Any]]:
     `byzantine_fraction` and `finalised` (of a study of rare events `probability`), or `n` and
     `last_decision`. Lines of nothing but None are left out.
     """
+    if not study.dimensions:
+        return []
     *others, last = study.dimensions
     finalised = "finalised", _finalised
     if study.estimator["name"] == "splitting":

@@ -6,6 +6,7 @@ import numpy as np
 
 from vecsim.crossing import place
 from vecsim.decisions import Engines, happened
+from vecsim.dimensions import keys_of
 from vecsim.engines.choose import engine_of
 from vecsim.errors import ConfigError, require, whole
 from vecsim.layout import Variable
@@ -43,7 +44,7 @@ class Threshold:
             require(good, f"estimator.{name}", given[name], "a fraction, 0 to 1")
         require(self.low < self.high, "estimator.high", self.high, f"above low, {self.low}")
         whole("trials", study.trials, LEAST_TRIALS, MOST_TRIALS)
-        swept = any(dimension.key == FRACTION for dimension in study.dimensions)
+        swept = FRACTION in keys_of(study.dimensions)
         set_to = next((p.byzantine_fraction for p in study.points if p.byzantine_fraction), 0.0)
         allowed = "estimator.low and estimator.high, between which it is looked for"
         require(not swept and set_to == 0, FRACTION, "swept" if swept else set_to, allowed)

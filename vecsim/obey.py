@@ -1,0 +1,140 @@
+"""What is set by hand is used, or refused: nothing that a user says is dropped without a word."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vecsim import build
+from vecsim.dimensions import Dimension, keys_of
+from vecsim.errors import ConfigError, require
+from vecsim.network import Network
+from vecsim.resolve import is_used, references
+
+CAMPAIGN = "campaign"
+SYSTEM = (*build.NUMBERS, *build.GROUPS)  # what describes the nodes and their network
+DECISIONS = (*SYSTEM, "trials", "precision", "estimator", "engine", "theory")
+ALWAYS = ("seed", "sweep", "defence", "output", "netcdf", "figure", "engine.cores", "experiment")
+# What a campaign has of its own instead.
+INSTEAD = {
+    "n": "campaign.cluster.nodes",
+    "byzantine_fraction": "campaign.cluster.byzantine_fraction",
+    "adversary": "campaign.cluster.adversary",
+    "protocol": "campaign.cluster.protocol, parameters of QR-Avalanche",
+    "network": "campaign.cluster.profile, and set_packet_loss in campaign.timeline",
+    "trials": "campaign.trials",
+    "precision": "campaign.trials, as many as it says",
+}
+# Described to both, single decisions and campaigns, by one key.
+SHARED = {
+    "campaign.cluster.nodes": "n",
+    "campaign.cluster.byzantine_fraction": "byzantine_fraction",
+    "campaign.cluster.adversary": "adversary",
+}
+PROTOCOL = "campaign.cluster.protocol"
+
+
+def used_by(config: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Keys that single decisions (off) and campaigns (on) are made of. config: unresolved."""
+    return {
+        "off": references(config, (*DECISIONS, *ALWAYS)),
+        "on": references(config, (CAMPAIGN, *ALWAYS)),
+    }
+
+
+def check_given(given: Mapping[str, str], used: Mapping[str, set[str]], wanted: list[str]) -> None:
+    """Raise ConfigError where a key that was set is not used.
+
+    given: the texts of their values. wanted: whether there are single decisions (off), campaigns
+    (on), or both, which must describe the same network.
+    """
+    for key, text in given.items():
+        if key.partition(".")[0] == "sweep":
+            continue
+        taken = [each for each in ("off", "on") if is_used(key, used[each])]
+        told = f"{key} is {text or 'taken away'}; allowed: "
+        if not set(taken) & set(wanted):
+            if wanted == ["off"]:
+                raise ConfigError(f"{told}with defence=on, whose campaigns use it")
+            top = key.partition(".")[0]
+            instead = f" ({INSTEAD[top]})" if top in INSTEAD else ""
+            raise ConfigError(f"{told}what the campaign uses with defence=on{instead}")
+        if len(wanted) > 1 and not _same(key, text, given, taken):
+            raise ConfigError(f"{told}with defence=[off,on] what describes both: {_both(key)}")
+
+
+def _same(key: str, text: str, given: Mapping[str, str], taken: list[str]) -> bool:
+    """Whether single decisions and campaigns stay of the same network."""
+    if key in SHARED or key.startswith(f"{PROTOCOL}."):
+        other = key.removeprefix("campaign.cluster.") if key not in SHARED else SHARED[key]
+        return given.get(other) == text
+    if key.startswith("protocol.") and "on" not in taken:
+        return given.get(f"campaign.cluster.{key}") == text
+    return key.partition(".")[0] not in SYSTEM or len(taken) > 1
+
+
+def _both(key: str) -> str:
+    if key in SHARED:
+        return f"{SHARED[key]}=..."
+    name = key.rpartition(".")[2]
+    if key.startswith(("protocol.", PROTOCOL)):
+        return f"protocol.{name}=... and {PROTOCOL}.{name}=..., the same"
+    return "n, byzantine_fraction, adversary"
+
+
+def check_swept(
+    swept: list[Dimension], files: Iterable[str], used: Mapping[str, set[str]], wanted: list[str]
+) -> None:
+    """The same of what is swept. files: what an experiment sweeps by itself: it may sweep for
+    single decisions what campaigns do not have."""
+    files = set(files)
+    for dimension in swept:
+        for each in dimension.parameters:
+            key = each.key
+            taken = [kind for kind in ("off", "on") if is_used(key, used[kind])]
+            if not set(taken) & set(wanted):
+                allowed = f"what the campaign uses with defence={wanted[0]}"
+                allowed = "with defence=on, whose campaigns use it" if "off" in wanted else allowed
+                require(False, "sweep", key, allowed)
+            alone = len(wanted) > 1 and (len(taken) < 2 or key in SHARED)
+            network = key.partition(".")[0] in SYSTEM or key.startswith((*SHARED, PROTOCOL))
+            if alone and (dimension.zipped or (network and key not in files)):
+                text = f"sweep.{dimension.key} is {each.values}; allowed: "
+                raise ConfigError(f"{text}with defence=[off,on] what describes both: {_both(key)}")
+
+
+def check_effect(
+    given: Iterable[str], swept: list[Dimension], points: list[Any], estimator: Any
+) -> None:
+    """Raise ConfigError where a parameter of single decisions that was set has no effect."""
+    moving = keys_of(swept)
+    for key in (*given, *moving):
+        group, _, field = key.partition(".")
+        if group == "network" and field:
+            there = any(field in effective(point.network) for point in points)
+            if not there:
+                kinds = {point.network.topology for point in points}
+                raise ConfigError(f"{key} has no effect; allowed: {_needs(field, kinds)}")
+        started = (any if key in moving else all)(point.network.start for point in points)
+        if key == "initial_accept" and started:
+            raise ConfigError(f"{key} has no effect; allowed: network.start, which sets it already")
+        found = {"protocol.beta", "initial_accept", "adversary.fed"}
+        if estimator == "design" and key in found:
+            raise ConfigError(
+                f"{key} has no effect; allowed: none with estimator=design, which finds it"
+            )
+
+
+def effective(network: Network) -> set[str]:
+    """The fields that matter to the network as it is."""
+    fields = {"_target_", "sampling", "exclude_self", "loss", "topology", "groups"}
+    if network.topology != "complete":
+        fields |= {"degree", "graphs"}
+    if network.topology == "small_world":
+        fields.add("rewiring")
+    return fields | ({"active", "start", "cut"} if network.groups else set())
+
+
+def _needs(field: str, kinds: set[str]) -> str:
+    if field in ("active", "start", "cut"):
+        return f"network.{field} with network.groups"
+    needs = "small_world" if field == "rewiring" else "random_regular or small_world"
+    return f"network.{field} with network.topology={needs}, not {', '.join(sorted(kinds))}"

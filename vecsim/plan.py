@@ -1,0 +1,138 @@
+"""From a composed configuration to what a command will compute and where, without computing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from vecsim import device, overrides, runner, sweep
+from vecsim.engines.choose import ENGINES
+from vecsim.errors import ConfigError, require, whole
+from vecsim.resolve import Compose
+from vecsim.sweep import Planned, Study
+
+# Here a parameter may be set that the configuration does not list: its class says what there is.
+OPEN = ("sweep", "protocol", "adversary", "network", "campaign")
+OPTIONS = ("protocol", "adversary", "network", "engine", "campaign", "estimator")
+
+
+class Task(NamedTuple):
+    """A composed configuration and where it comes from.
+
+    words: the overrides as Hydra was told them. options: of each group, the one that was chosen;
+    none where there were several. folder: of the results, where the configuration does not say.
+    """
+
+    config: Any
+    words: list[str]
+    options: Mapping[str, Any]
+    folder: Path
+    command: list[str]
+
+    @property
+    def name(self) -> str:
+        return self.options.get("experiment") or "study"
+
+
+class Plan(NamedTuple):
+    """studies and works: what is computed, by the name of the store."""
+
+    studies: dict[str, Study]
+    works: dict[str, Any]
+    output: Path
+
+
+def plan(task: Task, compose: Compose) -> Plan:
+    """What the task computes, once everything is checked; ConfigError where it has no meaning.
+
+    compose: the task's configuration with other options of groups.
+    """
+    config = task.config
+    words = overrides.given(task.words)
+    overrides.check(words)
+    for group in OPTIONS:
+        if config.get(group) and task.options.get(group) is None:
+            raise ConfigError(overrides.several(group, "[...]"))
+    _check(config)
+    device.configure(config.engine.cores)
+    given = {each.key: each.text for each in map(overrides.parse, words) if "hydra" not in each.key}
+    studies = sweep.studies(task.name, config, compose, given)
+    output = Path(config.output or task.folder / f"{task.name}-{sweep.digest(studies)}")
+    require(not output.is_file(), "output", str(output), "a folder, not a file")
+    stores = dict(zip(store_names(studies), studies, strict=True))
+    works = {name: _work(study, output, config) for name, study in stores.items()}
+    for name, study in stores.items():
+        try:
+            runner.layout(study, works[name]).checked()
+        except ValueError as error:
+            raise ConfigError(f"sweep: {error}") from None
+    return Plan(stores, works, output)
+
+
+def store_names(studies: list[Study]) -> list[str]:
+    """Of one study data.zarr; beside single decisions those of the cluster are defended.zarr."""
+    return ["data.zarr", "defended.zarr"][: len(studies)]
+
+
+def _work(study: Study, output: Path, config: DictConfig):
+    """What a study computes: single decisions, or campaigns of the cluster."""
+    if isinstance(study.points[0], Planned):
+        from vecsim.campaigns import Campaigns
+
+        return Campaigns(study, output / "partial")
+    from vecsim.decisions import Decisions
+    from vecsim.design import Designs
+    from vecsim.rare import RareEvents
+    from vecsim.threshold import Threshold
+
+    works = {
+        "plain": Decisions,
+        "splitting": RareEvents,
+        "threshold": Threshold,
+        "design": Designs,
+    }
+    name = study.estimator.get("name")
+    require(isinstance(name, str) and name in works, "estimator.name", name, ", ".join(works))
+    return works[name](study, config.engine.memory_mb * 2**20)
+
+
+def _check(config: DictConfig) -> None:
+    """Raise ConfigError where what does not touch the results has no meaning."""
+    engine = config.get("engine")
+    require(isinstance(engine, DictConfig), "engine", engine, "an option, such as auto")
+    name = engine.get("name")
+    require(isinstance(name, str) and name in ENGINES, "engine.name", name, ", ".join(ENGINES))
+    engine.memory_mb = whole("engine.memory_mb", engine.get("memory_mb"), 1, 2**20)
+    if engine.get("cores") is not None:
+        engine.cores = whole("engine.cores", engine.cores, 1, 4096)
+    output = config.get("output")
+    require(output is None or isinstance(output, str), "output", output, "a folder, or null")
+    for key in ("netcdf", "figure", "theory"):
+        require(isinstance(config.get(key), bool), key, config.get(key), "true or false")
+
+
+def prepare() -> None:
+    """Tell Hydra and OmegaConf what configurations may use.
+
+    The groups of OPEN take keys beside those that they list. ${share:0.75,20} is 75 % of 20,
+    rounded up; ${sum:60,30} is 90, ${rest:0.8} is 0.2; ${range:0,1,0.5} is [0, 0.5, 1].
+    """
+    from decimal import Decimal
+    from math import ceil
+
+    from hydra.core.config_store import ConfigStore
+
+    node = {key: DictConfig({}, flags={"struct": False}) for key in OPEN}
+    ConfigStore.instance().store(name="open", node=OmegaConf.create(node))
+
+    def exact(value) -> Decimal:
+        return Decimal(str(value))
+
+    functions = {
+        "share": lambda share, total: ceil(exact(share) * exact(total)),
+        "sum": lambda *terms: sum(terms),
+        "rest": lambda share: float(1 - exact(share)),
+    }
+    for name, function in functions.items():
+        OmegaConf.register_new_resolver(name, function, replace=True)

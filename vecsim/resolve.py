@@ -1,0 +1,139 @@
+"""The configuration of every point of a sweep, and what a part of the configuration refers to."""
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vecsim import build
+from vecsim.dimensions import Dimension
+from vecsim.errors import ConfigError
+
+Compose = Callable[[Mapping[str, str]], DictConfig]  # options of groups -> the configuration
+REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """As plain values, interpolations resolved."""
+    try:
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore
+    except OmegaConfBaseException as error:
+        raise ConfigError(build.one_line(error)) from None
+
+
+def unresolved(config: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(config, resolve=False)  # type: ignore
+
+
+def references(config: Mapping[str, Any], keys: Iterable[str]) -> set[str]:
+    """The keys, and those that they refer to, those that these refer to, and so on.
+
+    config: unresolved.
+    """
+    found: set[str] = set()
+    open_ = list(keys)
+    while open_:
+        key = open_.pop()
+        if key not in found:
+            found.add(key)
+            open_ += REFERENCE.findall(json.dumps(at(config, key)))
+    return found
+
+
+def at(config: Any, key: str) -> Any:
+    """The part of a configuration of that key; None where there is none."""
+    for name in key.split("."):
+        config = config.get(name) if isinstance(config, Mapping) else None
+    return config
+
+
+def is_used(key: str, used: Iterable[str]) -> bool:
+    """Whether a key, part of it, or what it is part of, is among the used ones."""
+    return any(f"{key}.".startswith(f"{u}.") or f"{u}.".startswith(f"{key}.") for u in used)
+
+
+def once(compose: Compose) -> Compose:
+    """Composing is slow, and single decisions and campaigns want the same options."""
+    made: dict[str, DictConfig] = {}
+
+    def composed(choices: Mapping[str, str]) -> DictConfig:
+        key = json.dumps(choices)
+        if key not in made:
+            made[key] = compose(choices)
+        return made[key]
+
+    return composed
+
+
+def places(dimensions: list[Dimension]) -> Iterator[dict[str, Any]]:
+    """The swept parameters of every point, the last dimension fastest."""
+    for numbers in itertools.product(*(range(len(d.values)) for d in dimensions)):
+        settings = [d.settings(i) for d, i in zip(dimensions, numbers, strict=True)]
+        yield {key: value for part in settings for key, value in part.items()}
+
+
+def resolved(
+    dimensions: list[Dimension], config: DictConfig, compose: Compose
+) -> Iterator[dict[str, Any]]:
+    """The configuration of every point."""
+    swept = [each for dimension in dimensions for each in dimension.parameters]
+    groups = [each for each in swept if each.key in build.GROUPS]
+    combine = _options(groups, config, compose)
+    templates: dict[tuple, _Template] = {}
+    for settings in places(dimensions):
+        choices = {group.key: settings.pop(group.key) for group in groups}
+        key = tuple(choices.values())
+        if key not in templates:
+            templates[key] = _Template(combine(choices))
+        yield templates[key].resolved(settings)
+
+
+def _options(
+    groups: list[Dimension], config: DictConfig, compose: Compose
+) -> Callable[[dict[str, str]], dict[str, Any]]:
+    """How to make the unresolved configuration of one option of each group.
+
+    Where options set nothing but their own section, each is composed once.
+    """
+    first = unresolved(config)
+    alone = {
+        (group.key, option): unresolved(compose({group.key: option}))
+        for group in groups
+        for option in dict.fromkeys(group.values)
+    }
+    if any(made | {key: None} != first | {key: None} for (key, _), made in alone.items()):
+        return lambda choices: unresolved(compose(choices))
+    return lambda choices: first | {key: alone[key, option][key] for key, option in choices.items()}
+
+
+class _Template:
+    """A configuration but for the swept parameters."""
+
+    def __init__(self, config: dict[str, Any]):
+        self.config = OmegaConf.create(config)
+        self.interpolates = "${" in json.dumps(config)
+        # Plain dictionaries are a hundred times quicker to copy than OmegaConf's.
+        self.text = json.dumps(plain(self.config))
+
+    def resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
+        key = ""
+        try:
+            if self.interpolates:
+                for key, value in settings.items():  # the same keys each time
+                    OmegaConf.update(self.config, key, value, merge=False)
+                return plain(self.config)
+            made = json.loads(self.text)
+            for key, value in settings.items():
+                section, _, field = key.rpartition(".")
+                (at(made, section) if section else made)[field] = value
+            return made
+        except ConfigError:
+            raise
+        except (OmegaConfBaseException, TypeError, ValueError, AttributeError):
+            raise ConfigError(
+                f"sweep.{key} is no parameter; allowed: those that there are"
+            ) from None
