@@ -61,7 +61,7 @@ def uses(adversary: Adversary) -> frozenset[str]:
         mixes, after = adversary.answer(seen, memory)
         return jnp.asarray(mixes), jnp.asarray(after)
 
-    parts = (np.float32(0) if "coin" in name else np.int32(1) for name in View._fields)
+    parts: list[Any] = [np.float32(0) if "coin" in name else np.int32(1) for name in View._fields]
     with one_line(adversary, "answer"):
         jaxpr = jax.make_jaxpr(answer)(adversary, View(*parts), np.int32(0)).jaxpr
     names = (*View._fields, "memory")

@@ -75,7 +75,8 @@ class QrAvalanche(Protocol):
             doubt = 1 - now.confidence.astype(jnp.float32) / SCALE
             allowed = jnp.maximum(1 - jnp.float32(self.confidence_threshold), 1 / SCALE)
             surer = jnp.ceil(jnp.log(allowed / jnp.maximum(doubt, 1 / SCALE)) / jnp.log(0.9))
-            return jnp.maximum(jnp.maximum(self.beta - now.streak.astype(jnp.int32), surer.astype(jnp.int32)), 1)
+            missing = self.beta - now.streak.astype(jnp.int32)
+            return jnp.maximum(jnp.maximum(missing, surer.astype(jnp.int32)), 1)
 
         turned = 1 + left(self.start(jnp.asarray(colour, jnp.uint32)))
         return jnp.where((cell & jnp.uint32(1)) == colour, left(cell), turned)
