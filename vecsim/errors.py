@@ -1,6 +1,9 @@
 """What went wrong, in one line that a user can act on."""
 
-from collections.abc import Callable
+import contextlib
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 LONGEST = 100  # characters of a wrong value that are shown
@@ -40,3 +43,31 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
     good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
     require(good, name, value, f"a whole number, {low} to {high}")
     return value
+
+
+def name_of(component: Any) -> str:
+    """A component's class, as `_target_` names it."""
+    return f"{type(component).__module__}.{type(component).__qualname__}"
+
+
+@contextlib.contextmanager
+def one_line(component: Any, method: str) -> Iterator[None]:
+    """What a component's own code raises becomes a ConfigError that says where."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        module = type(component).__module__
+        where = [
+            f" ({Path(frame.f_code.co_filename).name}, line {line})"
+            for frame, line in traceback.walk_tb(error.__traceback__)
+            if frame.f_globals.get("__name__") == module
+        ]
+        kind, text = type(error).__name__, " ".join(str(error).split("\n\n")[0].split())
+        short = text if len(text) <= 2 * LONGEST else f"{text[: 2 * LONGEST]}..."
+        hint = ""
+        if kind.startswith(("Tracer", "Concretization")):
+            hint = "; allowed: jnp.where in place of if, and, or, int() and the like on its inputs"
+        found = f"{kind}: {short}{where[-1] if where else ''}{hint}"
+        raise ConfigError(f"{name_of(component)}.{method} raises {found}") from None

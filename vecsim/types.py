@@ -1,11 +1,14 @@
 """The records that engines pass around, and the interfaces of components."""
 
 from abc import abstractmethod
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt
+
+from vecsim import fields
 
 Cell = UInt[Array, "..."]  # uint32
 Colour = UInt[Array, "..."]  # uint32, 0 or 1
@@ -101,9 +104,21 @@ class Protocol(eqx.Module):
     def quorums(self) -> tuple[Any, Any]:
         """alpha_preference and alpha_confidence, k/2 < alpha_preference <= alpha_confidence."""
 
-    @abstractmethod
+    def fields(self) -> dict[str, Any]:
+        """How many values each field of a cell has, beside `preference` and `decided`."""
+        return {}
+
     def cell_limit(self) -> int:
         """Cells are below this number (concrete fields only)."""
+        return fields.limit(self.fields())
+
+    def unpack(self, cell: Cell) -> SimpleNamespace:
+        """The fields of cells by name, uint32, with `preference` (uint32) and `decided` (bool)."""
+        return fields.unpack(self.fields(), cell)
+
+    def pack(self, *, preference: Any, decided: Any = False, **values: Any) -> Cell:
+        """The cells with this preference, decided or not, and a value for each of the fields."""
+        return fields.pack(self.fields(), preference, decided, values)
 
     @abstractmethod
     def start(self, colour: Colour) -> Cell:

@@ -44,36 +44,39 @@ class QrAvalanche(Protocol):
     def quorums(self):
         return self.alpha, self.alpha
 
-    def cell_limit(self):
-        return 2**32
+    def fields(self):
+        return {"streak": 128, "confidence": SCALE + 1}
 
     def start(self, colour):
         initial = jnp.uint32(jnp.round(jnp.float32(self.initial_confidence) * SCALE))
-        return (initial << jnp.uint32(10)) | colour
+        return self.pack(preference=colour, streak=0, confidence=initial)
 
     def step(self, cell, poll: Counts):
         one, ten = jnp.uint32(1), jnp.uint32(10)
         alpha, beta = (jnp.asarray(v, jnp.uint32) for v in (self.alpha, self.beta))
-        preference, positive = cell & one, poll.positive
-        streak = (cell >> jnp.uint32(3)) & jnp.uint32(127)
-        streak = jnp.where(positive >= alpha, jnp.minimum(streak + one, beta), jnp.uint32(0))
-        confidence = cell >> ten
+        now, positive = self.unpack(cell), poll.positive
+        streak = jnp.where(positive >= alpha, jnp.minimum(now.streak + one, beta), jnp.uint32(0))
         share = jnp.uint32(2**32 // 10) // jnp.maximum(poll.answered, one)
-        averaged = (confidence * jnp.uint32(9) + jnp.uint32(5)) // ten
+        averaged = (now.confidence * jnp.uint32(9) + jnp.uint32(5)) // ten
         averaged = jnp.minimum(averaged + ((share * positive) >> ten), jnp.uint32(SCALE))
-        confidence = jnp.where(poll.answered == 0, confidence, averaged)
+        confidence = jnp.where(poll.answered == 0, now.confidence, averaged)
         threshold = jnp.uint32(jnp.ceil(jnp.float32(self.confidence_threshold) * SCALE))
-        decided = ((streak >= beta) & (confidence >= threshold)).astype(jnp.uint32)
-        kept = (confidence << ten) | (streak << jnp.uint32(3)) | (decided << one) | preference
-        return jnp.where(poll.answered - positive >= alpha, self.start(preference ^ one), kept)
+        kept = self.pack(
+            preference=now.preference,
+            decided=(streak >= beta) & (confidence >= threshold),
+            streak=streak,
+            confidence=confidence,
+        )
+        return jnp.where(poll.answered - positive >= alpha, self.start(now.preference ^ one), kept)
 
     def remaining(self, cell, colour):
         def left(cell):
-            streak = ((cell >> jnp.uint32(3)) & jnp.uint32(127)).astype(jnp.int32)
-            doubt = 1 - (cell >> jnp.uint32(10)).astype(jnp.float32) / SCALE
+            now = self.unpack(cell)
+            doubt = 1 - now.confidence.astype(jnp.float32) / SCALE
             allowed = jnp.maximum(1 - jnp.float32(self.confidence_threshold), 1 / SCALE)
             surer = jnp.ceil(jnp.log(allowed / jnp.maximum(doubt, 1 / SCALE)) / jnp.log(0.9))
-            return jnp.maximum(jnp.maximum(self.beta - streak, surer.astype(jnp.int32)), 1)
+            missing = self.beta - now.streak.astype(jnp.int32)
+            return jnp.maximum(jnp.maximum(missing, surer.astype(jnp.int32)), 1)
 
         turned = 1 + left(self.start(jnp.asarray(colour, jnp.uint32)))
         return jnp.where((cell & jnp.uint32(1)) == colour, left(cell), turned)

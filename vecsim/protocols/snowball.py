@@ -2,7 +2,6 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import lax
 
 from vecsim.protocols.checks import check_run, check_sample
 from vecsim.protocols.streak import count_run, run_left, run_length
@@ -41,45 +40,39 @@ class Snowball(Protocol):
     def quorums(self):
         return self.alpha_preference, self.alpha_confidence
 
-    @property
-    def _margin_shift(self):
-        counter_bits = jnp.uint32(32) - lax.clz(jnp.asarray(run_length(self), jnp.uint32))
-        return jnp.uint32(4) + counter_bits
+    def fields(self):
+        return {"differs": 2, "counter": run_length(self) + 1, "margin": self._most + 1}
 
     @property
     def _most(self):
         return self.max_rounds // 2 + 1
 
-    def cell_limit(self):
-        return (int(self._most) + 1) << (4 + int(run_length(self)).bit_length())
-
     def start(self, colour):
-        return colour
+        return self.pack(preference=colour, differs=0, counter=0, margin=0)
 
     def step(self, cell, poll: Quorum):
-        zero, one, shift = jnp.uint32(0), jnp.uint32(1), self._margin_shift
-        margin = cell >> shift
-        more = jnp.minimum(margin + one, jnp.asarray(self._most, jnp.uint32))
-        turns = poll.against & (margin == zero)
-        less = jnp.where(margin == zero, one, margin - one)
-        margin = jnp.where(poll.agree, more, jnp.where(poll.against, less, margin))
+        zero, one, now = jnp.uint32(0), jnp.uint32(1), self.unpack(cell)
+        more = jnp.minimum(now.margin + one, jnp.asarray(self._most, jnp.uint32))
+        turns = poll.against & (now.margin == zero)
+        less = jnp.where(now.margin == zero, one, now.margin - one)
+        margin = jnp.where(poll.agree, more, jnp.where(poll.against, less, now.margin))
 
         # The counter's colour as 0 for the preference before this poll, 1 for the other colour.
-        run = (cell & ((one << shift) - one)) >> jnp.uint32(3)
         quorum = poll.agree | poll.against
-        same = (run & one) == jnp.where(poll.against, one, zero)
-        run = (run & one) | ((run & ~one) << jnp.uint32(2))
-        run = count_run(self, run, quorum & same, quorum & ~same, poll.confident)
+        same = now.differs == jnp.where(poll.against, one, zero)
+        quorums = quorum & same, quorum & ~same, poll.confident
+        counter, other = count_run(self, now.counter, now.differs, *quorums)
 
-        decides = run >= jnp.asarray(run_length(self) << 3, jnp.uint32)
-        change = jnp.where(decides, run & one, jnp.where(turns, one, zero))
-        differs = (run ^ change) & one
-        decided = jnp.where(decides, jnp.uint32(2), zero)
-        kept = (margin << shift) | ((run >> jnp.uint32(3)) << jnp.uint32(4))
-        return kept | (differs << jnp.uint32(3)) | decided | ((cell & one) ^ change)
+        decides = counter >= jnp.asarray(run_length(self), jnp.uint32)
+        change = jnp.where(decides, other, jnp.where(turns, one, zero))
+        return self.pack(
+            preference=now.preference ^ change,
+            decided=decides,
+            differs=other ^ change,
+            counter=counter,
+            margin=margin,
+        )
 
     def remaining(self, cell, colour):
-        one, shift = jnp.uint32(1), self._margin_shift
-        counter = (cell & ((one << shift) - one)) >> jnp.uint32(4)
-        counted = (cell ^ (cell >> jnp.uint32(3))) & one
-        return run_left(self, counter, counted == colour)
+        now = self.unpack(cell)
+        return run_left(self, now.counter, (now.preference ^ now.differs) == colour)

@@ -36,16 +36,18 @@ class Snowflake(Protocol):
     def quorums(self):
         return self.alpha_preference, self.alpha_confidence
 
-    def cell_limit(self):
-        return (int(run_length(self)) + 1) << 3
+    def fields(self):
+        return {"counter": run_length(self) + 1}
 
     def start(self, colour):
-        return colour
+        return self.pack(preference=colour, counter=0)
 
     def step(self, cell, poll: Quorum):
-        run = count_run(self, cell, poll.agree, poll.against, poll.confident)
-        decides = run >= jnp.asarray(run_length(self) << 3, jnp.uint32)
-        return jnp.where(decides, run | jnp.uint32(2), run)
+        now = self.unpack(cell)
+        counter, preference = count_run(self, now.counter, now.preference, *poll)
+        decided = counter >= jnp.asarray(run_length(self), jnp.uint32)
+        return self.pack(preference=preference, decided=decided, counter=counter)
 
     def remaining(self, cell, colour):
-        return run_left(self, cell >> jnp.uint32(3), (cell & jnp.uint32(1)) == colour)
+        now = self.unpack(cell)
+        return run_left(self, now.counter, now.preference == colour)

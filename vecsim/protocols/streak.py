@@ -3,19 +3,18 @@
 import jax.numpy as jnp
 
 
-def count_run(rule, run, agree, against, confident):
-    """One poll of a counter and its colour, packed as counter << 3 | colour.
+def count_run(rule, counter, colour, agree, against, confident):
+    """One poll of a counter and of the colour that it counts.
 
     rule: has `reset_on_failure` and `count_after_flip`. agree, against: whether the poll had a
     quorum for that colour, or for the other. confident: whether the quorum counts.
     """
-    one = jnp.uint32(1)
-    colour = run & one
-    unsuccessful = colour if rule.reset_on_failure else run
-    turned = colour ^ one
-    same = jnp.where(confident, run + jnp.uint32(8), unsuccessful)
-    other = jnp.where(confident, turned | jnp.uint32(rule.count_after_flip << 3), turned)
-    return jnp.where(agree, same, jnp.where(against, other, unsuccessful))
+    zero, one = jnp.uint32(0), jnp.uint32(1)
+    unsuccessful = zero if rule.reset_on_failure else counter
+    same = jnp.where(confident, counter + one, unsuccessful)
+    other = jnp.where(confident, jnp.uint32(rule.count_after_flip), zero)
+    counted = jnp.where(agree, same, jnp.where(against, other, unsuccessful))
+    return counted, jnp.where(against, colour ^ one, colour)
 
 
 def run_left(rule, counter, same):

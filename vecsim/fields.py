@@ -1,0 +1,87 @@
+"""A cell as named fields: a protocol says how many values each has, and this packs them.
+
+Bit 0 is the preference, bit 1 says whether the node has decided, bit 2 is the engine's. The fields
+follow in their order, each as wide as its largest value; the last one has what is left. How many
+values a field has may be a number of the protocol and so traced, like any other.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import SimpleNamespace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from vecsim.errors import ConfigError
+
+FIRST = 3  # bit at which the fields begin
+OVERFLOW = 4  # the engine's bit, set by `pack` where a field overflows while a protocol is checked
+RESERVED = ("preference", "decided")
+_marking: ContextVar[bool] = ContextVar("marking", default=False)
+
+
+def unpack(sizes: Mapping[str, Any], cell) -> SimpleNamespace:
+    """The fields of cells by name, with `preference` (uint32) and `decided` (bool)."""
+    one, shift = jnp.uint32(1), jnp.uint32(FIRST)
+    found = {"preference": cell & one, "decided": (cell & jnp.uint32(2)) != 0}
+    for i, (name, size) in enumerate(sizes.items()):
+        value, width = cell >> shift, _width(size)
+        last = i == len(sizes) - 1
+        found[name] = value if last else value & ((one << width) - one)
+        shift = shift + width
+    return SimpleNamespace(**found)
+
+
+def pack(sizes: Mapping[str, Any], preference, decided, values: Mapping[str, Any]):
+    """The cells with these fields; ConfigError unless every field has a value."""
+    if values.keys() != sizes.keys():
+        raise ConfigError(f"pack gets {', '.join(values)}; allowed: all of {', '.join(sizes)}")
+    words = [_word(value) for value in (preference, decided, *values.values())]
+    cell, shift = words[0] | (words[1] << jnp.uint32(1)), jnp.uint32(FIRST)
+    for word, size in zip(words[2:], sizes.values(), strict=True):
+        cell = cell | (word << shift)
+        shift = shift + _width(size)
+    if _marking.get():
+        for i, (word, size) in enumerate(zip(words, (2, 2, *sizes.values()), strict=True)):
+            mark = jnp.uint32(OVERFLOW | i << FIRST) | (jnp.minimum(word, 2**24 - 1) << 8)
+            cell = jnp.where(word < jnp.asarray(size, jnp.uint32), cell, mark)
+    return cell
+
+
+def limit(sizes: Mapping[str, Any]) -> int:
+    """Cells are below this number."""
+    shift, most = FIRST, 1
+    for size in sizes.values():
+        shift, most = shift + (most - 1).bit_length(), int(size)
+    return most << shift
+
+
+@contextmanager
+def marking() -> Iterator[None]:
+    """Within this, `pack` gives a cell in which a field overflows as a mark, for `overflow`."""
+    token = _marking.set(True)
+    try:
+        yield
+    finally:
+        _marking.reset(token)
+
+
+def overflow(sizes: Mapping[str, Any], mark: int) -> tuple[str, int, int]:
+    """The field that overflowed, its value and the largest one allowed."""
+    every = {"preference": 2, "decided": 2, **sizes}
+    name = list(every)[(mark >> FIRST) & 31]
+    return name, mark >> 8, int(every[name]) - 1
+
+
+def _width(size):
+    """Bits that hold 0 ... size - 1."""
+    if isinstance(size, (int, np.integer)):
+        return jnp.uint32((int(size) - 1).bit_length())
+    return jnp.uint32(32) - lax.clz(jnp.asarray(size, jnp.uint32) - jnp.uint32(1))
+
+
+def _word(value):
+    return jnp.asarray(value).astype(jnp.uint32)
