@@ -157,7 +157,7 @@ class Made:
     """The work of a study whose points are all alike: 85 % of the trials finalise, 5 % disagree,
     10 % stall and take longer."""
 
-    variables, inner = decisions.VARIABLES, {}
+    variables, inner, grows = decisions.VARIABLES, {}, "trials"
 
     def __init__(self, study: Study):
         self.study = study
@@ -180,6 +180,13 @@ class Made:
         return decisions.Decisions.events(self, values)
 
 
+class Number(int):
+    """A point that is only a number."""
+
+    def hash(self):
+        return int(self)
+
+
 class Silent:
     def start(self, *_):
         pass
@@ -197,8 +204,8 @@ def test_coverage_after_stopping(block, most, half_width):
     studies = list(range(STUDIES))
     config = {"precision": {"target": "finalised"}}
     study = Study(
-        "made", [Dimension("study", "study", studies)], studies, most, block, precision, 0, config,
-        ["made"] * STUDIES,
+        "made", [Dimension("study", "study", studies)], [Number(i) for i in studies], most, block,
+        precision, 0, config, ["made"] * STUDIES,
     )  # fmt: skip
     runner.run(study, Made(study), "made.zarr", {}, Silent())
     data = vecsim.open("made.zarr").vecsim

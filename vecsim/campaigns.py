@@ -87,6 +87,8 @@ class Campaigns:
     folder: where a campaign that takes long is saved as it goes.
     """
 
+    grows: str | None = "trials"
+
     def __init__(self, study: Study, folder: Path):
         self.study, self.folder = study, folder
         section = study.points[0].section
@@ -123,14 +125,17 @@ class Campaigns:
 
     def compute(self, numbers: list[int], trials: np.ndarray) -> dict[str, np.ndarray]:
         """Outcomes [points, trials] and series [points, trials, time_s]."""
-        found = [self._one(self.study.points[number]) for number in numbers]
+        found = [self._one(self.study.points[number], trials) for number in numbers]
         names = [variable.name for variable in self.variables]
         return {name: np.stack([each[name] for each in found]) for name in names}
 
-    def _one(self, point: Planned) -> dict[str, np.ndarray]:
+    def _one(self, point: Planned, trials: np.ndarray) -> dict[str, np.ndarray]:
         # What differs between points is told by the point's own section.
         outcomes = _outcomes(point.section, "outcomes")
-        data = simulate(point.run, self.folder / f"{point.hash():016x}", self.roster)
+        first, stop = int(trials[0]), int(trials[-1]) + 1
+        run = point.run._replace(trials=stop - first, first_trial=first)
+        data = simulate(run, self.folder / f"{point.hash():016x}", self.roster)
+        data = data.isel(trial=trials - first)
         values = {name: outcome.measure(data) for name, outcome in outcomes.items()}
         rows = {name: [] for name in self.series}
         for start in self.inner.get("time_s", ()):

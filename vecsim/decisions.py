@@ -59,6 +59,7 @@ class Decisions:
     """
 
     inner: dict[str, list] = {}  # noqa: RUF012
+    grows: str | None = "trials"
 
     def __init__(self, study: Study, memory: int):
         self.study, self.engines = study, Engines(study, memory)

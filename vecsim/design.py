@@ -75,6 +75,8 @@ class Designs:
     memory: bytes that a batch may take. Raises ConfigError where a setting has no meaning.
     """
 
+    grows: str | None = None  # what is tried depends on all replicas, and on the other candidates
+
     def __init__(self, study: Study, memory: int):
         self.study, self.memory = study, memory
         whole("trials", study.trials, 2, MOST_REPLICAS)

@@ -17,7 +17,7 @@ import signal
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +28,8 @@ from vecsim.layout import Index, Layout, Variable, leaves
 
 FORMAT = 1
 FILL = {"int32": -1, "float64": math.nan}
+
+POINTS = "vecsim/points"  # their identities, beside the layout
 
 Marks = dict[Index, list[int]]
 
@@ -73,8 +75,17 @@ def lock(path: Path, name: Path) -> IO[bytes]:
     return file
 
 
-def create(path: Path, layout: Layout, attrs: dict) -> IO[bytes]:
-    """Make an empty store and return its lock; it is renamed into place when complete."""
+def create(
+    path: Path,
+    layout: Layout,
+    attrs: dict,
+    points: Sequence[int] = (),
+    aside: Path | None = None,
+) -> IO[bytes]:
+    """Make an empty store and return its lock; it is renamed into place when complete.
+
+    points: the identity of each, uint64. aside: what the store that is there becomes.
+    """
     new = path.with_name(f".{path.name}.new")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -94,11 +105,17 @@ def create(path: Path, layout: Layout, attrs: dict) -> IO[bytes]:
         for name in names:
             files = sorted(file for file in (new / name).rglob("*") if file.is_file())
             static |= {str(f.relative_to(new)): zlib.crc32(f.read_bytes()) for f in files}
+        if points:
+            (new / POINTS).write_bytes(np.array(points, "<u8").tobytes())
+            static[POINTS] = zlib.crc32((new / POINTS).read_bytes())
         root = _root_checksum(json.loads((new / "zarr.json").read_bytes()))
         state = {"format": FORMAT, "layout": layout.plain(), "root": root, "static": static}
         group = {"zarr_format": 3, "node_type": "group", "attributes": state}
         replace(new, new / "vecsim" / "zarr.json", json.dumps(group, indent=2))
-        new.rename(path)
+        with uninterrupted():
+            if aside:
+                path.rename(aside)
+            new.rename(path)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         file.close()
@@ -184,13 +201,13 @@ def require_same(path: Path, kind: str, there: Mapping, here: Mapping) -> None:
     old, new = leaves(there), leaves(here)
     keys = [key for key in new | old if (key in old, old.get(key)) != (key in new, new.get(key))]
     if keys:
-        parts = [f"{key} is {_show(old, key)} there, {_show(new, key)} here" for key in keys[:3]]
+        parts = [f"{key} is {show(old, key)} there, {show(new, key)} here" for key in keys[:3]]
         more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
         message = f"{path} belongs to another {kind}: {'; '.join(parts)}{more}"
         raise StoreError(f"{message}; choose another output or delete it")
 
 
-def _show(config: dict, key: str) -> str:
+def show(config: dict, key: str) -> str:
     text = json.dumps(config[key]) if key in config else "absent"
     return text if len(text) <= 60 else f"{text[:57]}..."
 

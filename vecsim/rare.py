@@ -20,6 +20,8 @@ class RareEvents:
     point is beyond splitting.
     """
 
+    grows: str | None = "trials"
+
     def __init__(self, study: Study, memory: int):
         self.study, self.memory, given = study, memory, dict(study.estimator)
         require(set(given) == set(FIELDS), "estimator", given, f"{', '.join(FIELDS)}")
@@ -62,13 +64,13 @@ class RareEvents:
 
     def compute(self, numbers: list[int], trials: np.ndarray) -> dict[str, np.ndarray]:
         """Estimates and levels [points, replicas, scores]."""
-        found = [self._one(number, len(trials)) for number in numbers]
+        found = [self._one(number, trials) for number in numbers]
         return {name: np.stack([each[name] for each in found]) for name in found[0]}
 
-    def _one(self, number: int, replicas: int) -> dict[str, np.ndarray]:
+    def _one(self, number: int, replicas: np.ndarray) -> dict[str, np.ndarray]:
         study = self.study
         climbers = Climbers(study.points[number], self.event, study.engines[number], self.memory)
-        shape = replicas, len(self.inner["score"])
+        shape = len(replicas), len(self.inner["score"])
         values = {"probability": np.full(shape, np.nan), "levels": np.full(shape, -1, np.int32)}
         values["plain"] = plain(climbers, self.effort.walkers, replicas, study.seed)
         found = 0

@@ -29,13 +29,13 @@ class Pace:
         self.began = time.monotonic()
         self.compiled = False
 
-    def advance(self, trials: int, skipped: int, fresh: bool) -> None:
-        self.passed += trials + skipped
-        if fresh and not self.compiled:
+    def advance(self, run: int, skipped: int) -> None:
+        self.passed += run + skipped
+        if run and not self.compiled:
             self.compiled, self.began = True, time.monotonic()
-        elif fresh:
-            self.run += trials
-            self.fresh += trials + skipped
+        elif run:
+            self.run += run
+            self.fresh += run + skipped
 
     def __str__(self) -> str:
         points = f"{self.passed // self.trials:,} of {self.points:,} points"
@@ -59,13 +59,14 @@ class Bar:
         )
         self.progress = Progress(*columns, transient=True, refresh_per_second=1 / DRAW_EVERY)
 
-    def start(self, points: int, trials: int, done: int, chunks: int) -> None:
+    def start(self, points: int, trials: int, done: int, chunks: int, taken: int) -> None:
         self.pace = Pace(points, trials)
+        _tell_taken(taken, self.pace.total)
         self.task = self.progress.add_task(str(self.pace), total=self.pace.total)
         self.progress.start()
 
-    def advance(self, trials: int, skipped: int, fresh: bool) -> None:
-        self.pace.advance(trials, skipped, fresh)
+    def advance(self, run: int, skipped: int) -> None:
+        self.pace.advance(run, skipped)
         self.progress.update(self.task, completed=self.pace.passed, description=str(self.pace))
 
     def finish(self) -> None:
@@ -75,19 +76,25 @@ class Bar:
 class Lines:
     """A line now and then, for logs."""
 
-    def start(self, points: int, trials: int, done: int, chunks: int) -> None:
+    def start(self, points: int, trials: int, done: int, chunks: int, taken: int) -> None:
         self.pace, self.told = Pace(points, trials), time.monotonic()
         if done:
             print(f"{done} of {chunks} chunks are there already", flush=True)
+        _tell_taken(taken, self.pace.total)
 
-    def advance(self, trials: int, skipped: int, fresh: bool) -> None:
-        self.pace.advance(trials, skipped, fresh)
+    def advance(self, run: int, skipped: int) -> None:
+        self.pace.advance(run, skipped)
         if time.monotonic() - self.told >= LOG_EVERY and self.pace.passed < self.pace.total:
             self.told = time.monotonic()
             print(f"{self.pace.passed / self.pace.total:4.0%}, {self.pace}", flush=True)
 
     def finish(self) -> None:
         pass
+
+
+def _tell_taken(taken: int, total: int) -> None:
+    if taken:
+        print(f"{taken:,} of {total:,} trials are there already", flush=True)
 
 
 def reporter() -> Bar | Lines:

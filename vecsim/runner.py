@@ -1,16 +1,19 @@
 """Runs a study: points x blocks of trials, chunk by chunk, into a store."""
 
+import hashlib
 import itertools
+import json
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from vecsim.estimate import enough
+from vecsim.extension import Earlier
 from vecsim.layout import Layout, Variable
 from vecsim.store import Store
-from vecsim.sweep import Study
+from vecsim.sweep import Planned, Study
 
 MISSING = {"int32": -1, "float64": np.nan}
 
@@ -18,12 +21,13 @@ MISSING = {"int32": -1, "float64": np.nan}
 class Reporter(Protocol):
     """Hears of progress."""
 
-    def start(self, points: int, trials: int, done: int, chunks: int) -> None:
-        """Points, trials of each at most, and how many of the chunks are on disk already."""
+    def start(self, points: int, trials: int, done: int, chunks: int, taken: int) -> None:
+        """Points, trials of each at most, how many of the chunks are on disk already, and how many
+        trials in all an earlier, smaller study holds."""
         ...
 
-    def advance(self, trials: int, skipped: int, fresh: bool) -> None:
-        """Trials done (now, or read back) and trials that need not be run."""
+    def advance(self, run: int, skipped: int) -> None:
+        """Trials that were run, and trials that were there or need not be run."""
         ...
 
     def finish(self) -> None:
@@ -36,6 +40,9 @@ class Work(Protocol):
 
     variables: tuple[Variable, ...]
     inner: dict[str, list]  # coordinates of the variables' own dimensions
+    # What a study may be given more of, with what is there unchanged: "trials" (and points),
+    # "points" alone, or nothing.
+    grows: str | None
 
     def chunks(self) -> tuple[int, ...]:
         """Points along each swept dimension, then trials, that are computed at once and stored
@@ -58,23 +65,45 @@ def layout(study: Study, work: Work) -> Layout:
     return Layout(coords, study.trials, work.chunks(), work.variables, inner, beside)
 
 
+def identities(study: Study, work: Work) -> list[int]:
+    """For each point 64 bits that stand for all that decides the values of its trials, but for the
+    trial's number; of some works, the number of trials, or the other points, too."""
+    shared: list[Any] = [study.seed]
+    if work.grows != "trials":
+        shared.append(study.trials)
+    if work.grows is None:
+        shared.append([[d.key, d.values] for d in study.dimensions])
+    found = []
+    for number, (point, engine) in enumerate(zip(study.points, study.engines, strict=True)):
+        estimator = dict(study.estimators[number] if study.estimators else study.estimator)
+        lasting = point.lasting() if isinstance(point, Planned) else point.hash()
+        about = [*shared, f"{lasting:016x}", engine, estimator]
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).digest()
+        found.append(int.from_bytes(digest[:8], "big"))
+    return found
+
+
 def run(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter) -> None:
     """Compute what the store at `path` still lacks; attrs are recorded in a new store."""
-    plan = layout(study, work)
+    plan, points = layout(study, work), identities(study, work)
     began = time.monotonic()
-    with Store.open_or_create(path, plan, study.config, attrs) as store:
+    with Store.open_or_create(path, plan, study.config, attrs, points, work.grows) as store:
         done = int(store.done.sum())
+        taken = 0
         if done < store.done.size:
-            reporter.start(len(study.points), study.trials, done, store.done.size)
+            taken = store.earlier.count(points)
+            reporter.start(len(study.points), study.trials, done, store.done.size, taken)
             try:
-                _run(study, work, plan, store, reporter)
+                _run(study, work, points, plan, store, reporter)
             finally:
                 reporter.finish()
-        spent = {"wall_time_s": round(time.monotonic() - began, 3)} if done == 0 else {}
-        store.finish(spent)
+        alone = done == 0 and taken == 0
+        store.finish({"wall_time_s": round(time.monotonic() - began, 3)} if alone else {})
 
 
-def _run(study: Study, work: Work, plan: Layout, store: Store, reporter: Reporter) -> None:
+def _run(
+    study: Study, work: Work, points: list[int], plan: Layout, store: Store, reporter: Reporter
+) -> None:
     totals = Totals(study)
     for cell in itertools.product(*(range(size) for size in plan.grid[:-1])):
         indices = _points_of(plan, cell)
@@ -82,14 +111,14 @@ def _run(study: Study, work: Work, plan: Layout, store: Store, reporter: Reporte
             index = (*cell, block)
             first = block * plan.chunks[-1]
             trials = np.arange(first, min(first + plan.chunks[-1], study.trials))
-            wanted = [int(i) for i in indices.ravel() if not totals.stopped(i)]
-            fresh = not store.done[index]
-            if fresh:
-                store.write(index, _compute(work, plan, indices, wanted, trials))
+            run = 0
+            if not store.done[index]:
+                wanted = [int(i) for i in indices.ravel() if not totals.stopped(i)]
+                values, run = _compute(work, plan, indices, wanted, points, trials, store.earlier)
+                store.write(index, values)
             if study.precision:
                 totals.add(indices, *work.events(store.read(index)))
-            skipped = (indices.size - len(wanted)) * len(trials)
-            reporter.advance(len(wanted) * len(trials), skipped, fresh)
+            reporter.advance(run, indices.size * len(trials) - run)
 
 
 def _points_of(plan: Layout, cell: tuple[int, ...]) -> np.ndarray:
@@ -101,20 +130,36 @@ def _points_of(plan: Layout, cell: tuple[int, ...]) -> np.ndarray:
 
 
 def _compute(
-    work: Work, plan: Layout, indices: np.ndarray, wanted: list[int], trials: np.ndarray
-) -> dict[str, np.ndarray]:
-    """One chunk: trials of the points still wanted; the rest is missing."""
-    values = work.compute(wanted, trials) if wanted else {}
-    rows = np.flatnonzero(np.isin(indices.ravel(), wanted))
-    out = {}
-    for variable in work.variables:
-        within = plan.within(variable)
-        missing = MISSING[variable.dtype]
-        out[variable.name] = np.full((indices.size, len(trials), *within), missing, variable.dtype)
-        if wanted:
-            out[variable.name][rows] = values[variable.name]
-        out[variable.name] = out[variable.name].reshape(*indices.shape, len(trials), *within)
-    return out
+    work: Work,
+    plan: Layout,
+    indices: np.ndarray,
+    wanted: list[int],
+    points: list[int],
+    trials: np.ndarray,
+    earlier: Earlier,
+) -> tuple[dict[str, np.ndarray], int]:
+    """One chunk: trials of the points still wanted, taken from an earlier store where it holds
+    them; the rest is missing. Returns how many were run, too."""
+    numbers, out = indices.ravel(), {}
+    for variable in plan.variables:
+        shape = (len(numbers), len(trials), *plan.within(variable))
+        out[variable.name] = np.full(shape, MISSING[variable.dtype], variable.dtype)
+    alike: dict[bytes, list[int]] = {}  # points that lack the same trials
+    for row in np.flatnonzero(np.isin(numbers, wanted)):
+        rows = {name: array[row] for name, array in out.items()}
+        lacking = earlier.take(points[numbers[row]], trials, plan.variables, rows)
+        alike.setdefault(lacking.tobytes(), []).append(int(row))
+    run = 0
+    for mask, rows in alike.items():
+        columns = np.flatnonzero(np.frombuffer(mask, bool))
+        if len(columns):
+            values = work.compute([int(numbers[row]) for row in rows], trials[columns])
+            for name, array in out.items():
+                array[np.array(rows)[:, None], columns] = values[name]
+            run += len(rows) * len(columns)
+    return {
+        name: array.reshape(*indices.shape, *array.shape[1:]) for name, array in out.items()
+    }, run
 
 
 class Totals:

@@ -46,26 +46,28 @@ class Splitting(NamedTuple):
 
 
 def split(
-    climbers: Climbers, score: int, effort: Effort, replicas: int, seed: int
+    climbers: Climbers, score: int, effort: Effort, replicas: int | np.ndarray, seed: int
 ) -> Splitting | None:
     """Estimate P(event) with the score of that number; None where the pilot found no way there.
 
-    The result depends on the arguments alone.
+    replicas: how many, or their numbers, ascending. The result depends on the arguments alone, and
+    each replica's on its number and none of the others.
     """
     run = _Run(climbers, score, effort, seed)
     levels = run.pilot()
     if levels is None:
         return None
-    passed = run.replicas(levels, replicas)
+    passed = run.replicas(levels, np.arange(replicas) if isinstance(replicas, int) else replicas)
     return Splitting(np.nan_to_num(passed).prod(axis=1), passed)
 
 
-def plain(climbers: Climbers, walkers: int, replicas: int, seed: int) -> np.ndarray:
-    """In how many of so many plain trials the event happened, for each replica (int)."""
+def plain(climbers: Climbers, walkers: int, replicas: int | np.ndarray, seed: int) -> np.ndarray:
+    """In how many of so many plain trials the event happened, for each replica (int); replicas as
+    for `split`."""
     run = _Run(climbers, 0, Effort(walkers, 1.0), seed)
-    number = np.repeat(np.arange(replicas), walkers)
-    ended = run.climb(PLAIN, run.start(number), np.inf)
-    return np.bincount(number[ended.passed], minlength=replicas)
+    numbers = np.arange(replicas) if isinstance(replicas, int) else replicas
+    ended = run.climb(PLAIN, run.start(np.repeat(numbers, walkers)), np.inf)
+    return ended.passed.reshape(len(numbers), walkers).sum(axis=1)
 
 
 class _Crowd(NamedTuple):
@@ -119,16 +121,16 @@ class _Run:
             more = 1
         return None
 
-    def replicas(self, levels: list[_Level], replicas: int) -> np.ndarray:
+    def replicas(self, levels: list[_Level], numbers: np.ndarray) -> np.ndarray:
         """Shares that passed, [replicas, levels], NaN after nobody did."""
-        passed = np.full((replicas, len(levels)), np.nan)
-        crowd = self.start(np.repeat(np.arange(replicas), self.effort.walkers))
+        passed = np.full((len(numbers), len(levels)), np.nan)
+        crowd = self.start(np.repeat(numbers, self.effort.walkers))
         for stage, (level, more) in enumerate(levels):
             crowd = crowd.repeated(more)
             reached = self.climb(stage, crowd, level)
             alive = np.unique(crowd.number)
             shares = [reached.passed[crowd.number == replica].mean() for replica in alive]
-            passed[alive, stage] = shares
+            passed[np.searchsorted(numbers, alive), stage] = shares
             going = alive[np.array(shares) > 0]
             if level == np.inf or not len(going):
                 break

@@ -1,9 +1,11 @@
 """Studies: written chunk by chunk by one process, read back as one labelled dataset."""
 
 import json
+import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,8 +13,9 @@ import numpy as np
 import xarray as xr
 
 from vecsim import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
-from vecsim import disk, multirun, netcdf
+from vecsim import disk, extension, multirun, netcdf
 from vecsim.disk import FORMAT, Marks
+from vecsim.extension import Contents, Earlier
 from vecsim.files import StoreError, one_line
 from vecsim.layout import Index, Layout, Variable, json_safe
 
@@ -22,11 +25,11 @@ __all__ = ["Layout", "Store", "StoreError", "Variable", "collect", "open"]
 class Store:
     """A study being written. `done` (bool over the chunk grid) says which chunks are on disk."""
 
-    def __init__(self, path: Path, layout: Layout, marks: Marks, lock: IO[bytes]):
+    def __init__(self, path: Path, layout: Layout, marks: Marks, *locks: IO[bytes]):
         import zarr
 
         self.path, self.layout = path, layout
-        self._marks, self._lock = marks, lock
+        self._marks, self._locks = marks, locks
         self.done = np.zeros(layout.grid, bool)
         for index in marks:
             self.done[index] = True
@@ -37,34 +40,58 @@ class Store:
 
     @classmethod
     def open_or_create(
-        cls, path: str | Path, layout: Layout, config: Mapping, attrs: Mapping
+        cls,
+        path: str | Path,
+        layout: Layout,
+        config: Mapping,
+        attrs: Mapping,
+        points: Sequence[int] = (),
+        grows: str | None = "trials",
     ) -> "Store":
-        """Start the study at `path` or go on with it; StoreError where neither is possible.
+        """Start the study at `path`, go on with it, or with more than there is; StoreError where
+        none of these is possible.
 
-        `config` is everything that decides the results and must be the same when going on;
-        `attrs` are recorded when the study starts. A refusal changes nothing on disk.
+        `config` is everything that decides the results; `attrs` are recorded when the study
+        starts. points: the identity of each, without which a store is not extended; grows: what
+        there may be more of (see `vecsim.extension`). A refusal changes nothing on disk.
         """
         layout = layout.checked()
         config = json.loads(json.dumps(config))
+        here = Contents(config, layout, points, grows)
+        about = json_safe(attrs)
+        about |= {"vecsim_format": FORMAT, "complete": 0, "config": json.dumps(config)}
         with one_line(path):
             path = Path(path).resolve()
             if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-                about = {"vecsim_format": FORMAT, "complete": 0, "config": json.dumps(config)}
-                lock = disk.create(path, layout, json_safe(attrs) | about)
-                return cls(path, layout, {}, lock)
-            about, there = disk.read_metadata(path)
-            disk.require_same(path, "config", json.loads(about["config"]), config)
-            disk.require_same(path, "layout", there.described(), layout.described())
+                for aside in extension.asides(path):  # a process was killed as it set it aside
+                    extension.require_more(path, Contents.of(aside), here)
+                    about["extends"] = json.dumps(extension.provenance(aside))
+                return cls(path, layout, {}, disk.create(path, layout, about, points))
+            there = Contents.of(path)
+            same = (there.config, there.layout.described()) == (config, layout.described())
+            if not same:
+                extension.require_more(path, there, here)
             lock = disk.lock(path, path)
             try:
-                marks = disk.read_marks(path, layout)
+                marks = disk.read_marks(path, there.layout)
                 for index, mark in marks.items():
-                    disk.read_chunk(path, layout, index, mark)
-                disk.remove_unmarked(path, layout, marks)
-                return cls(path, layout, marks, lock)
+                    disk.read_chunk(path, there.layout, index, mark)
+                if same:
+                    disk.remove_unmarked(path, layout, marks)
+                    return cls(path, layout, marks, lock)
+                if len(marks) == math.prod(there.layout.grid):
+                    extension.remove(path)
+                about["extends"] = json.dumps(extension.provenance(path))
+                new = disk.create(path, layout, about, points, extension.next_aside(path))
+                return cls(path, layout, {}, new, lock)  # no other process may think it is here
             except BaseException:
                 lock.close()
                 raise
+
+    @cached_property
+    def earlier(self) -> Earlier:
+        """What a smaller study holds that was here before, where this one is not complete."""
+        return Earlier(self.path)
 
     def write(self, index: Index, values: Mapping[str, Any]) -> None:
         """Write one chunk, an array of the chunk's shape per variable; done when this returns."""
@@ -98,11 +125,13 @@ class Store:
             root = json.loads((self.path / "zarr.json").read_bytes())
             root["attributes"] |= json_safe(attrs) | {"complete": 1}
             disk.replace(self.path, self.path / "zarr.json", json.dumps(root, indent=2))
+            extension.remove(self.path)
         self.close()
 
     def close(self) -> None:
         """Release the store for other processes, finished or not."""
-        self._lock.close()
+        for lock in self._locks:
+            lock.close()
 
     def __enter__(self) -> "Store":
         return self
@@ -111,7 +140,7 @@ class Store:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_lock"):
+        if hasattr(self, "_locks"):
             self.close()
 
 
@@ -120,7 +149,8 @@ def open(path: str | Path) -> xr.Dataset:
     path = Path(path)
     with one_line(path):
         if not path.exists():
-            raise StoreError(f"{path} does not exist")
+            going = "; it was being extended, and the same command goes on"
+            raise StoreError(f"{path} does not exist{going if extension.asides(path) else ''}")
         return _open_group(path) if path.is_dir() else netcdf.load(path)
 
 

@@ -77,8 +77,16 @@ class Planned(NamedTuple):
 
     def hash(self) -> int:
         """64 bits that stand for the parameters."""
-        text = json.dumps(self.section, sort_keys=True)
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+        return _hash64(self.section)
+
+    def lasting(self) -> int:
+        """The same but for the number of trials."""
+        return _hash64({key: value for key, value in self.section.items() if key != "trials"})
+
+
+def _hash64(section: Mapping[str, Any]) -> int:
+    text = json.dumps(section, sort_keys=True)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def studies(

@@ -29,6 +29,7 @@ class Threshold:
     """
 
     inner: dict[str, list] = {}  # noqa: RUF012
+    grows: str | None = "points"  # where trials go depends on how many there are
 
     def __init__(self, study: Study, memory: int):
         given = dict(study.estimator)

@@ -98,6 +98,8 @@ def _identity(cluster: ScaleTestCluster) -> str:
     about = record.described(run)
     for name in ("seed", "trials", "duration_s", "sampled_vertices"):
         about[name] = getattr(run, name)
+    if run.first_trial:
+        about["first_trial"] = run.first_trial
     return json.dumps(about, sort_keys=True)
 
 

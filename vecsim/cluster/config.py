@@ -73,7 +73,8 @@ class Run(NamedTuple):
 
     duration_s: load is offered so long; drain_s: then what is in flight is let finish; window_s:
     the longest window, in steady state; timeline: actions, see `vecsim.cluster.actions`;
-    sampled_vertices: how many vertices of a window are run one by one, at most.
+    sampled_vertices: how many vertices of a window are run one by one, at most; first_trial: the
+    number of the first trial, which its random numbers hang on.
     """
 
     cluster: Cluster
@@ -85,6 +86,7 @@ class Run(NamedTuple):
     trials: int
     seed: int
     sampled_vertices: int
+    first_trial: int = 0
 
 
 KEYS = {

@@ -38,7 +38,7 @@ class ScaleTestCluster(Actions):
         text = json.dumps(record.described(self.run), sort_keys=True)
         digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
         point = random.point_key(self.run.seed, digest)
-        self.key = random.trial_key(point, np.arange(trials))
+        self.key = random.trial_key(point, self.run.first_trial + np.arange(trials))
         self.draws = actions.Draws(self.key)
         refused = self.draws.refused(cluster)
         spread = 2 * self.draws.uniform(cluster.nodes) - 1
