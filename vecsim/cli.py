@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-BAD, STOPPED, UNREAD = 2, 130, 141
+BAD, FAILED, STOPPED, UNREAD = 2, 3, 130, 141
 # Here a parameter may be set that the configuration does not list: its class says what there is.
 OPEN = ("sweep.", "protocol.", "adversary.", "network.", "precision.", "campaign.")
 RANGES = ("sweep.", "estimator.fed=")
@@ -27,16 +27,18 @@ class Task(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """`vecsim` and `python -m vecsim`.
 
-    Exit codes: 0 done, 1 a scenario does not show what it should, 2 bad input, 130 interrupted.
+    Exit codes: 0 done, 1 a scenario does not show what it should, 2 bad input, 3 a scenario came
+    upon an error of vecsim's own, 130 interrupted.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     sys.argv = [sys.argv[0], *_opened(given)]
     _environment()
     from vecsim.errors import ConfigError, JobFailed
     from vecsim.files import StoreError
+    from vecsim.scenario import arguments
 
     try:
-        if any(text.startswith(("scenario=", "scenario.")) for text in given):
+        if arguments.concerns(given) and not {"--help", "-h"} & {*given}:
             return _scenarios(given)
         with _one_line():
             _hydra(given)
@@ -63,6 +65,10 @@ def run(*overrides: str, output: str | Path | None = None):
     from omegaconf import open_dict
 
     from vecsim import build, report, store
+    from vecsim.scenario import arguments
+
+    if arguments.concerns(overrides):
+        return _scenario(overrides, output)
 
     given = _opened(overrides)
     conf = str(build.root("conf").resolve())
@@ -76,6 +82,19 @@ def run(*overrides: str, output: str | Path | None = None):
         task = Task(config, given, name, Path("results"), ["vecsim.run", *overrides])
         _, folder = execute(task, report.reporter())
     return store.open(folder / "data.zarr")
+
+
+def _scenario(overrides: Sequence[str], output: str | Path | None):
+    """The dataset of one scenario."""
+    from rich.console import Console
+
+    from vecsim import device
+    from vecsim.scenario import arguments, command
+
+    words = arguments.read(overrides)
+    words = words._replace(output=words.output if output is None else Path(output))
+    device.configure(words.cores)
+    return command.single(words, Console())
 
 
 def execute(task: Task, reporter) -> tuple[Any, Path]:
@@ -156,30 +175,24 @@ def check(config) -> None:
 
 def _scenarios(given: list[str]) -> int:
     """Scenarios of the simulated cluster: scenario=NAME, a pattern or all."""
+    import traceback
+
     from rich.console import Console
 
     from vecsim import device
     from vecsim.errors import ConfigError
-    from vecsim.scenario import command
+    from vecsim.files import StoreError
+    from vecsim.scenario import arguments, command
 
-    words: dict[str, str] = {}
-    for text in given:
-        if not text.startswith("scenario."):
-            key, _, value = text.partition("=")
-            words[key] = value
-    for key in words:
-        if key not in ("scenario", "output", "engine.cores"):
-            allowed = "scenario=NAME, scenario.KEY=VALUE, output=FOLDER, engine.cores=NUMBER"
-            raise ConfigError(f"{key} is no parameter of scenarios; allowed: {allowed}")
-    if "scenario" not in words:
-        raise ConfigError("scenario is not set; allowed: scenario=NAME, a pattern, or all")
-    cores = words.get("engine.cores", "0")
-    if not cores.isdecimal():
-        raise ConfigError(f"engine.cores is {cores!r}; allowed: a whole number")
-    device.configure(int(cores) or None)
-    changes = [text for text in given if text.startswith("scenario.")]
-    folder = Path(words["output"]) if "output" in words else None
-    return command.run(words["scenario"], changes, folder, Console(soft_wrap=False))
+    words = arguments.read(given)
+    device.configure(words.cores)
+    try:
+        return command.run(words, Console(soft_wrap=False))
+    except (ConfigError, StoreError, BrokenPipeError):
+        raise
+    except Exception:  # Python's own 1 would read as a criterion that does not hold
+        traceback.print_exc()
+        return FAILED
 
 
 def _hydra(given: list[str]) -> None:
