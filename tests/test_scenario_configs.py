@@ -1,15 +1,15 @@
 """Configurations of scenarios: all are read, and what has no meaning is refused."""
 
 import ast
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
-import yaml
 from synthetic import CONFIG
 
 from vecsim.cluster.config import parse as parse_cluster
 from vecsim.errors import ConfigError
-from vecsim.scenario import config
+from vecsim.scenario import config, finding
 from vecsim.scenario.probes import PROBES
 
 COUNTS = {
@@ -21,7 +21,8 @@ COUNTS = {
     "byzantine": 13,
     "regression": 12,
 }
-NAMES = [path.stem for path in sorted(config.folder().glob("*.yaml"))]
+NAMES = [path.stem for path in sorted((finding.root() / "scenario").glob("*.yaml"))]
+load = lru_cache(finding.load)
 
 
 def test_every_scenario_has_a_test_of_its_name_in_the_file_of_its_category():
@@ -32,17 +33,17 @@ def test_every_scenario_has_a_test_of_its_name_in_the_file_of_its_category():
                 called = node.body[0].value.args[0].value
                 assert node.name == f"test_{called}"
                 found[called] = path.stem.removeprefix("test_")
-    assert found == {name: config.load(name)["category"] for name in NAMES}
+    assert found == {name: load(name)["category"] for name in NAMES}
     assert {c: list(found.values()).count(c) for c in COUNTS} == COUNTS
-    assert sorted(config.names()) == sorted(NAMES)
+    assert sorted(finding.names()) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scenario_is_read_by_the_simulator(name):
-    given = config.load(name)
+    given = load(name)
     assert given["name"] == name
     assert given["trials"] >= 8
-    assert config.shows(name).endswith(".")
+    assert finding.shows(name).endswith(".")
     assert set(given.get("probes") or ()) <= set(PROBES)
     provided = {metric for probe in given.get("probes") or () for metric in PROBES[probe].metrics}
     for criterion in config.criteria(given):
@@ -54,7 +55,7 @@ def test_scenario_is_read_by_the_simulator(name):
 
 def test_a_period_lies_within_the_run():
     for name in NAMES:
-        given = config.load(name)
+        given = load(name)
         for criterion in config.criteria(given):
             start, end = criterion.period or (0, None)
             assert start < (given.get("duration_s", 60) if end is None else end)
@@ -90,7 +91,3 @@ def test_variants_change_their_part_only():
     assert found["a"]["cluster"] == {"nodes": 7, "byzantine_fraction": 0.2}
     assert found["b"]["cluster"] == {"nodes": 100, "byzantine_fraction": 0.2, "protocol": {"k": 5}}
     assert given["cluster"] == CONFIG["cluster"]
-
-
-def test_yaml_numbers_with_exponents_are_numbers():
-    assert yaml.load("a: 1e-4", Loader=config._Numbers) == {"a": 1e-4}

@@ -13,7 +13,7 @@ from jsonschema import ValidationError
 from synthetic import CONFIG, dataset
 
 from vecsim.scenario import config, drawing, export, report, run, verdict
-from vecsim.scenario.criteria import judge_all
+from vecsim.scenario.judging import judge_all
 from vecsim.scenario.verdict import Outcome
 
 TIME = np.arange(30)
@@ -155,7 +155,8 @@ def test_a_page_needs_nothing_but_itself(tmp_path):
 
 def test_markdown_has_the_criteria_the_record_and_the_cost():
     text = report.markdown(judged(dataset()), dataset(), "What it shows.")
-    assert "| avg tps | >= 10 | 10 | pass |" in text
+    assert "| avg tps | >= 10 | 10 | 95 %, mean of 2 runs | pass |" in text
+    assert "| lost | = 0 | 0 of 2, below 0.85 | 95 %, share of 2 runs with any | pass |" in text
     assert "| confidence_at_finalization | 0.96 |" in text
     assert "USD on rented machines" in text
     assert text.count("\n| ") == 2 + 4 + 2 + 15
@@ -223,7 +224,7 @@ def test_tables_and_exit_status():
     lost = Outcome(CONFIG | {"name": "lost", "category": "chaos"}, [], "out of memory")
     text = verdict.text([bad])
     assert "NOT PASSED" in text
-    assert re.search(r"avg tps +>= 10 +0 +fail", text)
+    assert re.search(r"avg tps +>= 10 +0 +95 %, mean of 2 runs +fail", text)
     rows = verdict.summary_rows([lost, bad, good])
     assert [row[0] for row in rows] == ["load", "load", "chaos"]
     assert [row[4] for row in rows] == ["avg tps >= 10: 0", "ok", "out of memory"]

@@ -5,9 +5,10 @@ import pytest
 from synthetic import dataset
 
 from vecsim.scenario import run, verdict
-from vecsim.scenario.criteria import Estimate, compare, estimate, judge, judge_all, metrics, parse
+from vecsim.scenario.criteria import parse
+from vecsim.scenario.judging import Estimate, compare, estimate, judge, judge_all
 from vecsim.scenario.measure import measure
-from vecsim.scenario.record import cost_usd
+from vecsim.scenario.record import cost_usd, metrics
 from vecsim.scenario.series import runs
 
 TIME = np.arange(30)
@@ -219,8 +220,15 @@ def test_thresholds_that_were_measured_are_compared_trial_by_trial():
     relative = {"metric": "memory_mb", "times": 2, "plus": 1}
     assert judged(data, metric="cpu_percent", op="<", threshold=relative).passed
     assert not judged(data, metric="cpu_percent", op=">=", threshold=relative).passed
-    found = judged(data, metric="cpu_percent", op="<=", threshold=relative)
-    assert (found.measured, found.threshold, found.low, found.high) == (25, 26, 25, 25)
+    found = judged(data, metric="cpu_percent", op="<=", threshold=relative, interval=0.999)
+    assert (found.measured, found.threshold, found.low, found.high) == (25, 26, -1, -1)
+    assert verdict.measured(found) == "25, difference -1"
+    assert verdict.interval(found) == "99.9 %, difference, 2 runs"
+    data = dataset(trials=3, cpu_percent=np.array([[10.0], [11.0], [12.0]]), memory_mb=10.0)
+    found = judged(data, metric="cpu_percent", op="<=", threshold={"metric": "memory_mb"})
+    half = 4.302653 / np.sqrt(3)  # Student's t, two degrees of freedom
+    np.testing.assert_allclose([found.low, found.high], [1 - half, 1 + half], rtol=1e-6)
+    assert verdict.measured(found) == "11, difference 1 [-1.484 3.484]"
 
 
 def test_what_is_expected_to_fail_must_fail_clearly():
@@ -259,16 +267,70 @@ def test_trends():
     found = judged(shaky, metric="cpu_percent", op="not_rising", over=["a", "b"])
     assert not found.passed
     assert found.measured == pytest.approx(-0.45)
+    assert verdict.interval(found) == "95 %, step, 2 runs"
     assert found.low < 0 < found.high
 
 
 def test_probed_values():
     data = dataset()
-    data["answer"] = (("trial", "answer_draw"), np.tile([0.0, 1.0], (2, 500)))
-    good = parse({"metric": "answer", "statistic": "rate", "op": "covers", "threshold": 0.5})
+    name = "byzantine_answer"
+    data[name] = (("trial", f"{name}_draw"), np.tile([0.0, 1.0], (2, 500)))
+    good = parse({"metric": name, "statistic": "rate", "op": "covers", "threshold": 0.5})
     assert judge(good, data).passed
+    assert judge(good, data).of == "share of 2,000 draws"
     assert not judge(good._replace(threshold=0.56), data).passed
-    np.testing.assert_allclose(measure(data, "answer", "max"), 1)
+    np.testing.assert_allclose(measure(data, name, "max"), 1)
+    data[name] = data[name] * 0 + 1  # always
+    certain = judge(good._replace(op="==", threshold=1), data)
+    assert certain.passed
+    assert (certain.measured, certain.high) == (1, 1)
+    assert certain.low == pytest.approx(0.025 ** (1 / 2000))
+    assert not judge(good._replace(op=">=", threshold=0.9999), data).passed
+
+
+def test_what_never_happened_in_the_runs_has_an_upper_bound():
+    """Of 8 runs without an event the chance of one is below 1 - 0.025^(1/8) = 0.37."""
+    data = dataset(trials=8)
+    found = judged(data, metric="divergent", op="==", threshold=0)
+    assert found.passed
+    assert (found.measured, found.low) == (0, 0)
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 8))
+    assert verdict.measured(found) == "0 of 8, below 0.37"
+    assert verdict.interval(found) == "95 %, share of 8 runs with any"
+    surer = judged(data, metric="crashes", op="<=", threshold=0, interval=0.999999)
+    assert surer.passed
+    assert verdict.measured(surer) == "0 of 8, below 0.84"  # 1 - 5e-7^(1/8) = 0.8371, rounded up
+    assert verdict.interval(surer).startswith("99.9999 %, ")
+    once = np.where(np.arange(8)[:, None] == 3, 1, 0)
+    lost = judged(dataset(trials=8, lost=once), metric="lost", op="==", threshold=0)
+    assert not lost.passed
+    np.testing.assert_allclose([lost.low, lost.high], [0.0031597, 0.5265097], rtol=1e-5)
+
+
+def test_shares_of_runs_carry_clopper_pearson_intervals_at_their_ends_too():
+    """8 of 8 is [0.63, 1]; that it always held is judged on the runs there are, a share is not."""
+    about = {"metric": "healthy", "statistic": "last"}
+    held = judged(dataset(trials=8), op="==", threshold=1, **about)
+    assert held.passed
+    assert held.low == pytest.approx(0.025 ** (1 / 8))
+    assert verdict.measured(held) == "1 [0.6306 1]"
+    assert verdict.interval(held) == "95 %, share of 8 runs"
+    assert not judged(dataset(trials=8), op=">=", threshold=0.7, **about).passed
+    assert judged(dataset(trials=8), op=">=", threshold=0.6, **about).passed
+    never = judged(dataset(trials=8, guard=0), op="==", threshold=1, expect="fails", **about)
+    assert never.as_expected
+    assert not never.passed
+    some = np.where(np.arange(8)[:, None] == 3, 0, 10)
+    mixed = dataset(trials=8, finalised=np.where(TIME > 20, some, 10))
+    assert not judged(mixed, op="==", threshold=1, **about).passed
+    np.testing.assert_allclose(
+        judged(mixed, op="==", threshold=1, **about)[4:6], [0.47349, 0.99684], atol=1e-5
+    )
+
+
+def test_a_name_has_no_interval():
+    found = judged(dataset(), metric="bottleneck", op="reported")
+    assert (verdict.measured(found), verdict.interval(found)) == ("none", "")
 
 
 def test_safety_is_judged_without_being_asked_for():

@@ -151,6 +151,13 @@ class Estimates:
         _allowed("tried", self._data.data_vars)
         return front.candidates(self._data, level)
 
+    def verdicts(self) -> list[dict[str, Any]]:
+        """Of a scenario, what came of each criterion: name, op, threshold, measured, low, high,
+        level and of (of the interval), passed, as_expected."""
+        if "verdicts" not in self._data.attrs:
+            raise ValueError("verdicts are of scenarios: vecsim.run('scenario=NAME')")
+        return json.loads(self._data.attrs["verdicts"])
+
     def summary(self, level: float = 0.95) -> xr.Dataset:
         """The rates, the median and mean of last_decision, and the median of unanimity, each with
         `_low` and `_high`; of campaigns, the rate of each event and the mean of all else; of

@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from vecsim.cluster import simulate
+from vecsim.cluster import campaign, simulate
 from vecsim.cluster.record import VARIABLES
-from vecsim.errors import require
+from vecsim.errors import number, require
 from vecsim.layout import Variable
-from vecsim.scenario.criteria import COMPARISONS, Estimate, compare
-from vecsim.scenario.measure import STATISTICS, cut, known, measure
+from vecsim.scenario import checks
+from vecsim.scenario.criteria import COMPARISONS
+from vecsim.scenario.judging import Estimate, compare
+from vecsim.scenario.measure import cut, measure
+from vecsim.scenario.probes import METRICS
 from vecsim.sweep import Planned, Study
 
 LONGEST_SERIES = 10_000  # stretches
@@ -41,25 +44,22 @@ class Outcome(NamedTuple):
     def parse(cls, name: str, section: Any) -> "Outcome":
         """An outcome from its section; ConfigError where it has no meaning."""
         where = f"campaign.outcomes.{name}"
-        good = isinstance(section, Mapping) and set(section) <= set(cls._fields)
-        require(good, where, section, f"a mapping with {', '.join(cls._fields)}")
+        checks.name("a name in campaign.outcomes", name)
         given: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
-            for key, value in section.items()
+            for key, value in checks.mapping(where, section, cls._fields).items()
         }
-        metric, statistic = given.get("metric"), given.get("statistic")
-        good = isinstance(metric, str) and known(metric)
-        require(good, f"{where}.metric", metric, "a variable of the cluster's record, or a metric")
-        good = statistic is None or statistic in STATISTICS
-        require(good, f"{where}.statistic", statistic, ", ".join(STATISTICS))
-        period = given.get("period")
-        good = period is None or (isinstance(period, tuple) and len(period) == 2)
-        require(good, f"{where}.period", period, "[from, to] in seconds; to may be null")
-        op = given.get("op")
-        require(op is None or op in EVENTS, f"{where}.op", op, ", ".join(EVENTS))
-        threshold = given.get("threshold")
-        good = (op is None) == (threshold is None)
-        require(good, f"{where}.threshold", threshold, "a number with op, and only then")
+        checks.measured(where, given)
+        good = given["metric"] not in (*METRICS, *checks.NAMED, *checks.SINGLE)
+        require(good, f"{where}.metric", given["metric"], "a number of the cluster's record")
+        op, threshold = checks.word(f"{where}.op", given.get("op"), EVENTS), given.get("threshold")
+        allowed = "a number with op, and only then"
+        require((op is None) == (threshold is None), f"{where}.threshold", threshold, allowed)
+        if threshold is not None:
+            number(f"{where}.threshold", threshold, "with op, and only then")
+        for key in ("long_name", "units"):
+            good = isinstance(given.get(key, ""), str)
+            require(good, f"{where}.{key}", given.get(key), "text")
         return cls(**given)
 
     def measure(self, data: xr.Dataset) -> np.ndarray:
@@ -94,26 +94,25 @@ class Campaigns:
         section = study.points[0].section
         self.outcomes = _outcomes(section, "outcomes")
         self.series, self.every_s, self.inner = {}, 0.0, {}
-        if section.get("series"):
+        if section.get("series") is not None:
             self._series(section["series"], study.points[0])
         dims = tuple(self.inner)
         self.variables = (
             *(outcome.variable(name) for name, outcome in self.outcomes.items()),
             *(outcome.variable(name, dims) for name, outcome in self.series.items()),
         )
-        for point in study.points:  # whatever is wrong is told before anything runs
+        for point in study.points:  # whatever is wrong is told before a store is made
             _outcomes(point.section, "outcomes")
+            campaign.check(point.run)
         members = {type(p.run.cluster.adversary): p.run.cluster.adversary for p in study.points}
         self.roster = tuple(members.values())
 
     def _series(self, section: Any, point: Planned) -> None:
-        good = isinstance(section, dict) and set(section) == {"every_s", "of"}
-        require(good, "campaign.series", section, "every_s and of")
-        every, run = section["every_s"], point.run
-        good = isinstance(every, (int, float)) and every > 0
-        count = math.ceil(run.duration_s / every) if good else 0
-        good = 1 <= count <= LONGEST_SERIES
-        require(good, "campaign.series.every_s", every, f"at most {LONGEST_SERIES} stretches")
+        given = checks.mapping("campaign.series", section, ("every_s", "of"))
+        every, run, where = given.get("every_s"), point.run, "campaign.series.every_s"
+        number(where, every, "above 0, in seconds", lambda v: v > 0)
+        count = math.ceil(run.duration_s / every)
+        require(count <= LONGEST_SERIES, where, every, f"at most {LONGEST_SERIES} stretches")
         lengths = {each.run.duration_s for each in self.study.points}
         require(len(lengths) == 1, "campaign.series", sorted(lengths), "with one duration_s only")
         self.series, self.every_s = _outcomes(section, "of"), float(every)

@@ -9,22 +9,24 @@ from typing import Any
 
 from vecsim import overrides
 
-BAD, STOPPED, UNREAD = 2, 130, 141
+BAD, FAILED, STOPPED, UNREAD = 2, 3, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`vecsim` and `python -m vecsim`.
 
-    Exit codes: 0 done, 1 a scenario does not show what it should, 2 bad input, 130 interrupted.
+    Exit codes: 0 done, 1 a scenario does not show what it should, 2 bad input, 3 a scenario came
+    upon an error of vecsim's own, 130 interrupted.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     sys.argv = [sys.argv[0], *overrides.told(given)]
     _environment()
     from vecsim.errors import ConfigError, JobFailed
     from vecsim.files import StoreError
+    from vecsim.scenario import arguments
 
     try:
-        if any(text.startswith(("scenario=", "scenario.")) for text in given):
+        if arguments.concerns(given) and not {"--help", "-h"} & {*given}:
             return _scenarios(given)
         with _one_line():
             _hydra(given)
@@ -50,13 +52,29 @@ def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | 
     from hydra import initialize_config_dir
 
     from vecsim import build, report, store
+    from vecsim.scenario import arguments
 
     given = overrides.from_python(words, keywords)
+    if arguments.concerns(given):
+        return _scenario(given, output)
     conf = str(build.root("conf").resolve())
     with _one_line(), initialize_config_dir(conf, version_base="1.3"):
         task = composed(given, output)
         _, folder = execute(task, report.reporter())
     return store.open(folder / "data.zarr")
+
+
+def _scenario(given: Sequence[str], output: str | Path | None):
+    """The dataset of one scenario."""
+    from rich.console import Console
+
+    from vecsim import device
+    from vecsim.scenario import arguments, command
+
+    words = arguments.read(given)
+    words = words._replace(output=words.output if output is None else Path(output))
+    device.configure(words.cores)
+    return command.single(words, Console())
 
 
 def composed(given: Sequence[str], output: str | Path | None = None):
@@ -103,30 +121,24 @@ def execute(task, reporter) -> tuple[Any, Path]:
 
 def _scenarios(given: list[str]) -> int:
     """Scenarios of the simulated cluster: scenario=NAME, a pattern or all."""
+    import traceback
+
     from rich.console import Console
 
     from vecsim import device
     from vecsim.errors import ConfigError
-    from vecsim.scenario import command
+    from vecsim.files import StoreError
+    from vecsim.scenario import arguments, command
 
-    words: dict[str, str] = {}
-    for text in given:
-        if not text.startswith("scenario."):
-            key, _, value = text.partition("=")
-            words[key] = value
-    for key in words:
-        if key not in ("scenario", "output", "engine.cores"):
-            allowed = "scenario=NAME, scenario.KEY=VALUE, output=FOLDER, engine.cores=NUMBER"
-            raise ConfigError(f"{key} is no parameter of scenarios; allowed: {allowed}")
-    if "scenario" not in words:
-        raise ConfigError("scenario is not set; allowed: scenario=NAME, a pattern, or all")
-    cores = words.get("engine.cores", "0")
-    if not cores.isdecimal():
-        raise ConfigError(f"engine.cores is {cores!r}; allowed: a whole number")
-    device.configure(int(cores) or None)
-    changes = [text for text in given if text.startswith("scenario.")]
-    folder = Path(words["output"]) if "output" in words else None
-    return command.run(words["scenario"], changes, folder, Console(soft_wrap=False))
+    words = arguments.read(given)
+    device.configure(words.cores)
+    try:
+        return command.run(words, Console(soft_wrap=False))
+    except (ConfigError, StoreError, BrokenPipeError):
+        raise
+    except Exception:  # Python's own 1 would read as a criterion that does not hold
+        traceback.print_exc()
+        return FAILED
 
 
 def _hydra(given: list[str]) -> None:

@@ -1,12 +1,12 @@
 """Running a scenario in a test: the configuration that the command line reads, and no other."""
 
-from vecsim.scenario import config, verdict
+from vecsim.scenario import finding, verdict
 from vecsim.scenario.run import run_scenario
 
 
 def run(name: str) -> None:
     """Assert every criterion of a scenario; the message is its verdict table."""
-    given = config.load(name)
+    given = finding.load(name)
     _, verdicts = run_scenario(given)
     outcome = verdict.Outcome(given, verdicts)
     assert outcome.good, "\n" + verdict.text([outcome])

@@ -148,7 +148,7 @@ class ScaleTestCluster(Actions):
 
     def metrics(self) -> dict[str, np.ndarray]:
         """The metrics record so far: one value per trial for each figure."""
-        from vecsim.scenario.criteria import metrics
+        from vecsim.scenario.record import metrics
 
         return metrics(self.results())
 

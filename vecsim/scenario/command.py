@@ -1,94 +1,150 @@
 """`vecsim scenario=NAME`, a pattern, or `all`: run, judge, show, and write what came of it."""
 
-import fnmatch
-import hashlib
+import contextlib
 import json
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import xarray as xr
 from rich.console import Console
 
-from vecsim import netcdf
+from vecsim import files, netcdf
 from vecsim.errors import ConfigError, require
-from vecsim.files import StoreError
-from vecsim.scenario import config, export, report, verdict
-from vecsim.scenario.criteria import judge_all
-from vecsim.scenario.run import run_scenario
+from vecsim.files import StoreError, one_line
+from vecsim.scenario import config, export, finding, report, saved, verdict
+from vecsim.scenario.arguments import Wanted, Words
+from vecsim.scenario.judging import judge_all
+from vecsim.scenario.progress import Progress
+from vecsim.scenario.run import prepare, run_scenario
 from vecsim.scenario.verdict import Outcome
 
 FOLDER = Path("results/scenario")
 
 
-def run(pattern: str, changes: Sequence[str], folder: Path | None, console: Console) -> int:
-    """Run every scenario whose name fits; 0 if all show what they are to show, else 1.
+class Job(NamedTuple):
+    """A scenario to be run."""
 
-    changes: `scenario.KEY=VALUE`, applied to each. folder: of the results, one folder for each
-    scenario. A scenario that is complete there is read, one that was interrupted goes on.
+    config: dict[str, Any]
+    about: str  # what it shows
+    folder: Path  # of its results
+    varied: str  # what is particular about it in a multirun, "" if it is alone
+
+
+def run(words: Words, console: Console) -> int:
+    """Run scenarios; 0 if all show what they are to show, else 1.
+
+    All are checked before the first one runs. One that is complete in its folder is read, one that
+    was interrupted goes on.
     """
-    chosen = list(_chosen(pattern))
-    given = [_changed(config.load(name), changes) for name in chosen]
-    folder = folder or FOLDER
+    folder = words.output or FOLDER
+    jobs = planned(words)
     outcomes = []
-    for number, scenario in enumerate(given, 1):
-        name = scenario["name"]
-        console.print(f"[{number}/{len(given)}] {name}: {config.shows(name)}", markup=False)
-        outcomes.append(_one(scenario, folder / name))
+    for number, job in enumerate(jobs, 1):
+        heading = ", ".join(part for part in (job.config["name"], job.varied) if part)
+        about = f": {job.about}" if job.about else ""
+        text = f"[{number}/{len(jobs)}] {heading}{about}"
+        console.print(verdict.plain(text), markup=False, highlight=False)
+        outcomes.append(_one(job, console)[0])
         verdict.show([outcomes[-1]], console)
     if len(outcomes) > 1:
         console.print(verdict.summary(outcomes))
-        console.print(verdict.by_category(outcomes))
-        _write(folder / "summary.md", report.summary_markdown(outcomes))
-        _write(folder / "summary.html", report.summary_html(outcomes))
-    console.print(f"results  {folder}", markup=False)
+        console.print(verdict.by_category(outcomes), markup=False)
+        with one_line(folder):
+            _write(folder / "summary.md", report.summary_markdown(outcomes))
+            _write(folder / "summary.html", report.summary_html(outcomes))
+    console.print(f"results  {verdict.plain(str(folder))}", markup=False, soft_wrap=True)
     return verdict.exit_status(outcomes)
 
 
-def _chosen(pattern: str) -> Iterator[str]:
-    names = config.names()
-    fits = names if pattern == "all" else fnmatch.filter(names, pattern)
-    allowed = "all, a pattern such as *_byzantine_*, or a name: " + ", ".join(names[:3]) + ", ..."
-    require(bool(fits), "scenario", pattern, allowed)
-    yield from fits
+def single(words: Words, console: Console) -> xr.Dataset:
+    """Run one scenario, or read it, and return its dataset; see `data.vecsim.verdicts`."""
+    jobs = planned(words)
+    require(len(jobs) == 1, "scenario", [job.config["name"] for job in jobs], "one at a time")
+    _one(jobs[0], console)
+    return netcdf.load(jobs[0].folder / saved.DATA)
 
 
-def _changed(scenario: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """The scenario with `scenario.KEY=VALUE` applied; unknown keys are found when it is parsed."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        changed = OmegaConf.from_dotlist(list(changes))
-        whole = OmegaConf.merge({"scenario": scenario}, changed)
-        plain: Any = OmegaConf.to_container(whole)
-    except (OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(f"{' '.join(changes)}: {str(error).partition(chr(10))[0]}") from None
-    return config.checked(plain["scenario"])
+def planned(words: Words) -> list[Job]:
+    """The scenarios that a command line asks for, checked."""
+    jobs = [job for wanted in words.wanted for job in _jobs(wanted, words)]
+    folders = [job.folder for job in jobs]
+    for job in jobs:
+        allowed = "a name for each scenario"
+        require(folders.count(job.folder) == 1, "scenario.name", job.config["name"], allowed)
+    return jobs
 
 
-def _one(scenario: dict[str, Any], folder: Path) -> Outcome:
+def _jobs(wanted: Wanted, words: Words) -> Iterator[Job]:
+    for name in finding.chosen(wanted.pattern, words.folders):
+        given = finding.load(name, wanted.changes, words.folders)
+        try:
+            given = prepare(given)
+        except ConfigError as error:
+            raise ConfigError(f"scenario {given['name']}: {error}") from None
+        about = finding.shows(name, words.folders)
+        own = given["name"]
+        if wanted.varied:
+            own += f"-{saved.digest({'varied': sorted(wanted.varied)})[:8]}"
+        folder = (words.output or FOLDER) / own
+        yield Job(given, about, folder, ", ".join(wanted.varied))
+
+
+def _one(job: Job, console: Console) -> tuple[Outcome, xr.Dataset]:
     """One scenario: read if it is complete and the same, else run, judged and written."""
-    digest = hashlib.sha256(json.dumps(scenario, sort_keys=True).encode()).hexdigest()
-    path = folder / "data.nc"
-    if path.exists():
-        data = netcdf.load(path)
-        if data.attrs.get("digest") != digest:
-            raise StoreError(f"{path} belongs to another scenario; choose another output")
-        return Outcome(scenario, judge_all(config.criteria(scenario), data))
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "partial"
-    data, verdicts = run_scenario(scenario, partial)
-    shutil.rmtree(partial, ignore_errors=True)  # empty: complete runs take their files away
-    outcome = Outcome(scenario, verdicts)
-    exported = export.result(scenario, data, verdicts)
-    export.write(exported, folder / "result.json")
-    report.write(folder, outcome, data, config.shows(scenario["name"]))
-    data.attrs["digest"] = digest
-    netcdf.save(data, path)
-    return outcome
+    path, digest = job.folder / saved.DATA, saved.digest(job.config)
+    partial = job.folder / saved.PARTIAL
+    with _told(job.folder):
+        found = _read(job, path, digest)
+    if found and not partial.exists():
+        return found
+    with saved.locked(job.folder), _told(job.folder):
+        if found := _read(job, path, digest):  # whoever wrote it was killed in the end
+            saved.remove(partial, config.variants(job.config))
+            return found
+        with Progress(console) as tell:
+            data, verdicts = run_scenario(job.config, partial, tell)
+        outcome = Outcome(job.config, verdicts)
+        _reports(job, outcome, data)
+        data.attrs |= {"digest": digest, "verdicts": json.dumps(export.plain_verdicts(verdicts))}
+        netcdf.save(data, path)
+        saved.remove(partial, config.variants(job.config))
+    return outcome, data
+
+
+def _read(job: Job, path: Path, digest: str) -> tuple[Outcome, xr.Dataset] | None:
+    """What is complete, its result verified; reports that are gone are written again."""
+    if not path.exists():
+        return None
+    data = netcdf.load(path)
+    if data.attrs.get("digest") != digest:
+        raise StoreError(f"{path} belongs to another scenario; choose another output")
+    outcome = Outcome(job.config, judge_all(config.criteria(job.config), data))
+    if (job.folder / export.RESULT).exists():
+        export.read(job.folder / export.RESULT)
+    if not all((job.folder / name).exists() for name in (export.RESULT, *report.PAGES)):
+        _reports(job, outcome, data)
+    return outcome, data
+
+
+def _reports(job: Job, outcome: Outcome, data: xr.Dataset) -> None:
+    exported = export.result(job.config, data, outcome.verdicts)
+    export.write(exported, job.folder / export.RESULT)
+    report.write(job.folder, outcome, data, job.about)
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """What the operating system refuses is told in one line; a reader who has gone is no such."""
+    try:
+        with one_line(folder):
+            yield
+    except StoreError as error:
+        if isinstance(error.__cause__, BrokenPipeError):
+            raise error.__cause__ from None
+        raise
 
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    files.write(path, text.encode())

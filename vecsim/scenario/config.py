@@ -1,99 +1,80 @@
-"""Reading scenarios: `conf/scenario/NAME.yaml`, its variants and its criteria."""
+"""What a scenario is: its keys, its variants and its criteria, checked before anything runs."""
 
 import copy
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vecsim.errors import ConfigError, require
+from vecsim.scenario import checks
 from vecsim.scenario.criteria import Criterion, parse
-from vecsim.scenario.measure import known
+from vecsim.scenario.probes import METRICS, PROBES
 
 CATEGORIES = ("infrastructure", "load", "stress", "soak", "chaos", "byzantine", "regression")
-SIMULATED = (  # what the simulator reads; the rest is about judging
-    "name",
-    "category",
-    "trials",
-    "seed",
-    "duration_s",
-    "drain_s",
-    "window_s",
-    "cluster",
-    "workload",
-    "timeline",
+VARIED = (  # what variants may differ in
+    *("seed", "duration_s", "drain_s", "window_s", "sampled_vertices"),
+    *("cluster", "workload", "timeline"),
 )
+SIMULATED = ("name", "category", "trials", *VARIED)  # what the simulator is told
 KEYS = (*SIMULATED, "simulate", "variants", "probes", "expect", "criteria")
+TRIALS = 8  # unless a scenario says otherwise
 
 
-def folder() -> Path:
-    """Where the scenarios are: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "conf"
-    return (inside if inside.is_dir() else package.parent / "conf") / "scenario"
+def checked(config: Any) -> dict[str, Any]:
+    """The configuration; ConfigError where a key, a value or a name in it has no meaning.
 
-
-def names() -> list[str]:
-    """All scenarios, by category and then by name."""
-    order = {path.stem: CATEGORIES.index(load(path.stem)["category"]) for path in _files()}
-    return sorted(order, key=lambda name: (order[name], name))
-
-
-def load(name: str) -> dict[str, Any]:
-    """The configuration of one scenario, checked: the keys of `KEYS`."""
-    known = [path.stem for path in _files()]
-    require(name in known, "scenario", name, f"a file of {folder()}, or all")
-    with (folder() / f"{name}.yaml").open(encoding="utf-8") as file:
-        return checked(yaml.load(file, Loader=_Numbers)["scenario"])
-
-
-def shows(name: str) -> str:
-    """What a scenario shows: the comment at its head."""
-    lines = (folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    return next(line[1:].strip() for line in lines if not line.startswith("# @"))
-
-
-def checked(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration, or ConfigError: a key, metric or variant that does not exist."""
-    for key in config:
-        if key not in KEYS:
-            raise ConfigError(f"scenario.{key} is no parameter; allowed: {', '.join(KEYS)}")
+    What only the simulator can judge (cluster, workload, timeline) is checked by `run.prepared`.
+    """
+    checks.mapping("scenario", config, KEYS)
+    checks.name("scenario.name", config.get("name"))
     category, expect = config.get("category"), config.get("expect", "passed")
-    require(category in CATEGORIES, "scenario.category", category, ", ".join(CATEGORIES))
-    require(expect in ("passed", "not_passed"), "scenario.expect", expect, "passed, not_passed")
+    require(category is not None, "scenario.category", category, ", ".join(CATEGORIES))
+    checks.word("scenario.category", category, CATEGORIES)
+    good = isinstance(expect, str) and expect in ("passed", "not_passed")
+    require(good, "scenario.expect", expect, "passed, not_passed")
+    simulate = config.get("simulate", True)
+    require(isinstance(simulate, bool), "scenario.simulate", simulate, "true or false")
+    probes = checks.listed("scenario.probes", config.get("probes"), "names of probes")
+    for name in probes:
+        require(name is not None, "scenario.probes", probes, ", ".join(PROBES))
+        checks.word("scenario.probes", name, PROBES)
+    require(len(probes) == len(set(probes)), "scenario.probes", probes, "each probe once")
+    require(simulate or bool(probes), "scenario.probes", probes, "a probe, where simulate is false")
     found = criteria(config)
-    require(bool(found), "scenario.criteria", [], "one criterion or more")
+    require(bool(found), "scenario.criteria", config.get("criteria"), "one criterion or more")
     fails = any(criterion.expect == "fails" for criterion in found)
     require(fails == (expect == "not_passed"), "scenario.expect", expect, "as its criteria expect")
-    for criterion in found:
+    named = list(variants(config)) if config.get("variants") is not None else []
+    provided = {metric for name in probes for metric in PROBES[name].metrics}
+    for number, criterion in enumerate(found):
+        where = f"criteria[{number}]"
         for name in criterion.variants():
-            listed = ", ".join(variants(config))
-            require(name in variants(config), "variant", name, listed or "none here")
-        for name in criterion.metrics():
-            require(known(name), "metric", name, "a variable of the dataset or a metric")
-    return dict(config)
+            require(name in named, f"{where}.variant", name, ", ".join(named) or "none here")
+        for metric in criterion.metrics():
+            _there(where, metric, simulate, provided)
+    return copy.deepcopy(dict(config))
 
 
 def criteria(config: Mapping[str, Any]) -> list[Criterion]:
-    return [parse(section) for section in config.get("criteria") or ()]
+    listed = checks.listed("scenario.criteria", config.get("criteria"), "criteria")
+    return [parse(section, f"criteria[{number}]") for number, section in enumerate(listed)]
 
 
 def variants(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The configuration of every variant by name; one without a name where there are none."""
-    given = config.get("variants") or {"": {}}
+    given = config.get("variants")
+    if given is None:
+        return {"": copy.deepcopy(dict(config))}
+    allowed = "{NAME: {cluster.nodes: 10, ...}, ...}"
+    require(isinstance(given, Mapping) and bool(given), "scenario.variants", given, allowed)
     result = {}
     for name, changes in given.items():
+        checks.name("a name in scenario.variants", name)
+        where = f"scenario.variants.{name}"
+        require(isinstance(changes, Mapping), where, changes, "{cluster.nodes: 10, ...}")
         changed = copy.deepcopy(dict(config))
         for path, value in changes.items():
-            *parents, last = path.split(".")
-            section = changed
-            for parent in parents:
-                section[parent] = section.get(parent) or {}
-                section = section[parent]
-            section[last] = value
-        result[str(name)] = changed
+            _set(changed, where, path, copy.deepcopy(value))
+        result[name] = changed
     return result
 
 
@@ -102,16 +83,28 @@ def simulated(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: config[key] for key in SIMULATED if key in config}
 
 
-def _files() -> list[Path]:
-    return sorted(folder().glob("*.yaml"))
+def _set(config: dict[str, Any], where: str, path: Any, value: Any) -> None:
+    """Change one parameter, by its path."""
+    parts = path.split(".") if isinstance(path, str) else [None]
+    if parts[0] not in VARIED:
+        raise ConfigError(f"{where}.{path} is no parameter; allowed: {', '.join(VARIED)}")
+    allowed = "one key for each parameter, such as cluster.nodes"
+    require(path != "cluster", f"{where}.cluster", value, allowed)
+    section = config
+    for number, parent in enumerate(parts[:-1], 1):
+        section[parent] = {} if section.get(parent) is None else section[parent]
+        section = section[parent]
+        good = isinstance(section, dict)
+        require(good, f"{where}.{path}", value, f"a key of {'.'.join(parts[:number])}: a mapping")
+    section[parts[-1]] = value
 
 
-class _Numbers(yaml.SafeLoader):
-    """YAML 1.2 numbers: 1e-4 is one, as in OmegaConf."""
-
-
-_Numbers.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+def _there(where: str, metric: str, simulate: bool, provided: set[str]) -> None:
+    """A metric is measured by the run, or by a probe of the scenario."""
+    if metric in METRICS:
+        probes = [name for name, probe in PROBES.items() if metric in probe.metrics]
+        allowed = f"with probes: [{' or '.join(probes)}]"
+        require(metric in provided, f"{where}.metric", metric, allowed)
+    else:
+        allowed = "wall_s or a probe's metric, where simulate is false"
+        require(simulate or metric == "wall_s", f"{where}.metric", metric, allowed)

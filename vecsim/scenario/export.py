@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 
+from vecsim import files
 from vecsim.scenario.config import variants
-from vecsim.scenario.criteria import Estimate, Verdict
+from vecsim.scenario.judging import Estimate, Verdict
 from vecsim.scenario.measure import of_variant
 from vecsim.scenario.record import cost_usd, record
 from vecsim.scenario.verdict import as_expected, status
 
+RESULT = "result.json"
 SECTIONS = {
     "throughput": ("avg_tps", "peak_tps", "total_vertices"),
     "latency": ("latency_p50", "latency_p95", "latency_p99"),
@@ -51,12 +53,32 @@ def result(
         "test_status": {
             "status": status(verdicts),
             "as_expected": as_expected(verdicts),
-            "criteria": [_plain(verdict._asdict()) for verdict in verdicts],
+            "criteria": plain_verdicts(verdicts),
         },
     }
-    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {"test_run_id": digest[:16], "timestamp": now} | body
+    named = {"test_run_id": _digest(body)[:16], "timestamp": now} | body
+    return named | {"checksum": _digest(named)}
+
+
+def plain_verdicts(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """As JSON holds them."""
+    return [_plain(verdict._asdict()) for verdict in verdicts]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `write` saved; StoreError where it has changed since."""
+    text = path.read_bytes()
+    try:
+        found = json.loads(text)
+        validate(found)
+        body = {key: value for key, value in found.items() if key != "checksum"}
+        intact = found["checksum"] == _digest(body)
+    except (ValueError, RecursionError, ValidationError):
+        intact = False
+    if not intact:
+        raise files.damaged(path, "it differs from the checksum in it")
+    return found
 
 
 def schema() -> dict[str, Any]:
@@ -71,9 +93,11 @@ def validate(exported: Mapping[str, Any]) -> None:
 def write(exported: Mapping[str, Any], path: Path) -> None:
     """Save a valid result; replaces `path` whole."""
     validate(exported)
-    part = Path(f"{path}.part")
-    part.write_text(json.dumps(exported, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    files.write(path, (json.dumps(exported, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def _run(config: Mapping[str, Any], data: xr.Dataset) -> dict[str, Any]:

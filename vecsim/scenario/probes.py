@@ -101,7 +101,7 @@ def result_export(config: Config) -> Values:
 
     from vecsim.scenario import export
     from vecsim.scenario.config import criteria
-    from vecsim.scenario.criteria import judge_all
+    from vecsim.scenario.judging import judge_all
 
     data = _simulate(config)
     about = [c for c in criteria(config) if c.metric not in METRICS]

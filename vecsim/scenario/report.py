@@ -2,18 +2,29 @@
 
 import html as escaping
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import xarray as xr
 
+from vecsim import files
 from vecsim.scenario.config import variants
 from vecsim.scenario.measure import of_variant
 from vecsim.scenario.record import record
-from vecsim.scenario.verdict import Outcome, by_category, cost, number, rows, summary_rows
+from vecsim.scenario.verdict import (
+    HEADERS,
+    Outcome,
+    by_category,
+    cost,
+    number,
+    plain,
+    rows,
+    summary_rows,
+)
 
-VERDICTS = ("criterion", "threshold", "measured [95 % interval]", "result")
+PAGES = ("report.md", "report.html")
 SUMMARY = ("category", "scenario", "criteria", "status", "result", "USD")
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -22,6 +33,9 @@ td, th { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px soli
 tr.wrong td { color: #b00020 } pre { background: #f6f6f6; padding: .8rem; overflow-x: auto }
 """
 BESIDE = "Beside the baselines"  # title of a regression scenario's performance report
+MARKS = re.compile(  # what means something to Markdown; a _ within a word does not
+    r"[\\`*~]|\](?=[(\[:])|<(?=[A-Za-z/!?])|&(?=[#\w])|(?<![^\W_])_|_(?![^\W_])|^[#+-]"
+)
 MARGIN = 0.1  # of its baseline that a figure may be off before it is called better or worse
 BASELINES = {  # field of the metrics record -> baseline, unit, whether more is better
     "avg_tps": (56.0, "vertices / s", True),  # the 150-node prototype
@@ -63,13 +77,15 @@ def performance(data: xr.Dataset) -> list[Performance]:
 
 def markdown(outcome: Outcome, dataset: xr.Dataset, about: str = "") -> str:
     """One scenario; about: what it shows."""
-    parts = [f"# {outcome.name}", about, f"**{outcome.status}**. {cost(outcome.config)}."]
-    parts += ["## Criteria", _table(VERDICTS, rows(outcome.verdicts))]
+    parts = [f"# {_text(outcome.name)}", _text(about)]
+    parts.append(f"**{outcome.status}**. {cost(outcome.config)}.")
+    parts += ["## Criteria", _table(HEADERS, rows(outcome.verdicts))]
     for title, found in _records(outcome, dataset):
         parts += [f"## {title}", _table(("figure", "mean [95 % interval]"), found)]
     if beside := _beside(outcome, dataset):
         parts += [f"## {BESIDE}", _table(Performance._fields, beside)]
-    parts += ["## Configuration", f"```json\n{json.dumps(outcome.config, indent=2)}\n```"]
+    config = json.dumps(outcome.config, indent=2).replace("`", "\\u0060")  # ends no block
+    parts += ["## Configuration", f"```json\n{config}\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -81,7 +97,7 @@ def html(outcome: Outcome, dataset: xr.Dataset, about: str = "") -> str:
     text = escaping.escape
     parts = [f"<h1>{text(outcome.name)}</h1>", f"<p>{text(about)}</p>"]
     parts.append(f"<p><strong>{outcome.status}</strong>. {text(cost(outcome.config))}.</p>")
-    parts += ["<h2>Criteria</h2>", _page_table(VERDICTS, rows(outcome.verdicts), wrong)]
+    parts += ["<h2>Criteria</h2>", _page_table(HEADERS, rows(outcome.verdicts), wrong)]
     for caption, image in drawn(dataset, variants(outcome.config)).items():
         parts.append(f"<h2>{text(caption)}</h2>\n<figure>{image}</figure>")
     for title, found in _records(outcome, dataset):
@@ -110,9 +126,9 @@ def summary_html(outcomes: Sequence[Outcome]) -> str:
 
 def write(folder: Path, outcome: Outcome, dataset: xr.Dataset, about: str = "") -> list[Path]:
     """Save `report.md` and `report.html` in a folder."""
-    paths = [folder / "report.md", folder / "report.html"]
+    paths = [folder / page for page in PAGES]
     for path, make in zip(paths, (markdown, html), strict=True):
-        path.write_text(make(outcome, dataset, about), encoding="utf-8")
+        files.write(path, make(outcome, dataset, about).encode())
     return paths
 
 
@@ -138,12 +154,18 @@ def _beside(outcome: Outcome, dataset: xr.Dataset) -> list[Performance]:
 
 
 def _table(headers: Sequence[str], found: Iterable[Sequence[str]]) -> str:
-    lines = [headers, ["---"] * len(headers), *found]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+    lines = [[_cell(cell) for cell in line] for line in (headers, *found)]
+    lines.insert(1, ["---"] * len(headers))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return _text(text).replace("|", "\\|")
+
+
+def _text(text: str) -> str:
+    """Text in which Markdown finds nothing to do: no emphasis, link, code, tag or escape."""
+    return MARKS.sub(r"\\\g<0>", plain(text))
 
 
 def _page_table(

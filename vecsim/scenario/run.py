@@ -2,60 +2,89 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from vecsim.errors import require
-from vecsim.scenario.config import checked, criteria, simulated, variants
-from vecsim.scenario.criteria import Verdict, judge_all
+from vecsim.errors import ConfigError
+from vecsim.scenario.config import TRIALS, checked, criteria, simulated, variants
+from vecsim.scenario.judging import Verdict, judge_all
 from vecsim.scenario.probes import PROBES
+from vecsim.scenario.saved import Saved
+
+Tell = Callable[[str], None]  # hears what is being done, in a few words
+
+
+def prepare(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked configuration; ConfigError, before anything runs, where it has no meaning."""
+    from vecsim.cluster.campaign import check
+    from vecsim.cluster.config import parse
+
+    config = checked(config)
+    for name, changed in variants(config).items():
+        try:
+            check(parse(simulated(changed)))
+        except ConfigError as error:
+            raise ConfigError(f"variant {name}: {error}" if name else str(error)) from None
+    return config
 
 
 def run_scenario(
-    config: Mapping[str, Any], folder: Path | None = None
+    config: Mapping[str, Any], folder: Path | None = None, tell: Tell = lambda text: None
 ) -> tuple[xr.Dataset, list[Verdict]]:
     """The raw outcomes of a scenario and the verdict on each of its criteria.
 
     config: what is under `scenario:`. The dataset holds the run of the cluster, with a dimension
     `variant` where there are several, and what the probes measured. folder: where runs are saved
-    as they go, to go on from when they were interrupted.
+    as they go, and finished variants until the caller removes them (`vecsim.scenario.saved`), to go
+    on from when this is interrupted.
     """
-    config = checked(config)
-    for name in config.get("probes") or ():
-        require(name in PROBES, "scenario.probes", name, ", ".join(PROBES))
-    runs = {
-        name: _run(changed, folder and folder / (name or "run"))
-        for name, changed in variants(config).items()
-    }
-    data = next(iter(runs.values())) if config.get("variants") is None else joined(runs)
+    config = prepare(config)
+    runs, changed = {}, variants(config)
+    for number, (name, variant) in enumerate(changed.items(), 1):
+        which = f"variant {name} ({number} of {len(changed)}), " if name else ""
+        saved = Saved(folder, name, _about(variant)) if folder else None
+        runs[name] = _run(variant, saved, lambda text, which=which: tell(f"{which}{text}"))
+    data = runs[""] if "" in runs else joined(runs)
     data.attrs["config"] = json.dumps(config)
     return data, judge_all(criteria(config), data)
 
 
-def _run(config: dict[str, Any], folder: Path | None) -> xr.Dataset:
-    """One variant: simulated unless the scenario says otherwise, then probed."""
+def _about(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the outcomes of a variant."""
+    keys = ("simulate", "probes")
+    return simulated(config) | {key: config[key] for key in keys if key in config}
+
+
+def _run(config: dict[str, Any], saved: Saved | None, tell: Tell) -> xr.Dataset:
+    """One variant: as it was saved, or simulated unless the scenario says otherwise, and probed."""
+    if saved and (found := saved.load()) is not None:
+        return found
     data = xr.Dataset()
     began = time.perf_counter()
     if config.get("simulate", True):
         from vecsim.cluster import simulate
 
-        data = simulate(simulated(config), folder)
+        def passed(now_s: float, end_s: float) -> None:
+            tell(f"{now_s:,.0f} of {end_s:,.0f} s simulated")
+
+        data = simulate(simulated(config), saved and saved.folder, keep=True, tell=passed)
         # As variables they may differ between variants.
         for name in ("nodes", "byzantine", "duration_s"):
             data[name] = data.attrs[name]
-    trials = config.get("trials", 8)
+    trials = config.get("trials", TRIALS)
     wall = np.full(trials, time.perf_counter() - began)
     about = {"long_name": "wall time of the simulation", "units": "s", "measured": "vecsim itself"}
     data["wall_s"] = ("trial", wall, about)
     for name in config.get("probes") or ():
+        tell(f"probe {name}")
         for metric, values in PROBES[name].measure(config | {"trials": trials}).items():
             dims = ("trial", f"{metric}_draw")[: values.ndim]
             data[metric] = (dims, values, {"probe": name})
-    return data
+    return saved.save(data) if saved else data
 
 
 def joined(runs: Mapping[str, xr.Dataset]) -> xr.Dataset:

@@ -10,9 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from vecsim.scenario.config import CATEGORIES
-from vecsim.scenario.criteria import Verdict
+from vecsim.scenario.judging import Verdict
 from vecsim.scenario.record import cost_usd
 
+HEADERS = ("criterion", "threshold", "measured [interval]", "interval of", "result")
 WORDS = {"not_rising": "does not rise", "not_falling": "does not fall", "==": "="}
 
 
@@ -66,12 +67,37 @@ def number(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
+def plain(text: str) -> str:
+    """Text that a terminal shows and does not obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def measured(verdict: Verdict) -> str:
-    """The value with its interval, which is left out where it is a point."""
+    """The value with its interval, which is left out where it is a point; of what never happened
+    the runs and the upper end; what is compared with something measured, and the difference."""
     text = number(verdict.measured)
-    if isinstance(verdict.measured, str) or verdict.low == verdict.high or math.isnan(verdict.low):
+    if isinstance(verdict.measured, str) or math.isnan(verdict.low):
         return text
-    return f"{text} [{number(verdict.low)} {number(verdict.high)}]"
+    if verdict.of.startswith("share") and verdict.measured == 0:
+        return f"0 of {verdict.of.split()[2]}, below {_up(verdict.high)}"
+    ends = f" [{number(verdict.low)} {number(verdict.high)}]"
+    ends = "" if verdict.low == verdict.high else ends
+    if verdict.of.startswith("difference"):
+        return f"{text}, difference {number(verdict.measured - verdict.threshold)}{ends}"
+    return f"{text}{ends}"
+
+
+def interval(verdict: Verdict) -> str:
+    """The level of the interval and what it is of: "95 %, mean of 8 runs"."""
+    if not verdict.of or math.isnan(verdict.low):
+        return ""
+    return f"{100 * verdict.level:.10g} %, {verdict.of}"
+
+
+def _up(value: float) -> str:
+    """Two digits, rounded up: a bound stays one."""
+    digits = 1 - math.floor(math.log10(value))
+    return f"{math.ceil(value * 10**digits - 1e-9) / 10**digits:.{digits}f}"
 
 
 def condition(verdict: Verdict) -> str:
@@ -89,9 +115,9 @@ def result(verdict: Verdict) -> str:
     return f"{word} (expected)" if expected and verdict.as_expected else word
 
 
-def rows(verdicts: Sequence[Verdict]) -> list[tuple[str, str, str, str]]:
-    """Criterion, threshold, measured, result."""
-    return [(v.name, condition(v), measured(v), result(v)) for v in verdicts]
+def rows(verdicts: Sequence[Verdict]) -> list[tuple[str, ...]]:
+    """What stands under `HEADERS`."""
+    return [(v.name, condition(v), measured(v), interval(v), result(v)) for v in verdicts]
 
 
 def heading(outcome: Outcome) -> str:
@@ -102,11 +128,11 @@ def heading(outcome: Outcome) -> str:
 def table(outcome: Outcome) -> Table:
     """One scenario, a row for each criterion."""
     shown = Table(box=box.SIMPLE_HEAD)
-    for header in ("criterion", "threshold", "measured [95 % interval]", "result"):
+    for header in HEADERS:
         shown.add_column(header, overflow="fold")
     for row, verdict in zip(rows(outcome.verdicts), outcome.verdicts, strict=True):
         colour = "" if verdict.as_expected else "red"
-        shown.add_row(*map(escape, row), style=colour)
+        shown.add_row(*map(escape, map(plain, row)), style=colour)
     return shown
 
 
@@ -116,7 +142,7 @@ def summary(outcomes: Sequence[Outcome]) -> Table:
     for header in ("category", "scenario", "criteria", "status", "result", "USD"):
         shown.add_column(header, overflow="fold", justify="right" if header == "USD" else "left")
     for row in summary_rows(outcomes):
-        shown.add_row(*map(escape, row), style="" if row[4] == "ok" else "red")
+        shown.add_row(*map(escape, map(plain, row)), style="" if row[4] == "ok" else "red")
     return shown
 
 
@@ -165,7 +191,7 @@ def show(outcomes: Sequence[Outcome], console: Console | None = None) -> None:
     """Print the table of each scenario, and where there are many the summary."""
     console = console or Console()
     for outcome in outcomes:
-        console.print(heading(outcome), style="bold", markup=False, highlight=False)
+        console.print(plain(heading(outcome)), style="bold", markup=False, highlight=False)
         console.print(table(outcome))
     if len(outcomes) > 1:
         console.print(summary(outcomes))

@@ -1,0 +1,126 @@
+"""Scenarios by name: `conf/scenario/NAME.yaml`, the same in folders of one's own, or any file.
+
+They are composed by Hydra, so that they may build on one another (`defaults: [/scenario/OTHER]`)
+and every key is set as in a study.
+"""
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vecsim.errors import ConfigError, require
+from vecsim.scenario.config import CATEGORIES, checked
+
+SUFFIX = ".yaml"
+CATEGORY = re.compile(r"^\s+category:\s*(\w+)", re.MULTILINE)
+
+
+def root() -> Path:
+    """Where vecsim's own configuration is: inside the installed package, or beside it."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def names(folders: Sequence[Path] = ()) -> list[str]:
+    """All scenarios, by category and then by name.
+
+    folders: configuration folders beside vecsim's own, each with a folder `scenario`.
+    """
+    order = {path.stem: _category(path) for path in _files(folders)}
+    return sorted(order, key=lambda name: (order[name], name))
+
+
+def chosen(pattern: Any, folders: Sequence[Path] = ()) -> list[str]:
+    """The scenarios that a name, a pattern or `all` stands for; a path stands for itself."""
+    found = names(folders)
+    allowed = f"all, a pattern such as *_byzantine_*, FILE{SUFFIX}, or a name: "
+    allowed += ", ".join(found[:3]) + ", ..."
+    require(isinstance(pattern, str), "scenario", pattern, allowed)
+    if pattern.endswith(SUFFIX):
+        require(Path(pattern).is_file(), "scenario", pattern, "a file that is there")
+        return [pattern]
+    fits = found if pattern == "all" else fnmatch.filter(found, pattern)
+    require(bool(fits), "scenario", pattern, allowed)
+    return fits
+
+
+def load(name: str, changes: Sequence[str] = (), folders: Sequence[Path] = ()) -> dict[str, Any]:
+    """The configuration of one scenario, checked.
+
+    changes: `scenario.KEY=VALUE` and so on, in Hydra's grammar.
+    """
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from vecsim import build
+
+    path = _path(name, folders)
+    own = not name.endswith(SUFFIX)  # in a folder `scenario` of a configuration folder
+    folder = path.parent.parent if own else path.parent
+    others = [each for each in (*map(Path.resolve, folders), root()) if each != folder]
+    search = ",".join(_quoted(f"file://{each}") for each in others)
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            overrides = [f"hydra.searchpath=[{search}]", *map(_opened, changes)]
+            made = compose(f"scenario/{path.stem}" if own else path.stem, overrides)
+        plain: Any = OmegaConf.to_container(made, resolve=True, throw_on_missing=True)
+    except build.COMPOSING as error:
+        raise ConfigError(f"scenario {name}: {build.one_line(error)}") from None
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        text = " ".join(str(error).split())
+        raise ConfigError(f"scenario {name}: not to be composed: {text}") from None
+    others = ", ".join(str(key) for key in plain if key != "scenario")
+    allowed = f"a file with `# @package _global_` at its head and one section, scenario ({path})"
+    require(not others and bool(plain), f"scenario {name}", others or None, allowed)
+    section = plain["scenario"]
+    if isinstance(section, dict):
+        section = {"name": path.stem} | section
+    return checked(section)
+
+
+def shows(name: str, folders: Sequence[Path] = ()) -> str:
+    """What a scenario shows: the comment at its head, "" if there is none."""
+    lines = _path(name, folders).read_text(encoding="utf-8").splitlines()
+    head = [line[1:].strip() for line in lines if line.startswith("#")]
+    return next((line for line in head if line and not line.startswith("@")), "")
+
+
+def _path(name: str, folders: Sequence[Path]) -> Path:
+    if name.endswith(SUFFIX):
+        return Path(name).resolve()
+    found = [path for path in _files(folders) if path.stem == name]
+    require(bool(found), "scenario", name, f"a file of {root() / 'scenario'}, or all")
+    allowed = f"a path: it is in {' and in '.join(str(path.parent) for path in found)}"
+    require(len(found) == 1, "scenario", name, allowed)
+    return found[0]
+
+
+def _files(folders: Sequence[Path]) -> list[Path]:
+    found = []
+    for folder in dict.fromkeys((root(), *map(Path.resolve, folders))):
+        found += sorted((folder / "scenario").glob(f"*{SUFFIX}"))
+    return found
+
+
+def _category(path: Path) -> int:
+    """Its place among the categories; a file that cannot be read is the last, and told if run."""
+    try:
+        word = CATEGORY.search(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        word = None
+    known = word is not None and word[1] in CATEGORIES
+    return CATEGORIES.index(word[1]) if word and known else len(CATEGORIES)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _opened(change: str) -> str:
+    """Keys may be set that the scenario's file leaves at their default."""
+    return change if change.startswith("~") else f"++{change.lstrip('+')}"

@@ -1,0 +1,235 @@
+"""Judging: whether what was measured over trials is what the criteria of a scenario ask for.
+
+A criterion holds only if the whole interval of what was measured is on the right side of the
+threshold: an interval that straddles it is not a pass, nor is anything that was not measured.
+
+What is counted, or happens or not, is of two sorts. A criterion that it happens in no run or in
+every one (`== 0`, `== 1`) is judged on the runs there are, since no number of runs could show more;
+how often it may happen all the same, the interval beside it says. Of 8 runs without any it ends at
+0.37. Every other criterion on a share must hold of its whole Clopper-Pearson interval.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from vecsim.estimate import clopper_pearson, mean_interval
+from vecsim.scenario.criteria import OPPOSITE, SAFETY, Criterion
+from vecsim.scenario.measure import measure, of_variant
+from vecsim.scenario.series import COUNTS, NEVER
+
+Array = np.ndarray[Any, Any]
+
+CLOSE = 1e-9  # relative: sums of floats that should be equal are
+LEVEL = 0.95
+FLAGS = ("healthy", "guard")  # 1 or 0 in each window
+ENDS = ("first", "last", "min", "max")  # statistics that are one of the values
+EVENTS = (  # counted in a run
+    *COUNTS,
+    *NEVER,
+    *("divergent", "crashes", "deadlocks", "anomalies", "consensus_failures"),
+    *("excluded_byzantine", "excluded_honest", "refused", "detected", "byzantine_detected"),
+    *("false_positives", "waiting", "in_flight"),
+)
+TOTALS = (None, "sum", "max", "last")
+
+
+class Estimate(NamedTuple):
+    """A value over trials with the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+NOTHING = Estimate(math.nan, math.nan, math.nan)
+
+
+class Verdict(NamedTuple):
+    """What came of one criterion.
+
+    threshold, measured: numbers, or names where the metric is one; a relative threshold is its
+    mean over trials. low, high: ends of an interval, level: its level, of: what it is of, "mean of
+    8 runs". passed: whether the criterion holds. as_expected: whether that, or its opposite, is
+    what the scenario must show.
+    """
+
+    name: str
+    op: str
+    threshold: Any
+    measured: Any
+    low: float
+    high: float
+    level: float
+    of: str
+    passed: bool
+    as_expected: bool
+
+
+class Found(NamedTuple):
+    """What is shown of a measurement, what its interval is of, and what is compared."""
+
+    shown: Estimate
+    of: str
+    compared: Estimate
+    with_: float  # the number to compare with
+
+
+def judge_all(criteria: Sequence[Criterion], dataset: xr.Dataset) -> list[Verdict]:
+    """The verdicts, safety included where a run was simulated; one for each variant concerned."""
+    safety = [c for c in SAFETY if c not in criteria] if "divergent" in dataset else []
+    names = [str(name) for name in dataset["variant"].values] if "variant" in dataset.dims else []
+    verdicts = []
+    for criterion in (*criteria, *safety):
+        every = names and not criterion.variant and not criterion.over
+        for name in names if every else [criterion.variant]:
+            verdicts.append(judge(criterion._replace(variant=name), dataset))
+    return verdicts
+
+
+def judge(criterion: Criterion, dataset: xr.Dataset) -> Verdict:
+    """Measure a criterion in a dataset, of which it names the variant, and compare."""
+    if criterion.over:
+        return _trend(criterion, dataset)
+    values = _measured(criterion, dataset)
+    if values.dtype.kind in "US":
+        return _named(criterion, values)
+    threshold = criterion.threshold
+    if isinstance(threshold, Mapping):
+        other = _reference(threshold, criterion, dataset)
+        difference = estimate(values - other, criterion.interval)
+        shown = difference._replace(value=estimate(values).value)
+        found = Found(shown, f"difference, {_runs(values)}", difference, 0.0)
+        return _verdict(criterion, float(np.mean(other)), found)
+    return _verdict(criterion, threshold, _found(criterion, values, dataset))
+
+
+def estimate(values: Array, level: float = LEVEL) -> Estimate:
+    """The mean with its interval: a point where all values agree, NaN where one is missing.
+
+    Where some values are 0 and all others 1 it is a share of events, with the interval of Clopper
+    and Pearson; of all else the interval is Student's t.
+    """
+    values = np.asarray(values, float).ravel()
+    if not values.size or not np.isfinite(values).all():
+        return NOTHING
+    mean = float(values.mean())
+    if np.ptp(values) <= CLOSE * max(1.0, abs(mean)):
+        return Estimate(float(values[0]), float(values[0]), float(values[0]))
+    if np.isin(values, (0, 1)).all():
+        return share(values, level)
+    low, high = mean_interval(values, level)[2:4]
+    return Estimate(mean, float(low), float(high))
+
+
+def share(events: Array, level: float = LEVEL) -> Estimate:
+    """The share of events (values of 0 and 1) with the interval of Clopper and Pearson."""
+    events = np.asarray(events, float).ravel()
+    if not events.size or not np.isfinite(events).all():
+        return NOTHING
+    low, high = clopper_pearson(events.sum(), events.size, level)
+    return Estimate(float(events.mean()), float(low), float(high))
+
+
+def compare(found: Estimate, op: str, threshold: float) -> bool:
+    """Whether the whole interval lies on the right side; `reported`: whether there is one."""
+    _, low, high = found
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return False
+    if op == "reported":
+        return True
+    slack = CLOSE * max(1.0, abs(threshold))
+    return {
+        ">=": low >= threshold - slack,
+        "<=": high <= threshold + slack,
+        ">": low > threshold + slack,
+        "<": high < threshold - slack,
+        "==": low >= threshold - slack and high <= threshold + slack,
+        "!=": low > threshold + slack or high < threshold - slack,
+        "covers": low - slack <= threshold <= high + slack,
+    }[op]
+
+
+def _found(criterion: Criterion, values: Array, dataset: xr.Dataset) -> Found:
+    """What is measured without comparison: a mean, a share, or a count of which there was none."""
+    level, threshold = criterion.interval, criterion.threshold
+    with_ = 0.0 if threshold is None else threshold
+    rate = criterion.statistic == "rate"
+    if rate or (criterion.metric in FLAGS and criterion.statistic in ENDS):
+        events = _pool(criterion, dataset) if rate else values
+        found = share(events, level)
+        of = f"share of {events.size:,} draws" if rate else f"share of {_runs(values)}"
+        return Found(found, of, found, with_)
+    found = estimate(values, level)
+    if criterion.metric in EVENTS and criterion.statistic in TOTALS and found == (0, 0, 0):
+        any_ = share(values, level)
+        return Found(any_, f"share of {_runs(values)} with any", found, with_)
+    mixed = found.low < found.high and np.isin(values, (0, 1)).all()
+    return Found(found, f"{'share' if mixed else 'mean'} of {_runs(values)}", found, with_)
+
+
+def _verdict(criterion: Criterion, threshold: Any, found: Found) -> Verdict:
+    op, compared = criterion.op, found.compared
+    # That something happens always, or never, is judged on the runs there are.
+    observed = op == "==" and found.with_ in (0, 1) and found.of.startswith("share")
+    point = Estimate(compared.value, compared.value, compared.value)
+    passed = compare(point if observed else compared, op, found.with_)
+    good = passed
+    if criterion.expect == "fails":  # a straddling interval shows neither
+        good = compare(compared, OPPOSITE[op], found.with_)
+    about = (*found.shown, criterion.interval, found.of)
+    return Verdict(criterion.name, op, threshold, *about, passed, good)
+
+
+def _named(criterion: Criterion, values: Array) -> Verdict:
+    """A metric that is a name: it must be the same in all trials."""
+    found = sorted(set(values.tolist()))
+    passed = criterion.op == "reported" or found == [criterion.threshold]
+    fails = criterion.expect == "fails"
+    good = passed if not fails else criterion.threshold not in found
+    about = (", ".join(found), math.nan, math.nan, criterion.interval, "")
+    return Verdict(criterion.name, criterion.op, criterion.threshold, *about, passed, good)
+
+
+def _trend(criterion: Criterion, dataset: xr.Dataset) -> Verdict:
+    """Every step from one variant to the next must be on the right side of 0; the worst is shown.
+
+    Trials are compared one by one: their keys are the same in all variants.
+    """
+    values = [_measured(criterion._replace(variant=name), dataset) for name in criterion.over]
+    sign = 1 if criterion.op == "not_rising" else -1
+    steps = [
+        estimate(sign * (after - before), criterion.interval)
+        for before, after in itertools.pairwise(values)
+    ]
+    worst = max(steps, key=lambda step: math.inf if math.isnan(step.high) else step.high)
+    ends = sorted((sign * worst.low, sign * worst.high))
+    found = Found(Estimate(sign * worst.value, *ends), f"step, {_runs(values[0])}", worst, 0.0)
+    return _verdict(criterion._replace(op="<="), 0, found)._replace(op=criterion.op)
+
+
+def _measured(criterion: Criterion, dataset: xr.Dataset) -> Array:
+    names = ("statistic", "period", "every_s", "level")
+    part: dict[str, Any] = {name: getattr(criterion, name) for name in names}
+    return measure(dataset, criterion.metric, variant=criterion.variant, **part)
+
+
+def _reference(threshold: Mapping[str, Any], criterion: Criterion, dataset: xr.Dataset) -> Array:
+    """What a criterion compares with, one value for each trial; its own variant by default."""
+    where: dict[str, Any] = {"variant": criterion.variant} | dict(threshold)
+    times, plus = where.pop("times", 1.0), where.pop("plus", 0.0)
+    return measure(dataset, **where) * times + plus
+
+
+def _pool(criterion: Criterion, dataset: xr.Dataset) -> Array:
+    """The single events of all trials; those of another variant are left out."""
+    values = of_variant(dataset, criterion.variant)[criterion.metric].values.ravel()
+    return values[np.isfinite(values)]
+
+
+def _runs(values: Array) -> str:
+    return f"{len(values)} runs" if len(values) != 1 else "1 run"

@@ -1,0 +1,116 @@
+"""What is on disk of a scenario that is not complete: its lock, and what was finished so far.
+
+OUTPUT/NAME/partial/VARIANT/ holds a run as it goes (`vecsim.cluster.checkpoint`) and, once it has
+ended, `data.nc`. Nothing is taken away before the results of the whole scenario are on disk, and
+then only what is written here. Links are not followed.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from vecsim import netcdf
+from vecsim.disk import busy
+from vecsim.files import StoreError, one_line
+
+PARTIAL, LOCK, DATA, WHOLE = "partial", ".lock", "data.nc", "run"
+
+
+def digest(config: Mapping[str, Any]) -> str:
+    """64 characters that stand for a configuration."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+class Saved:
+    """One variant on disk. about: what decides its outcomes."""
+
+    def __init__(self, partial: Path, name: str, about: Mapping[str, Any]):
+        self.folder = partial / (name or WHOLE)
+        self.path = self.folder / DATA
+        self.digest = digest(about)
+        with one_line(partial):
+            for folder in (partial, self.folder):
+                _real(folder)
+
+    def load(self) -> xr.Dataset | None:
+        """The outcomes of a finished variant; StoreError where they are damaged or another's."""
+        if not self.path.exists():
+            return None
+        data = netcdf.load(self.path)
+        if data.attrs.pop("digest", None) != self.digest:
+            raise StoreError(f"{self.path} belongs to another scenario; choose another output")
+        return data
+
+    def save(self, data: xr.Dataset) -> xr.Dataset:
+        """Keep the outcomes; what is returned is what will be loaded."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        netcdf.save(data.assign_attrs(digest=self.digest), self.path)
+        found = self.load()
+        assert found is not None
+        return found
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from working in a folder, which is made if need be.
+
+    The kernel lets go of it when the process dies, however it dies.
+    """
+    path = folder / LOCK
+    with one_line(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise StoreError(f"{path} is a link, which vecsim does not follow") from None
+            raise
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy(folder) from None
+        if os.fstat(file).st_nlink == 0:  # another process has just ended here
+            raise busy(folder)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    finally:
+        os.close(file)
+
+
+def remove(partial: Path, names: Iterable[str]) -> None:
+    """Take away what was saved of these variants, and the folders that are then empty."""
+    from vecsim.cluster import checkpoint
+
+    if not partial.is_dir() or partial.is_symlink():
+        return
+    for name in names:
+        folder = partial / (name or WHOLE)
+        if not folder.is_dir() or folder.is_symlink():
+            continue
+        for path in (folder / DATA, folder / f"{DATA}.part"):
+            path.unlink(missing_ok=True)
+        checkpoint.remove(folder)
+        _remove_empty(folder)
+    _remove_empty(partial)
+
+
+def _real(folder: Path) -> None:
+    if folder.is_symlink():
+        raise StoreError(f"{folder} is a link, which vecsim does not follow")
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # something of another's is there
+        folder.rmdir()
