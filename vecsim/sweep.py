@@ -18,8 +18,8 @@ from vecsim.dimensions import MOST_POINTS, Dimension, dimensions
 from vecsim.engines.choose import engine_of
 from vecsim.errors import ConfigError, require, whole
 from vecsim.estimate import Precision
+from vecsim.outcomes import RATES
 
-TARGETS = ("finalised", "disagreement", "stalled", "unanimous")
 CAMPAIGN = "campaign"
 OTHERS = (
     *("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "theory", "engine"),
@@ -212,7 +212,7 @@ def _precision(section: Any, trials: int) -> Precision | None:
     require(good, "precision", section, f"null, or {', '.join(allowed)}")
     section = {"max_trials": trials, **section}
     target, width = section.get("target"), section.get("half_width")
-    require(target in TARGETS, "precision.target", target, ", ".join(TARGETS))
+    require(target in RATES, "precision.target", target, ", ".join(RATES))
     good = isinstance(width, float) and 0 < width < 0.5
     require(good, "precision.half_width", width, "between 0 and 0.5")
     whole("precision.min_trials", section.get("min_trials"), 1, MOST_TRIALS)
