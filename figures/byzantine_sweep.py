@@ -95,7 +95,7 @@ def limits(beside: list[Limit], theory: list[dict]):
             plot.band(
                 panel,
                 line["byzantine_fraction"].values,
-                (line["rate"].values, line["low"].values, line["high"].values),
+                (line["value"].values, line["low"].values, line["high"].values),
                 looks[attack],
                 str(attack),
                 no_event=(line["events"] == 0) & (line["trials"] > 0),
@@ -117,7 +117,7 @@ def finalised(data: xr.Dataset, theory: list[dict]):
         plot.band(
             axes[row, column],
             line["byzantine_fraction"].values,
-            (line["rate"].values, line["low"].values, line["high"].values),
+            (line["value"].values, line["low"].values, line["high"].values),
             looks[attack],
             str(attack),
             no_event=(line["events"] == 0) & (line["trials"] > 0),
@@ -144,7 +144,7 @@ def rounds(data: xr.Dataset):
         plot.band(
             axes[row, column],
             line["byzantine_fraction"].values,
-            (line["quantile"].values, line["low"].values, high.values),
+            (line["value"].values, line["low"].values, high.values),
             looks[attack],
             str(attack),
             every=plot.stagger(number, len(looks), line.sizes["byzantine_fraction"]),
@@ -154,7 +154,7 @@ def rounds(data: xr.Dataset):
         panel.set_yticks(TICKS, [str(tick) for tick in TICKS])
         panel.yaxis.set_minor_formatter(NullFormatter())
         panel.minorticks_off()
-    values = table["quantile"].values
+    values = table["value"].values
     known = values[np.isfinite(values)]
     top = float(cut_off.max())
     axes[0, 0].set_ylim(0.9 * (known.min() if known.size else top / 2), 1.15 * top)

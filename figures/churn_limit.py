@@ -31,7 +31,7 @@ def limit(data: xr.Dataset):
     look = plot.looks(["cluster"])["cluster"]
     for panel, (name, (label, scale)) in zip(axes.flat, shown.items(), strict=True):
         table = data.vecsim.mean(name)
-        ends = tuple(scale * table[part].values for part in ("mean", "low", "high"))
+        ends = tuple(scale * table[part].values for part in ("value", "low", "high"))
         plot.band(panel, rate, ends, look, name)
         plot.percent(panel.xaxis)
         panel.set_xlabel("killed per minute, % of the nodes")

@@ -36,10 +36,10 @@ def delays(data: xr.Dataset):
         one, other = half.sel(adversary=attack), share.sel(adversary=attack)
         disagrees = DISAGREES[str(attack)] * data["misbehaving_share"].values
         # Where fewer than half were excluded the run's length is no time to detection.
-        there = other["mean"].values >= 50
-        ends = [np.where(there, one[part].values, np.nan) for part in ("mean", "low", "high")]
+        there = other["value"].values >= 50
+        ends = [np.where(there, one[part].values, np.nan) for part in ("value", "low", "high")]
         plot.band(left, disagrees, tuple(ends), looks[attack], str(attack))
-        ends = [other[part].values for part in ("mean", "low", "high")]
+        ends = [other[part].values for part in ("value", "low", "high")]
         low, high = (np.clip(part, 0, 100) for part in ends[1:])
         plot.band(right, disagrees, (ends[0], low, high), looks[attack], str(attack))
     p = np.geomspace(0.026, 1, 200)

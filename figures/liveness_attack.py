@@ -50,7 +50,7 @@ def stalled(table: xr.Dataset, limit: int):
             plot.band(
                 panel,
                 fractions,
-                (line["rate"].values, line["low"].values, line["high"].values),
+                (line["value"].values, line["low"].values, line["high"].values),
                 looks[n],
                 str(n),
                 no_event=(line["events"] == 0) & (line["trials"] > 0),
@@ -125,4 +125,4 @@ def _crossings(table: xr.Dataset) -> np.ndarray:
     """Crossings of one adversary, over (n, [value, low, high])."""
     x = table["byzantine_fraction"].values
     rows = (table.sel(n=n) for n in table["n"].values)
-    return np.array([crossing(x, row["rate"], row["low"], row["high"]) for row in rows])
+    return np.array([crossing(x, row["value"], row["low"], row["high"]) for row in rows])

@@ -79,17 +79,17 @@ def _table(data: xr.Dataset, name: str):
     """Values and labels of a map, and how wide the intervals are at most."""
     if name == "latency":
         table = data.vecsim.quantile("last_decision", 0.5)
-        value = table["quantile"].where(np.isfinite(table["quantile"]))
+        value = table["value"].where(np.isfinite(table["value"]))
         limit = data["rounds"].max("trial")
         labels = xr.apply_ufunc(_rounds, value, limit, vectorize=True, output_dtypes=[object])
         half = ((table["high"] - table["low"]) / 2 / value).values
         half = half[np.isfinite(half)]
         return value, labels, f"±{100 * half.max():.0f} % at most" if half.size else "none"
     table = data.vecsim.rate(name)
-    parts = (table[part] for part in ("rate", "low", "high"))
+    parts = (table[part] for part in ("value", "low", "high"))
     labels = xr.apply_ufunc(_share, *parts, vectorize=True, output_dtypes=[object])
     half = float(((table["high"] - table["low"]) / 2).max())
-    return table["rate"], labels, f"±{half:.2f} at most"
+    return table["value"], labels, f"±{half:.2f} at most"
 
 
 def _rounds(value: float, limit: float) -> str:

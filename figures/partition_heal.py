@@ -33,7 +33,7 @@ def cuts(data: xr.Dataset):
         scale = 1.0 if name == "tps_while_cut" else 1e-3
         for cut_s, look in looks.items():
             line = table.sel(cut_s=cut_s)
-            ends = tuple(scale * line[part].values for part in ("mean", "low", "high"))
+            ends = tuple(scale * line[part].values for part in ("value", "low", "high"))
             plot.band(panel, line["larger_share"].values, ends, look, f"{cut_s:g} s")
         room = 0.02
         shares = data["larger_share"].values

@@ -70,7 +70,7 @@ def bottleneck(rate: np.ndarray, lines: dict[str, xr.Dataset]) -> tuple[str, flo
     between two loads the demand is interpolated."""
     found = []
     for name in RESOURCES:
-        demand = lines[name]["mean"].values
+        demand = lines[name]["value"].values
         past = np.flatnonzero(demand > SATURATED)
         if past.size:
             i = int(past[0])
@@ -86,5 +86,5 @@ def bottleneck(rate: np.ndarray, lines: dict[str, xr.Dataset]) -> tuple[str, flo
 
 
 def _band(panel, rate, line: xr.Dataset, look, label: str) -> None:
-    ends = tuple(line[part].values for part in ("mean", "low", "high"))
+    ends = tuple(line[part].values for part in ("value", "low", "high"))
     plot.band(panel, rate, ends, look, label)

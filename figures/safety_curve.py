@@ -47,7 +47,7 @@ def violations(table: xr.Dataset, theory: list[dict]):
     panel.set_yscale("log")
     for protocol in protocols:
         row, look = table.sel(protocol=protocol), looks[protocol]
-        value = row["probability"].values
+        value = row["value"].values
         seen = np.isfinite(value) & (value > 0)
         known, rough = seen & ~row["rough"].values, seen & row["rough"].values
         ends = tuple(np.maximum(row[name].values, LOWEST) for name in ("low", "high"))
@@ -72,12 +72,12 @@ def violations(table: xr.Dataset, theory: list[dict]):
         exact = np.asarray(line["probability"], float)
         name = line.get("protocol", protocols[0])
         panel.plot(line["byzantine_fraction"], exact, label=f"{name}: exact", **EXACT)
-    found = table["probability"].where(table["probability"] > LOWEST).min()
+    found = table["value"].where(table["value"] > LOWEST).min()
     panel.set_ylim(max(float(found) / ROOM, LOWEST) if np.isfinite(found) else LOWEST, 3)
     lowest = panel.get_ylim()[0]
     for number, protocol in enumerate(protocols):  # beside each other
         row = table.sel(protocol=protocol)
-        away = np.isnan(row["probability"].values) & (row["trials"].values > 0)
+        away = np.isnan(row["value"].values) & (row["trials"].values > 0)
         where = fractions[away] + STEP * (number - (len(protocols) - 1) / 2)
         look = {"color": looks[protocol]["color"], "label": f"{protocol}: away"}
         panel.plot(where, np.full(away.sum(), 2 * lowest), **AWAY | look)

@@ -46,11 +46,11 @@ def growth(data: xr.Dataset, theory: Sequence[dict] = ()):
     panel.set_xscale("log")
     for protocol in protocols:
         line, look = table.sel(protocol=protocol), looks[protocol]
-        whole = (line["censored"] == 0).values & np.isfinite(line["mean"]).values
-        means = line["mean"].where(whole).values
+        whole = (line["censored"] == 0).values & np.isfinite(line["value"]).values
+        means = line["value"].where(whole).values
         bars = (means, line["low"].values, line["high"].values)
         plot.band(panel, n, bars, look | {"linestyle": "none"}, str(protocol))
-        cut = line["mean"].where(~whole & (line["censored"] > 0).values).values
+        cut = line["value"].where(~whole & (line["censored"] > 0).values).values
         open_marker = {"marker": look["marker"], "fillstyle": "none", "linestyle": "none"}
         panel.plot(n, cut, color=look["color"], label=f"{protocol}: cut off", **open_marker)
         fit = _fit(n[whole], means[whole], line["error"].values[whole])

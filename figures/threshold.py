@@ -39,7 +39,7 @@ def thresholds(table: xr.Dataset):
         entries = []
         for adversary in adversaries:
             row, look = table.sel(protocol=protocol, adversary=adversary), looks[adversary]
-            found = tuple(row[name].values for name in ("threshold", "low", "high"))
+            found = tuple(row[name].values for name in ("value", "low", "high"))
             balances = stalls and adversary in plot.PUBLISHED
             law = plot.power_law(panel, sizes, found, look, adversary, root=balances)
             label = f"{plot.words(adversary)}{': ' if law else ''}{law}"

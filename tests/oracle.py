@@ -645,6 +645,7 @@ def simulate(
         "median_decision": when_decided(math.ceil(h / 2)),
         "last_decision": when_decided(h),
         "unanimity": unanimity,
+        "start_ones": start_ones,
         "final_ones": sum(preferences),
         "flips": flips,
         "admitted": byzantine.count,

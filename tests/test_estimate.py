@@ -8,7 +8,8 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from vecsim import accessor, estimate
+from vecsim import accessor as _accessor  # noqa: F401
+from vecsim import estimate, outcomes
 from vecsim.estimate import (
     Precision,
     clopper_pearson,
@@ -258,6 +259,9 @@ def study(attrs: dict) -> xr.Dataset:
         "rounds": [[20, 22, 24, 30], [40, 99, 21, nan], [nan] * 4],
         "last_decision": [[20, 22, 24, 30], [40, nan, 21, nan], [nan] * 4],
         "unanimity": [[5, 5, 5, 5], [nan, nan, 3, nan], [nan] * 4],
+        "start_ones": [[6, 5, 4, 4], [4, 6, 6, nan], [nan] * 4],
+        "final_ones": [[10, 0, 0, 10], [5, 0, 0, nan], [nan] * 4],
+        "decides": [[1, 1, 1, 1], [1, 1, 1, nan], [nan] * 4],
     }
     variables = {name: (("f", "trial"), row, {"units": "x"}) for name, row in rows.items()}
     return xr.Dataset(variables, {"f": [0, 0.1, 0.2]}, attrs)
@@ -266,15 +270,18 @@ def study(attrs: dict) -> xr.Dataset:
 def test_rates_of_a_study():
     data = study({})
     expected = {"finalised": [4, 1, 0], "disagreement": [0, 1, 0], "stalled": [0, 1, 0]}
-    for name, events in (expected | {"unanimous": [4, 1, 0]}).items():
+    # One of the trials of the first point starts evenly split: it does not count for a majority.
+    expected |= {"unanimous": [4, 1, 0], "majority_kept": [2, 0, 0], "majority_lost": [1, 1, 0]}
+    for name, events in expected.items():
+        trials = [3 if name.startswith("majority") else 4, 3, 0]
         rate = data.vecsim.rate(name)
         assert rate.events.values.tolist() == events
-        assert rate.trials.values.tolist() == [4, 3, 0]
-        np.testing.assert_array_equal(rate.rate, [events[0] / 4, events[1] / 3, np.nan])
-        low, high = clopper_pearson(events, [4, 3, 0])
+        assert rate.trials.values.tolist() == trials
+        np.testing.assert_array_equal(rate.value, [events[0] / trials[0], events[1] / 3, np.nan])
+        low, high = clopper_pearson(events, trials)
         np.testing.assert_array_equal([rate.low, rate.high], [low, high])
         other = data.vecsim.rate(name, level=0.9, method="wilson")
-        np.testing.assert_array_equal(other.low, wilson(events, [4, 3, 0], 0.9)[0])
+        np.testing.assert_array_equal(other.low, wilson(events, trials, 0.9)[0])
     assert data.vecsim.rate("disagreement").high[0] == pytest.approx(1 - 0.025 ** (1 / 4))
     assert data.transpose().vecsim.rate("finalised").identical(data.vecsim.rate("finalised"))
 
@@ -282,17 +289,17 @@ def test_rates_of_a_study():
 def test_numbers_of_a_study():
     data = study({})
     mean = data.vecsim.mean("last_decision")
-    np.testing.assert_array_equal(mean["mean"], [24, (40 + 99 + 21) / 3, np.nan])
+    np.testing.assert_array_equal(mean.value, [24, (40 + 99 + 21) / 3, np.nan])
     np.testing.assert_array_equal(mean.limit, [np.inf, 99, np.inf])
     np.testing.assert_array_equal(mean.censored, [0, 1 / 3, np.nan])
     assert mean.trials.values.tolist() == [4, 3, 0]
     limited = study({"max_rounds": 100}).vecsim.mean("last_decision")
-    np.testing.assert_array_equal(limited["mean"], [24, (40 + 100 + 21) / 3, np.nan])
+    np.testing.assert_array_equal(limited.value, [24, (40 + 100 + 21) / 3, np.nan])
     endless = data.drop_vars("rounds").vecsim.mean("last_decision")
-    np.testing.assert_array_equal(endless["mean"], [24, np.inf, np.nan])
+    np.testing.assert_array_equal(endless.value, [24, np.inf, np.nan])
     quantile = data.vecsim.quantile("last_decision", 0.9)
-    np.testing.assert_array_equal(quantile["quantile"], [30, np.inf, np.nan])
-    np.testing.assert_array_equal(data.vecsim.mean("decided_0")["mean"], [5, 19 / 3, np.nan])
+    np.testing.assert_array_equal(quantile.value, [30, np.inf, np.nan])
+    np.testing.assert_array_equal(data.vecsim.mean("decided_0").value, [5, 19 / 3, np.nan])
 
 
 def test_summary():
@@ -318,9 +325,53 @@ def test_studies_stopped_on_precision_report_the_wider_interval():
         assert data.vecsim.rate("stalled").identical(study({}).vecsim.rate("stalled"))
 
 
+def test_majorities_under_a_protocol_that_does_not_decide():
+    """What all hold at the end counts: 2 of 4 trials kept their majority, 1 lost it."""
+    rows = {"decided_0": 0, "decided_1": 0, "undecided": 10, "unanimity": 3, "decides": 0}
+    values = {name: (("trial",), np.full(4, float(value))) for name, value in rows.items()}
+    values["start_ones"] = (("trial",), [6.0, 4.0, 6.0, 6.0])
+    values["final_ones"] = (("trial",), [10.0, 0.0, 0.0, 9.0])  # the last has left one colour again
+    data = xr.Dataset(values).vecsim
+    assert (data.rate("majority_kept").value, data.rate("majority_lost").value) == (0.5, 0.25)
+    deciding = xr.Dataset(values | {"decides": (("trial",), np.ones(4))}).vecsim
+    assert deciding.rate("majority_kept").events == 0  # nobody has decided
+
+
+def test_columns_are_named_alike_and_are_no_methods_of_datasets():
+    """`table.value` is the estimate, whatever is estimated."""
+    data = study({}).vecsim
+    tables = [data.rate("stalled"), data.mean("rounds"), data.quantile("rounds", 0.5)]
+    for table in tables:
+        assert {"value", "low", "high", "trials"} <= set(table)
+        assert not set(table) & set(dir(xr.Dataset))
+        assert isinstance(table.value, xr.DataArray)
+
+
+def test_a_method_for_other_studies_names_their_estimator():
+    data = study({}).vecsim
+    for name, estimator in (
+        ("front", "design"),
+        ("candidates", "design"),
+        ("probability", "splitting"),
+        ("threshold", "threshold"),
+    ):
+        with pytest.raises(ValueError, match=f"^{name}.*estimator={estimator},.*plain.*rate"):
+            getattr(data, name)()
+    placed = xr.Dataset({"event": ("trial", [1.0]), "byzantine_fraction": ("trial", [0.1])})
+    with pytest.raises(ValueError, match=r"^rate\(\) is .*estimator=threshold; allowed: threshold"):
+        placed.vecsim.rate("stalled")
+
+
+def test_quantiles_of_what_may_be_negative():
+    """Of two campaigns no lower end is known; numbers of rounds end at 0."""
+    data = xr.Dataset({"gain": ("trial", [-3.0, -1.0], {"units": "dB"})})
+    assert data.vecsim.quantile("gain", 0.5).low == -np.inf
+    assert study({}).vecsim.quantile("last_decision", 0.5).low[0] == 0
+
+
 def test_unknown_names():
     data = study({}).vecsim
-    with pytest.raises(ValueError, match=f"'safe'; allowed: {', '.join(accessor.RATES)}$"):
+    with pytest.raises(ValueError, match=f"'safe'; allowed: {', '.join(outcomes.RATES)}$"):
         data.rate("safe")
     with pytest.raises(ValueError, match="'normal'; allowed: clopper_pearson, wilson"):
         data.rate("stalled", method="normal")

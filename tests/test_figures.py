@@ -348,8 +348,8 @@ def test_thresholds_with_their_law(saved):
     assert [panel.get_title() for panel in figure.axes] == ["Snowball", "Snowflake"]
     container = figure.axes[0].containers[0]
     row = table.sel(protocol="snowball", adversary="balance_pooled")
-    np.testing.assert_allclose(container.lines[0].get_xydata(), np.stack([row.n, row.threshold], 1))
-    np.testing.assert_allclose(row.threshold, 2 / np.sqrt(row.n), rtol=0.02)
+    np.testing.assert_allclose(container.lines[0].get_xydata(), np.stack([row.n, row.value], 1))
+    np.testing.assert_allclose(row.value, 2 / np.sqrt(row.n), rtol=0.02)
     bars = [bar[:, 1] for bar in container.lines[2][0].get_segments()]
     np.testing.assert_allclose(bars, np.stack([row.low, row.high], 1))
     first, second = (lines(panel) for panel in figure.axes)
@@ -360,7 +360,7 @@ def test_thresholds_with_their_law(saved):
     assert "echo: square root" not in first
     assert "echo: fit" in first
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    fit = fit_power(row.n, row.threshold, row.low, row.high)
+    fit = fit_power(row.n, row.value, row.low, row.high)
     assert any(f"{fit.low:.2f}$ to ${fit.high:.2f}" in label for label in labels)
     assert fit.low < -0.5 < fit.high
     above = table.sel(protocol="snowflake", adversary="echo").low

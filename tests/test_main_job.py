@@ -145,7 +145,7 @@ def test_valid_configurations(given):
     assert (counted == 30 - np.round(30 * np.asarray(fraction, float))[..., None]).all()
     for name in ("rounds", "final_ones", "flips", "polls", "admitted"):
         assert data[name].notnull().all()
-    rates = [data.vecsim.rate(name)["rate"] for name in ("finalised", "disagreement", "stalled")]
+    rates = [data.vecsim.rate(name)["value"] for name in ("finalised", "disagreement", "stalled")]
     assert all(((rate >= 0) & (rate <= 1)).all() for rate in rates)
 
 

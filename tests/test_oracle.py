@@ -647,6 +647,7 @@ def test_minority_flips_and_all_decide():
         "median_decision": 3,
         "last_decision": 3,
         "unanimity": 1,
+        "start_ones": 5,
         "final_ones": 6,
         "flips": 1,
         "admitted": 0,

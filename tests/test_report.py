@@ -51,11 +51,25 @@ def shown(capsys, monkeypatch):
         ((0.0012, 0.0008, 0.0017), "0.0012 [.0008 .0017]"),
         ((2e-6, 1e-6, 4e-6), "2e-6 [1e-6 4e-6]"),
         ((0.998, 0.95, 0.9999), "1.00 [.95 1.00]"),
+        ((1, 0.9999993, 1), "1 [.9999993 1]"),
+        ((0.25, 0.249999, 0.250001), "0.250000 [.249999 .250001]"),
         ((math.nan, 0, 1), "-"),
     ],
 )
 def test_rate(interval, text):
     assert wording.rate(*interval) == text
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        ((84.91, 84.02, 85.8), "84.9 [84.0 85.8]"),
+        ((7.0, 7.0, 7.0), "7"),
+        ((7.0, -math.inf, math.inf), "7 [-inf inf]"),
+    ],
+)
+def test_amount(interval, text):
+    assert wording.amount(*interval) == text
 
 
 @pytest.mark.parametrize(
@@ -102,16 +116,21 @@ def test_few_points_run_down(shown, columns):
     lines = shown(summary(dims), dims, columns)
     assert max(map(len, lines)) <= columns
     assert lines[0].split()[:5] == ["protocol", "adversary", "n", "finalised", "disagreement"]
-    assert len(lines) == 1 + 1 + 8 + 1 + 1
-    assert lines[5].split()[2] == "1000"
+    text = "\n".join(lines)
+    for name in WORDS:  # whole, or over two lines
+        parts = [name] if columns == 140 else name.replace("_", "_ ").split()
+        assert all(text.count(part) == 4 for part in parts)
+    assert sum(line.startswith("snowball ") for line in lines) == 4
+    told = " ".join(lines[-2:])
+    assert told.endswith("in brackets" if columns == 140 else "in the summary: stalled, trials")
 
 
 def test_many_rows_are_cut(shown):
     dims = {"n": list(range(100, 150)), "k": list(range(20, 80))}
     lines = shown(summary(dims, trials=4), dims, 100)
     assert lines[1] == "finalised, by k:"
-    assert len(lines) <= table.MOST_ROWS + 7
-    assert lines[-1].endswith("10 more rows are in the summary")
+    assert len(lines) == table.MOST_ROWS + 8
+    assert " ".join(lines[-2:]).endswith("10 more rows are in the summary")
 
 
 def test_one_point_and_protocols_that_never_decide(shown):

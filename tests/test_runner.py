@@ -291,7 +291,7 @@ def test_a_trillion_nodes():
     nodes = data["decided_0"] + data["decided_1"] + data["undecided"]
     assert (nodes == 1e12).all()
     assert float(data["polls"].min()) > 1e13
-    assert float(data.vecsim.rate("disagreement")["rate"]) == 0
+    assert float(data.vecsim.rate("disagreement")["value"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -9,24 +9,23 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from vecsim import estimate, front
+from vecsim import estimate, front, outcomes
 from vecsim.crossing import Counts, crossing
 
-RATES = {
-    "finalised": "share of trials in which every honest node decided, all the same",
-    "disagreement": "share of trials in which honest nodes decided both colours",
-    "stalled": "share of trials that ended with undecided honest nodes",
-    "unanimous": "share of trials in which all honest nodes came to prefer one colour",
-}
-
-
 ROUGH_BELOW = 1e-12
+METHODS = {  # of the studies that an estimator makes; without one: single decisions, campaigns
+    "plain": ("rate", "mean", "quantile"),
+    "splitting": ("probability",),
+    "threshold": ("threshold",),
+    "design": ("front", "candidates"),
+}
 
 
 @xr.register_dataset_accessor("vecsim")
 class Estimates:
     """Estimates per point of a study, each with its interval; trials not run never count.
 
+    Whatever is estimated is in `value`, the ends of its interval in `low` and `high`.
     The intervals of a study that was stopped on its precision are computed at
     `estimate.stopping_level`, so that they still cover at `level`.
     """
@@ -40,19 +39,21 @@ class Estimates:
         level: float = 0.95,
         method: Literal["clopper_pearson", "wilson"] = "clopper_pearson",
     ) -> xr.Dataset:
-        """The rate of an outcome (finalised, disagreement, stalled, unanimous; of campaigns, an
-        event): rate, low, high, events, trials over the swept dimensions. Zero events: rate 0, and
-        `high` bounds it."""
+        """The rate of an outcome (finalised, majority_kept, majority_lost, disagreement, stalled,
+        unanimous; of campaigns, an event): value, low, high, events, trials over the swept
+        dimensions. Zero events: value 0, and `high` bounds it. NaN where no trial counts, as of
+        majority_kept where every trial starts evenly split."""
+        self._require("rate")
         meanings = self._rates
         _allowed(name, meanings)
         _allowed(method, ("clopper_pearson", "wilson"))
-        run = self._run
-        events = (self._event(name) & run).sum("trial")
-        trials = run.sum("trial")
+        happened, counted = self._event(name)
+        events = (happened & counted).sum("trial")
+        trials = counted.sum("trial")
         interval = getattr(estimate, method)
         low, high = interval(events.values, trials.values, self._level(level))
         columns = {
-            "rate": (events / trials.where(trials > 0)).values,
+            "value": (events / trials.where(trials > 0)).values,
             "low": low,
             "high": high,
             "events": events.values,
@@ -62,22 +63,27 @@ class Estimates:
         return self._table(columns, "1", level, about)
 
     def quantile(self, name: str, q: float, level: float = 0.95) -> xr.Dataset:
-        """The q-quantile of a numeric outcome: quantile, low, high, censored (share), trials.
-        Infinite where it lies among trials in which the event never came."""
+        """The q-quantile of a numeric outcome: value, low, high, censored (share), trials.
+        Infinite where it lies among trials in which the event never came. Of too few trials an end
+        is infinite, or 0 where nothing can be less."""
+        self._require("quantile")
         samples = self._samples(name)
         value, low, high = estimate.quantile_interval(samples, q, self._level(level))
-        columns = {"quantile": value, "low": np.maximum(low, 0), "high": high}
+        if self._decisions:  # numbers of nodes, rounds or polls; of a campaign it may be anything
+            low = np.maximum(low, 0)
+        columns = {"value": value, "low": low, "high": high}
         about = {"outcome": name, "q": q, "interval": "order statistics"}
         return self._table(columns | _counts(samples), self._units(name), level, about)
 
     def mean(self, name: str, level: float = 0.95) -> xr.Dataset:
-        """The mean of a numeric outcome: mean, error, low, high, censored (share), limit, trials.
+        """The mean of a numeric outcome: value, error, low, high, censored (share), limit, trials.
         With censored trials it is restricted: what came after `limit` rounds counts as `limit`."""
+        self._require("mean")
         samples = self._samples(name)
         limit = self._limit(samples)
         result = estimate.mean_interval(samples, self._level(level), limit)
         columns = {
-            "mean": result.value,
+            "value": result.value,
             "error": result.error,
             "low": result.low,
             "high": result.high,
@@ -87,18 +93,18 @@ class Estimates:
         return self._table(columns | _counts(samples), self._units(name), level, about)
 
     def probability(self, level: float = 0.95) -> xr.Dataset:
-        """The probability of a rare event, estimated by splitting: probability, error, low, high,
+        """The probability of a rare event, estimated by splitting: value, error, low, high,
         gap (p-value of the difference between the two scores' estimates), rough (whether only the
         order of magnitude is known: below ROUGH_BELOW, or where replicas deviate by more than
         their mean, so that the interval may miss more often than it says), trials (replicas), and
         plain, plain_low, plain_high: the same by plain Monte Carlo, as many trials as walkers
         start. NaN where no way to the event was found."""
-        _allowed("probability", ["probability"] * self._rare)
+        self._require("probability")
         values = self._data["probability"].transpose(..., "trial", "score").values
         found = estimate.rare_interval(values, level)
         replicas = self._data["plain"].notnull().sum("trial").values
         columns = {
-            "probability": found.value,
+            "value": found.value,
             "error": found.error,
             "low": found.low,
             "high": found.high,
@@ -120,10 +126,10 @@ class Estimates:
 
     def threshold(self, level: float = 0.95) -> xr.Dataset:
         """The Byzantine fraction at which the event's rate crosses the level that the study set:
-        threshold, low, high, slope (of the rate's logit, per unit of fraction), fit (p-value of
+        value, low, high, slope (of the rate's logit, per unit of fraction), fit (p-value of
         the misfit of a straight line through the logits near the level), trials. Infinite where it
         lies, or may lie, out of the range that was searched; NaN where nothing was run."""
-        _allowed("event", self._data.data_vars)
+        self._require("threshold")
         event, about = self._data["event"], self._data["event"].attrs
         run = self._run.transpose(..., "trial").values
         x = self._data["byzantine_fraction"].transpose(..., "trial").values
@@ -134,7 +140,7 @@ class Estimates:
                 counts = Counts.of(x[place][there], happened[place][there])
                 limits = about["low"], about["high"]
                 found[place] = crossing(counts, about["crossed"], *limits, level)
-        names = ("threshold", "low", "high", "slope", "fit")
+        names = ("value", "low", "high", "slope", "fit")
         columns: dict[str, Any] = dict(zip(names, np.moveaxis(found, -1, 0), strict=True))
         searched = {f"searched_{end}": about[end] for end in ("low", "high")}
         kept = {"outcome": about["outcome"], "crossed": about["crossed"], **searched}
@@ -143,12 +149,12 @@ class Estimates:
 
     def front(self, level: float = 0.95) -> xr.Dataset:
         """Of a study of designs, the candidates that none beats: see `vecsim.front.front`."""
-        _allowed("tried", self._data.data_vars)
+        self._require("front")
         return front.front(self._data, level)
 
     def candidates(self, level: float = 0.95) -> xr.Dataset:
         """Of a study of designs, every candidate: see `vecsim.front.candidates`."""
-        _allowed("tried", self._data.data_vars)
+        self._require("candidates")
         return front.candidates(self._data, level)
 
     def verdicts(self) -> list[dict[str, Any]]:
@@ -162,20 +168,17 @@ class Estimates:
         """The rates, the median and mean of last_decision, and the median of unanimity, each with
         `_low` and `_high`; of campaigns, the rate of each event and the mean of all else; of
         rare events, `probability`; of thresholds, `threshold`; of designs, `candidates`."""
-        if "tried" in self._data:
+        if self._estimator == "design":
             return self.candidates(level)
-        if self._rare:
-            found = self.probability(level)
-            return found.rename(low="probability_low", high="probability_high")
-        if self._placed:
-            found = self.threshold(level)
-            return found.rename(low="threshold_low", high="threshold_high")
+        if self._estimator != "plain":
+            [name] = METHODS[self._estimator]
+            found = getattr(self, name)(level)
+            return found.rename(value=name, low=f"{name}_low", high=f"{name}_high")
         table = xr.Dataset(attrs={"level": level})
-        for name in RATES if self._decisions else self._outcomes:
-            kind = "rate" if name in self._rates else "mean"
-            found = getattr(self, kind)(name, level)
+        for name in self._rates if self._decisions else self._outcomes:
+            found = getattr(self, "rate" if name in self._rates else "mean")(name, level)
             about = {} if self._decisions else self._data[name].attrs
-            table[name] = found[kind].assign_attrs(about | found.attrs)
+            table[name] = found["value"].assign_attrs(about | found.attrs)
             table[f"{name}_low"], table[f"{name}_high"] = found["low"], found["high"]
         if not self._decisions:
             table["trials"] = self._run.sum("trial").assign_attrs(units="1")
@@ -187,12 +190,32 @@ class Estimates:
             "unanimity_median": self.quantile("unanimity", 0.5, level),
         }
         for name, estimates in parts.items():
-            value = estimates["mean" if name.endswith("mean") else "quantile"]
-            table[name] = value.assign_attrs(estimates.attrs)
+            table[name] = estimates["value"].assign_attrs(estimates.attrs)
             table[f"{name}_low"], table[f"{name}_high"] = estimates["low"], estimates["high"]
         table["last_decision_censored"] = mean["censored"]
         table["trials"] = mean["trials"]
         return table
+
+    @property
+    def _estimator(self) -> str:
+        """What made the study."""
+        data = self._data
+        if "tried" in data:
+            return "design"
+        if "plain" in data:  # trials are replicas of a splitting estimate
+            return "splitting"
+        # Each trial has a Byzantine fraction of its own.
+        return "threshold" if "byzantine_fraction" in data.data_vars else "plain"
+
+    def _require(self, method: str) -> None:
+        """ValueError where the study is not of a kind that the method is for."""
+        made = next(name for name, methods in METHODS.items() if method in methods)
+        if made != self._estimator:
+            there = ", ".join(f"{name}()" for name in (*METHODS[self._estimator], "summary"))
+            raise ValueError(
+                f"{method}() is of studies made with estimator={made}, and this one was made with "
+                f"estimator={self._estimator}; allowed: {there}"
+            )
 
     @property
     def _decisions(self) -> bool:
@@ -200,20 +223,13 @@ class Estimates:
         return "decided_1" in self._data
 
     @property
-    def _rare(self) -> bool:
-        """Whether trials are replicas of a splitting estimate."""
-        return "plain" in self._data
-
-    @property
-    def _placed(self) -> bool:
-        """Whether each trial has a Byzantine fraction of its own."""
-        return "byzantine_fraction" in self._data.data_vars
-
-    @property
     def _rates(self) -> dict[str, str]:
         """What has a rate, with its meaning."""
         if self._decisions:
-            return RATES
+            known = set(outcomes.NEEDED) <= set(self._data.data_vars)
+            return {
+                n: text for n, text in outcomes.RATES.items() if known or n not in outcomes.MAJORITY
+            }
         about = {str(name): v.attrs for name, v in self._data.data_vars.items()}
         return {name: attrs["long_name"] for name, attrs in about.items() if attrs.get("event")}
 
@@ -227,22 +243,16 @@ class Estimates:
         data = self._data
         if self._decisions:
             return data["decided_1"].notnull()
-        if self._rare:
-            return data["plain"].notnull()
-        if self._placed:
-            return data["event"].notnull()
-        return reduce(or_, [data[name].notnull() for name in self._outcomes])
+        alone = {"splitting": "plain", "threshold": "event"}.get(self._estimator)
+        names = [alone] if alone else self._outcomes
+        return reduce(or_, [data[name].notnull() for name in names])
 
-    def _event(self, name: str) -> xr.DataArray:
+    def _event(self, name: str) -> tuple[xr.DataArray, xr.DataArray]:
+        """Which trials show it, and which trials count."""
         data = self._data
         if not self._decisions:
-            return data[name] > 0
-        if name == "unanimous":
-            return data["unanimity"].notnull()
-        if name == "stalled":
-            return data["undecided"] > 0
-        disagreement = (data["decided_0"] > 0) & (data["decided_1"] > 0)
-        return disagreement if name == "disagreement" else (data["undecided"] == 0) & ~disagreement
+            return data[name] > 0, self._run
+        return outcomes.event(data, name), outcomes.defined(data, name)
 
     def _samples(self, name: str) -> np.ndarray[Any, Any]:
         """Outcomes over (*sweep, trial): NaN where not run, infinity where it never came."""

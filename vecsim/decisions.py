@@ -7,9 +7,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from vecsim import outcomes
 from vecsim.engines import population
 from vecsim.engines.assemble import Assembler, items, program_key, shape_of
 from vecsim.engines.batch import Shape, all_devices, batch
+from vecsim.errors import require
 from vecsim.layout import Variable
 from vecsim.point import Point
 from vecsim.sweep import Study
@@ -33,10 +35,12 @@ def _variables(counts: str = "int32") -> tuple[Variable, ...]:
         "median_decision": ("rounds until half have decided", rounds, "missing: never"),
         "last_decision": ("rounds until all have decided", rounds, "missing: never"),
         "unanimity": ("rounds until all first hold one preference", rounds, "missing: never"),
+        "start_ones": ("honest nodes that prefer 1 at the start", nodes, ""),
         "final_ones": ("honest nodes that prefer 1 at the end", nodes, ""),
         "flips": ("changes of preference", "changes", "summed over honest nodes and polls"),
         "polls": ("polls made by honest nodes", "polls", "summed over honest nodes"),
         "admitted": ("Byzantine nodes in the network", "nodes", ""),
+        "decides": ("whether nodes decide under the protocol", "1", "0: what they prefer counts"),
     }
     return tuple(
         Variable(
@@ -64,6 +68,17 @@ class Decisions:
     def __init__(self, study: Study, memory: int):
         self.study, self.engines = study, Engines(study, memory)
         self.variables = self.engines.variables
+        self._check_majority()
+
+    def _check_majority(self) -> None:
+        precision = self.study.precision
+        if precision is None or precision.target not in outcomes.MAJORITY:
+            return
+        for point in self.study.points:
+            others = ", ".join(name for name in outcomes.RATES if name not in outcomes.MAJORITY)
+            allowed = f"{others}, as half of {point.honest} honest nodes start at 1"
+            uneven = 2 * point.start_ones != point.honest
+            require(uneven, "precision.target", precision.target, allowed)
 
     def chunks(self) -> tuple[int, ...]:
         """Whole trailing dimensions, as large as may be lost."""
@@ -92,22 +107,11 @@ class Decisions:
         return min(n, COUNTED_NODES) if self.study.engines[number] == "population" else n
 
     def events(self, values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Which trials show what the precision is about, and which were run."""
+        """Which trials show what the precision is about, and which count for it."""
         assert self.study.precision
-        run = values["decided_1"] >= 0
-        return happened(values)[self.study.precision.target] & run, run
-
-
-def happened(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """In which trials each of the outcomes that have a rate came about."""
-    undecided = values["undecided"] > 0
-    disagreement = (values["decided_0"] > 0) & (values["decided_1"] > 0)
-    return {
-        "finalised": ~undecided & ~disagreement,
-        "disagreement": disagreement,
-        "stalled": undecided,
-        "unanimous": ~np.isnan(values["unanimity"]),
-    }
+        target = self.study.precision.target
+        counted = outcomes.defined(values, target)
+        return outcomes.event(values, target) & counted, counted
 
 
 class Engines:
@@ -139,7 +143,8 @@ class Engines:
             else:
                 values = self._program(key).run(listed)
             place = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group])
-            for name, array in values.items():
+            decides = [p.protocol.decides for p, trials in listed for _ in range(len(trials))]
+            for name, array in (values | {"decides": np.array(decides)}).items():
                 out[name][place] = array
         return out
 
@@ -168,7 +173,8 @@ class Program:
     def run(self, work: list[tuple[Point, np.ndarray]]) -> dict[str, np.ndarray]:
         """Outcomes of the trials of each point, end to end."""
         total = sum(len(trials) for _, trials in work)
-        out = {v.name: np.full(total, MISSING, v.dtype) for v in VARIABLES}
+        kinds = {v.name: v.dtype for v in VARIABLES if v.name != "decides"}
+        out = {name: np.full(total, MISSING, dtype) for name, dtype in kinds.items()}
         for outcome, admitted, place in self._batches(work):
             for name, values in (outcome._asdict() | {"admitted": admitted}).items():
                 out[name][place] = values[: len(place)]

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,7 +80,7 @@ def candidates(data: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     for name, values in columns.items():
         found[name] = (found["state"].dims, values, {"units": "1"})
     found["replicas"] = data["chosen_beta"].notnull().sum("trial")
-    states = np.asarray(STATES, object)[found["state"].fillna(0).values.astype(int)]
+    states = np.asarray(STATES)[found["state"].fillna(0).values.astype(int)]
     found["state"] = (found["state"].dims, np.where(found["state"].isnull(), "", states))
     found["front"], found["missed"] = _marked(found, own(data))
     return found.assign_attrs(level=level, interval="Student's t and Cox")
@@ -152,14 +151,8 @@ def show(data: xr.Dataset) -> None:
     )
     columns.append(table.Column("rounds", [f"{values['rounds'][i]:.0f}" for i in number]))
     columns.append(table.Column("fed", [f"{100 * values['fed'][i]:g} %" for i in number]))
-    width = min(shutil.get_terminal_size((100, 24)).columns, table.MOST_WIDTH)
-    lines = [
-        table.GAP.join(parts).rstrip()
-        for parts in zip(*map(table.Column.aligned, columns), strict=True)
-    ]
-    rule = "-" * min(max(map(len, lines)), width)
     if rows.sizes["candidate"]:
-        print("\n".join([*(line for line in lines[:2] if line), rule, *lines[2:], rule]))
+        print("\n".join(table.lines_of(columns)))
         print("the front: probabilities with their 95 % intervals in brackets, below the target")
     for line in _told(every, others):
         print(line)

@@ -106,8 +106,7 @@ def _optional_numbers(values: Sequence) -> bool:
 def _coordinate(values: Sequence) -> np.ndarray:
     if _optional_numbers(values) and None in values:
         return np.array(values, float)
-    values = labels(values)
-    return np.array(values, object if isinstance(values[0], str) else None)
+    return np.array(labels(values))
 
 
 def coordinates(values: Mapping[str, Sequence]) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from vecsim.errors import ConfigError, require, whole
 from vecsim.estimate import Precision
 from vecsim.layout import Beside
 from vecsim.obey import CAMPAIGN
+from vecsim.outcomes import RATES
 from vecsim.resolve import Compose, at, once, places, plain, resolved, unresolved
 
-TARGETS = ("finalised", "disagreement", "stalled", "unanimous")
 OTHERS = (
     *("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "theory", "engine"),
     *("defence", "estimator", CAMPAIGN),
@@ -263,7 +263,7 @@ def _precision(section: Any, trials: int, given: Mapping[str, str]) -> Precision
         require(good, "precision.max_trials", most, allowed)
         most = trials
     target, width = section.get("target"), section.get("half_width")
-    require(target in TARGETS, "precision.target", target, ", ".join(TARGETS))
+    require(target in RATES, "precision.target", target, ", ".join(RATES))
     good = isinstance(width, float) and 0 < width < 0.5
     require(good, "precision.half_width", width, "between 0 and 0.5")
     least = whole("precision.min_trials", least, 1, MOST_TRIALS)

@@ -1,7 +1,9 @@
 """The result table: estimates per point, each with its interval, as wide as the terminal."""
 
 import math
+import re
 import shutil
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -11,11 +13,12 @@ import xarray as xr
 from vecsim.estimate import DISAGREE
 from vecsim.wording import agreement, amount, chance, crossed, label, order, rate, rounds
 
+MAJORITY = "majority_kept"
 MOST_ROWS = 40
 MOST_ACROSS = 8  # values of a dimension that runs across
 FEW_ACROSS = 3
 MOST_WIDTH = 140
-SHORT = 12  # characters of a word, where longer ones do not fit
+SHORT = 12  # characters of a line of a name, where whole ones do not fit
 GAP = "  "
 RARE = "probabilities, each with its 95 % interval in brackets, or their order of magnitude"
 CROSSINGS = "thresholds, each with its 95 % interval in brackets; fit p: of the misfit of the curve"
@@ -46,7 +49,7 @@ class Estimates:
 
 
 class Column(NamedTuple):
-    """header: one line, or two. cells: text, one for each row."""
+    """header: one line, or two. cells: text, one for each row, of one line or more."""
 
     header: str
     cells: list[str]
@@ -54,13 +57,28 @@ class Column(NamedTuple):
 
     @property
     def width(self) -> int:
-        return max(map(len, [*self.header.split("\n"), *self.cells]))
+        return max(len(line) for text in (self.header, *self.cells) for line in text.split("\n"))
 
-    def aligned(self) -> list[str]:
-        """Two lines of header, and the cells."""
-        lines = [*self.header.split("\n")[-2:], *self.cells]
-        lines = ["", *lines] if "\n" not in self.header else lines
+    @property
+    def heights(self) -> list[int]:
+        """Lines of each cell."""
+        return [1 + cell.count("\n") for cell in self.cells]
+
+    def aligned(self, heights: Sequence[int]) -> list[str]:
+        """Two lines of header, and the cells, each filled up to so many lines."""
+        lines = [*([""] * (1 - self.header.count("\n"))), *self.header.split("\n")]
+        for cell, height in zip(self.cells, heights, strict=True):
+            lines += [*cell.split("\n"), *[""] * (height - 1 - cell.count("\n"))]
         return [line.rjust(self.width) if self.right else line.ljust(self.width) for line in lines]
+
+
+def lines_of(columns: Sequence[Column]) -> list[str]:
+    """The lines of a table: its header (one line or two), a rule, the rows, a rule."""
+    heights = [max(row) for row in zip(*(column.heights for column in columns), strict=True)]
+    parts = zip(*(column.aligned(heights) for column in columns), strict=True)
+    lines = [GAP.join(each).rstrip() for each in parts]
+    rule = "-" * (sum(column.width + len(GAP) for column in columns) - len(GAP))
+    return [*(line for line in lines[:2] if line), rule, *lines[2:], rule]
 
 
 def show(summary: xr.Dataset, dims: Sequence[str], decides: set[bool]) -> None:
@@ -82,9 +100,11 @@ def show(summary: xr.Dataset, dims: Sequence[str], decides: set[bool]) -> None:
         columns = _across(estimates, rows, places, across, outcome, width, rate)
     else:
         columns = _down(estimates, rows, places, decides, width)
-    _print(columns)
-    more = f"; {len(indices) - MOST_ROWS} more rows are in the summary"
-    print(f"{CAPTION}{more if len(indices) > MOST_ROWS else ''}")
+    _print(columns, CAPTION, len(indices), width)
+    lost = summary.get("majority_lost", xr.DataArray(0.0))
+    if (lost > 0).any():
+        among = f"{int((lost > 0).sum())} of {points} points have"
+        print(f"vecsim: {among} trials that end on the colour of the minority at the start")
 
 
 def show_outcomes(summary: xr.Dataset, dims: Sequence[str]) -> None:
@@ -114,10 +134,14 @@ def show_outcomes(summary: xr.Dataset, dims: Sequence[str]) -> None:
             header = name if unit in ("", "1") else f"{name}\n{unit}"
             cells = [texts[name](*estimates.interval(name, at)) for at in places]
             columns.append(Column(header, cells))
-        columns = _narrowed(columns, [column.header for column in columns[:1:-1]], width)
-    _print(columns)
-    more = f"; {len(indices) - MOST_ROWS} more rows are in the summary"
-    print(f"{OUTCOMES}{more if len(indices) > MOST_ROWS else ''}")
+        if not _fits(columns, width):
+            columns[: len(rows)] = _labels(estimates, rows, places, True)
+        spare = [column.header for column in columns[: len(rows) : -1]]
+        columns = _narrowed(columns, spare, width)
+    _print(columns, OUTCOMES, len(indices), width)
+    for name in names:
+        if meaning := summary[name].attrs.get("long_name"):
+            print(textwrap.fill(f"{name}: {meaning}", width, subsequent_indent="  "))
 
 
 def show_rare(summary: xr.Dataset, dims: Sequence[str]) -> None:
@@ -136,9 +160,7 @@ def show_rare(summary: xr.Dataset, dims: Sequence[str]) -> None:
     gaps = [estimates.at("gap", at) for at in places]
     columns.append(Column("scores", [agreement(gap) for gap in gaps], right=False))
     columns.append(Column("replicas", [f"{estimates.at('trials', at):.0f}" for at in places]))
-    _print(_narrowed(columns, ["replicas"], width))
-    more = f"; {len(indices) - MOST_ROWS} more rows are in the summary"
-    print(f"{RARE}{more if len(indices) > MOST_ROWS else ''}")
+    _print(_narrowed(columns, ["replicas"], width), RARE, len(indices), width)
     if any(gap < DISAGREE for gap in gaps):
         print(
             "vecsim: two scores disagree: the larger estimate counts, and more walkers are needed",
@@ -159,15 +181,25 @@ def show_thresholds(summary: xr.Dataset, dims: Sequence[str]) -> None:
     fits = [f"{estimates.at('fit', at):.2g}".replace("nan", "-") for at in places]
     columns.append(Column("fit p", fits))
     columns.append(Column("trials", [f"{estimates.at('trials', at):.0f}" for at in places]))
-    _print(_narrowed(columns, ["trials", "fit p"], width))
-    more = f"; {len(indices) - MOST_ROWS} more rows are in the summary"
-    print(f"{CROSSINGS}{more if len(indices) > MOST_ROWS else ''}")
+    _print(_narrowed(columns, ["trials", "fit p"], width), CROSSINGS, len(indices), width)
 
 
-def _print(columns: list[Column]) -> None:
-    lines = [GAP.join(parts).rstrip() for parts in zip(*map(Column.aligned, columns), strict=True)]
-    rule = "-" * (sum(column.width + len(GAP) for column in columns) - len(GAP))
-    print("\n".join([*(line for line in lines[:2] if line), rule, *lines[2:], rule]))
+class Fitted(NamedTuple):
+    """Columns that fit, and the names of those that do not."""
+
+    columns: list[Column]
+    left_out: list[str]
+
+
+def _print(fitted: Fitted, caption: str, rows: int, width: int) -> None:
+    print("\n".join(lines_of(fitted.columns)))
+    notes = [caption]
+    if rows > MOST_ROWS:
+        notes.append(f"{rows - MOST_ROWS} more rows are in the summary")
+    if fitted.left_out:
+        names = ", ".join(name.replace("-\n", "").replace("\n", " ") for name in fitted.left_out)
+        notes.append(f"not shown in {width} columns, but in the summary: {names}")
+    print(textwrap.fill("; ".join(notes), max(width, 60)))
 
 
 def _across(
@@ -178,7 +210,7 @@ def _across(
     outcome: str,
     width: int,
     text: Callable[[float, float, float], str],
-) -> list[Column]:
+) -> Fitted:
     """The outcome at some values of one dimension, and disagreement at the worst of them all."""
     size, columns = estimates.size(across), []
     for short in (False, True):
@@ -192,18 +224,22 @@ def _across(
                 worst = [_worst(estimates, at, across) for at in places]
                 columns.append(Column("worst dis-\nagreement", worst))
             if _fits(columns, width):
-                return columns
+                return Fitted(columns, [])
     return _narrowed(columns, ["worst dis-\nagreement"], width)
 
 
 def _down(
     estimates: Estimates, rows: list[str], places: Sequence[Place], decides: set[bool], width: int
-) -> list[Column]:
+) -> Fitted:
     """All outcomes, as many as fit."""
     names = ["finalised"] * (True in decides) + ["unanimous"] * (False in decides)
+    kept = estimates.arrays.get(MAJORITY)
+    names += [MAJORITY] * (kept is not None and not np.isnan(kept).all())
     names += ["disagreement", "stalled"] * (True in decides)
+    headers = {MAJORITY: MAJORITY.replace("_", "_\n")}
     values = [
-        Column(name, [rate(*estimates.interval(name, at)) for at in places]) for name in names
+        Column(headers.get(name, name), [rate(*estimates.interval(name, at)) for at in places])
+        for name in names
     ]
     event = "last_decision_median" if True in decides else "unanimity_median"
     values.append(Column("rounds", [rounds(*estimates.interval(event, at)) for at in places]))
@@ -211,19 +247,22 @@ def _down(
     columns = [*_labels(estimates, rows, places, False), *values]
     if not _fits(columns, width):
         columns = [*_labels(estimates, rows, places, True), *values]
-    return _narrowed(columns, ["stalled", "trials", "unanimous", "disagreement"], width)
+    spare = ["stalled", "trials", "unanimous", "disagreement", headers[MAJORITY], "rounds"]
+    return _narrowed(columns, spare, width)
 
 
 def _fits(columns: list[Column], width: int) -> bool:
     return sum(column.width + len(GAP) for column in columns) - len(GAP) <= width
 
 
-def _narrowed(columns: list[Column], spare: list[str], width: int) -> list[Column]:
+def _narrowed(columns: list[Column], spare: list[str], width: int) -> Fitted:
     """Without as many of the columns named `spare` as it takes to fit."""
+    left_out = []
     for header in spare:
-        if not _fits(columns, width):
+        if not _fits(columns, width) and any(column.header == header for column in columns):
             columns = [column for column in columns if column.header != header]
-    return columns
+            left_out.append(header)
+    return Fitted(columns, left_out)
 
 
 def _labels(
@@ -233,11 +272,25 @@ def _labels(
     for dim in rows:
         cells = [estimates.labels[dim][at[dim]] for at in places]
         if short:
-            cells = [c if len(c) <= SHORT else f"{c[: SHORT - 2]}.." for c in cells]
-        fold = max(map(len, cells)) < len(dim)
+            cells = [folded(cell) for cell in cells]
+        fold = max(len(line) for cell in cells for line in cell.split("\n")) < len(dim)
         head, _, tail = dim.rpartition("_")
         columns.append(Column(f"{head}_\n{tail}" if fold and head else dim, cells, right=False))
     return columns
+
+
+def folded(name: str) -> str:
+    """A long name over several lines, broken after underscores.
+
+    >>> folded("coordinated_collusion"), folded("safety_split")
+    ('coordinated_\\ncollusion', 'safety_split')
+    """
+    lines = [""]
+    for part in re.findall(r"[^_]*_?", name):
+        if lines[-1] and len(lines[-1]) + len(part) > SHORT:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _worst(estimates: Estimates, place: Place, dim: str) -> str:

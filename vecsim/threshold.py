@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
+from vecsim import outcomes
 from vecsim.crossing import place
-from vecsim.decisions import Engines, happened
+from vecsim.decisions import Engines
 from vecsim.dimensions import keys_of
 from vecsim.engines.choose import engine_of
 from vecsim.errors import ConfigError, require, whole
@@ -110,7 +111,7 @@ class Threshold:
             done += len(nodes)
             work = [(at(point, c), engine, part) for c, part in zip(counts, parts, strict=True)]
             events = np.empty(len(nodes), bool)
-            events[order] = happened(self.engines.run(work))[self.event]
+            events[order] = outcomes.event(self.engines.run(work), self.event)
             return events
 
         nodes, events = place(draw, *self._range(point.n), self.level, trials)

@@ -71,6 +71,7 @@ class Outcome(NamedTuple):
     median_decision: Int[Array, "*trial"]
     last_decision: Int[Array, "*trial"]
     unanimity: Int[Array, "*trial"]
+    start_ones: Int[Array, "*trial"]
     final_ones: Int[Array, "*trial"]
     flips: Int[Array, "*trial"]
     polls: Int[Array, "*trial"]

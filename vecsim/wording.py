@@ -12,6 +12,8 @@ def rate(value: float, low: float, high: float) -> str:
     '0.90 [.88 .92]'
     >>> rate(0, 0, 0.0037)
     '0 [0 .004]'
+    >>> rate(1, 0.9999963, 1)
+    '1 [.999996 1]'
     """
     if not math.isfinite(value):
         return "-"
@@ -20,7 +22,9 @@ def rate(value: float, low: float, high: float) -> str:
     def text(number: float) -> str:
         if number in (0, 1):
             return f"{number:.0f}"
-        return f"{number:.{digits}f}" if digits <= 4 else f"{number:.0e}".replace("e-0", "e-")
+        if digits <= 4 or number > 0.1:
+            return f"{number:.{digits}f}"
+        return f"{number:.0e}".replace("e-0", "e-")
 
     ends = " ".join(text(end).replace("0.", ".", 1) for end in (low, high))
     return f"{text(value)} [{ends}]"
@@ -51,17 +55,20 @@ def agreement(gap: float) -> str:
 
 def amount(value: float, low: float, high: float) -> str:
     """A mean with its interval, to digits that the interval bears; one value where all agree.
+    Ends that are not known are infinite.
 
     >>> amount(84.91, 84.02, 85.8)
     '84.9 [84.0 85.8]'
-    >>> amount(96000.0, 96000.0, 96000.0)
-    '96,000'
+    >>> amount(96000.0, 96000.0, 96000.0), amount(3.25, -math.inf, math.inf)
+    ('96,000', '3.25 [-inf inf]')
     """
     if not math.isfinite(value):
         return "-"
     width = high - low
     if not math.isfinite(width) or width <= 1e-9 * max(1.0, abs(value)):
-        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+        text = "{:,.4g}" if abs(value) < 1000 else "{:,.0f}"
+        ends = "" if math.isfinite(width) else f" [{text} {text}]"
+        return f"{text}{ends}".format(*(value, low, high)[: 3 if ends else 1])
     digits = min(max(0, 1 - math.floor(math.log10(width))), 6) if width < 10 else 0
     return f"{value:,.{digits}f} [{low:,.{digits}f} {high:,.{digits}f}]"
 

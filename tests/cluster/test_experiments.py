@@ -37,7 +37,7 @@ def test_the_defended_cluster_alone(tmp_path, monkeypatch):
     [panel] = drawn[0].axes
     lines = {str(line.get_label()): line for line in panel.get_lines()}
     table = vecsim.open(tmp_path / "a" / "data.zarr").vecsim.rate("working")
-    drawn_at = table["rate"].where(table["events"] > 0, table["high"])  # without events: the bound
+    drawn_at = table["value"].where(table["events"] > 0, table["high"])  # without events: the bound
     for attack in table["adversary"].values:
         shown = np.array(lines[attack].get_ydata(), float)
         np.testing.assert_array_equal(shown, drawn_at.sel(adversary=attack))

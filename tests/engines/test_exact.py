@@ -15,6 +15,7 @@ import pytest
 from helpers import assert_distribution, assert_rate, binomial_fraction, point, run
 from scipy import sparse, stats
 
+from vecsim import outcomes
 from vecsim.adversaries.always_accept import AlwaysAccept
 from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.adversaries.balance_informed import BalanceInformed
@@ -320,6 +321,12 @@ def assert_solved(p, out):
     assert_distribution(seen, np.append(solution.finish, solution.unfinished))
     finals = np.bincount(out["final_ones"], minlength=p.honest + 1)
     assert_distribution(finals, solution.final_ones)
+    values = out | {"decides": np.array(p.protocol.decides)}
+    for name in ("stalled", "majority_kept"):
+        if outcomes.defined(values, name).all():
+            assert_rate(outcomes.event(values, name), getattr(solution, name))
+        else:
+            assert math.isnan(getattr(solution, name))
     if p.protocol.decides:
         both = (out["decided_0"] > 0) & (out["decided_1"] > 0)
         assert_rate(both, solution.disagreement)

@@ -1,10 +1,15 @@
 """Rare events: estimates against exact chains and plain trials, and what they depend on."""
 
+import collections
+import functools
+import itertools
+import math
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from command import call, refused
-from helpers import mesh_of, point
+from helpers import assert_mean, assert_rate, mesh_of, point, standard_error
 from scipy import stats
 
 import vecsim
@@ -61,6 +66,62 @@ def test_no_bias_and_coverage(adversary, beta, event, score, walkers):
     covered = ((intervals.low <= truth) & (truth <= intervals.high)).sum()
     low, high = stats.binom.ppf([0.005, 0.995], REPEATED, 0.95)
     assert low <= covered <= high
+
+
+def undecided_at_the_end(honest, byzantine, beta, rounds):
+    """P(an honest node is undecided) in Snowflake 3/2/beta with balancing nodes, from an even
+    start, polls with replacement among all nodes: a dictionary of states, in plain Python.
+
+    A state says what each honest node is: its colour and its counter, `beta` once it has decided.
+    """
+
+    @functools.cache
+    def following(state):
+        ones = sum(colour for colour, _ in state)
+        pushed = byzantine * (2 * ones < honest)  # to the minority; to 0 on a tie
+        share = (ones + pushed) / (honest + byzantine)
+        two = [3 * p**2 * (1 - p) + p**3 for p in (1 - share, share)]  # of 3 answers
+        ways = [
+            [((colour, count), 1.0)]
+            if count == beta
+            else [((colour, count + 1), two[colour]), ((1 - colour, 1), two[1 - colour])]
+            for colour, count in state
+        ]
+        moves = [zip(*nodes, strict=True) for nodes in itertools.product(*ways)]
+        return [(tuple(sorted(nodes)), math.prod(chances)) for nodes, chances in moves]
+
+    law = {tuple(sorted([(0, 0)] * (honest // 2) + [(1, 0)] * (honest - honest // 2))): 1.0}
+    for _ in range(rounds):
+        after = collections.defaultdict(float)
+        for state, weight in law.items():
+            for following_state, chance in following(state):
+                after[following_state] += weight * chance
+        law = after
+    return sum(p for state, p in law.items() if any(count < beta for _, count in state))
+
+
+BALANCED = dict(n=5, byzantine_fraction=0.2, sampling="with_replacement", exclude_self=False)
+
+
+@pytest.mark.parametrize("rounds", [30, 300])
+def test_stalled_is_any_undecided_node(rounds):
+    """Also where both colours are decided, and however rare: nothing is 1 minus what is not it."""
+    p = point(Snowflake(3, 2, 2, 4, rounds), BalanceInformed(), **BALANCED)
+    truth = undecided_at_the_end(4, 1, 4, rounds)
+    assert (0.01 < truth < 0.03) if rounds == 30 else (1e-16 < truth < 1e-15)
+    assert exact.solve(p).stalled == pytest.approx(truth, rel=1e-10)
+
+
+@pytest.mark.parametrize("engine", ["agents", "population"])
+def test_stalled_is_the_same_in_plain_trials_and_splitting(engine):
+    truth, trials = undecided_at_the_end(4, 1, 4, 30), 40_000
+    p = point(Snowflake(3, 2, 2, 4, 30), BalanceInformed(), **BALANCED)
+    climbers = Climbers(p, "stalled", engine, MEMORY)
+    assert_rate(np.arange(trials) < plain(climbers, 1000, trials // 1000, 0).sum(), truth)
+    for score in range(2):
+        estimates = split(climbers, score, Effort(200, 0.2), 100, 0).estimates
+        assert_mean(estimates, truth)
+        assert standard_error(estimates) < truth / 20
 
 
 @pytest.mark.parametrize("engine", ["agents", "population"])
@@ -210,13 +271,13 @@ def test_a_study_of_rare_events(tmp_path, capsys):
     assert call(*study, "sweep.protocol.beta=[4,5]", f"output={tmp_path}/a").code == 0
     data = vecsim.open(tmp_path / "a" / "data.zarr")
     found = data.vecsim.probability()
-    assert (found.low < found.probability).all()
-    assert (found.probability < found.high).all()
-    assert found.probability[0] > found.probability[1] > 0
+    assert (found.low < found.value).all()
+    assert (found.value < found.high).all()
+    assert found.value[0] > found.value[1] > 0
     assert not found.rough.any()
     number = 6 * 300
     assert (found.plain * number == data.plain.sum("trial")).all()
-    assert found.plain_low[0] <= found.probability[0] <= found.plain_high[0]
+    assert found.plain_low[0] <= found.value[0] <= found.plain_high[0]
     assert (
         call(*study, "protocol.beta=5", f"output={tmp_path}/b").code == 0
     )  # a point alone gives the same

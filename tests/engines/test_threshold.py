@@ -110,7 +110,7 @@ def test_every_engine_and_one_program_for_all_fractions(options, tmp_path):
     assert len(fractions) > 8
     np.testing.assert_allclose(fractions * 60, np.round(fractions * 60))
     found = data.vecsim.threshold()
-    assert found.low < found.threshold < found.high
+    assert found.low < found.value < found.high
     assert engine.batch._cache_size() - before <= (2 if "adversary=silent" in options else 1)
 
 
@@ -152,7 +152,7 @@ def test_thresholds_out_of_the_range_are_told(low, high, accept, told, tmp_path)
     assert (result.code, result.err) == (0, "")
     assert f" {told} " in result.out
     found = vecsim.open(tmp_path / "a" / "data.zarr").vecsim.threshold()
-    assert np.isinf(found.threshold)
+    assert np.isinf(found.value)
     known = found.low if told == "above" else found.high
     np.testing.assert_allclose(known, high if told == "above" else low, rtol=0.05)
     assert (found.attrs["searched_low"], found.attrs["searched_high"]) == (low, high)

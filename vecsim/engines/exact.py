@@ -39,6 +39,12 @@ class Solution(NamedTuple):
     come, NaN if the chain is too slow to solve.
     agreed_0, agreed_1: P(finished with all honest nodes on 0, or on 1).
     disagreement: P(honest nodes have decided both colours).
+    majority_kept: P(finished, all honest nodes on the colour that most of them held at the start);
+    under a protocol that does not decide, P(all hold that colour at the end). NaN where as many
+    start at 0 as at 1.
+    stalled: P(an honest node is undecided at the end), whatever others have decided; 1 under a
+    protocol that does not decide. Below 1e-25, where chains are cut off, it bounds the probability
+    from above, and so does unfinished.
     final_ones: P(c honest nodes prefer 1 at the end), c = 0 ... honest.
     states: states of the largest chain solved.
     """
@@ -51,13 +57,10 @@ class Solution(NamedTuple):
     agreed_0: float
     agreed_1: float
     disagreement: float
+    stalled: float
+    majority_kept: float
     final_ones: Floats
     states: int
-
-    @property
-    def stalled(self) -> float:
-        """P(not finished, and no disagreement)."""
-        return 1 - self.agreed_0 - self.agreed_1 - self.disagreement
 
 
 class _Part(NamedTuple):
@@ -166,15 +169,21 @@ def _averaged(point: Point, parts: list[tuple[float, _Part]]) -> Solution:
         final += weight * np.bincount(part.ones, part.passage.final, honest + 1)
     first = mean(lambda part: part.passage.mean)
     second = mean(lambda part: part.passage.square)
+    unfinished = mean(lambda part: part.passage.unfinished)
+    agreed = mean(entered(0)), mean(entered(honest))
+    ends = agreed if point.protocol.decides else (float(final[0]), float(final[honest]))
+    majority = np.sign(2 * point.start_ones - honest)
     return Solution(
         finish=finish,
         round_steps=steps,
-        unfinished=mean(lambda part: part.passage.unfinished),
+        unfinished=unfinished,
         mean_rounds=first / steps,
         sd_rounds=spread(first, second) / steps,
-        agreed_0=mean(entered(0)),
-        agreed_1=mean(entered(honest)),
+        agreed_0=agreed[0],
+        agreed_1=agreed[1],
         disagreement=mean(lambda part: part.passage.final[part.violation].sum()),
+        stalled=unfinished if point.protocol.decides else 1.0,
+        majority_kept=ends[int(majority > 0)] if majority else np.nan,
         final_ones=final,
         states=max(len(part.ones) for _, part in parts),
     )

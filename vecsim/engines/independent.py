@@ -197,6 +197,7 @@ def outcome(point: Point, decided: Floats) -> dict[str, np.ndarray]:
         median_decision=first(2 * so_far >= honest),
         last_decision=last,
         unanimity=none,
+        start_ones=none + point.start_ones,
         final_ones=none + point.start_ones,
         flips=none,
         polls=polls,

@@ -14,10 +14,9 @@ magnitude too low. `staged` is as `field`, but puts any decision that has happen
 are in prospect, for where fields change fast what seems near may never come. All fall when little
 time is left.
 
-stalled: undecided nodes at the end, and no disagreement, which may also keep nodes from deciding
-but is rare in other ways. Rounds completed, and those that undecided nodes must still wait for
-their runs in the frozen field, up to twice a run: the class that waits longest (`slowest`), or the
-average of all honest nodes (`average`).
+stalled: undecided nodes at the end, whatever the others have decided. Rounds completed, and those
+that undecided nodes must still wait for their runs in the frozen field, up to twice a run: the
+class that waits longest (`slowest`), or the average of all honest nodes (`average`).
 """
 
 from typing import Any, NamedTuple
@@ -82,19 +81,18 @@ def standing(
 ) -> Standing:
     """How a trial stands after so many rounds. fields: one for each of `situations`."""
     decided = tally.decided - tally.decided_1 > 0, tally.decided_1 > 0
-    both = decided[0] & decided[1]
-    ended = both | (honest == tally.decided) | (round_ >= rule.max_rounds)
+    ended = (honest == tally.decided) | (round_ >= rule.max_rounds)
     if event == "stalled":
-        happened = (round_ >= rule.max_rounds) & (honest > tally.decided) & ~both
+        happened = (round_ >= rule.max_rounds) & (honest > tally.decided)
         waits = _waits(rule, crowd, fields[0])
         slowest = jnp.where(crowd.number > 0.0, waits, 0.0).max()
         average = (crowd.number * waits).sum() / honest.astype(waits.dtype)
         scores = round_.astype(waits.dtype) + jnp.stack([slowest, average])
     else:
-        happened = both
+        happened = decided[0] & decided[1]
         left = (rule.max_rounds - round_).astype(crowd.number.dtype)
         scores = _two_decisions(tally, decided, honest, crowd, fields, left)
-        ended |= (scores == -jnp.inf).all()
+        ended |= happened | (scores == -jnp.inf).all()
     return Standing(happened, ended, jnp.round(scores / GRID) * GRID)
 
 

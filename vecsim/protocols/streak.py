@@ -22,8 +22,9 @@ def run_left(rule, counter, same):
 
     same: whether the counter is that colour's.
     """
-    fresh = run_length(rule) + 1 - rule.count_after_flip
-    return jnp.where(same, run_length(rule) - counter.astype(jnp.int32), fresh)
+    length = jnp.asarray(run_length(rule), jnp.int32)
+    fresh = length + 1 - rule.count_after_flip
+    return jnp.where(same, length - counter.astype(jnp.int32), fresh)
 
 
 def run_length(rule):
