@@ -194,7 +194,7 @@ def test_store_in_the_way(folder):
     before = files(folder)
     assert "not a vecsim store; choose another output" in refused_later(*small, "output=foreign")
     assert refused(call(*small, "output=file")) == "output is 'file'; allowed: a folder, not a file"
-    assert "trials is 4 there, 5 here" in refused_later("n=50", "trials=5", f"output={other}")
+    assert "seed is 0 there, 1 here" in refused_later(*small, "seed=1", f"output={other}")
     assert files(folder) == before
     chunk.write_bytes(chunk.read_bytes()[:-9])
     before = files(folder)
