@@ -241,7 +241,7 @@ def test_result(folder):
     assert f"dataset  {output.relative_to(folder) / 'data.zarr'}" in lines
     table = (output / "summary.csv").read_text().splitlines()
     assert len(table) == 3
-    assert table[0].startswith("byzantine_fraction,finalised,finalised_low,finalised_high,")
+    assert table[0].startswith("byzantine_fraction,byzantine_nodes,finalised,finalised_low,")
     again = call("protocol=snowball", "n=60", "trials=8", "sweep.byzantine_fraction=[0,0.1]")
     assert again.out == result.out
 

@@ -92,7 +92,7 @@ def _work(study: Study, output: Path, config: DictConfig):
         "threshold": Threshold,
         "design": Designs,
     }
-    name = study.estimator.get("name")
+    name: Any = study.estimator.get("name")
     require(isinstance(name, str) and name in works, "estimator.name", name, ", ".join(works))
     return works[name](study, config.engine.memory_mb * 2**20)
 

@@ -262,7 +262,8 @@ def _precision(section: Any, trials: int, given: Mapping[str, str]) -> Precision
         allowed = f"by itself, or trials={trials} by itself"
         require(good, "precision.max_trials", most, allowed)
         most = trials
-    target, width = section.get("target"), section.get("half_width")
+    target: Any = section.get("target")
+    width: Any = section.get("half_width")
     require(target in RATES, "precision.target", target, ", ".join(RATES))
     good = isinstance(width, float) and 0 < width < 0.5
     require(good, "precision.half_width", width, "between 0 and 0.5")
