@@ -195,6 +195,7 @@ def test_store_in_the_way(folder):
     assert "not a vecsim store; choose another output" in refused_later(*small, "output=foreign")
     assert refused(call(*small, "output=file")) == "output is 'file'; allowed: a folder, not a file"
     assert "seed is 0 there, 1 here" in refused_later(*small, "seed=1", f"output={other}")
+    assert "trials is 3, " in refused_later("n=50", "trials=3", f"output={other}")
     assert files(folder) == before
     chunk.write_bytes(chunk.read_bytes()[:-9])
     before = files(folder)
@@ -300,7 +301,7 @@ class Interrupting(report.Lines):
     def __init__(self, chunks: int):
         self.chunks = chunks
 
-    def advance(self, trials: int, skipped: int, fresh: bool) -> None:
+    def advance(self, run: int, skipped: int) -> None:
         self.chunks -= 1
         if self.chunks == 0:
             raise KeyboardInterrupt

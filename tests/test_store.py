@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from vecsim import disk, netcdf
+from vecsim import disk, jobs, netcdf
 from vecsim import store as stores
 from vecsim.store import Layout, Store, StoreError, Variable
 
@@ -392,7 +392,7 @@ def test_collect_makes_dimensions_of_what_differs(tmp_path: Path):
     for k, n, number in cases:
         config = {"n": n, "protocol": {"k": k, "alpha": 15}, "precision": None}
         job(tmp_path / str(number), config, [0.0, 0.1])
-    joined = stores.collect(tmp_path)
+    joined = jobs.collect(tmp_path)
     assert dict(joined.sizes) == {"n": 3, "k": 2, "fraction": 2, "trial": 4}
     assert joined.n.values.tolist() == [20, 100, 1000]
     for k, n, number in cases:
@@ -411,7 +411,7 @@ def test_collect_makes_dimensions_of_what_differs(tmp_path: Path):
 def test_collect_joins_along_what_is_swept(tmp_path: Path):
     job(tmp_path / "1", {"n": 100}, [0.2, 0.3])
     job(tmp_path / "0", {"n": 100}, [0, 0.1])
-    joined = stores.collect(tmp_path)
+    joined = jobs.collect(tmp_path)
     assert joined.rounds.dims == ("fraction", "trial")
     assert joined.fraction.values.tolist() == [0, 0.1, 0.2, 0.3]
     second = stores.open(tmp_path / "1" / "study.zarr")
@@ -428,18 +428,21 @@ def test_collect_names(tmp_path: Path):
             "adversary": {"lag": lag},
         }
         job(tmp_path / str(number), config | {"trial": {"rounds": lag}}, [0])
-    joined = stores.collect(tmp_path)
+    joined = jobs.collect(tmp_path)
     assert joined.protocol.values.tolist() == ["Slush", "Snow"]
     np.testing.assert_array_equal(joined.beta, [np.nan, 20])
     assert joined.beta.dims == ("protocol",)
-    assert {"protocol_lag", "adversary_lag", "trial_rounds"} < set(joined.rounds.dims)
+    assert joined.rounds.dims == ("protocol", "protocol_lag", "fraction", "trial")
+    for name in ("adversary_lag", "trial_rounds"):  # move together with it
+        assert joined[name].dims == ("protocol_lag",)
+        assert joined[name].values.tolist() == [0, 1]
     assert joined.vecsim.rate("disagreement").trials.values.max() == 4
 
 
 def test_collect_refuses(tmp_path: Path):
     def line() -> str:
         with pytest.raises(StoreError) as caught:
-            stores.collect(tmp_path)
+            jobs.collect(tmp_path)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -449,6 +452,11 @@ def test_collect_refuses(tmp_path: Path):
     (tmp_path / "2").mkdir()
     assert "1/study.zarr is unfinished" in line()
     assert "2 holds no store" in line()
+    assert "missing='allow' leaves them out" in line()
+    with pytest.warns(UserWarning, match=r"left out: 2 holds no store; 1/study.zarr is unfinished"):
+        joined = jobs.collect(tmp_path, missing="allow")
+    xr.testing.assert_equal(joined, stores.open(tmp_path / "0/study.zarr"))
+    assert len(json.loads(joined.attrs["left_out"])) == 2
     (tmp_path / "2").rmdir()
     job(tmp_path / "1", {"n": 200}, [0])
     (tmp_path / "1/study.zarr/rounds/zarr.json").unlink()
@@ -458,6 +466,6 @@ def test_collect_refuses(tmp_path: Path):
     assert "1/study.zarr holds a point that another job holds too" in line()
     shutil.rmtree(tmp_path / "1")
     run(tmp_path / "1" / "study.zarr")
-    assert "1/study.zarr has other dimensions" in line()
+    assert "has other dimensions" in line()
     with pytest.raises(StoreError, match="not a directory"):
-        stores.collect(tmp_path / "nowhere")
+        jobs.collect(tmp_path / "nowhere")

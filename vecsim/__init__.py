@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import xarray as xr
@@ -24,11 +25,23 @@ def open(path: str | Path) -> xr.Dataset:
     return store.open(path)
 
 
-def collect(directory: str | Path) -> xr.Dataset:
-    """Join the finished studies in the job folders of a multirun into one dataset."""
-    from vecsim import store
+def collect(
+    source: str | Path | Sequence[str | Path],
+    store: str | None = None,
+    missing: str = "refuse",
+    multirun: str | None = None,
+) -> xr.Dataset:
+    """Join the finished studies in the job folders of a multirun into one dataset.
 
-    return store.collect(directory)
+    source: the folder of the multirun, or several folders or stores. store: "data" or "defended",
+    where jobs have both. missing: "allow" leaves out jobs that were refused, stopped or never
+    began, with a warning that names them, which else are refused. multirun: which one, where there
+    are several in the folder (the names are told), or "all". What differs between the jobs becomes
+    a dimension; what moves together with it, a coordinate.
+    """
+    from vecsim import jobs
+
+    return jobs.collect(source, store, missing, multirun)
 
 
 def run(*overrides: str, output: str | Path | None = None, **parameters: Any) -> xr.Dataset:

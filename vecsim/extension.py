@@ -57,11 +57,15 @@ class Contents(NamedTuple):
 
 def require_more(path: Path, there: Contents, here: Contents) -> None:
     """StoreError, in words, unless what is wanted here holds all that is there."""
+    if not (there.points and here.points):  # an older store, or nothing to know points by
+        disk.require_same(path, "config", there.config, here.config)
+        disk.require_same(path, "layout", there.layout.described(), here.layout.described())
     there_fixed, here_fixed = (
         {key: value for key, value in each.config.items() if key not in OF_POINTS}
         for each in (there, here)
     )
-    disk.require_same(path, "config", there_fixed, here_fixed)
+    if there_fixed != here_fixed:
+        disk.require_same(path, "config", there_fixed, here_fixed)
     old, new = (
         {"variables": [(v.name, v.inner) for v in each.variables], "inner": dict(each.inner)}
         for each in (there.layout, here.layout)
@@ -71,7 +75,7 @@ def require_more(path: Path, there: Contents, here: Contents) -> None:
         _require_fixed(path, there, here)
     known = set(here.points)
     lost = [number for number, point in enumerate(there.points) if point not in known]
-    if not there.points or lost:
+    if lost:
         raise StoreError(f"{path} {_other_points(there, here, lost)}")
     if here.layout.trials < there.layout.trials:
         _less(path, "trials", here.layout.trials, there.layout.trials, "or more")
@@ -138,8 +142,6 @@ def _other_points(there: Contents, here: Contents, lost: list[int]) -> str:
     if parts:
         more = f" and {len(parts) - TOLD} more" if len(parts) > TOLD else ""
         what = f"{'; '.join(parts[:TOLD])}{more}"
-    elif not there.points:
-        what = "it was written before points had names"
     elif len(lost) > TOLD or not there.layout.coords:
         what = f"{len(lost)} other points"
     else:

@@ -2,9 +2,8 @@
 
 import json
 import math
-import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +18,10 @@ from vecsim.extension import Contents, Earlier
 from vecsim.files import StoreError, one_line
 from vecsim.layout import Index, Layout, Variable, json_safe
 
-__all__ = ["Layout", "Store", "StoreError", "Variable", "collect", "open"]
+__all__ = ["Layout", "Store", "StoreError", "Variable", "open"]
+
+
+STORES = "data.zarr", "defended.zarr"  # of a study, in its folder
 
 
 class Store:
@@ -145,13 +147,22 @@ class Store:
 
 
 def open(path: str | Path) -> xr.Dataset:
-    """Load a study, finished or not (missing trials are NaN), or a NetCDF file of vecsim's."""
+    """Load a study, finished or not (missing trials are NaN), or a NetCDF file of vecsim's.
+
+    path: a store, or the folder that a run names, where that holds one.
+    """
     path = Path(path)
     with one_line(path):
         if not path.exists():
             going = "; it was being extended, and the same command goes on"
             raise StoreError(f"{path} does not exist{going if extension.asides(path) else ''}")
-        return _open_group(path) if path.is_dir() else netcdf.load(path)
+        if path.is_file():
+            return netcdf.load(path)
+        inside = [each for each in STORES if (path / each).is_dir()]
+        if len(inside) > 1:
+            allowed = " or ".join(str(path / each) for each in inside)
+            raise StoreError(f"{path} holds {' and '.join(inside)}; allowed: {allowed}")
+        return _open_group(path / inside[0] if inside else path)
 
 
 def _open_group(path: Path) -> xr.Dataset:
@@ -172,48 +183,3 @@ def _open_group(path: Path) -> xr.Dataset:
     for name, beside in layout.beside.items():
         coords[name] = (beside.dims, layout.array(beside), beside.attrs)
     return xr.decode_cf(xr.Dataset(variables, coords, attrs)).load()
-
-
-def collect(directory: str | Path) -> xr.Dataset:
-    """Join the finished studies (`*.zarr`) in the job directories of a multirun: `multirun.join`.
-
-    A job without a store, unfinished or damaged, is refused by name.
-    """
-    directory = Path(directory)
-    with one_line(directory):
-        jobs = _jobs(directory)
-        try:
-            return multirun.join(jobs)
-        except ValueError as error:
-            raise StoreError(f"{directory}: {error}") from error
-
-
-def _jobs(directory: Path) -> dict[str, xr.Dataset]:
-    """The finished stores under a directory in natural order, by their path in it."""
-    if not directory.is_dir():
-        raise StoreError(f"{directory} is not a directory")
-    stores = list(_stores(directory))
-    folders = [f for f in directory.iterdir() if f.is_dir() and not f.name.startswith(".")]
-    empty = [f for f in folders if not any(f == s or f in s.parents for s in stores)]
-    jobs, wrong = {}, [f"{folder.name} holds no store" for folder in sorted(empty, key=_natural)]
-    for path in sorted(stores, key=_natural):
-        name = str(path.relative_to(directory))
-        try:
-            jobs[name] = open(path)
-            if not jobs[name].attrs.get("complete"):
-                wrong.append(f"{name} is unfinished")
-        except StoreError as error:
-            wrong.append(str(error))
-    if not stores or wrong:
-        raise StoreError(f"{directory}: {'; '.join(wrong) if stores else 'no store (*.zarr) here'}")
-    return jobs
-
-
-def _stores(directory: Path) -> Iterator[Path]:
-    for path in directory.iterdir():
-        if path.is_dir() and not path.name.startswith("."):
-            yield from [path] if path.suffix == ".zarr" else _stores(path)
-
-
-def _natural(path: Path) -> list:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]

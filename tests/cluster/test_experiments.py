@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from command import call, check_experiment
+from command import assert_same, call, check_experiment
 
 import vecsim
 from vecsim import plot
@@ -22,6 +22,18 @@ def test_experiment(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few = ["campaign.trials=16"] + ["trials=16"] * (name == "byzantine_sweep")
     check_experiment(name, *few, *SHORTER[name], folder=tmp_path)
+
+
+def test_more_trials_and_values(tmp_path, monkeypatch):
+    """Campaigns that are there are kept; the whole is as if asked for at once."""
+    monkeypatch.chdir(tmp_path)
+    study = "experiment=churn_limit", "n=120", "figure=false"
+    vecsim.run(*study, "campaign.trials=2", "sweep.killed=[30]", output="here")
+    more = *study, "campaign.trials=4", "sweep.killed=[0,30]"
+    result = call(*more, "output=here")
+    assert (result.code, result.err) == (0, "")
+    assert "2 of 8 trials are there already" in result.out
+    assert_same(vecsim.open("here/data.zarr"), vecsim.run(*more, output="once"))
 
 
 def test_the_defended_cluster_alone(tmp_path, monkeypatch):

@@ -1,0 +1,184 @@
+"""The jobs of a multirun on disk: which there should be, what became of each, their stores joined.
+
+The driver writes the list of jobs, `jobs-<hash>.json`, before the first of them begins; each job
+keeps a record of its own in `jobs/`, under a hash of its overrides.
+"""
+
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from vecsim import multirun as joining
+from vecsim import store as stores
+from vecsim.files import StoreError, one_line
+
+ALL = "all"
+
+
+def write_list(folder: Path, command: str, jobs: Sequence[Sequence[str]]) -> None:
+    """Which jobs a multirun will have in this folder: the overrides of each."""
+    listed = sorted({tuple(job) for job in jobs})
+    _write(folder / f"jobs-{_hash(listed)}.json", {"command": command, "jobs": listed})
+
+
+def record(folder: Path, overrides: Sequence[str], **about: Any) -> None:
+    """Keep what became of a job. state: begun, done, refused or failed; told: why; output: where
+    its results are."""
+    _write(_record(folder, overrides), {"overrides": list(overrides), **about})
+
+
+def read_record(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """The same, empty where the job never began."""
+    path = _record(folder, overrides)
+    return _read(path) if path.exists() else {}
+
+
+def collect(
+    source: str | Path | Sequence[str | Path],
+    store: str | None = None,
+    missing: str = "refuse",
+    multirun: str | None = None,
+) -> xr.Dataset:
+    """Join the finished studies of a multirun: see `vecsim.collect`."""
+    several = [source] if isinstance(source, (str, Path)) else list(source)
+    if missing not in ("refuse", "allow"):
+        raise ValueError(f"missing is {missing!r}; allowed: refuse, allow")
+    found, wrong = {}, []
+    for folder in map(Path, several):
+        with one_line(folder):
+            there, bad = _of(folder, store, multirun)
+        found |= {_name(folder, path, len(several) > 1): path for path in there}
+        wrong += bad
+    name = ", ".join(map(str, several))
+    jobs: dict[str, xr.Dataset] = {}
+    for label, path in sorted(found.items(), key=lambda each: _natural(each[0])):
+        try:
+            jobs[label] = stores.open(path)
+            if not jobs[label].attrs.get("complete"):
+                del jobs[label]
+                wrong.append(f"{label} is unfinished: the same command goes on")
+        except StoreError as error:
+            wrong.append(str(error))
+    if not jobs and not wrong:
+        raise StoreError(f"{name}: no store (*.zarr) here")
+    if not jobs or (wrong and missing == "refuse"):
+        hint = "; missing='allow' leaves them out" if jobs else ""
+        raise StoreError(f"{name}: {'; '.join(wrong)}{hint}")
+    try:
+        joined = joining.join(jobs)
+    except ValueError as error:
+        raise StoreError(f"{name}: {error}") from error
+    if wrong:
+        joined.attrs["left_out"] = json.dumps(wrong)
+        warnings.warn(f"{name}, left out: {'; '.join(wrong)}", stacklevel=3)
+    return joined
+
+
+def _of(folder: Path, store: str | None, multirun: str | None) -> tuple[list[Path], list[str]]:
+    """Stores to be joined in a folder, and what is wrong with jobs that have none."""
+    if folder.suffix == ".zarr":
+        return [folder], []
+    if not folder.is_dir():
+        raise StoreError(f"{folder} is not a directory")
+    outputs, wrong = _outputs(folder, multirun)
+    kinds = sorted({path.stem for several in outputs.values() for path in several})
+    if store is None and len(kinds) > 1:
+        allowed = " or ".join(f"store={kind!r}" for kind in kinds)
+        raise StoreError(f"{folder} holds {', '.join(kinds)}; allowed: {allowed}")
+    if store is not None and kinds and store not in kinds:
+        raise StoreError(f"store is {store!r}; allowed: {', '.join(kinds)}")
+    chosen = store or (kinds[0] if kinds else "")
+    there = []
+    for name, several in outputs.items():
+        mine = [path for path in several if path.stem == chosen]
+        wrong += [] if mine else [f"{name} holds no store"]
+        there += mine
+    return there, wrong
+
+
+def _outputs(folder: Path, multirun: str | None) -> tuple[dict[str, list[Path]], list[str]]:
+    """The stores of each job, and what became of jobs that have none."""
+    listed = {path.stem.removeprefix("jobs-"): _read(path) for path in folder.glob("jobs-*.json")}
+    outputs = {
+        str(each.relative_to(folder)): sorted(_stores(each))
+        for each in sorted(folder.iterdir(), key=lambda path: _natural(str(path)))
+        if each.is_dir() and not each.name.startswith(".") and each.name != "jobs"
+    }
+    if multirun == ALL or (not listed and multirun is None):
+        return outputs, []
+    names = "; ".join(f"{key} ({about['command']})" for key, about in sorted(listed.items()))
+    if multirun is None and len(listed) > 1:
+        allowed = f"multirun='{min(listed)}', or multirun='{ALL}' to join them"
+        raise StoreError(f"{folder} holds {len(listed)} multiruns: {names}; allowed: {allowed}")
+    if multirun is not None and multirun not in listed:
+        raise StoreError(f"multirun is {multirun!r}; allowed: {names or 'none'}, or {ALL}")
+    wanted: dict[str, list[Path]] = {}
+    wrong = []
+    for job in listed[multirun or next(iter(listed))]["jobs"]:
+        name, about = f"job {', '.join(job)}", read_record(folder, job)
+        output = Path(about["output"]) if "output" in about else None
+        if output and not output.is_absolute():
+            output = folder / output
+        if about.get("state") in ("refused", "failed"):
+            wrong.append(f"{name} was {about['state']}: {about.get('told', '')}")
+        elif not about:
+            wrong.append(f"{name} never began")
+        elif output is None or not (found := sorted(_stores(output))):
+            where = f"wrote to {output}, where no store is" if output else "was stopped"
+            wrong.append(f"{name} {where}")
+        else:
+            wanted[str(output)] = found
+    known = {Path(path).resolve() for path in wanted}
+    others = [each for each in outputs if outputs[each] and (folder / each).resolve() not in known]
+    if others and multirun is None and not wrong:
+        allowed = f"multirun='{min(listed)}' without, multirun='{ALL}' with them"
+        raise StoreError(f"{folder}: {', '.join(others)} of no job in the list; allowed: {allowed}")
+    return wanted, wrong
+
+
+def _name(folder: Path, path: Path, several: bool) -> str:
+    inside = path.is_relative_to(folder) and path != folder and not several
+    return str(path.relative_to(folder) if inside else path)
+
+
+def _stores(folder: Path) -> Iterator[Path]:
+    if folder.suffix == ".zarr" and folder.is_dir():
+        yield folder
+    elif folder.is_dir():
+        for path in folder.iterdir():
+            if path.is_dir() and not path.name.startswith("."):
+                yield from _stores(path)
+
+
+def _natural(text: str) -> list:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
+
+
+def _record(folder: Path, overrides: Sequence[str]) -> Path:
+    return folder / "jobs" / f"{_hash(list(overrides))}.json"
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:8]
+
+
+def _write(path: Path, about: Mapping[str, Any]) -> None:
+    """Whole or not at all; jobs of other multiruns may write the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(json.dumps(about, indent=2))
+    part.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError:
+        raise StoreError(f"{path} is damaged; delete it") from None
