@@ -35,9 +35,10 @@ BAD = {
     "protocol=null": "must be a string",
     "~n": "n is None; allowed: a whole number",
     "~trials": "trials is None; allowed: a whole number",
-    "protocol._target_=os.path.join": "allowed: a class that extends Protocol",
+    "protocol._target_=os.path.join": "allowed: a class of vecsim, or packages=os on the command",
+    "protocol._target_=os.path.join packages=os": "allowed: a class that extends Protocol",
     "protocol._target_=vecsim.network.Network": "allowed: a class that extends Protocol",
-    "protocol._target_=no.such.Class": "No module named 'no'",
+    "protocol._target_=no.such.Class packages=no": "No module named 'no'",
     "n=100 n=200": "n is set twice",
     "protocol=slush protocol=snowball": "protocol is set twice",
     # protocols
@@ -154,7 +155,7 @@ BAD = {
     "n=1,2": "n=1,2 is several values; allowed: sweep.n=.*-m",
     "n=${foo}": "'foo' not found",
     "--foo": "unrecognized arguments: --foo; --help",
-    "--config-dir=nowhere": "directory .*nowhere",
+    "--config-dir=nowhere": "--config-dir is 'nowhere'; allowed: a folder that exists",
 }
 
 COLUMNS = ["finalised", "disagreement", "stalled", "rounds", "trials"]

@@ -231,7 +231,7 @@ def test_components_from_outside(folder, monkeypatch):
         option.write_text(f"_target_: theirs.{name}\n")
     monkeypatch.syspath_prepend(folder)
     rest = "n=40", "trials=5", "byzantine_fraction=0.1", "protocol.k=9", "protocol.alpha=6"
-    mine = "--config-dir=mine", "protocol=stubborn", *rest
+    mine = "--config-dir=mine", "protocol=stubborn", "packages=theirs", *rest
     assert call(*mine, "sweep.adversary=[biased,echo]", "output=here").code == 0
     data = vecsim.open("here/data.zarr")
     assert (data.final_ones == 18).all()

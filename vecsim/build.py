@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
+from vecsim import trust
 from vecsim.errors import ConfigError, require
 from vecsim.network import Network
 from vecsim.point import Point
@@ -77,6 +78,8 @@ def _joined(error: BaseException) -> str:
 
 def component(kind: str, section: Any):
     """The protocol, adversary or network that a section of the configuration describes."""
+    if isinstance(section, dict) and "_target_" in section:
+        trust.require_known(f"{kind}._target_", section["_target_"])
     return _component(kind, json.dumps(section, sort_keys=True))
 
 

@@ -68,13 +68,14 @@ def _scenario(given: Sequence[str], output: str | Path | None):
     """The dataset of one scenario."""
     from rich.console import Console
 
-    from vecsim import device
+    from vecsim import device, trust
     from vecsim.scenario import arguments, command
 
     words = arguments.read(given)
     words = words._replace(output=words.output if output is None else Path(output))
     device.configure(words.cores)
-    return command.single(words, Console())
+    with trust.packages(words.packages):
+        return command.single(words, Console())
 
 
 def composed(given: Sequence[str], output: str | Path | None = None):
@@ -125,7 +126,7 @@ def _scenarios(given: list[str]) -> int:
 
     from rich.console import Console
 
-    from vecsim import device
+    from vecsim import device, trust
     from vecsim.errors import ConfigError
     from vecsim.files import StoreError
     from vecsim.scenario import arguments, command
@@ -133,7 +134,8 @@ def _scenarios(given: list[str]) -> int:
     words = arguments.read(given)
     device.configure(words.cores)
     try:
-        return command.run(words, Console(soft_wrap=False))
+        with trust.packages(words.packages):
+            return command.run(words, Console(soft_wrap=False))
     except (ConfigError, StoreError, BrokenPipeError):
         raise
     except Exception:  # Python's own 1 would read as a criterion that does not hold
@@ -147,7 +149,7 @@ def _hydra(given: list[str]) -> None:
     from hydra._internal.utils import get_args_parser
     from hydra.core.utils import JobReturn, JobStatus
 
-    from vecsim import build, plan
+    from vecsim import build, plan, trust
     from vecsim.errors import ConfigError
 
     plan.prepare()
@@ -157,7 +159,7 @@ def _hydra(given: list[str]) -> None:
         raise ConfigError(f"{message}; --help shows what there is")
 
     parser.error = refuse
-    parser.parse_args(sys.argv[1:])
+    trust.check_options(parser.parse_args(sys.argv[1:]))
 
     def result(job: JobReturn):  # Hydra's own would print a line more than the job did
         if job.status == JobStatus.COMPLETED:

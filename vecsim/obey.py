@@ -12,7 +12,10 @@ from vecsim.resolve import is_used, references
 CAMPAIGN = "campaign"
 SYSTEM = (*build.NUMBERS, *build.GROUPS)  # what describes the nodes and their network
 DECISIONS = (*SYSTEM, "trials", "precision", "estimator", "engine", "theory")
-ALWAYS = ("seed", "sweep", "defence", "output", "netcdf", "figure", "engine.cores", "experiment")
+ALWAYS = (
+    *("seed", "sweep", "defence", "output", "netcdf", "figure", "engine.cores", "experiment"),
+    "packages",
+)
 # What a campaign has of its own instead.
 INSTEAD = {
     "n": "campaign.cluster.nodes",

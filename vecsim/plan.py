@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from vecsim import device, overrides, runner, sweep
+from vecsim import device, overrides, runner, sweep, trust
 from vecsim.engines.choose import ENGINES
 from vecsim.errors import ConfigError, require, whole
-from vecsim.resolve import Compose
+from vecsim.resolve import Compose, unresolved
 from vecsim.sweep import Planned, Study
 
 # Here a parameter may be set that the configuration does not list: its class says what there is.
@@ -57,11 +57,21 @@ def plan(task: Task, compose: Compose) -> Plan:
     _check(config)
     device.configure(config.engine.cores)
     given = {each.key: each.text for each in map(overrides.parse, words) if "hydra" not in each.key}
-    studies = sweep.studies(task.name, config, compose, given)
-    output = Path(config.output or task.folder / f"{task.name}-{sweep.digest(studies)}")
-    require(not output.is_file(), "output", str(output), "a folder, not a file")
-    stores = dict(zip(store_names(studies), studies, strict=True))
-    works = {name: _work(study, output, config) for name, study in stores.items()}
+
+    def trusted(config: DictConfig) -> DictConfig:
+        trust.check(unresolved(config), given)
+        return config
+
+    def options(choices: Mapping[str, str]) -> DictConfig:
+        return trusted(compose(choices))
+
+    trusted(config)
+    with trust.packages(config.get("packages")):
+        studies = sweep.studies(task.name, config, options, given)
+        output = Path(config.output or task.folder / f"{task.name}-{sweep.digest(studies)}")
+        require(not output.is_file(), "output", str(output), "a folder, not a file")
+        stores = dict(zip(store_names(studies), studies, strict=True))
+        works = {name: _work(study, output, config) for name, study in stores.items()}
     for name, study in stores.items():
         try:
             runner.layout(study, works[name]).checked()

@@ -30,7 +30,7 @@ from vecsim.resolve import Compose, at, once, places, plain, resolved, unresolve
 
 OTHERS = (
     *("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "theory", "engine"),
-    *("defence", "estimator", CAMPAIGN),
+    *("defence", "estimator", "packages", CAMPAIGN),
 )
 KNOWN = (*build.NUMBERS, *build.GROUPS, *OTHERS)
 MOST_TRIALS = 10**9

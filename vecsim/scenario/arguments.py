@@ -9,7 +9,7 @@ from vecsim.errors import ConfigError, require, whole
 
 ALLOWED = (
     "scenario=NAME, scenario.KEY=VALUE, output=FOLDER, engine.cores=NUMBER, "
-    "--config-dir FOLDER, and -m with several values"
+    "packages=NAME, --config-dir FOLDER, and -m with several values"
 )
 MOST_CORES = 4096
 SEARCH = "hydra.searchpath"
@@ -34,6 +34,7 @@ class Words(NamedTuple):
     folders: list[Path]  # of configuration, beside vecsim's own
     output: Path | None
     cores: int | None
+    packages: Any = None  # that components may come from, beside vecsim
 
 
 def concerns(arguments: Sequence[str]) -> bool:
@@ -77,14 +78,14 @@ def read(arguments: Sequence[str]) -> Words:
     if cores is not None:
         whole("engine.cores", cores, 1, MOST_CORES)
     path = None if output is None else Path(output)
-    return Words(list(_jobs(overrides)), folders, path, cores)
+    return Words(list(_jobs(overrides)), folders, path, cores, alone.get("packages"))
 
 
 def _check(overrides: Sequence[Any], several: bool) -> None:
     keys = [override.key_or_group for override in overrides if not override.is_delete()]
     for override in overrides:
         key, text = override.key_or_group, override.input_line
-        known = key in ("scenario", "output", "engine.cores", SEARCH)
+        known = key in ("scenario", "output", "engine.cores", "packages", SEARCH)
         good = known or (key.startswith("scenario.") and override.package is None)
         if not good:
             raise ConfigError(f"{key} is no parameter of scenarios; allowed: {ALLOWED}")

@@ -55,7 +55,7 @@ def load(name: str, changes: Sequence[str] = (), folders: Sequence[Path] = ()) -
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from vecsim import build
+    from vecsim import build, trust
 
     path = _path(name, folders)
     own = not name.endswith(SUFFIX)  # in a folder `scenario` of a configuration folder
@@ -66,6 +66,7 @@ def load(name: str, changes: Sequence[str] = (), folders: Sequence[Path] = ()) -
         with initialize_config_dir(str(folder), version_base="1.3"):
             overrides = [f"hydra.searchpath=[{search}]", *map(_opened, changes)]
             made = compose(f"scenario/{path.stem}" if own else path.stem, overrides)
+        trust.check(OmegaConf.to_container(made, resolve=False), changes)  # type: ignore[arg-type]
         plain: Any = OmegaConf.to_container(made, resolve=True, throw_on_missing=True)
     except build.COMPOSING as error:
         raise ConfigError(f"scenario {name}: {build.one_line(error)}") from None
