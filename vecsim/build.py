@@ -25,6 +25,12 @@ GROUPS = ("protocol", "adversary", "network")
 KINDS = {"protocol": Protocol, "adversary": Adversary, "network": Network}
 NUMBERS = {"n": int, "byzantine_fraction": float, "initial_accept": float, "schedule": str}
 SEEDS = 2**32
+ALLOWED = {  # by the type of a field
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+}
 
 UNKNOWN = (ConfigAttributeError, ConfigKeyError)
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)  # errors of a configuration
@@ -111,8 +117,11 @@ def _component(kind: str, section: str):
             raise ConfigError(
                 f"{kind}.{error.key} is no parameter of {class_.__name__}; allowed: {fields}"
             ) from None
-        key = f"{kind}.{error.full_key}" if error.full_key else kind
-        raise ConfigError(f"{key}: {_joined(error)}") from None
+        types = {field.name: field.type for field in dataclasses.fields(class_)}
+        if error.full_key in values:
+            allowed = ALLOWED.get(types.get(error.full_key), "what its class says")
+            require(False, f"{kind}.{error.full_key}", values[error.full_key], allowed)
+        raise ConfigError(f"{kind}: {_joined(error)}; allowed: {fields}") from None
 
 
 def number(name: str, value: Any):

@@ -26,6 +26,20 @@ def require(condition: bool, name: str, value, allowed: str) -> None:
         raise ConfigError(f"{name} is {short}; allowed: {allowed}")
 
 
+def plain(name: str, value: Any) -> None:
+    """ConfigError unless the value is made of what JSON has, with text for keys."""
+    if isinstance(value, (list, tuple)):
+        for place, each in enumerate(value):
+            plain(f"{name}[{place}]", each)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            require(isinstance(key, str), f"a key in {name}", key, "text")
+            plain(f"{name}.{key}", each)
+    else:
+        good = value is None or isinstance(value, (bool, int, float, str))
+        require(good, name, value, "text, numbers, true, false, null, lists and mappings")
+
+
 def number(
     name: str, value: Any, allowed: str, good: Callable[[float], bool] = lambda _: True
 ) -> Any:

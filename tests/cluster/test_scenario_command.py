@@ -14,7 +14,8 @@ import vecsim
 from vecsim.cluster import ScaleTestCluster
 from vecsim.scenario import export
 
-QUICK = ("scenario.duration_s=20", "scenario.trials=2")
+CRITERIA = "[{metric: avg_tps, op: '>=', threshold: 45}]"  # not the wall time, on a busy machine
+QUICK = ("scenario.duration_s=20", "scenario.trials=2", f"scenario.criteria={CRITERIA}")
 
 
 @pytest.fixture(autouse=True)

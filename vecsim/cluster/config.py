@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from vecsim.errors import ConfigError, number, require, whole
+from vecsim.errors import ConfigError, number, plain, require, whole
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary
 from vecsim.workload import Workload
@@ -129,6 +129,8 @@ def parse(config: Mapping[str, Any]) -> Run:
     config: the keys of `KEYS`, each with a default; `cluster` those of `DEFAULTS`.
     """
     given = _filled("", config, KEYS)
+    for key, value in given.items():
+        plain(key, value)
     cluster = _cluster(_filled("cluster.", given["cluster"], DEFAULTS))
     for name, low in (("duration_s", 1), ("drain_s", 0), ("window_s", 1), ("trials", 1)):
         whole(name, given[name], low, LONGEST_S)

@@ -41,9 +41,8 @@ def run(words: Words, console: Console) -> int:
     jobs = planned(words)
     outcomes = []
     for number, job in enumerate(jobs, 1):
-        heading = ", ".join(part for part in (job.config["name"], job.varied) if part)
-        about = f": {job.about}" if job.about else ""
-        text = f"[{number}/{len(jobs)}] {heading}{about}"
+        name = Outcome(job.config, [], varied=job.varied).name
+        text = f"[{number}/{len(jobs)}] {name}{': ' if job.about else ''}{job.about}"
         console.print(verdict.plain(text), markup=False, highlight=False)
         outcomes.append(_one(job, console)[0])
         verdict.show([outcomes[-1]], console)
@@ -96,15 +95,19 @@ def _one(job: Job, console: Console) -> tuple[Outcome, xr.Dataset]:
     partial = job.folder / saved.PARTIAL
     with _told(job.folder):
         found = _read(job, path, digest)
-    if found and not partial.exists():
+    if found:
+        if (
+            partial.exists() or (job.folder / saved.LOCK).exists()
+        ):  # its writer was killed in the end
+            with contextlib.suppress(StoreError), saved.locked(job.folder):
+                saved.remove(partial, config.variants(job.config))
         return found
     with saved.locked(job.folder), _told(job.folder):
-        if found := _read(job, path, digest):  # whoever wrote it was killed in the end
-            saved.remove(partial, config.variants(job.config))
+        if found := _read(job, path, digest):  # another process has just written it
             return found
         with Progress(console) as tell:
             data, verdicts = run_scenario(job.config, partial, tell)
-        outcome = Outcome(job.config, verdicts)
+        outcome = Outcome(job.config, verdicts, varied=job.varied)
         _reports(job, outcome, data)
         data.attrs |= {"digest": digest, "verdicts": json.dumps(export.plain_verdicts(verdicts))}
         netcdf.save(data, path)
@@ -119,7 +122,8 @@ def _read(job: Job, path: Path, digest: str) -> tuple[Outcome, xr.Dataset] | Non
     data = netcdf.load(path)
     if data.attrs.get("digest") != digest:
         raise StoreError(f"{path} belongs to another scenario; choose another output")
-    outcome = Outcome(job.config, judge_all(config.criteria(job.config), data))
+    verdicts = judge_all(config.criteria(job.config), data)
+    outcome = Outcome(job.config, verdicts, varied=job.varied)
     if (job.folder / export.RESULT).exists():
         export.read(job.folder / export.RESULT)
     if not all((job.folder / name).exists() for name in (export.RESULT, *report.PAGES)):

@@ -18,15 +18,19 @@ WORDS = {"not_rising": "does not rise", "not_falling": "does not fall", "==": "=
 
 
 class Outcome(NamedTuple):
-    """A scenario that was judged; `error` where it could not be run."""
+    """A scenario that was judged; `error` where it could not be run.
+
+    varied: what is particular about it in a multirun.
+    """
 
     config: Mapping[str, Any]
     verdicts: Sequence[Verdict]
     error: str = ""
+    varied: str = ""
 
     @property
     def name(self) -> str:
-        return self.config["name"]
+        return ", ".join(part for part in (self.config["name"], self.varied) if part)
 
     @property
     def status(self) -> str:
