@@ -85,7 +85,7 @@ def simulated(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _set(config: dict[str, Any], where: str, path: Any, value: Any) -> None:
     """Change one parameter, by its path."""
-    parts = path.split(".") if isinstance(path, str) else [None]
+    parts = str(path).split(".")
     if parts[0] not in VARIED:
         raise ConfigError(f"{where}.{path} is no parameter; allowed: {', '.join(VARIED)}")
     allowed = "one key for each parameter, such as cluster.nodes"

@@ -10,9 +10,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from vecsim.estimate import mean_interval
-from vecsim.plot import GREY, PAGE, PALETTE, panels, style
+from vecsim.plot import GREY, PALETTE, panels, style
 from vecsim.scenario.figures import latency_curve, weighted_quantile
 from vecsim.scenario.measure import of_variant
 from vecsim.scenario.record import record
@@ -21,9 +22,15 @@ from vecsim.scenario.series import RESOURCES, sampled
 Array = np.ndarray[Any, Any]
 
 BINS = 300  # points of a course in time, at most
+WIDTH = 4.6  # inches: narrow, so that a page of 400 pixels shows its letters at nine
 FAULTS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#0072B2")
 HALTED = {"facecolor": "none", "edgecolor": "#D55E00", "hatch": "//", "linewidth": 0, "alpha": 0.35}
-ENDS = {"create_partition": "heal_partition", "stop": "start", "set_packet_loss": "set_packet_loss"}
+# What goes on until something else happens, or to the end of the run.
+ENDS = {"create_partition": ("heal_partition",), "stop": ("start",)}
+AGAIN = (  # ... until the same is done again
+    *("set_packet_loss", "throttle_cpu", "inject_memory_pressure", "set_clock_skew"),
+    *("set_protocol", "set_workload", "remove_byzantine_nodes"),
+)
 ENDINGS = ("heal_partition", "start")
 QUANTILES = {"median": 0.5, "95 %": 0.95, "99 %": 0.99}
 
@@ -50,8 +57,12 @@ def spans(timeline: Sequence[Mapping[str, Any]] | None, end_s: float) -> list[Sp
         if what in ENDINGS:
             continue
         until = at + entry.get("duration_s", 0)
-        if what in ENDS:
-            later = [then for then, other in events[index + 1 :] if other["do"] == ENDS[what]]
+        if what == "kill_random_nodes" and not entry.get("restart", True):
+            ends = ("spawn_nodes", "start")
+        else:
+            ends = (what,) if what in AGAIN else ENDS.get(what, ())
+        if ends:
+            later = [then for then, other in events[index + 1 :] if other["do"] in ends]
             until = later[0] if later else end_s
         if what == "set_packet_loss" and not entry["loss"]:
             continue
@@ -67,7 +78,7 @@ def course(data: xr.Dataset, config: Mapping[str, Any]) -> Figure:
     """
     time, parts = _stretches(data)
     length = np.array([data["length_s"].values[part].sum() for part in parts])
-    figure, grid = panels(5, 1, PAGE, 8.6, sharex=True)
+    figure, grid = panels(5, 1, WIDTH, 9.5, sharex=True)
     axes: list[Axes] = list(grid[:, 0])
 
     def rate(name: str) -> Array:
@@ -92,18 +103,20 @@ def course(data: xr.Dataset, config: Mapping[str, Any]) -> Figure:
     _lines(axes[4], time, {"running": mean("running"), "on sides that go on": mean("progressing")})
     axes[4].set_ylabel("nodes")
     axes[4].set_xlabel("simulated time, s")
-    _shade(axes, data, spans(config.get("timeline"), float(time[-1])))
+    end_s = float(data["time_s"].values[-1] + data["length_s"].values[-1])
+    axes[0].set_xlim(float(time[0]), end_s)
+    _shade(axes, data, spans(config.get("timeline"), end_s))
     return figure
 
 
 def load_curve(data: xr.Dataset) -> Figure:
     """Latency against offered load, and the use of each resource against it."""
     load, (median, high) = latency_curve(data)
-    figure, grid = panels(1, 2, PAGE, 2.6)
-    left, right = grid[0]
+    figure, grid = panels(2, 1, WIDTH, 4.8, sharex=True)
+    left, right = grid[:, 0]
     left.plot(load, median, color=PALETTE[0], marker="o", label="median")
     left.plot(load, high, color=PALETTE[1], marker="s", label="95 %")
-    left.set(xlabel="offered vertices / s", ylabel="latency, ms", ylim=(0, None))
+    left.set(ylabel="latency, ms", ylim=(0, None))
     left.legend()
     offered = (data["issued"] / data["length_s"]).transpose("trial", "window").values
     for colour, (name, variable) in zip(PALETTE, RESOURCES.items(), strict=False):
@@ -125,16 +138,17 @@ def compared(dataset: xr.Dataset, names: Sequence[str]) -> Figure:
         "avg_rounds_to_finalize": "polls to finalise",
     }
     records = [record(of_variant(dataset, name)) for name in names]
-    figure, grid = panels(1, len(fields), PAGE, 0.8 + 0.22 * len(names), sharey=True)
+    height = len(fields) * (0.6 + 0.22 * len(names))
+    figure, grid = panels(len(fields), 1, WIDTH, height)
     place = np.arange(len(names))
-    for axes, (field, label) in zip(grid[0], fields.items(), strict=True):
+    for axes, (field, label) in zip(grid[:, 0], fields.items(), strict=True):
         value, low, high = np.array([found[field] for found in records]).T
         axes.hlines(place, low, high, color=PALETTE[0])
         axes.plot(value, place, "o", color=PALETTE[0])
         most = np.nanmax(high, initial=0.0)
         axes.set(xlabel=label, xlim=(0, 1.1 * most if 0 < most < np.inf else None))
-    grid[0][0].set_yticks(place, [name.replace("_", " ") for name in names])
-    grid[0][0].set_ylim(len(names) - 0.5, -0.5)
+        axes.set_yticks(place, [name.replace("_", " ") for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
     return figure
 
 
@@ -205,7 +219,18 @@ def _lines(axes: Axes, time: Array, values: Mapping[str, Array], scale: str = "l
         axes.set_ylim(0, max(axes.get_ylim()[1], 1.0))
     elif any(np.isfinite(found).any() for found in values.values()):
         axes.set_yscale(scale)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        _plain_ticks(axes)
+    small = {"handlelength": 1.2, "handletextpad": 0.4, "columnspacing": 1.0}
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, **small)
+
+
+def _plain_ticks(axes: Axes) -> None:
+    """Labels of a logarithmic axis as plain numbers, evenly spaced where it spans little."""
+    low, high = axes.get_ylim()
+    narrow = high < 10 * low
+    axes.yaxis.set_major_locator(MaxNLocator(4) if narrow else LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
 def _shade(axes: Sequence[Axes], data: xr.Dataset, faults: Sequence[Span]) -> None:
@@ -231,5 +256,5 @@ def _shade(axes: Sequence[Axes], data: xr.Dataset, faults: Sequence[Span]) -> No
         handles.append(Patch(label="halted", **HALTED))
     if handles:
         axes[0].figure.legend(  # type: ignore[union-attr]
-            handles=handles, loc="outside upper left", ncols=4, labelcolor=GREY
+            handles=handles, loc="outside upper left", ncols=3, labelcolor=GREY
         )

@@ -181,8 +181,9 @@ def _verdict(criterion: Criterion, threshold: Any, found: Found) -> Verdict:
     good = passed
     if criterion.expect == "fails":  # a straddling interval shows neither
         good = compare(compared, OPPOSITE[op], found.with_)
-    about = (*found.shown, criterion.interval, found.of)
-    return Verdict(criterion.name, op, threshold, *about, passed, good)
+    value, low, high = found.shown
+    level, of = criterion.interval, found.of
+    return Verdict(criterion.name, op, threshold, value, low, high, level, of, passed, good)
 
 
 def _named(criterion: Criterion, values: Array) -> Verdict:

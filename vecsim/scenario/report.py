@@ -28,8 +28,11 @@ PAGES = ("report.md", "report.html")
 SUMMARY = ("category", "scenario", "criteria", "status", "result", "USD")
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; margin: 1rem 0 } svg { max-width: 100%; height: auto }
+h1, h2, td { overflow-wrap: anywhere } figure { margin: 0 }
+svg { width: 100%; max-width: 40rem; height: auto }
+div { overflow-x: auto } table { border-collapse: collapse; margin: 1rem 0 }
 td, th { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid #ddd }
+@media (max-width: 40rem) { td, th { padding-right: .5rem; font-size: 13px } }
 tr.wrong td { color: #b00020 } pre { background: #f6f6f6; padding: .8rem; overflow-x: auto }
 """
 BESIDE = "Beside the baselines"  # title of a regression scenario's performance report
@@ -178,10 +181,11 @@ def _page_table(
     found = list(found)
     marks = list(wrong) or [False] * len(found)
     body = [line(cells, "td", bad) for cells, bad in zip(found, marks, strict=True)]
-    return "<table>" + line(headers, "th") + "".join(body) + "</table>"
+    return "<div><table>" + line(headers, "th") + "".join(body) + "</table></div>"
 
 
 def _page(title: str, parts: Sequence[str]) -> str:
-    head = f"<meta charset='utf-8'><title>{escaping.escape(title)}</title><style>{STYLE}</style>"
+    head = "<meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+    head += f"<title>{escaping.escape(title)}</title><style>{STYLE}</style>"
     body = "\n".join(parts)
     return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"
