@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from vecsim import disk, jobs, netcdf
+from vecsim import chunks, jobs, netcdf
 from vecsim import store as stores
 from vecsim.store import Layout, Store, StoreError, Variable
 
@@ -226,8 +226,8 @@ def test_an_interrupt_waits_for_the_chunk(path: Path, monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
         return chunk_file(*arguments)
 
-    chunk_file = disk.chunk_file
-    monkeypatch.setattr(disk, "chunk_file", interrupted)
+    chunk_file = chunks.chunk_file
+    monkeypatch.setattr(chunks, "chunk_file", interrupted)
     handler = signal.getsignal(signal.SIGINT)
     with Store.open_or_create(path, LAYOUT, CONFIG, CREATE) as store:
         with pytest.raises(KeyboardInterrupt):

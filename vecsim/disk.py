@@ -1,9 +1,8 @@
-"""How a study lies on disk: metadata, chunks and their marks, and the checks of all three.
+"""How a study lies on disk: metadata, coordinates and the lock, and the checks of all three.
 
 Beside the arrays of the Zarr group stands a subgroup `vecsim`, invisible to `xarray.open_zarr`,
-with the lock, the layout, the checksums of every file that never changes, and one small file per
-finished chunk: its mark, the checksums of that chunk's files. A mark is written last, by rename,
-so what is on disk is what is done, wherever a process was killed.
+with the lock, the layout, the checksums of every file that never changes, and the marks of finished
+chunks (`vecsim.chunks`). Nothing is parsed before its checksum was right, no link is followed.
 """
 
 import contextlib
@@ -23,15 +22,21 @@ from typing import IO
 
 import numpy as np
 
-from vecsim.files import StoreError, damaged
-from vecsim.layout import Index, Layout, Variable, leaves
+from vecsim.files import (
+    StoreError,
+    damaged,
+    digest,
+    read_checksums,
+    require_own,
+    write,
+    write_checksums,
+)
+from vecsim.layout import Layout, leaves
 
-FORMAT = 1
+FORMAT = 2
 FILL = {"int32": -1, "float64": math.nan}
-
 POINTS = "vecsim/points"  # their identities, beside the layout
-
-Marks = dict[Index, list[int]]
+CHECKSUMS, LAYOUT = "vecsim/checksums", "vecsim/zarr.json"
 
 
 @contextlib.contextmanager
@@ -89,7 +94,8 @@ def create(
     new = path.with_name(f".{path.name}.new")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if new.exists():  # left by a process that was killed, or else locked
+        if new.exists() or new.is_symlink():  # left by a process that was killed, or else locked
+            _require_begun(new, layout)
             (new / "vecsim").mkdir(exist_ok=True)
             with lock(new, path):
                 shutil.rmtree(new)
@@ -100,18 +106,15 @@ def create(
     try:
         with uninterrupted():
             _create_arrays(new, layout, attrs)
-        static = {}
-        names = *layout.coords, *layout.inner, *layout.beside, *(v.name for v in layout.variables)
-        for name in names:
-            files = sorted(file for file in (new / name).rglob("*") if file.is_file())
-            static |= {str(f.relative_to(new)): zlib.crc32(f.read_bytes()) for f in files}
         if points:
             (new / POINTS).write_bytes(np.array(points, "<u8").tobytes())
-            static[POINTS] = zlib.crc32((new / POINTS).read_bytes())
-        root = _root_checksum(json.loads((new / "zarr.json").read_bytes()))
-        state = {"format": FORMAT, "layout": layout.plain(), "root": root, "static": static}
+        study = zlib.crc32(attrs["config"].encode())
+        state = {"format": FORMAT, "layout": layout.plain(), "study": study}
         group = {"zarr_format": 3, "node_type": "group", "attributes": state}
-        replace(new, new / "vecsim" / "zarr.json", json.dumps(group, indent=2))
+        replace(new, new / LAYOUT, json.dumps(group, indent=2))
+        static = sorted(each for each in new.rglob("*") if each.is_file() and each.name != "lock")
+        listed = [(str(each.relative_to(new)), digest(each.read_bytes())) for each in static]
+        write_checksums(new / CHECKSUMS, listed)
         with uninterrupted():
             if aside:
                 path.rename(aside)
@@ -121,6 +124,13 @@ def create(
         file.close()
         raise
     return file
+
+
+def _require_begun(new: Path, layout: Layout) -> None:
+    """StoreError unless all in the folder is what `create` makes."""
+    names = {"vecsim", "zarr.json", *layout.arrays}
+    if new.is_symlink() or not new.is_dir() or not names.issuperset(os.listdir(new)):
+        raise StoreError(f"{new} is in the way; delete it or choose another output")
 
 
 def _create_arrays(path: Path, layout: Layout, attrs: dict) -> None:
@@ -163,37 +173,58 @@ def _create_arrays(path: Path, layout: Layout, attrs: dict) -> None:
         zarr.consolidate_metadata(path)
 
 
-def _root_checksum(root: dict) -> int:
-    fixed = {key: value for key, value in root.items() if key != "attributes"}
-    return zlib.crc32(json.dumps(fixed, sort_keys=True).encode())
-
-
 def read_metadata(path: Path) -> tuple[dict, Layout]:
     """The attributes and the layout of a store, once its metadata and coordinates are intact."""
     if not any((path / "vecsim" / part).exists() for part in ("zarr.json", "marks", "lock")):
         raise StoreError(f"{path} is not a vecsim store; choose another output")
-    name = "vecsim/zarr.json"
+    require_own(path)
     try:
-        state = json.loads((path / name).read_bytes())["attributes"]
-        if state["format"] != FORMAT:
-            raise StoreError(f"{path} has format {state['format']}, not {FORMAT} as read here")
-        layout = Layout(**state["layout"]).checked()
-        name = "zarr.json"
-        root = json.loads((path / name).read_bytes())
-        json.loads(root["attributes"]["config"])
-        intact = _root_checksum(root) == state["root"]
-        for file, checksum in state["static"].items() if intact else ():
-            name = file
-            if zlib.crc32((path / file).read_bytes()) != checksum:
-                intact = False
-                break
-    except FileNotFoundError:
+        root = (path / "zarr.json").read_bytes()  # before its checksum: see `write_root`
+        if not (path / CHECKSUMS).exists():
+            _require_format(path, (path / LAYOUT).read_bytes())
+        content = {"zarr.json": root}
+        for name, checksums in _checksums(path).items():
+            content[name] = content.get(name) or (path / name).read_bytes()
+            if digest(content[name]) not in checksums:
+                raise damaged(path, f"{name} was changed or cut off")
+    except FileNotFoundError as error:
+        name = Path(error.filename).relative_to(path)
         raise damaged(path, f"{name} is missing") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        intact = False
-    if not intact:
-        raise damaged(path, f"{name} was changed or cut off")
-    return root["attributes"], layout
+    _require_format(path, content[LAYOUT])
+    try:
+        layout = Layout(**json.loads(content[LAYOUT])["attributes"]["layout"]).checked()
+        attrs = json.loads(root)["attributes"]
+        json.loads(attrs["config"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # made by hand
+        raise damaged(path, "its metadata has no meaning") from None
+    return attrs, layout
+
+
+def _checksums(path: Path) -> dict[str, list[str]]:
+    try:
+        listed = read_checksums(path / CHECKSUMS)
+    except StoreError:
+        if (path / CHECKSUMS).exists():
+            raise damaged(path, f"{CHECKSUMS} was changed or cut off") from None
+        raise damaged(path, f"{CHECKSUMS} is missing") from None
+    return {name: [checksum for other, checksum in listed if other == name] for name, _ in listed}
+
+
+def _require_format(path: Path, layout: bytes) -> None:
+    found = re.search(rb'"format": (\d+)', layout)
+    if found and int(found[1]) != FORMAT:
+        which = f"{path} has format {int(found[1])}, and this vecsim reads {FORMAT}"
+        raise StoreError(f"{which}; choose another output or the vecsim that wrote it")
+
+
+def write_root(path: Path, root: dict) -> None:
+    """Replace the metadata of the whole; a reader finds either, with its checksum."""
+    before, text = (path / "zarr.json").read_bytes(), json.dumps(root, indent=2)
+    if before != text.encode():
+        listed = [entry for entry in read_checksums(path / CHECKSUMS) if entry[0] != "zarr.json"]
+        now = [("zarr.json", digest(content)) for content in (before, text.encode())]
+        write_checksums(path / CHECKSUMS, [*listed, *now])
+        replace(path, path / "zarr.json", text)
 
 
 def require_same(path: Path, kind: str, there: Mapping, here: Mapping) -> None:
@@ -214,70 +245,4 @@ def show(config: dict, key: str) -> str:
 
 def replace(path: Path, file: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    part = path / "vecsim" / "part"
-    part.write_text(text)
-    part.replace(file)
-
-
-def mark_file(path: Path, index: Index) -> Path:
-    return path / "vecsim" / "marks" / ".".join(map(str, index))
-
-
-def chunk_file(path: Path, variable: Variable, index: Index) -> Path:
-    return path.joinpath(variable.name, "c", *map(str, index), *["0"] * len(variable.inner))
-
-
-def read_marks(path: Path, layout: Layout) -> Marks:
-    """The checksums of the finished chunks' files, one per variable, by chunk."""
-    marks: Marks = {}
-    directory = path / "vecsim" / "marks"
-    for file in sorted(directory.iterdir()) if directory.is_dir() else ():
-        try:
-            index = tuple(map(int, re.findall(r"\d+", file.name)))
-            layout.region(index)
-            marks[index] = [int(checksum) for checksum in file.read_bytes().split()]
-            intact = mark_file(path, index) == file
-            intact &= len(marks[index]) == len(layout.variables)
-        except ValueError:
-            intact = False
-        if not intact:
-            raise damaged(path, f"vecsim/marks/{file.name} is not a mark")
-    return marks
-
-
-def read_chunk(path: Path, layout: Layout, index: Index, mark: list[int]) -> list[bytes]:
-    """The bytes of a finished chunk's files, one per variable, checked against its mark."""
-    files = []
-    for variable, checksum in zip(layout.variables, mark, strict=True):
-        what = f"{variable.name}, chunk {'.'.join(map(str, index))},"
-        try:
-            files.append(chunk_file(path, variable, index).read_bytes())
-        except FileNotFoundError:
-            raise damaged(path, f"{what} is missing") from None
-        if zlib.crc32(files[-1]) != checksum:
-            raise damaged(path, f"{what} differs from its checksum")
-    return files
-
-
-def decode(layout: Layout, index: Index, files: list[bytes]) -> dict[str, np.ndarray]:
-    """The values in a chunk's files: ten times faster than through zarr where chunks are small."""
-    from numcodecs.zstd import decompress
-
-    crop = tuple(slice(part.stop - part.start) for part in layout.region(index))
-    return {
-        variable.name: np.frombuffer(
-            decompress(file[:-4]),  # behind the compressed bytes stands their crc32c
-            np.dtype(variable.dtype).newbyteorder("<"),
-        ).reshape(layout.chunks + layout.within(variable))[crop]
-        for variable, file in zip(layout.variables, files, strict=True)
-    }
-
-
-def remove_unmarked(path: Path, layout: Layout, marks: Marks) -> None:
-    """Drop what a killed process had begun to write."""
-    (path / "vecsim" / "part").unlink(missing_ok=True)
-    for variable in layout.variables:
-        finished = {chunk_file(path, variable, index) for index in marks}
-        for file in (path / variable.name).glob("c/**/*"):
-            if file.is_file() and file not in finished:
-                file.unlink()
+    write(file, text.encode(), path / "vecsim" / "part")

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecsim import disk
+from vecsim import chunks, disk
 from vecsim.files import StoreError, damaged
 from vecsim.layout import Index, Layout, Variable, leaves
 
@@ -156,14 +156,14 @@ class Source:
     def __init__(self, path: Path):
         self.path = path
         self.attrs, self.layout = disk.read_metadata(path)
-        self.marks = disk.read_marks(path, self.layout)
+        self.marks = chunks.read_marks(path, self.layout)
         listed = read_points(path, self.layout)
         self.number = {point: number for number, point in enumerate(listed)}
         self.chunk = lru_cache(maxsize=4)(self._chunk)
 
     def _chunk(self, index: Index) -> dict[str, np.ndarray]:
-        files = disk.read_chunk(self.path, self.layout, index, self.marks[index])
-        return disk.decode(self.layout, index, files)
+        files = chunks.read_chunk(self.path, self.layout, index, self.marks[index])
+        return chunks.decode(self.layout, index, files)
 
     def held(self, point: int, block: int) -> tuple[range, dict[str, np.ndarray]] | None:
         """Trials of a finished chunk, and the point's values for them; None where there is none."""
@@ -235,9 +235,8 @@ def was_run(values: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def read_points(path: Path, layout: Layout) -> list[int]:
-    """The identity of each point; of stores that are older than these, none."""
-    state = json.loads((path / "vecsim" / "zarr.json").read_bytes())["attributes"]
-    if disk.POINTS not in state["static"]:
+    """The identity of each point; of stores that were made without them, none."""
+    if not (path / disk.POINTS).exists():
         return []
     points = np.frombuffer((path / disk.POINTS).read_bytes(), "<u8").tolist()
     if len(points) != math.prod(layout.shape[:-1]):
@@ -272,7 +271,7 @@ def remove(path: Path) -> None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # begun before
             state = json.loads((aside / "vecsim" / "zarr.json").read_bytes())["attributes"]
             layout = Layout(**state["layout"]).checked()
-            for name in (*layout.coords, *layout.inner, *(v.name for v in layout.variables)):
+            for name in layout.arrays:
                 shutil.rmtree(aside / name, ignore_errors=True)
             (aside / "zarr.json").unlink(missing_ok=True)
         shutil.rmtree(aside / "vecsim", ignore_errors=True)

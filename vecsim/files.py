@@ -1,9 +1,13 @@
-"""Files that are whole or not there, and that say by a checksum at their end if they changed."""
+"""Files that are whole or not there, and that say by a checksum at their end if they changed.
+
+Checksums find damage and careless edits; who wants to can make false files with right ones.
+"""
 
 import contextlib
 import hashlib
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SEAL = re.compile(rb"\nvecsim sha256 ([0-9a-f]{64})\n")
@@ -28,6 +32,10 @@ def damaged(path: Path, what: str) -> StoreError:
     return StoreError(f"{path} is damaged: {what}; choose another output or delete it")
 
 
+def digest(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def write(path: Path, data: bytes | memoryview, part: Path | None = None) -> None:
     """Write a file whole or not at all; a link there is replaced, never followed.
 
@@ -46,8 +54,7 @@ def write(path: Path, data: bytes | memoryview, part: Path | None = None) -> Non
 
 def write_sealed(path: Path, data: bytes | memoryview) -> None:
     """`write`, with a line at the end of the file that holds the checksum of all before it."""
-    digest = hashlib.sha256(data).hexdigest()
-    write(path, b"".join((data, f"\nvecsim sha256 {digest}\n".encode())))
+    write(path, b"".join((data, f"\nvecsim sha256 {digest(data)}\n".encode())))
 
 
 def read_sealed(path: Path) -> bytes:
@@ -61,6 +68,30 @@ def read_sealed(path: Path) -> bytes:
         what = "it was cut off, or written by an older vecsim or another program"
         raise StoreError(f"{path} has no vecsim checksum at its end: {what}")
     data = content[:-LENGTH]
-    if hashlib.sha256(data).hexdigest().encode() != seal[1]:
+    if digest(data).encode() != seal[1]:
         raise damaged(path, "it differs from the checksum at its end")
     return data
+
+
+def require_own(folder: Path) -> None:
+    """StoreError where a folder holds a link, a pipe or the like: what it leads to is not ours."""
+    with one_line(folder):
+        folders = [folder]
+        for each in folders:
+            with os.scandir(each) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    elif not entry.is_file(follow_symlinks=False):
+                        raise StoreError(f"{entry.path} is no ordinary file; delete it")
+
+
+def write_checksums(file: Path, listed: Iterable[tuple[str, str]]) -> None:
+    """Save (name, digest) of files as lines of text; a file may be listed with several."""
+    text = "".join(f"{checksum}  {name}\n" for name, checksum in listed)
+    write_sealed(file, text.encode())
+
+
+def read_checksums(file: Path) -> list[tuple[str, str]]:
+    lines = read_sealed(file).decode().splitlines()
+    return [(name, checksum) for checksum, _, name in (line.partition("  ") for line in lines)]

@@ -1,6 +1,7 @@
 """What a study holds: its dimensions, chunks and variables, and values as stores keep them."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from math import prod
 from types import MappingProxyType
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Index = tuple[int, ...]
+NAME = re.compile(r"[^/.][^/]*")  # of a folder in the store, not of one above it
 
 
 class Variable(NamedTuple):
@@ -44,6 +46,11 @@ class Layout(NamedTuple):
     @property
     def dims(self) -> tuple[str, ...]:
         return (*self.coords, "trial")
+
+    @property
+    def arrays(self) -> list[str]:
+        """Names of everything that is stored as an array."""
+        return [*self.coords, *self.inner, *self.beside, *(v.name for v in self.variables)]
 
     @property
     def shape(self) -> Index:
@@ -98,7 +105,7 @@ class Layout(NamedTuple):
         chunks = tuple(map(int, self.chunks))
         layout = Layout(coords, int(self.trials), chunks, variables, inner, beside)
         names = ["vecsim", *layout.dims, *inner, *beside, *(v.name for v in variables)]
-        if len(set(names)) < len(names) or any("/" in name for name in names):
+        if len(set(names)) < len(names) or not all(map(NAME.fullmatch, names)):
             raise ValueError(f"names must differ and hold no '/': {', '.join(names[1:])}")
         if any(v.dtype not in ("int32", "float64") for v in variables):
             raise ValueError("a variable is int32 or float64")

@@ -12,8 +12,9 @@ import numpy as np
 import xarray as xr
 
 from vecsim import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
-from vecsim import disk, extension, multirun, netcdf
-from vecsim.disk import FORMAT, Marks
+from vecsim import chunks, disk, extension, multirun, netcdf
+from vecsim.chunks import Marks
+from vecsim.disk import FORMAT
 from vecsim.extension import Contents, Earlier
 from vecsim.files import StoreError, one_line
 from vecsim.layout import Index, Layout, Variable, json_safe
@@ -31,7 +32,7 @@ class Store:
         import zarr
 
         self.path, self.layout = path, layout
-        self._marks, self._locks = marks, locks
+        self._marks, self._locks, self._identity = marks, locks, chunks.identity(path)
         self.done = np.zeros(layout.grid, bool)
         for index in marks:
             self.done[index] = True
@@ -75,11 +76,11 @@ class Store:
                 extension.require_more(path, there, here)
             lock = disk.lock(path, path)
             try:
-                marks = disk.read_marks(path, there.layout)
-                for index, mark in marks.items():
-                    disk.read_chunk(path, there.layout, index, mark)
+                marks = chunks.read_marks(path, there.layout)
+                for _ in chunks.read_chunks(path, there.layout, marks):
+                    pass
                 if same:
-                    disk.remove_unmarked(path, layout, marks)
+                    chunks.remove_unmarked(path, layout, marks)
                     return cls(path, layout, marks, lock)
                 if len(marks) == math.prod(there.layout.grid):
                     extension.remove(path)
@@ -102,15 +103,15 @@ class Store:
         shapes = {v.name: shape + self.layout.within(v) for v in self.layout.variables}
         if {name: np.shape(value) for name, value in values.items()} != shapes:
             raise ValueError(f"chunk {index} is {', '.join(shapes)}, each of shape {shape}")
-        mark = disk.mark_file(self.path, index)
+        mark = chunks.mark_file(self.path, index)
         with one_line(self.path), disk.uninterrupted():
             self.done[index] = False
             mark.unlink(missing_ok=True)
             for name, array in self._arrays.items():
                 array[region] = np.asarray(values[name], array.dtype)
-            files = [disk.chunk_file(self.path, v, index) for v in self.layout.variables]
+            files = [chunks.chunk_file(self.path, v, index) for v in self.layout.variables]
             self._marks[index] = [zlib.crc32(file.read_bytes()) for file in files]
-            disk.replace(self.path, mark, " ".join(map(str, self._marks[index])))
+            disk.replace(self.path, mark, chunks.mark(self._identity, index, self._marks[index]))
             self.done[index] = True
 
     def read(self, index: Index) -> dict[str, np.ndarray]:
@@ -118,15 +119,15 @@ class Store:
         if not self.done[index]:
             raise ValueError(f"chunk {index} is not done")
         with one_line(self.path):
-            files = disk.read_chunk(self.path, self.layout, index, self._marks[index])
-        return disk.decode(self.layout, index, files)
+            files = chunks.read_chunk(self.path, self.layout, index, self._marks[index])
+        return chunks.decode(self.layout, index, files)
 
     def finish(self, attrs: Mapping) -> None:
         """Mark the study complete, add `attrs` (wall time ...) and release the store."""
         with one_line(self.path):
             root = json.loads((self.path / "zarr.json").read_bytes())
             root["attributes"] |= json_safe(attrs) | {"complete": 1}
-            disk.replace(self.path, self.path / "zarr.json", json.dumps(root, indent=2))
+            disk.write_root(self.path, root)
             extension.remove(self.path)
         self.close()
 
@@ -167,13 +168,17 @@ def open(path: str | Path) -> xr.Dataset:
 
 def _open_group(path: Path) -> xr.Dataset:
     attrs, layout = disk.read_metadata(path)
-    arrays = {
-        v.name: np.full(layout.shape + layout.within(v), disk.FILL[v.dtype], v.dtype)
-        for v in layout.variables
-    }
-    for index, mark in disk.read_marks(path, layout).items():
-        files = disk.read_chunk(path, layout, index, mark)
-        for name, values in disk.decode(layout, index, files).items():
+    marks = chunks.read_marks(path, layout)
+    chunks.require_whole(path, layout, attrs, marks)
+    try:
+        arrays = {
+            v.name: np.full(layout.shape + layout.within(v), disk.FILL[v.dtype], v.dtype)
+            for v in layout.variables
+        }
+    except (MemoryError, ValueError):  # of more bytes than there are addresses
+        raise StoreError(f"{path} holds more than fits into memory") from None
+    for index, files in chunks.read_chunks(path, layout, marks):
+        for name, values in chunks.decode(layout, index, files).items():
             arrays[name][layout.region(index)] = values
     variables = {}
     for name, dtype, about, inner in layout.variables:

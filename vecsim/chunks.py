@@ -1,0 +1,134 @@
+"""The finished chunks of a store: their files, and the marks that vouch for them.
+
+A mark holds the checksums of a chunk's files, tied to the store and to the chunk's place. It is
+written last, by rename, so what is on disk is what is done, wherever a process was killed.
+"""
+
+import math
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vecsim.disk import LAYOUT
+from vecsim.files import StoreError
+from vecsim.layout import Index, Layout, Variable
+
+WRITTEN = re.compile(r"\d+(\.[0-9a-f]+\.partial)?")  # chunk files, whole or being written
+
+Marks = dict[Index, list[int]]
+
+
+def mark_file(path: Path, index: Index) -> Path:
+    return path / "vecsim" / "marks" / ".".join(map(str, index))
+
+
+def chunk_file(path: Path, variable: Variable, index: Index) -> Path:
+    return path.joinpath(variable.name, "c", *map(str, index), *["0"] * len(variable.inner))
+
+
+def identity(path: Path) -> int:
+    """What ties marks to their study and layout."""
+    return zlib.crc32((path / LAYOUT).read_bytes())
+
+
+def mark(store: int, index: Index, checksums: list[int]) -> str:
+    """The text of a mark: checksums of the chunk's files, then one of these and their place."""
+    text = " ".join(map(str, checksums))
+    return f"{text} {zlib.crc32(f'{store} {index} {text}'.encode())}"
+
+
+def read_marks(path: Path, layout: Layout) -> Marks:
+    """The checksums of the finished chunks' files, one per variable, by chunk."""
+    marks: Marks = {}
+    store = identity(path)
+    directory = path / "vecsim" / "marks"
+    for file in sorted(directory.iterdir()) if directory.is_dir() else ():
+        try:
+            index = tuple(map(int, re.findall(r"\d+", file.name)))
+            layout.region(index)
+            text = file.read_bytes()
+            marks[index] = [int(checksum) for checksum in text.split()][:-1]
+            intact = mark_file(path, index) == file
+            intact &= len(marks[index]) == len(layout.variables)
+            intact &= text.decode() == mark(store, index, marks[index])
+        except ValueError:
+            intact = False
+        if not intact:
+            raise _bad_chunk(path, f"vecsim/marks/{file.name} is not a mark", file)
+    return marks
+
+
+def _bad_chunk(path: Path, what: str, mark: Path) -> StoreError:
+    return StoreError(f"{path} is damaged: {what}; delete {mark} to have its chunk computed again")
+
+
+def require_whole(path: Path, layout: Layout, attrs: Mapping, marks: Marks) -> None:
+    """StoreError where a study that was complete has lost marks."""
+    lost = math.prod(layout.grid) - len(marks)
+    if attrs["complete"] and lost:
+        first = next(index for index in np.ndindex(*layout.grid) if index not in marks)
+        name = mark_file(path, first).relative_to(path)
+        more = f" and {lost - 1} more" if lost > 1 else ""
+        what = f"{path} was complete and lacks {name}{more}"
+        raise StoreError(f"{what}; the command that made it computes what is missing")
+
+
+def read_chunk(path: Path, layout: Layout, index: Index, checksums: list[int]) -> list[bytes]:
+    """The bytes of a finished chunk's files, one per variable, checked against its mark."""
+    files = []
+    for variable, checksum in zip(layout.variables, checksums, strict=True):
+        what = f"{variable.name}, chunk {'.'.join(map(str, index))},"
+        try:
+            files.append(chunk_file(path, variable, index).read_bytes())
+        except FileNotFoundError:
+            raise _bad_chunk(path, f"{what} is missing", mark_file(path, index)) from None
+        if zlib.crc32(files[-1]) != checksum:
+            what = f"{what} differs from its checksum"
+            raise _bad_chunk(path, what, mark_file(path, index))
+    return files
+
+
+def read_chunks(path: Path, layout: Layout, marks: Marks) -> Iterator[tuple[Index, list[bytes]]]:
+    """`read_chunk` of every finished one; what is damaged is told at the end, all at once."""
+    wrong = {}
+    for index, mark in marks.items():
+        try:
+            yield index, read_chunk(path, layout, index, mark)
+        except StoreError as error:
+            wrong[index] = error
+    if len(wrong) == 1:
+        raise wrong.popitem()[1]
+    if wrong:
+        names = " ".join(mark_file(path, index).name for index in wrong)
+        folder = path / "vecsim" / "marks"
+        advice = f"delete in {folder} to have them computed again: {names}"
+        raise StoreError(
+            f"{path} is damaged: {len(wrong)} chunks are not what was written; {advice}"
+        )
+
+
+def decode(layout: Layout, index: Index, files: list[bytes]) -> dict[str, np.ndarray]:
+    """The values in a chunk's files: ten times faster than through zarr where chunks are small."""
+    from numcodecs.zstd import decompress
+
+    crop = tuple(slice(part.stop - part.start) for part in layout.region(index))
+    return {
+        variable.name: np.frombuffer(
+            decompress(file[:-4]),  # behind the compressed bytes stands their crc32c
+            np.dtype(variable.dtype).newbyteorder("<"),
+        ).reshape(layout.chunks + layout.within(variable))[crop]
+        for variable, file in zip(layout.variables, files, strict=True)
+    }
+
+
+def remove_unmarked(path: Path, layout: Layout, marks: Marks) -> None:
+    """Drop what a killed process had begun to write."""
+    (path / "vecsim" / "part").unlink(missing_ok=True)
+    for variable in layout.variables:
+        finished = {chunk_file(path, variable, index) for index in marks}
+        for file in (path / variable.name).glob("c/**/*"):
+            if file.is_file() and file not in finished and WRITTEN.fullmatch(file.name):
+                file.unlink()
