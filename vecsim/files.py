@@ -82,7 +82,7 @@ def require_own(folder: Path) -> None:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(Path(entry.path))
-                    elif not entry.is_file(follow_symlinks=False):
+                    elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry):
                         raise StoreError(f"{entry.path} is no ordinary file; delete it")
 
 

@@ -1,12 +1,15 @@
 """A run that can be killed: its records on disk, segment by segment, and the state after them.
 
-A folder with one file per segment of windows and `state.npz`, which is written last, by rename,
-and says how many segments there are. Numbers only, so that a foreign file can do no harm; every
-file has its checksum (that of the zip format).
+A folder with one file per segment of windows and `state.npz`, which is written last, by rename. It
+holds the digests of the segments in order, and its own at its end, so that nothing is read that was
+not written for this run, in this place. Numbers only, so that a foreign file can do no harm.
 """
 
+import io
 import json
+import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,19 @@ import numpy as np
 from vecsim.cluster import record
 from vecsim.cluster.front import ScaleTestCluster
 from vecsim.cluster.record import Record
-from vecsim.files import StoreError, damaged
+from vecsim.files import (
+    StoreError,
+    damaged,
+    digest,
+    one_line,
+    read_sealed,
+    write,
+    write_sealed,
+)
 from vecsim.workload import Workload
+
+# The files of a run, and what an interrupted save leaves.
+OURS = re.compile(r"(state|windows-\d{6,})\.npz(\.part)?")
 
 
 class Checkpoint:
@@ -25,7 +39,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path, cluster: ScaleTestCluster):
         self.folder, self.cluster = folder, cluster
-        self.saved = 0  # segments on disk
+        self.saved: list[str] = []  # digests of the segments on disk
 
     def load(self) -> int:
         """Put the cluster where the last save left it; returns how many actions had been done.
@@ -35,7 +49,7 @@ class Checkpoint:
         path, cluster = self.folder / "state.npz", self.cluster
         if not path.exists():
             return 0
-        arrays = _read(path)
+        arrays = _arrays(path, read_sealed(path))
         about = json.loads(str(arrays["about"]))
         if about["run"] != _identity(cluster):
             raise StoreError(f"{path} belongs to another scenario; choose another output")
@@ -46,8 +60,13 @@ class Checkpoint:
         cluster.spikes = [(at, extra) for at, extra in about["spikes"]]
         cluster.workload = Workload(*about["workload"])
         self.saved = about["segments"]
-        for number in range(self.saved):
-            part = _read(self._segment(number))
+        for number, known in enumerate(self.saved):
+            path = self._segment(number)
+            with one_line(path):
+                content = path.read_bytes()
+            if digest(content) != known:
+                raise damaged(path, "it is not what was written here")
+            part = _arrays(path, content)
             cluster.records.append(Record(**{name: part[name] for name in Record._fields}))
             cluster.starts += part["starts"].tolist()
             cluster.lengths += part["lengths"].tolist()
@@ -58,11 +77,12 @@ class Checkpoint:
         cluster = self.cluster
         self.folder.mkdir(parents=True, exist_ok=True)
         sizes = np.cumsum([0, *(len(part.issued) for part in cluster.records)])
-        for number in range(self.saved, len(cluster.records)):
+        for number in range(len(self.saved), len(cluster.records)):
             windows = slice(int(sizes[number]), int(sizes[number + 1]))
             times = {"starts": cluster.starts[windows], "lengths": cluster.lengths[windows]}
-            _write(self._segment(number), cluster.records[number]._asdict() | times)
-        self.saved = len(cluster.records)
+            content = _bytes(cluster.records[number]._asdict() | times)
+            write(self._segment(number), content)
+            self.saved.append(digest(content))
         about = {
             "run": _identity(cluster),
             "segments": self.saved,
@@ -74,7 +94,8 @@ class Checkpoint:
             "workload": list(cluster.workload),
         }
         packed = _packed(cluster.state, "state") | _packed(cluster.now, "now")
-        _write(self.folder / "state.npz", packed | {"about": np.array(json.dumps(about))})
+        content = _bytes(packed | {"about": np.array(json.dumps(about))})
+        write_sealed(self.folder / "state.npz", content)
 
     def remove(self) -> None:
         """The run is complete and its results are elsewhere."""
@@ -86,10 +107,10 @@ class Checkpoint:
 
 def remove(folder: Path) -> None:
     """Take away what runs saved in a folder, parts of an interrupted save too, and nothing else."""
-    for pattern in ("windows-*", "state.*"):
-        for path in folder.glob(pattern):
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if OURS.fullmatch(path.name):
             path.unlink()
-    if folder.exists() and not any(folder.iterdir()):
+    if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 
@@ -118,16 +139,15 @@ def _unpacked(like: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
     return jax.tree.unflatten(kind, plain)
 
 
-def _write(path: Path, arrays: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        np.savez(file, **arrays)
-    part.replace(path)
+def _bytes(arrays: Mapping[str, Any]) -> memoryview:
+    memory = io.BytesIO()
+    np.savez(memory, **arrays)
+    return memory.getbuffer()
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _arrays(path: Path, content: bytes) -> dict[str, np.ndarray]:
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise damaged(path, str(error).partition("\n")[0]) from error
