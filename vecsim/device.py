@@ -2,9 +2,14 @@
 
 import contextlib
 import os
+import warnings
+import zlib
 from pathlib import Path
 
+from vecsim.files import write
+
 VECTOR_FLAG = "--xla_cpu_prefer_vector_width"
+ZSTD = b"\x28\xb5\x2f\xfd"  # how its frames begin
 
 
 def configure(cores: int | None = None) -> None:
@@ -21,10 +26,62 @@ def configure(cores: int | None = None) -> None:
     if "xla_force_host_platform_device_count" not in flags:
         with contextlib.suppress(RuntimeError):  # JAX has been used
             jax.config.update("jax_num_cpu_devices", cores or len(os.sched_getaffinity(0)))
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vecsim"
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache")  # a full disk
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = cache_folder()
+        if cache:
+            mend(cache)
+            jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def cache_folder() -> Path | None:
+    """Where compiled programs are kept, for this user alone; None where nothing can be kept."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        base = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
+        cache = base / "vecsim"
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = cache.stat()
+        if about.st_uid != os.getuid():  # what is kept there would be run
+            return None
+        if about.st_mode & 0o077:
+            cache.chmod(0o700)
+    except (OSError, RuntimeError):  # no home
+        return None
+    return cache if os.access(cache, os.W_OK) else None
+
+
+def mend(cache: Path) -> None:
+    """Delete the programs that a killed process left cut off.
+
+    JAX writes them in place, warns of one that it can't read, and never replaces it. A list of
+    those that were whole keeps the next start quick.
+    """
+    listed = cache / "whole.txt"
+    with contextlib.suppress(OSError):
+        known = set(listed.read_text().splitlines()) if listed.is_file() else set()
+        whole = set()
+        for entry in cache.glob("*-cache"):
+            with contextlib.suppress(FileNotFoundError):  # another process mends too
+                about = entry.stat()
+                name = f"{about.st_size} {about.st_mtime_ns} {entry.name}"
+                if name in known or _is_whole(entry.read_bytes()):
+                    whole.add(name)
+                else:
+                    entry.unlink()
+        if whole != known:
+            write(listed, "\n".join(sorted(whole)).encode())
+
+
+def _is_whole(program: bytes) -> bool:
+    from numcodecs.zstd import decompress
+
+    try:
+        decompress(program) if program.startswith(ZSTD) else zlib.decompress(program)
+    except (zlib.error, RuntimeError):
+        return False
+    return True
 
 
 def _has_avx512() -> bool:
