@@ -65,7 +65,7 @@ class Limit(NamedTuple):
 
 
 def _plain(data: xr.Dataset) -> Limit:
-    title, label = "QR-Avalanche without its defence", "vertices finalised, either colour, %"
+    title, label = "QR-Avalanche without its defence", "vertices finalised,\neither colour, %"
     rate, nodes = data.vecsim.rate("finalised"), plot.setting(data, "n")
     return Limit(rate, nodes, title, label, _lost(data))
 
@@ -78,7 +78,7 @@ def _lost(data: xr.Dataset) -> xr.DataArray | None:
 
 def _defended(data: xr.Dataset) -> Limit:
     nodes = plot.setting(data, "n" if "n" in data.coords else "nodes")
-    title, label = "QR-Avalanche, defended cluster", "clusters that finalised 99 % of vertices, %"
+    title, label = "QR-Avalanche, defended cluster", "clusters that finalised\n99 % of vertices, %"
     return Limit(data.vecsim.rate("working"), nodes, title, label)
 
 
@@ -124,7 +124,7 @@ def limits(beside: list[Limit], theory: list[dict]):
 
 def finalised(data: xr.Dataset, theory: list[dict]):
     table = data.vecsim.rate("finalised")
-    figure, axes, looks = _panels(data, "finalise one colour, either, %")
+    figure, axes, looks = _panels(data, "finalise, either colour, %")
     lost, crossed = _lost(data), False
     for row, column, number, attack in _lines(table):
         line = _line(table, row, column, attack)

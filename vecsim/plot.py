@@ -258,7 +258,7 @@ _UP = _BOUND | {"marker": LEAST}
 NO_END = Line2D([], [], color=GREY, label="no upper end", linestyle="none", **_UP)
 _CROSS: dict[str, Any] = {"marker": "x", "markersize": 6, "linestyle": "none", "color": "black"}
 _CROSS |= {"markeredgewidth": 1.2, "zorder": 5}
-MINORITY = Line2D([], [], label="some end on the starting minority's colour", **_CROSS)
+MINORITY = Line2D([], [], label="some on the minority's colour", **_CROSS)
 
 
 def minority(axes: Axes, x: ArrayLike, value: ArrayLike, lost: ArrayLike, label: str) -> bool:
