@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
-from vecsim import plot
+from vecsim import outcomes, plot
 
 DIMS = ("protocol", "initial_accept", "adversary", "byzantine_fraction")
 ATTACKS = ("random_voting", "always_reject", "always_accept", "coordinated_collusion", "sybil")
@@ -54,22 +54,31 @@ def _undisputed(data: xr.Dataset) -> xr.Dataset | None:
 
 
 class Limit(NamedTuple):
-    """A panel: a rate against the fraction, a line for each attack."""
+    """A panel: a rate against the fraction, a line for each attack. lost: trials that end on the
+    colour that fewer nodes started with."""
 
     table: xr.Dataset
     nodes: int | str
     title: str
     label: str
+    lost: xr.DataArray | None = None
 
 
 def _plain(data: xr.Dataset) -> Limit:
-    title, label = "QR-Avalanche without its defence", "vertices finalised, %"
-    return Limit(data.vecsim.rate("finalised"), plot.setting(data, "n"), title, label)
+    title, label = "QR-Avalanche without its defence", "vertices finalised,\neither colour, %"
+    rate, nodes = data.vecsim.rate("finalised"), plot.setting(data, "n")
+    return Limit(rate, nodes, title, label, _lost(data))
+
+
+def _lost(data: xr.Dataset) -> xr.DataArray | None:
+    """Trials that end on the colour that fewer started with; None where that was not recorded."""
+    there = set(outcomes.NEEDED) <= set(data.data_vars)
+    return data.vecsim.rate("majority_lost")["events"] if there else None
 
 
 def _defended(data: xr.Dataset) -> Limit:
     nodes = plot.setting(data, "n" if "n" in data.coords else "nodes")
-    title, label = "QR-Avalanche, defended cluster", "working clusters, %"
+    title, label = "QR-Avalanche, defended cluster", "clusters that finalised\n99 % of vertices, %"
     return Limit(data.vecsim.rate("working"), nodes, title, label)
 
 
@@ -79,7 +88,8 @@ def limits(beside: list[Limit], theory: list[dict]):
     size = {"width": plot.PAGE if wide else plot.COLUMN, "height": 3.0}
     figure, axes = plot.panels(1, len(beside), **size, sharex=True, sharey=True)
     looks = plot.looks(beside[0].table["adversary"].values, ATTACKS)
-    for panel, (table, nodes, title, label) in zip(axes.flat, beside, strict=True):
+    crossed = False
+    for panel, (table, nodes, title, label, lost) in zip(axes.flat, beside, strict=True):
         fractions = table["byzantine_fraction"].values
         panel.set_xlim(fractions.min() - 0.012, fractions.max() + 0.012)
         panel.set_ylim(-0.08, 1.04)
@@ -101,17 +111,21 @@ def limits(beside: list[Limit], theory: list[dict]):
                 no_event=(line["events"] == 0) & (line["trials"] > 0),
                 every=plot.stagger(number, len(looks), line.sizes["byzantine_fraction"]),
             )
+            if lost is not None:
+                x, turned = line["byzantine_fraction"], lost.sel(adversary=attack).squeeze()
+                crossed |= plot.minority(panel, x, line["value"], turned, str(attack))
     drawn = [_theory(axes[:, :1], beside[0].table, curve) for curve in theory]
     entries = [*_entries(looks), plot.INTERVAL, plot.NO_EVENT]
     if any(drawn):
         entries.append(Line2D([], [], label="theory", **THEORY))
-    plot.legend(figure, entries, 4 if wide else 2)
+    plot.legend(figure, [*entries, *[plot.MINORITY] * crossed], 4 if wide else 2)
     return figure
 
 
 def finalised(data: xr.Dataset, theory: list[dict]):
     table = data.vecsim.rate("finalised")
-    figure, axes, looks = _panels(data, "finalise and agree, %")
+    figure, axes, looks = _panels(data, "finalise, either colour, %")
+    lost, crossed = _lost(data), False
     for row, column, number, attack in _lines(table):
         line = _line(table, row, column, attack)
         plot.band(
@@ -123,6 +137,9 @@ def finalised(data: xr.Dataset, theory: list[dict]):
             no_event=(line["events"] == 0) & (line["trials"] > 0),
             every=plot.stagger(number, len(looks), line.sizes["byzantine_fraction"]),
         )
+        if lost is not None:
+            x, turned = line["byzantine_fraction"], _line(lost, row, column, attack)
+            crossed |= plot.minority(axes[row, column], x, line["value"], turned, str(attack))
     drawn = [_theory(axes, table, curve) for curve in theory]
     for panel in axes.flat:
         panel.set_ylim(-0.08, 1.04)
@@ -130,21 +147,23 @@ def finalised(data: xr.Dataset, theory: list[dict]):
     entries = [*_entries(looks), plot.INTERVAL, plot.NO_EVENT]
     if any(drawn):
         entries.append(Line2D([], [], label="theory", **THEORY))
+    entries += [plot.MINORITY] * crossed
     plot.legend(figure, entries, 4 if axes.shape[1] > 1 else 2)
     return figure
 
 
 def rounds(data: xr.Dataset):
     table = data.vecsim.quantile("last_decision", 0.5)
-    cut_off = data["rounds"].max("trial")
     figure, axes, looks = _panels(data, "median rounds to decision")
+    endless = False
     for row, column, number, attack in _lines(table):
-        line, limit = (_line(each, row, column, attack) for each in (table, cut_off))
-        high = line["high"].where(np.isfinite(line["high"]), limit)
+        line = _line(table, row, column, attack)
+        ends = tuple(line[part].values for part in ("value", "low", "high"))
+        endless |= bool((np.isfinite(ends[0]) & np.isposinf(ends[2])).any())
         plot.band(
             axes[row, column],
             line["byzantine_fraction"].values,
-            (line["value"].values, line["low"].values, high.values),
+            ends,
             looks[attack],
             str(attack),
             every=plot.stagger(number, len(looks), line.sizes["byzantine_fraction"]),
@@ -156,9 +175,10 @@ def rounds(data: xr.Dataset):
         panel.minorticks_off()
     values = table["value"].values
     known = values[np.isfinite(values)]
-    top = float(cut_off.max())
+    top = float(data["rounds"].max())
     axes[0, 0].set_ylim(0.9 * (known.min() if known.size else top / 2), 1.15 * top)
-    plot.legend(figure, [*_entries(looks), plot.INTERVAL], 3 if axes.shape[1] > 1 else 2)
+    entries = [*_entries(looks), plot.INTERVAL, *[plot.NO_END] * endless]
+    plot.legend(figure, entries, 3 if axes.shape[1] > 1 else 2)
     return figure
 
 

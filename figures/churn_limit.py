@@ -25,7 +25,7 @@ def limit(data: xr.Dataset):
     rate = data["killed"].values * 60 / EVERY_S / nodes
     shown = {
         "tps": ("finalised, vertices/s", 1.0),
-        "latency_p95": ("95 % latency, ms", 1.0),
+        "latency_p95": ("95 % latency of\nfinalised, ms", 1.0),
         "running": ("running, % of the nodes", 100 / nodes),
     }
     look = plot.looks(["cluster"])["cluster"]

@@ -54,7 +54,9 @@ def load(data: xr.Dataset):
             panel.set_xscale("log")
             panel.set_yscale("log")
         bottom.set_xlabel("offered, vertices/s")
-    for row, label in enumerate(("finalised, vertices/s", "latency, ms", "demand / capacity")):
+    for row, label in enumerate(
+        ("finalised, vertices/s", "latency of finalised, ms", "demand / capacity")
+    ):
         axes[row, 0].set_ylabel(label)
     names = {"latency_p50": "median latency", "latency_p95": "95 % latency"}
     entries = [

@@ -15,7 +15,7 @@ import pytest
 from command import Result, assert_same, call, files, process, refused, start
 
 import vecsim
-from vecsim import decisions, report, runner
+from vecsim import decisions, progress, runner
 from vecsim.errors import ConfigError
 
 BAD = {
@@ -298,7 +298,7 @@ def test_interrupt(folder, monkeypatch):
     assert_same(vecsim.open(folder / "here/data.zarr"), whole)
 
 
-class Interrupting(report.Lines):
+class Interrupting(progress.Lines):
     def __init__(self, chunks: int):
         self.chunks = chunks
 

@@ -12,7 +12,7 @@ import pytest
 from command import assert_same, call, files
 
 import vecsim
-from vecsim import decisions, report
+from vecsim import decisions, progress
 from vecsim.decisions import Engines
 from vecsim.design import Designs
 from vecsim.threshold import Threshold
@@ -218,7 +218,7 @@ def interrupted(after: int, *arguments: str) -> None:
         assert call(*arguments, "output=here").code == 130
 
 
-class Interrupting(report.Lines):
+class Interrupting(progress.Lines):
     def __init__(self, after: int):
         self.left = after
 

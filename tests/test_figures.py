@@ -161,6 +161,30 @@ def test_a_line_does_not_climb_to_the_bound_of_a_point_without_events():
     np.testing.assert_allclose(lines(axes[0, 0])["a: bounds"], [[1, 0.2], [3, 0.2]])
 
 
+def test_whose_colour_won_is_marked():
+    """Crosses where trials finalise on the colour that fewer nodes started with."""
+    data, lost = sweep(), np.zeros((2, 2, 2, 5))
+    lost[0, 1, 0, 3:] = 1  # QR-Avalanche, always_reject, undisputed
+    final = np.where(lost[..., None], 0.0, data["final_ones"])
+    start = np.broadcast_to(np.array([90.0, 45.0])[:, None, None], data["final_ones"].shape)
+    for name, values in {"final_ones": final, "start_ones": start, "decides": start > 0}.items():
+        data[name] = data["final_ones"].copy(
+            data=np.broadcast_to(values, final.shape).astype(float)
+        )
+    module = script("byzantine_sweep")
+    with plot.style():
+        both = module.finalised(data, [])
+        main = module.limits(
+            [module._plain(plot.complete(data.isel(protocol=[0], initial_accept=[0]), ()))], []
+        )
+    for figure in (both, main):
+        drawn = lines(figure.axes[0])
+        np.testing.assert_allclose(drawn["always_reject: minority"], [[0.3, 1], [0.4, 1]])
+        assert "random_voting: minority" not in drawn
+        assert "some on the minority's colour" in texts(figure)
+    assert "either colour" in main.axes[0].get_ylabel()
+
+
 def test_censored_medians_are_not_drawn():
     stalled = np.array([0, 10, 19, 20, 40])
     last = np.arange(30, 30 + TRIALS)[::-1]
@@ -172,7 +196,11 @@ def test_censored_medians_are_not_drawn():
     assert drawn[0, 1] == 49
     assert drawn[3, 1] == 49
     corners = shaded(figure.axes[0])[0]
-    assert corners[np.isclose(corners[:, 0], 0.3), 1].max() == 200  # the interval is cut off there
+    # The interval has no upper end there, which is not where trials were cut off: an arrow says so.
+    assert corners[np.isclose(corners[:, 0], 0.3), 1].max() == 49
+    arrows = lines(figure.axes[0])["random_voting: no upper end"]
+    np.testing.assert_allclose(arrows[-1], [0.3, 49])
+    assert "no upper end" in texts(figure)
     assert np.isfinite(corners).all()
     low, high = figure.axes[0].get_ylim()
     assert low < 49 < 200 < high

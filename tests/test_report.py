@@ -1,7 +1,10 @@
 """What people see: the result table, progress, the summary files."""
 
 import csv
+import io
 import math
+import os
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 import xarray as xr
 
 from vecsim import accessor as _accessor  # noqa: F401
-from vecsim import report, table, wording
+from vecsim import progress, report, table, wording
 
 WORDS = ["random_voting", "coordinated_collusion"]
 
@@ -172,60 +175,123 @@ def test_csv(tmp_path):
 @pytest.fixture
 def clock(monkeypatch):
     now = SimpleNamespace(time=0.0)
-    monkeypatch.setattr(report.time, "monotonic", lambda: now.time)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now.time)
     return now
 
 
 def test_pace(clock):
-    """Chunks read back and the chunk that compiles do not count for the time left."""
-    pace = report.Pace(points=10, trials=100)
-    pace.advance(100, 0, fresh=False)
-    assert str(pace) == "1 of 10 points, compiling"
+    """Chunks read back and the chunk that compiles do not count for the time left, and while one
+    is being computed the speed stays that of those before."""
+    pace = progress.Pace(points=10, trials=100)
+    pace.advance(0, 100)
+    clock.time = 5
+    assert str(pace) == "1 of 10 points, compiling and running the first, 0:00:05"
     clock.time = 30
-    pace.advance(100, 0, fresh=True)
-    assert str(pace) == "2 of 10 points, compiling"
+    pace.advance(100, 0)
+    assert str(pace) == "2 of 10 points, 0:00:30"
     clock.time = 40
-    pace.advance(150, 50, fresh=True)
-    assert str(pace) == "4 of 10 points, 15 trials/s, 0:00:30 left"
+    pace.advance(150, 50)
+    assert str(pace) == "4 of 10 points, 0:00:40, 15 trials/s, 0:00:30 left"
+    clock.time = 50
+    assert str(pace) == "4 of 10 points, 0:00:50, 15 trials/s, 0:00:20 left"
     clock.time = 4030
-    assert str(pace) == "4 of 10 points, 0 trials/s, 3:20:00 left"
+    assert str(pace) == "4 of 10 points, 1:07:10, 15 trials/s, 0:00:00 left"
 
 
-def test_lines(clock, capsys):
-    lines = report.reporter()
-    assert isinstance(lines, report.Lines)
-    lines.start(points=4, trials=1000, done=1, chunks=8)
-    for _ in range(4):
-        clock.time += 6
-        lines.advance(1000, 0, fresh=True)
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if "vecsim" in thread.name]
+
+
+def test_signs_of_life_while_the_first_chunk_is_computed(monkeypatch):
+    """Lines come without any chunk having ended; none comes after the run, and no thread stays."""
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    monkeypatch.setattr(progress, "LOG_EVERY", 0.01)
+    written, seen = io.StringIO(), threading.Event()
+
+    def write(text: str) -> int:
+        if "compiling" in text:
+            seen.set()
+        return io.StringIO.write(written, text)
+
+    written.write = write  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stdout", written)
+    lines = progress.reporter()
+    lines.start(points=4, trials=1000, done=1, chunks=8, taken=500)
+    assert seen.wait(60)
+    lines.advance(1000, 0)
     lines.finish()
-    assert capsys.readouterr().out.splitlines() == [
+    text = written.getvalue()
+    first, taken, *told = text.splitlines()
+    assert (first, taken) == (
         "1 of 8 chunks are there already",
-        " 50%, 2 of 4 points, 167 trials/s, 0:00:12 left",
-    ]
+        "500 of 4,000 trials are there already",
+    )
+    assert told[0].startswith("  0%, 0 of 4 points, compiling and running the first, 0:00:0")
+    assert threads() == []
+    lines.finish()  # as after an interruption
+    assert written.getvalue() == text
 
 
-def test_figures_are_drawn_when_they_are_old(tmp_path, monkeypatch):
+def test_lines_end_where_nobody_reads_them(monkeypatch):
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    monkeypatch.setattr(progress, "LOG_EVERY", 0.0)
+    lines = progress.reporter()
+    closed = io.StringIO()
+    closed.close()
+    lines.start(points=4, trials=1000, done=0, chunks=8, taken=0)
+    monkeypatch.setattr("sys.stdout", closed)
+    while threads():  # a thread that raises would fail the test
+        pass
+    lines.finish()
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Draws the figure of a study of one chunk, and says how often it was drawn."""
     script, output = tmp_path / "study.py", tmp_path / "here"
     marks = output / "data.zarr" / "vecsim" / "marks"
     marks.mkdir(parents=True)
+    (marks / "0").write_text("1 2 3")
     script.write_text(
         "def draw(data, folder):\n"
         "    path = folder / 'a.svg'\n"
         "    path.write_text(path.read_text() + 'x' if path.exists() else 'x')\n"
         "    return [path]\n"
     )
-    data = {"data": xr.Dataset()}
+    swept = SimpleNamespace(points=[None], dimensions=[])
+    data = {"data": xr.Dataset(attrs={"seed": 0})}
 
-    def drawn() -> str:
-        assert report._figures(None, script, data, output, theory=False) == [output / "a.svg"]
+    def drawn(theory: bool = False) -> str:
+        paths = report.figures(swept, script, data, output, theory)
+        assert paths == [output / "a.svg"]
         return (output / "a.svg").read_text()
 
-    assert drawn() == "x"
-    assert drawn() == "x"
-    (marks / "1").write_text("")
-    assert drawn() == "xx"
-    script.write_text(script.read_text() + "\n")
-    assert drawn() == "xxx"
-    (output / "a.svg").unlink()
-    assert drawn() == "x"
+    return SimpleNamespace(script=script, marks=marks, output=output, data=data, drawn=drawn)
+
+
+def test_figures_are_drawn_when_something_they_show_has_changed(study):
+    assert study.drawn() == "x"
+    assert study.drawn() == "x"
+    (study.marks / "0").write_text("1 2 4")
+    assert study.drawn() == "xx"
+    study.script.write_text(study.script.read_text() + "\n")
+    assert study.drawn() == "xxx"
+    study.data["data"].attrs["seed"] = 1
+    assert study.drawn() == "xxxx"
+    assert study.drawn(theory=True) == "xxxxx"
+    study.data["data"].attrs.pop("theory")  # as when it is opened again
+    assert study.drawn(theory=True) == "xxxxx"
+    assert study.drawn(theory=False) == "xxxxxx"
+    (study.output / "a.svg").unlink()
+    assert study.drawn() == "x"
+
+
+def test_times_of_files_do_not_matter(study):
+    """Data that are older than their figure, as after a copy, are told from those it shows."""
+    assert study.drawn() == "x"
+    (study.marks / "0").write_text("1 2 4")
+    for file in (study.marks / "0", study.marks, study.script):
+        os.utime(file, (0, 0))
+    assert study.drawn() == "xx"
+    (study.output / "figures.json").write_text("{")
+    assert study.drawn() == "xxx"

@@ -51,7 +51,7 @@ def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | 
     _environment()
     from hydra import initialize_config_dir
 
-    from vecsim import build, report, store
+    from vecsim import build, progress, store
     from vecsim.scenario import arguments
 
     given = overrides.from_python(words, keywords)
@@ -60,7 +60,7 @@ def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | 
     conf = str(build.root("conf").resolve())
     with _one_line(), initialize_config_dir(conf, version_base="1.3"):
         task = composed(given, output)
-        _, folder = execute(task, report.reporter())
+        _, folder = execute(task, progress.reporter())
     return store.open(folder / "data.zarr")
 
 
@@ -183,7 +183,7 @@ def _job(config) -> None:
     """One job, in this process or in another one that a launcher has started."""
     from hydra.core.hydra_config import HydraConfig
 
-    from vecsim import plan, report
+    from vecsim import plan, progress, report
     from vecsim.errors import ConfigError, JobFailed
     from vecsim.files import StoreError
 
@@ -203,7 +203,7 @@ def _job(config) -> None:
     task = plan.Task(config, [*paths, *words], options, folder, ["vecsim", *command])
     try:
         with _one_line():
-            studies, output = execute(task, report.reporter())
+            studies, output = execute(task, progress.reporter())
             report.show(studies, output, config.netcdf, config.figure, config.theory)
     except (ConfigError, StoreError) as error:
         which = ", ".join(overrides.given(words))

@@ -41,6 +41,7 @@ class Trajectory(NamedTuple):
     ones: Floats  # prefer 1
     decided_0: Floats
     decided_1: Floats
+    undecided: Floats
 
 
 class FixedPoint(NamedTuple):
@@ -153,8 +154,7 @@ def critical_fraction(
 
 def undecided(crowd: Crowd, initial: float, rounds: int) -> Floats:
     """Share of the honest nodes that have not decided after 0, 1, ... rounds."""
-    path = _follow(crowd, initial, rounds, 0.5)
-    return np.clip(1 - path.decided_0 - path.decided_1, 0.0, 1.0)
+    return np.minimum(_follow(crowd, initial, rounds, 0.5).undecided, 1.0)
 
 
 def turning(crowd: Crowd, share: float) -> float:
@@ -255,8 +255,8 @@ def _follow(crowd: Crowd, initial: float, rounds: int, coin: float) -> Trajector
     memory, path = np.zeros(1, np.int32), []
     for round_ in range(rounds + 1):
         seen = [states.shares(state) for state in now]
-        ones, decided_0, decided_1 = sizes @ np.array(seen)
-        path.append((ones, decided_0, decided_1))
+        ones, decided_0, decided_1, undecided = sizes @ np.array(seen)
+        path.append((ones, decided_0, decided_1, undecided))
         shares = (np.array([share]) for share in (ones, decided_0, decided_1))
         view = _view(crowd, *shares, np.array([initial]), round_, coin)
         mixes, memory = (np.asarray(part) for part in answers(crowd.adversary, view, memory))

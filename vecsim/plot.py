@@ -132,7 +132,8 @@ def band(
 
     Where there was no event there is an arrow down from the upper bound instead, and the line
     ends at the first of them below it. Values that are not finite are left out. A point whose
-    neighbours are left out gets a bar for its interval.
+    neighbours are left out gets a bar for its interval. Where the upper end is infinite, an arrow
+    up from the value stands for it.
     """
     x, value, low, high, none = np.broadcast_arrays(x, *estimate, no_event)
     order = np.argsort(x)
@@ -144,6 +145,8 @@ def band(
     there = np.pad(np.isfinite(value), 1)
     alone = there[1:-1] & ~there[:-2] & ~there[2:]
     colour = look["color"]
+    endless = np.isposinf(high)
+    high = np.where(endless, value, high)
     axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     if alone.any():
         axes.vlines(x[alone], low[alone], high[alone], color=colour, linewidth=1, label="alone")
@@ -152,6 +155,9 @@ def band(
     axes.plot(x[every], seen[every], marker=look["marker"], label=f"{label}: points", **points)
     half = slice((every.start or 0) // 2, None, max((every.step or 1) // 2, 1))
     axes.plot(x[half], bound[half], label=f"{label}: bounds", **(points | _BOUND))
+    if endless.any():
+        up = points | _BOUND | {"marker": LEAST}
+        axes.plot(x[endless], value[endless], label=f"{label}: no upper end", **up)
 
 
 _BOUND = {"marker": BOUND, "markersize": 11, "markerfacecolor": "none", "markeredgewidth": 0.8}
@@ -248,6 +254,21 @@ def percent(axis: Axis) -> None:
 
 INTERVAL = Patch(color=GREY, alpha=0.3, linewidth=0, label="95 % interval")
 NO_EVENT = Line2D([], [], color=GREY, label="no event: upper bound", linestyle="none", **_BOUND)
+_UP = _BOUND | {"marker": LEAST}
+NO_END = Line2D([], [], color=GREY, label="no upper end", linestyle="none", **_UP)
+_CROSS: dict[str, Any] = {"marker": "x", "markersize": 6, "linestyle": "none", "color": "black"}
+_CROSS |= {"markeredgewidth": 1.2, "zorder": 5}
+MINORITY = Line2D([], [], label="some on the minority's colour", **_CROSS)
+
+
+def minority(axes: Axes, x: ArrayLike, value: ArrayLike, lost: ArrayLike, label: str) -> bool:
+    """Crosses on a line where some trials end on the colour that fewer started with; whether there
+    are any. lost: such trials."""
+    x, value, lost = (np.asarray(part, float) for part in (x, value, lost))
+    if not (lost > 0).any():
+        return False
+    axes.plot(x[lost > 0], value[lost > 0], label=f"{label}: minority", **_CROSS)
+    return True
 
 
 def legend(figure: Figure, entries: list[Any], columns: int) -> None:

@@ -1,104 +1,20 @@
-"""What people see: what runs, progress, the result table, files."""
+"""What people see: what runs, the result table, files."""
 
 import contextlib
+import hashlib
 import importlib.util
 import io
 import json
 import shutil
-import sys
 import textwrap
-import time
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import xarray as xr
 
 from vecsim import build
 from vecsim.sweep import Planned, Study
-
-LOG_EVERY = 10.0  # seconds between lines where there is no terminal
-DRAW_EVERY = 0.1
-
-
-class Pace:
-    """How far a run has come and how fast it goes; the first chunk, which compiles, aside."""
-
-    def __init__(self, points: int, trials: int):
-        self.points, self.trials, self.total = points, trials, points * trials
-        self.passed = self.run = self.fresh = 0
-        self.began = time.monotonic()
-        self.compiled = False
-
-    def advance(self, run: int, skipped: int) -> None:
-        self.passed += run + skipped
-        if run and not self.compiled:
-            self.compiled, self.began = True, time.monotonic()
-        elif run:
-            self.run += run
-            self.fresh += run + skipped
-
-    def __str__(self) -> str:
-        points = f"{self.passed // self.trials:,} of {self.points:,} points"
-        spent = time.monotonic() - self.began
-        if not self.fresh:
-            return f"{points}, compiling"
-        minutes, seconds = divmod(round(spent * (self.total - self.passed) / self.fresh), 60)
-        clock = f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
-        return f"{points}, {self.run / spent:,.0f} trials/s, {clock} left"
-
-
-class Bar:
-    """A progress bar on a terminal."""
-
-    def __init__(self):
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        columns = (
-            BarColumn(bar_width=30),
-            TextColumn("{task.percentage:3.0f} %  {task.description}"),
-        )
-        self.progress = Progress(*columns, transient=True, refresh_per_second=1 / DRAW_EVERY)
-
-    def start(self, points: int, trials: int, done: int, chunks: int, taken: int) -> None:
-        self.pace = Pace(points, trials)
-        _tell_taken(taken, self.pace.total)
-        self.task = self.progress.add_task(str(self.pace), total=self.pace.total)
-        self.progress.start()
-
-    def advance(self, run: int, skipped: int) -> None:
-        self.pace.advance(run, skipped)
-        self.progress.update(self.task, completed=self.pace.passed, description=str(self.pace))
-
-    def finish(self) -> None:
-        self.progress.stop()
-
-
-class Lines:
-    """A line now and then, for logs."""
-
-    def start(self, points: int, trials: int, done: int, chunks: int, taken: int) -> None:
-        self.pace, self.told = Pace(points, trials), time.monotonic()
-        if done:
-            print(f"{done} of {chunks} chunks are there already", flush=True)
-        _tell_taken(taken, self.pace.total)
-
-    def advance(self, run: int, skipped: int) -> None:
-        self.pace.advance(run, skipped)
-        if time.monotonic() - self.told >= LOG_EVERY and self.pace.passed < self.pace.total:
-            self.told = time.monotonic()
-            print(f"{self.pace.passed / self.pace.total:4.0%}, {self.pace}", flush=True)
-
-    def finish(self) -> None:
-        pass
-
-
-def _tell_taken(taken: int, total: int) -> None:
-    if taken:
-        print(f"{taken:,} of {total:,} trials are there already", flush=True)
-
-
-def reporter() -> Bar | Lines:
-    return Bar() if sys.stdout.isatty() else Lines()
 
 
 def announce(study: Study, device: str) -> None:
@@ -147,7 +63,7 @@ def show(
     study = next(iter(studies.values()))
     script = build.root("figures") / f"{study.name}.py"
     if figure and script.exists():
-        for path in _figures(study, script, opened, output, theory):
+        for path in figures(study, script, opened, output, theory):
             print(f"figure   {path}")
 
 
@@ -159,24 +75,44 @@ def to_csv(summary: xr.Dataset, path: Path) -> None:
     part.replace(path)
 
 
-def _figures(
+def figures(
     study: Study, script: Path, opened: Mapping[str, xr.Dataset], output: Path, theory: bool
 ) -> list[Path]:
-    """The study's figures, drawn where they are older than the data or the code."""
-    listed = output / "figures.txt"
-    marks = [output / f"{stem}.zarr" / "vecsim" / "marks" for stem in opened]
-    code = [script, *Path(__file__).parent.glob("*.py"), *marks]
-    if listed.exists() and listed.stat().st_mtime > max(file.stat().st_mtime for file in code):
-        paths = [output / name for name in listed.read_text().splitlines()]
-        if all(path.exists() for path in paths):
+    """The study's figures, drawn where something that they are made from has changed."""
+    listed, made_from = output / "figures.json", _made_from(script, opened, output, theory)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none, or damaged
+        there = json.loads(listed.read_bytes())
+        paths = [output / name for name in there["figures"]]
+        if there["made_from"] == made_from and all(path.exists() for path in paths):
             return paths
     if theory and not isinstance(study.points[0], Planned):
         from vecsim.theory import lines
 
         opened["data"].attrs["theory"] = json.dumps(lines(study))
     paths = _draw(script, opened, output)
-    listed.write_text("".join(f"{path.relative_to(output)}\n" for path in paths))
+    names = [str(path.relative_to(output)) for path in paths]
+    part = listed.with_suffix(".part")
+    part.write_text(json.dumps({"made_from": made_from, "figures": names}, indent=2))
+    part.replace(listed)
     return paths
+
+
+def _made_from(script: Path, opened: Mapping[str, xr.Dataset], output: Path, theory: bool) -> str:
+    """A hash of all that decides what figures show: data, attributes, code, options."""
+    marks = (output / f"{stem}.zarr" / "vecsim" / "marks" for stem in opened)
+    files = sorted(file for folder in marks for file in folder.iterdir())
+    code = [script, *sorted(Path(__file__).parent.rglob("*.py"))]
+    told = [
+        version("matplotlib"),
+        *(json.dumps(data.attrs, sort_keys=True) for data in opened.values()),
+    ]
+    parts = [f"theory={theory}".encode(), *(text.encode() for text in told)]
+    for file in (*files, *code):
+        parts += [f"{file.name}".encode(), file.read_bytes()]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8) + part)
+    return digest.hexdigest()
 
 
 def _draw(script: Path, opened: Mapping[str, xr.Dataset], output: Path) -> list[Path]:

@@ -111,13 +111,13 @@ def _one_node(point: Point, pool: pools.Pool, colour: int) -> float | None:
         return None if pool.silent else _average(point.protocol, pools.ones(own, [pool.honest])[0])
     agree = pools.ones(own, [pool.honest])[0]
     confident = agree[high:].sum()
-    return _chain(point.protocol, colour, agree[low:high].sum(), confident)
+    return _chain(point.protocol, colour, (confident, agree[low:high].sum(), agree[:low].sum()))
 
 
-def _chain(rule, colour: int, unsure: float, confident: float) -> float:
-    """Over the cells that can come up."""
+def _chain(rule, colour: int, probabilities: tuple[float, float, float]) -> float:
+    """Over the cells that can come up. probabilities: of a quorum that counts, of one that only
+    sets the preference, of none."""
     over, steps = _reachable(rule, colour)
-    probabilities = (confident, unsure, 1 - confident - unsure)
     sources = np.arange(len(over))
     moves = sparse.csr_array((len(over), len(over)))
     for targets, probability in zip(steps, probabilities, strict=True):

@@ -163,13 +163,26 @@ def simulated(key):
     return dict(zip([p.hash() for p in mine], run(mine, TRIALS, size=48), strict=True))
 
 
+def test_few_undecided_nodes_are_counted_as_what_they_are():
+    """Not as 1 minus the others: a chain on one node's run of successes, however few are left."""
+    rule = Snowflake(K, ALPHA, ALPHA, 6, 900)
+    left = trajectory(point(rule, Echo(), n=100, initial_accept=1.0, loss=0.05)).undecided
+    success = stats.binom.sf(ALPHA - 1, K, 0.95)
+    run = np.eye(6)[0]
+    for _ in range(900):
+        run = np.concatenate([[(1 - success) * run.sum()], success * run[:-1]])
+    assert 1e-300 < run.sum() < 1e-20
+    assert left[-1] == pytest.approx(run.sum(), rel=1e-9)
+
+
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_many_nodes_follow_the_limit(case):
     path = trajectory(stopped(case, ROUNDS[-1]))
     for rounds in ROUNDS:
         p = stopped(case, rounds)
         out = simulated(program_key(p))[p.hash()]
-        for name, limit in zip(("final_ones", "decided_0", "decided_1"), path, strict=True):
+        names = "final_ones", "decided_0", "decided_1", "undecided"
+        for name, limit in zip(names, path, strict=True):
             # The limit is off by a term of order 1/n, far below the spread of 1/sqrt(n).
             assert_mean(out[name] / p.honest, limit[rounds], 1 / p.n)
         assert out["final_ones"].std() / p.honest < 10 / np.sqrt(p.n)

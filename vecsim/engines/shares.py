@@ -57,10 +57,11 @@ class FewCells:
         state[list(self.start)] = 1 - ones, ones
         return state
 
-    def shares(self, state: Floats) -> tuple[float, float, float]:
-        """Of 1-holders, and of nodes that decided each colour."""
+    def shares(self, state: Floats) -> tuple[float, float, float, float]:
+        """Of 1-holders, of nodes that decided each colour, and of undecided ones, each summed."""
         over = [state[self.decided & (self.preference == colour)].sum() for colour in (0, 1)]
-        return float(state[self.preference == 1].sum()), float(over[0]), float(over[1])
+        ones, left = state[self.preference == 1].sum(), state[~self.decided].sum()
+        return float(ones), float(over[0]), float(over[1]), float(left)
 
     def step(self, state: Floats, asked: Floats) -> Floats:
         """asked: [colour, 2], what one answer to a node of each colour is."""
@@ -93,9 +94,10 @@ class ManyCells:
         self.width = 1
         return Averages(cells, np.array([1 - ones, ones]), np.zeros(2))
 
-    def shares(self, state: Averages) -> tuple[float, float, float]:
+    def shares(self, state: Averages) -> tuple[float, float, float, float]:
         ones = state.share[state.cells & 1 == 1].sum() + state.decided[1]
-        return float(ones), float(state.decided[0]), float(state.decided[1])
+        decided = float(state.decided[0]), float(state.decided[1])
+        return float(ones), *decided, float(state.share.sum())
 
     def step(self, state: Averages, asked: Floats) -> Averages:
         cells, shares = [], []

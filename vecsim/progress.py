@@ -1,0 +1,125 @@
+"""How far a run has come: a bar on a terminal, elsewhere a line now and then."""
+
+import sys
+import threading
+import time
+
+FIRST = 2.0  # seconds until the first line where there is no terminal
+LOG_EVERY = 10.0  # and between the later ones
+DRAW_EVERY = 0.1
+
+
+class Pace:
+    """How far a run has come and how fast it goes; the first chunk, which compiles, aside."""
+
+    def __init__(self, points: int, trials: int):
+        self.points, self.trials, self.total = points, trials, points * trials
+        self.passed = self.run = self.fresh = 0
+        self.started = self.began = self.last = time.monotonic()
+        self.compiled = False
+
+    def advance(self, run: int, skipped: int) -> None:
+        self.passed += run + skipped
+        self.last = time.monotonic()
+        if run and not self.compiled:
+            self.compiled, self.began = True, self.last
+        elif run:
+            self.run += run
+            self.fresh += run + skipped
+
+    def __str__(self) -> str:
+        points = f"{self.passed // self.trials:,} of {self.points:,} points"
+        now = time.monotonic()
+        elapsed = clock(now - self.started)
+        if not self.compiled:
+            return f"{points}, compiling and running the first, {elapsed}"
+        if not self.fresh:
+            return f"{points}, {elapsed}"
+        spent = self.last - self.began  # until the last chunk ended: another one is running
+        left = spent * (self.total - self.passed) / self.fresh - (now - self.last)
+        speed = f"{self.run / spent:,.0f} trials/s" if spent else "fast"
+        return f"{points}, {elapsed}, {speed}, {clock(max(left, 0.0))} left"
+
+
+def clock(seconds: float) -> str:
+    """
+    >>> clock(3725.4)
+    '1:02:05'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+class Lines:
+    """A line when something has taken a while, and then every now and then, also while a chunk is
+    being computed; for logs and notebooks."""
+
+    def __init__(self):
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._watch: threading.Thread | None = None
+
+    def start(self, points: int, trials: int, done: int, chunks: int, taken: int) -> None:
+        self.pace = Pace(points, trials)
+        if done:
+            print(f"{done} of {chunks} chunks are there already", flush=True)
+        _tell_taken(taken, self.pace.total)
+        self._over.clear()
+        self._watch = threading.Thread(target=self._tell, name="vecsim progress", daemon=True)
+        self._watch.start()
+
+    def advance(self, run: int, skipped: int) -> None:
+        with self._lock:
+            self.pace.advance(run, skipped)
+
+    def finish(self) -> None:
+        """No line comes after this."""
+        self._over.set()
+        if self._watch:
+            self._watch.join()
+            self._watch = None
+
+    def _tell(self) -> None:
+        wait = FIRST
+        while not self._over.wait(wait):
+            wait = LOG_EVERY
+            with self._lock:
+                line = f"{self.pace.passed / self.pace.total:4.0%}, {self.pace}"
+            try:
+                print(line, flush=True)
+            except (OSError, ValueError):  # whoever read the output has gone
+                return
+
+
+class Bar:
+    """A progress bar on a terminal."""
+
+    def __init__(self):
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:3.0f} %  {task.fields[pace]}"),
+        )
+        self.progress = Progress(*columns, transient=True, refresh_per_second=1 / DRAW_EVERY)
+
+    def start(self, points: int, trials: int, done: int, chunks: int, taken: int) -> None:
+        self.pace = Pace(points, trials)  # read again whenever the bar is drawn
+        _tell_taken(taken, self.pace.total)
+        self.task = self.progress.add_task("", total=self.pace.total, pace=self.pace)
+        self.progress.start()
+
+    def advance(self, run: int, skipped: int) -> None:
+        self.pace.advance(run, skipped)
+        self.progress.update(self.task, completed=self.pace.passed)
+
+    def finish(self) -> None:
+        self.progress.stop()
+
+
+def reporter() -> Bar | Lines:
+    return Bar() if sys.stdout.isatty() else Lines()
+
+
+def _tell_taken(taken: int, total: int) -> None:
+    if taken:
+        print(f"{taken:,} of {total:,} trials are there already", flush=True)
