@@ -41,7 +41,7 @@ BAD = {
     "protocol._target_=os.path.join": "allowed: a class of vecsim, or packages=os on the command",
     "protocol._target_=os.path.join packages=os": "allowed: a class that extends Protocol",
     "protocol._target_=vecsim.network.Network": "allowed: a class that extends Protocol",
-    "protocol._target_=no.such.Class packages=no": "allowed: a class that extends Protocol .No module",
+    "protocol._target_=no.such.Class packages=no": "a class that extends Protocol .No module",
     "n=100 n=200": "n is set twice",
     "protocol=slush protocol=snowball": "protocol is set twice",
     # protocols
@@ -294,7 +294,7 @@ def test_interrupt(folder, monkeypatch):
     """Ctrl-C: exit code 130, and the same command goes on."""
     monkeypatch.setattr(decisions, "CHUNK_NODES", 50 * 4)
     arguments = "n=50", "trials=12", "output=here"
-    monkeypatch.setattr(report, "reporter", lambda: Interrupting(2))
+    monkeypatch.setattr(progress, "reporter", lambda: Interrupting(2))
     result = call(*arguments)
     assert result.code == 130
     assert result.err == "vecsim: stopped; the same command goes on from here\n"
