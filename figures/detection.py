@@ -26,19 +26,23 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
 
 
 def delays(data: xr.Dataset):
-    """Time to exclude half of the attackers and share excluded, by how often they disagree."""
+    """Median time to exclude half of the attackers and share excluded, by how often they disagree.
+
+    A band that reaches the top, the length of a run, has no upper end.
+    """
     figure, axes = plot.panels(1, 2, plot.PAGE, 2.9)
     attacks = data["adversary"].values
     looks = plot.looks(attacks, tuple(DISAGREES))
-    half, share = data.vecsim.mean("half_s"), data.vecsim.mean("detected_percent")
+    half, share = data.vecsim.quantile("half_s", 0.5), data.vecsim.mean("detected_percent")
+    longest = json.loads(data.attrs["config"])["campaign"]["duration_s"]
     left, right = axes.flat
     for attack in attacks:
         one, other = half.sel(adversary=attack), share.sel(adversary=attack)
         disagrees = DISAGREES[str(attack)] * data["misbehaving_share"].values
-        # Where fewer than half were excluded the run's length is no time to detection.
-        there = other["value"].values >= 50
-        ends = [np.where(there, one[part].values, np.nan) for part in ("value", "low", "high")]
-        plot.band(left, disagrees, tuple(ends), looks[attack], str(attack))
+        # Infinite where half of the runs, or the end of the interval, were too short to see it.
+        high = np.minimum(one["high"].values, longest)
+        ends = one["value"].values, one["low"].values, high
+        plot.band(left, disagrees, ends, looks[attack], str(attack))
         ends = [other[part].values for part in ("value", "low", "high")]
         low, high = (np.clip(part, 0, 100) for part in ends[1:])
         plot.band(right, disagrees, (ends[0], low, high), looks[attack], str(attack))
@@ -51,6 +55,7 @@ def delays(data: xr.Dataset):
         plot.percent(panel.xaxis)
         plot.marks(panel, {balance(): f"{100 * balance():.2g} %"})
     left.set_yscale("log")
+    left.set_ylim(top=longest)
     left.set_ylabel("time until half are excluded, s")
     right.set_ylabel("excluded at the end, %")
     entries = [Line2D([], [], label=plot.words(name), **look) for name, look in looks.items()]

@@ -108,6 +108,33 @@ def test_longest_time_below_a_level():
     assert [row.tolist() for row in runs(np.array([[1, 0, 1]]), np.array([2.0, 1, 3]))] == [[2, 3]]
 
 
+def test_the_first_time_at_a_level():
+    """At the end of its window, from the period's start; infinite where it never came."""
+    running = np.stack([np.where((TIME >= 4) & (TIME != 8), 100, 99), np.full(30, 99)])
+    data = dataset(running=running)
+    found = measure(data, "running", "reached_s", level=100)
+    assert found.tolist() == [5, np.inf]
+    assert measure(data, "running", "reached_s", (8, None), level=100).tolist() == [2, np.inf]
+    long = dataset(length_s=[10.0] * 3, duration_s=30, running=[99, 99, 100])
+    assert measure(long, "running", "reached_s", level=100).tolist() == [30, 30]
+    judging = {"metric": "running", "statistic": "reached_s", "level": 100, "op": "<="}
+    assert not judged(data, threshold=1e9, **judging).passed
+    assert judged(long, threshold=30, **judging).passed
+
+
+def test_the_level_of_detection_is_a_share_of_the_byzantine_nodes():
+    data = dataset(excluded_byzantine=TIME, refused=2)  # of 20
+    assert measure(data, "detected_percent", "reached_s", level=50).tolist() == [9, 9]
+    assert measure(data, "detected_percent").tolist() == [155, 155]
+
+
+def test_nothing_offered_is_no_health():
+    idle = dataset(issued=np.where(TIME < 10, 10, 0), finalised=np.where(TIME < 10, 10, 0))
+    np.testing.assert_allclose(measure(idle, "healthy", "last"), 1)  # of what was offered
+    assert np.isnan(measure(idle, "healthy", "min", (25, None))).all()
+    assert not judged(idle, metric="healthy", op="==", threshold=1, period=[25, None]).passed
+
+
 def test_health_needs_the_guard_and_nine_tenths():
     data = dataset(finalised=np.where(TIME == 15, 0, 10))
     np.testing.assert_allclose(measure(data, "healthy", "min"), 1)

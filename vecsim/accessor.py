@@ -166,8 +166,9 @@ class Estimates:
 
     def summary(self, level: float = 0.95) -> xr.Dataset:
         """The rates, the median and mean of last_decision, and the median of unanimity, each with
-        `_low` and `_high`; of campaigns, the rate of each event and the mean of all else; of
-        rare events, `probability`; of thresholds, `threshold`; of designs, `candidates`."""
+        `_low` and `_high`; of campaigns, the rate of each event, the median of times that may not
+        come within the run (`_median`), and the mean of all else; of rare events, `probability`;
+        of thresholds, `threshold`; of designs, `candidates`."""
         if self._estimator == "design":
             return self.candidates(level)
         if self._estimator != "plain":
@@ -176,8 +177,11 @@ class Estimates:
             return found.rename(value=name, low=f"{name}_low", high=f"{name}_high")
         table = xr.Dataset(attrs={"level": level})
         for name in self._rates if self._decisions else self._outcomes:
-            found = getattr(self, "rate" if name in self._rates else "mean")(name, level)
             about = {} if self._decisions else self._data[name].attrs
+            if "censored" in about:  # a mean would be infinite, or leave out the longest
+                found, name = self.quantile(name, 0.5, level), f"{name}_median"
+            else:
+                found = getattr(self, "rate" if name in self._rates else "mean")(name, level)
             table[name] = found["value"].assign_attrs(about | found.attrs)
             table[f"{name}_low"], table[f"{name}_high"] = found["low"], found["high"]
         if not self._decisions:

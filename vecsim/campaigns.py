@@ -21,6 +21,7 @@ from vecsim.sweep import Planned, Study
 
 LONGEST_SERIES = 10_000  # stretches
 EVENTS = COMPARISONS[:-1]
+UNBOUNDED = ("reached_s",)  # may be infinite
 
 
 class Outcome(NamedTuple):
@@ -78,6 +79,8 @@ class Outcome(NamedTuple):
         about = {"long_name": self.long_name or meaning, "units": self.units or unit}
         if self.op is not None:
             about |= {"event": 1, "units": "1"}
+        elif self.statistic in UNBOUNDED:
+            about["censored"] = "infinite: not within the run"
         return Variable(name, "float64", about, inner)
 
 

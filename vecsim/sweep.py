@@ -228,6 +228,7 @@ def planned(section: Any, seed: int) -> Planned:
     """What a campaign's section describes; ConfigError where it has no meaning."""
     require(isinstance(section, dict), CAMPAIGN, section, "duration_s, cluster, workload, ...")
     described = {key: value for key, value in section.items() if key not in MEASURED}
+    require("seed" not in section, "campaign.seed", section.get("seed"), "seed, of the whole study")
     return Planned(parse(described | {"seed": seed}), section)
 
 

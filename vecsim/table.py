@@ -22,7 +22,7 @@ SHORT = 12  # characters of a line of a name, where whole ones do not fit
 GAP = "  "
 RARE = "probabilities, each with its 95 % interval in brackets, or their order of magnitude"
 CROSSINGS = "thresholds, each with its 95 % interval in brackets; fit p: of the misfit of the curve"
-OUTCOMES = "means and shares over trials, each with its 95 % interval in brackets"
+OUTCOMES = "means, medians and shares over trials, each with its 95 % interval in brackets"
 CAPTION = "medians of rounds and shares of trials, each with its 95 % interval in brackets"
 
 Place = Mapping[str, int]  # index along each dimension
@@ -115,10 +115,8 @@ def show_outcomes(summary: xr.Dataset, dims: Sequence[str]) -> None:
     width = min(shutil.get_terminal_size((100, 24)).columns, MOST_WIDTH)
     estimates = Estimates(summary, dims)
     names = [str(name) for name in summary if f"{name}_low" in summary]
-    texts = {
-        name: rate if summary[name].attrs.get("interval") == "clopper_pearson" else amount
-        for name in names
-    }
+    by_interval = {"clopper_pearson": rate, "order statistics": rounds}
+    texts = {name: by_interval.get(summary[name].attrs.get("interval"), amount) for name in names}
     points = math.prod(map(estimates.size, dims))
     across = max(reversed(dims), key=estimates.size) if points > MOST_ROWS else ""
     rows = [dim for dim in dims if dim != across]

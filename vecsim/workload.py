@@ -27,7 +27,8 @@ class Workload(NamedTuple):
     on top of rate_tps from at_s for burst_s, again every every_s where that is above 0. chaos: a
     random walk between low_tps and high_tps, a step of up to a fifth of the range every step_s,
     reflected at both ends, different in every trial. sine: between low_tps and high_tps with
-    period_s, from the middle upwards. at_once: count vertices at time 0. Load ends at until_s.
+    period_s, from the middle upwards. at_once: count vertices at time 0. Load ends at until_s;
+    infinity is never.
     """
 
     kind: str
@@ -59,6 +60,12 @@ class Workload(NamedTuple):
             low, high = values["low_tps"], values["high_tps"]
             require(low <= high, "workload.low_tps", low, f"at most high_tps = {high:g}")
         return cls(kind, values, until_s)
+
+    def most(self) -> float:
+        """Vertices issued in all, at most."""
+        if self.kind == "chaos":
+            return self.values["high_tps"] * self.until_s
+        return float(self._total(np.array([self.until_s]))[0])
 
     def issued(self, start_s, end_s, keys: tuple[Any, Any] | None = None) -> np.ndarray:
         """Vertices issued in windows [start, end): int64 [windows, trials].
@@ -101,7 +108,9 @@ class Workload(NamedTuple):
         """Total of the random walk until t, [windows, trials]."""
         v = self.values
         low, span, step = v["low_tps"], v["high_tps"] - v["low_tps"], v["step_s"]
-        steps = math.ceil(self.until_s / step)
+        steps = math.floor(t.max() / step) + 1
+        if math.isfinite(self.until_s):
+            steps = min(steps, math.ceil(self.until_s / step))
         count = np.arange(steps, dtype=np.uint32)[:, None]
         word, _ = random.threefry(*keys, count, random.counter(np.uint32(0), random.WORKLOAD))
         moves = (word / 2.0**32 - 0.5) * 0.4

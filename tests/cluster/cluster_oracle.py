@@ -30,7 +30,8 @@ from types import SimpleNamespace
 DISAGREE, AGREE = math.log(0.05 / 0.01), math.log(0.95 / 0.99)
 EXCLUDE = math.log(1e4)
 DEFAULTS = {
-    # Adversaries: random_voting, always_reject, silent, honest. They misbehave on a share of the
+    # Adversaries: random_voting, always_reject, silent, honest, one_coin (all answer the same coin,
+    # one for each poll of a vertex). They misbehave on a share of the
     # vertices and answer honestly on the others.
     **{"nodes": 50, "byzantine": 0, "adversary": "random_voting", "misbehaving_share": 1.0},
     # Round trips are uniform between two bounds; the loss is per message.
@@ -63,6 +64,7 @@ class Vertex:
     issuer: int | None = None
     start_s: float = 0.0  # of this attempt
     effect_s: float = 0.0  # when the last poll so far takes effect
+    coin: int = 0  # of this poll
     preference: int = 1
     streak: int = 0
     confidence: float = 0.0
@@ -261,6 +263,7 @@ class Cluster:
         if self.replies[node] is None:
             self.replies[node] = sorted((self.round_trip_s(), peer) for peer in answered)
         times = [], []  # of the answers 0 and 1, in order of arrival
+        vertex.coin = int(self.random.random() < 0.5)
         for round_trip_s, peer in self.replies[node]:
             if (colour := self.answer(peer, vertex)) is not None:
                 times[colour].append(round_trip_s)
@@ -292,6 +295,8 @@ class Cluster:
             return 1
         if adversary == "random_voting":
             return int(self.random.random() < 0.5)
+        if adversary == "one_coin":
+            return vertex.coin
         return {"always_reject": 0, "silent": None}[adversary]
 
     def decide(self, vertex, attempt, decision):

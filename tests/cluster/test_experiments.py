@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from command import assert_same, call, check_experiment
 
 import vecsim
 from vecsim import plot
+from vecsim.campaigns import Outcome
 
 SHORTER = {
     "byzantine_sweep": ["n=120", "sweep.byzantine_fraction=[0,0.4]", "campaign.duration_s=3"],
@@ -54,3 +56,24 @@ def test_the_defended_cluster_alone(tmp_path, monkeypatch):
         shown = np.array(lines[attack].get_ydata(), float)
         np.testing.assert_array_equal(shown, drawn_at.sel(adversary=attack))
     assert panel.get_xlabel() == "Byzantine, % of 120 nodes"
+
+
+def test_times_that_do_not_come_are_censored_not_averaged():
+    """A median where half of the runs were long enough, never where they were not."""
+    section = {"metric": "detected_percent", "statistic": "reached_s", "level": 50, "units": "s"}
+    variable = Outcome.parse("half_s", section).variable("half_s")
+    times = np.array([[5, 1, 2, 4, 3, 6, 7, np.inf], [1, 2, 3, *[np.inf] * 5]])
+    data = xr.Dataset({"half_s": (("x", "trial"), times, variable.attrs)}, {"x": [0, 1]})
+    found = data.vecsim.summary()
+    assert found["half_s_median"].values.tolist() == [4, np.inf]
+    assert found["half_s_median_low"].values.tolist() == [1, 1]
+    assert found["half_s_median_high"].values.tolist() == [np.inf, np.inf]
+    assert data.vecsim.mean("half_s")["value"].values.tolist() == [np.inf, np.inf]
+
+
+def test_a_seed_of_campaigns_alone_is_refused():
+    result = call("defence=on", "+campaign.seed=3")
+    assert (result.code, result.err) == (
+        2,
+        "vecsim: campaign.seed is 3; allowed: seed, of the whole study\n",
+    )

@@ -5,6 +5,7 @@ The entries of a timeline are the same methods, by name.
 
 import functools
 import inspect
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,41 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vecsim import random
 from vecsim.cluster import resources, votes
-from vecsim.cluster.config import LONGEST_S, MOST_NODES, Cluster, Run, constants, protocol
-from vecsim.cluster.state import ANSWERS, NEVER, SIDES, Conditions, Key, State
+from vecsim.cluster.config import LONGEST_S, MOST_NODES, Run, constants, protocol, tenths
+from vecsim.cluster.draws import Draws
+from vecsim.cluster.state import ANSWERS, NEVER, SIDES, Conditions, State
 from vecsim.errors import ConfigError, number, require, whole
 from vecsim.workload import Workload
-
-
-class Draws:
-    """Random numbers of actions, one block after another, from each trial's own key."""
-
-    def __init__(self, key):
-        self.key: Key = (key[0][:, None], key[1][:, None])
-        self.used = 0
-
-    def uniform(self, count: int) -> np.ndarray:
-        """float64 [trials, count] in [0, 1)."""
-        number = np.arange(count, dtype=np.uint32)[None]
-        block = random.counter(np.uint32(self.used), random.ACTION)
-        high, low = random.threefry(*self.key, number, block)
-        self.used += 1
-        return ((high.astype(np.uint64) << np.uint64(21)) | (low >> np.uint32(11))) * 2.0**-53
-
-    def refused(self, cluster: Cluster) -> np.ndarray:
-        """Byzantine identities that are not admitted, bool [trials, nodes]."""
-        node = np.arange(cluster.nodes)
-        chance = 1.0 - float(cluster.adversary.admission)
-        return (self.uniform(cluster.nodes) < chance) & (node >= cluster.honest)
-
-    def choose(self, able: np.ndarray, count: int) -> np.ndarray:
-        """`count` of the nodes that are able, at random, or all of them; bool [trials, nodes]."""
-        order = np.where(able, self.uniform(able.shape[1]), 2.0)
-        rank = order.argsort(axis=1).argsort(axis=1)
-        return able & (rank < count)
-
 
 ACTIONS: dict[str, Any] = {}
 
@@ -78,24 +50,34 @@ class Actions:
     draws: Draws
     workload: Workload
     since_ms: int  # when the workload in force began
+    load_ends_s: float  # infinity: never
+    by_hand: bool
+    idle_since_ms: int | None  # by hand there is no load while nothing was started
     spikes: list[tuple[int, float]]  # when each ends, and what it adds
     now_ms: Any
 
     @action
     def start(self) -> None:
-        """All nodes that are down start, with what they had on disk."""
+        """All nodes that are down start, with what they had on disk. By hand, the workload begins
+        or goes on."""
         nodes = self.state.nodes
+        if self.idle_since_ms is not None:
+            self.since_ms += self.now_ms - self.idle_since_ms
+            self.idle_since_ms = None
         _wake(self, ~nodes.up & nodes.member)
 
     @action
     def stop(self) -> None:
-        """All nodes stop, and stay down."""
+        """All nodes stop, and stay down. By hand, so does the workload."""
+        if self.by_hand and self.idle_since_ms is None:
+            self.idle_since_ms = self.now_ms
         _kill(self, self.state.nodes.up, NEVER)
         _nodes(self, up_at_ms=np.full_like(self.state.nodes.up_at_ms, NEVER))
 
     @action
     def kill_random_nodes(self, count: int, restart: bool = True) -> None:
-        """Kill running nodes, at random; with `restart` each comes back by itself."""
+        """Kill running nodes, at random, all where there are fewer; with `restart` each comes back
+        by itself."""
         _whole("count", count)
         require(isinstance(restart, bool), "restart", restart, "true or false")
         nodes = self.state.nodes
@@ -104,7 +86,8 @@ class Actions:
 
     @action
     def spawn_nodes(self, count: int) -> None:
-        """Start nodes in the places of dead ones; they fetch what is retained from their peers."""
+        """Start nodes in the places of dead ones, of all where there are fewer; they fetch what is
+        retained from their peers."""
         _whole("count", count)
         nodes = self.state.nodes
         down = nodes.member & ~nodes.up & (nodes.up_at_ms == NEVER)
@@ -125,6 +108,9 @@ class Actions:
         n = self.run.cluster.nodes
         rank = self.draws.uniform(n).argsort(axis=1).argsort(axis=1)
         ends = np.round(np.cumsum(shares) * n).astype(int)
+        require(
+            np.diff(ends, prepend=0).min() > 0, "shares", shares, f"one or more of {n} nodes each"
+        )
         side = (rank[:, :, None] >= ends).sum(axis=2)
         _nodes(self, side=np.minimum(side, len(shares) - 1).astype(np.int32))
         trials = self.run.trials
@@ -152,9 +138,9 @@ class Actions:
         """Every round trip takes so much longer for a while."""
         most = 1000 * LONGEST_S
         number("extra_ms", extra_ms, f"0 to {most}", lambda v: 0 <= v <= most)
-        allowed = f"above 0, at most {LONGEST_S}"
-        number("duration_s", duration_s, allowed, lambda v: 0 < v <= LONGEST_S)
-        end = self.now_ms + round(duration_s * 1000)
+        lasts_ms = tenths("duration_s", duration_s)
+        require(lasts_ms > 0, "duration_s", duration_s, "above 0")
+        end = self.now_ms + lasts_ms
         self.spikes.append((end, float(extra_ms)))
         self.now = self.now._replace(extra_ms=self.now.extra_ms + np.float32(extra_ms))
 
@@ -188,11 +174,10 @@ class Actions:
 
     @action
     def set_clock_skew(self, count: int, max_s: float) -> None:
-        """Clocks of so many nodes are off, by up to max_s seconds either way."""
+        """Clocks of so many nodes are off, by up to max_s seconds either way. Nodes off by more
+        than `most_skew_s` refuse the vertices of the others, and theirs are refused."""
         _whole("count", count)
-        most = constants().most_skew_s
-        allowed = f"0 to {most:g}: what is further off is refused"
-        number("max_s", max_s, allowed, lambda v: 0 <= v <= most)
+        number("max_s", max_s, f"0 to {LONGEST_S}", lambda v: 0 <= v <= LONGEST_S)
         nodes = self.state.nodes
         chosen = self.draws.choose(nodes.member, count)
         skew = max_s * (2 * self.draws.uniform(nodes.member.shape[1]) - 1)
@@ -200,12 +185,17 @@ class Actions:
 
     @action
     def set_workload(self, **workload) -> None:
-        """Another pattern of load, from now until the end of the run: kind and its parameters, or
-        `workload`, a mapping of them (in a timeline, whose entries have at_s themselves)."""
-        left = max(self.run.duration_s - self.now_ms / 1000, 0.0)
+        """Another pattern of load, from now until the end of the run (by hand, without end): kind
+        and its parameters, or `workload`, a mapping of them (in a timeline, whose entries have at_s
+        themselves)."""
+        if self.by_hand:
+            self.load_ends_s = math.inf
+        left = max(self.load_ends_s - self.now_ms / 1000, 0.0)
         whole_section = set(workload) == {"workload"}
         self.workload = Workload.parse(workload["workload"] if whole_section else workload, left)
         self.since_ms = self.now_ms
+        if self.idle_since_ms is not None:
+            self.idle_since_ms = self.now_ms
 
     @action
     def remove_byzantine_nodes(self) -> None:
@@ -223,11 +213,11 @@ class Actions:
 
 def byzantine_answers(now, nodes: int, draws: Draws, count: int) -> np.ndarray:
     """What misbehaving nodes answer to pollers of undisputed vertices, 1 or 0; -1 is silence."""
-    kinds = (now.honest - 1, 0, nodes - now.honest, 0)
-    peers = votes.Peers(*(jnp.int32(number) for number in kinds))
+    kinds = (now.honest, 0, nodes - now.honest, 0)
+    met = votes.Peers(*(jnp.int32(number) for number in kinds))
 
     def answer(coin, own_coin):
-        seen = votes.view(now, peers, 0, peers.ones, coin)
+        seen = votes.view(now, met, 0, met.ones, (coin, coin))
         mix, _ = now.adversary.answer(seen, jnp.int32(0))
         accept, told = votes.chance(now, mix[0, 1])
         return jnp.where(own_coin < accept, 1, jnp.where(own_coin < told, 0, -1))

@@ -7,7 +7,17 @@ import jax.numpy as jnp
 from vecsim import random
 from vecsim.cluster.config import constants
 from vecsim.cluster.defence import Sides
-from vecsim.cluster.state import RING, SIDES, Conditions, Key, Queue, State, real, whole
+from vecsim.cluster.state import (
+    SIDES,
+    Conditions,
+    Flight,
+    Key,
+    Queue,
+    State,
+    real,
+    uniform,
+    whole,
+)
 
 
 class Load(NamedTuple):
@@ -48,8 +58,13 @@ def spread(total, shares):
     return jnp.diff(ends, prepend=jnp.int32(0))
 
 
-def admit(now: Conditions, state: State, net: Sides, arrived, length_ms, most_per_s) -> Load:
-    """Take the window's arrivals and what waited, as far as the guard and the resources allow."""
+def admit(
+    now: Conditions, state: State, ends: Flight, net: Sides, arrived, length_ms, most_per_s
+) -> Load:
+    """Take the window's arrivals and what waited, as far as the guard and the resources allow.
+
+    ends: what ends or is issued again in the window.
+    """
     fixed, old = constants(), state.queue
     length = length_ms.astype(jnp.float32)
     nobody = net.issuers.sum() == 0
@@ -60,7 +75,7 @@ def admit(now: Conditions, state: State, net: Sides, arrived, length_ms, most_pe
     side = jnp.argmax(jnp.where(net.holds, net.issuers, -1))
     any_holds = net.holds.any()
     # Those issued again come first, as far as there is room.
-    due = jnp.where(any_holds, state.flight.again[0], 0)
+    due = jnp.where(any_holds, ends.again, 0)
     due = jnp.where(due.sum() > room, spread(room, real(due)), due)
     largest = jnp.arange(SIDES) == side
     able = jnp.where(net.holds, room - jnp.where(largest, due.sum(), 0), 0)
@@ -93,7 +108,7 @@ def admit(now: Conditions, state: State, net: Sides, arrived, length_ms, most_pe
         first=admitted - jnp.where(largest, contested, 0),
         disputed=contested,
         again=due,
-        age_ms=state.flight.age_ms[0] / real(jnp.maximum(state.flight.again[0], 1)),
+        age_ms=ends.age_ms / real(jnp.maximum(ends.again, 1)),
         side=side,
         queue=queue,
         before=old,
@@ -175,14 +190,3 @@ def _weights(place, places, total):
 def _arrival_of(load: Load, side, length, rank):
     mine = Queue(*(part[side] for part in load.before))
     return arrival(mine, load.coming[side], length, rank)
-
-
-def uniform(word):
-    """float32 in [0, 1) from the top 24 bits of a word."""
-    return (word >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2**-24)
-
-
-def windows_ahead(end_ms, length_ms):
-    """In how many windows (of this length) a time after the window's start lies, below RING."""
-    ahead = jnp.floor(end_ms / length_ms.astype(jnp.float32)).astype(jnp.int32)
-    return jnp.clip(ahead, 0, RING - 1)

@@ -1,6 +1,7 @@
 """What a simulated cluster is: its configuration, and the constants of the model."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,8 @@ PARENTS = {"linear": (1, 1), "few": (2, 4), "wide": (10, 16), "random": (1, 16)}
 LONGEST_S = 1_000_000  # times are milliseconds in 32 bits
 MOST_NODES, MOST_ROUNDS = 20_000, 2**20 - 1
 MOST = {"k": 400, "alpha": 400, "beta": 127}  # of the protocol
+MOST_VERTICES = 2**31 - 1  # of a run: counts are 32 bits
+TICK_MS = 100  # times of actions, and ends of vertices in flight, are told apart so finely
 RANDOM_REACH = 48  # how far back `random` parents are looked for
 
 
@@ -71,16 +74,16 @@ class Cluster(NamedTuple):
 class Run(NamedTuple):
     """A cluster under load for a while: one variant of a scenario.
 
-    duration_s: load is offered so long; drain_s: then what is in flight is let finish; window_s:
-    the longest window, in steady state; timeline: actions, see `vecsim.cluster.actions`;
-    sampled_vertices: how many vertices of a window are run one by one, at most; first_trial: the
-    number of the first trial, which its random numbers hang on.
+    duration_s: load is offered so long (by hand, infinity is without end); drain_s: then what is in
+    flight is let finish; window_s: the longest window, in steady state; timeline: actions, see
+    `vecsim.cluster.actions`; sampled_vertices: how many vertices of a window are run one by one, at
+    most; first_trial: the number of the first trial, which its random numbers hang on.
     """
 
     cluster: Cluster
     workload: Workload
     timeline: tuple[dict[str, Any], ...]
-    duration_s: int
+    duration_s: float
     drain_s: int
     window_s: int
     trials: int
@@ -90,8 +93,6 @@ class Run(NamedTuple):
 
 
 KEYS = {
-    "name": "",
-    "category": "",
     "trials": 8,
     "seed": 0,
     "duration_s": 60,
@@ -123,17 +124,26 @@ DEFAULTS = {
 }
 
 
-def parse(config: Mapping[str, Any]) -> Run:
+def parse(config: Mapping[str, Any], by_hand: bool = False) -> Run:
     """The run that a configuration describes; ConfigError, in one line, where it has no meaning.
 
-    config: the keys of `KEYS`, each with a default; `cluster` those of `DEFAULTS`.
+    config: the keys of `KEYS`, each with a default; `cluster` those of `DEFAULTS`. by_hand: of a
+    cluster that is stepped: without duration_s its load has no end, and drain_s has no meaning.
     """
     given = _filled("", config, KEYS)
     for key, value in given.items():
         plain(key, value)
     cluster = _cluster(_filled("cluster.", given["cluster"], DEFAULTS))
+    if by_hand:
+        told = "drain_s" not in config
+        require(told, "drain_s", given["drain_s"], "with simulate only; by hand advance goes on")
+        given["drain_s"] = 0
+    endless = by_hand and config.get("duration_s") is None
     for name, low in (("duration_s", 1), ("drain_s", 0), ("window_s", 1), ("trials", 1)):
         whole(name, given[name], low, LONGEST_S)
+    duration_s, most = given["duration_s"], LONGEST_S - given["duration_s"]
+    require(given["drain_s"] <= most, "drain_s", given["drain_s"], f"{most} after duration_s")
+    duration_s = math.inf if endless else duration_s
     whole("seed", given["seed"], 0, 2**32 - 1)
     sampled = given["sampled_vertices"]
     sampled = constants().sampled_vertices if sampled is None else sampled
@@ -142,17 +152,43 @@ def parse(config: Mapping[str, Any]) -> Run:
     good = isinstance(timeline, (list, tuple)) and all(isinstance(e, Mapping) for e in timeline)
     require(good, "timeline", given["timeline"], "a list of {at_s: ..., do: ...}")
     timeline = tuple(dict(entry) for entry in timeline)
+    workload = Workload.parse(given["workload"], duration_s)
+    if not endless:
+        issued = workload.most()
+        require(issued <= MOST_VERTICES, "workload", issued, f"{MOST_VERTICES} vertices or fewer")
     return Run(
         cluster,
-        Workload.parse(given["workload"], given["duration_s"]),
+        workload,
         timeline,
-        given["duration_s"],
+        duration_s,
         given["drain_s"],
         given["window_s"],
         given["trials"],
         given["seed"],
         sampled,
     )
+
+
+def tenths(name: str, seconds: Any) -> int:
+    """Milliseconds of a time that is a whole number of tenths of a second; else ConfigError."""
+    allowed = f"0 to {LONGEST_S} seconds, in whole tenths"
+    number(name, seconds, allowed, lambda v: 0 <= v <= LONGEST_S)
+    ms = round(seconds * 1000 / TICK_MS) * TICK_MS
+    require(abs(seconds * 1000 - ms) < 1e-3, name, seconds, allowed)
+    return ms
+
+
+def playable(adversary: Adversary, disputed: bool) -> None:
+    """ConfigError unless the cluster can play this adversary.
+
+    disputed: whether some vertices have a rival. Nodes of a cluster belong to no groups, and
+    nobody pools answers between polls; where all honest nodes agree a pool says nothing new.
+    """
+    name = type(adversary).__module__.rpartition(".")[2]
+    allowed = "one that does not tell groups of honest nodes apart"
+    require(adversary.groups == 1, "cluster.adversary", name, allowed)
+    allowed = "one that pools no answers, or double_spend_share 0"
+    require(not (adversary.pools and disputed), "cluster.adversary", name, allowed)
 
 
 def _filled(prefix: str, given: Any, defaults: dict[str, Any]) -> dict[str, Any]:
@@ -191,6 +227,7 @@ def _cluster(given: dict[str, Any]) -> Cluster:
     whole("cluster.payload_bytes", given["payload_bytes"], 0, 10**8)
     rule = protocol("cluster.protocol.", QrAvalanche(), given["protocol"])
     adversary = _adversary(given["adversary"])
+    playable(adversary, given["double_spend_share"] > 0)
     built = Cluster(**{**given, "adversary": adversary, "protocol": rule})
     require(built.honest >= 1, "cluster.byzantine_fraction", given["byzantine_fraction"], "below 1")
     return built

@@ -5,16 +5,20 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from vecsim import random
+from vecsim.cluster import votes
 from vecsim.cluster.config import constants
 from vecsim.cluster.roster import answering
-from vecsim.cluster.state import ANSWERS, SIDES, Conditions, Key, Queue, State, real
+from vecsim.cluster.state import ANSWERS, SIDES, Conditions, Key, Queue, State, real, uniform
+from vecsim.cluster.votes import Peers
 
 DISAGREE = math.log(constants().byzantine_disagreement / constants().honest_disagreement)
 AGREE = math.log((1 - constants().byzantine_disagreement) / (1 - constants().honest_disagreement))
 EXCLUDE = math.log(constants().exclude_at)
+COINS = (np.arange(8, dtype=np.float32) + 0.5) / 8  # of vertices, one in each eighth
 
 
 class Sides(NamedTuple):
@@ -27,6 +31,9 @@ class Sides(NamedTuple):
     reached: Any  # float32: members that a node of the side reaches and trusts, itself included
     holds: Any  # bool: the guard lets nodes of the side finalise
     benched: Any  # float32: share of members that are benched by a node that runs
+    wrong_time: Any  # int32: of the honest peers, those whose clock is too far off
+    wrong_share: Any  # float32: of the issuers, the same
+    asked: Any  # float32, no axis: peers that a node asks in a poll, on the largest side
 
 
 def lost_run(miss):
@@ -75,9 +82,7 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
     queries_per_s = queried_per_s(now, trusted)
     bench = now.benching
     miss = 1 - now.answered
-    quiet = 1 - now.answered * (1 - now.misbehaving * (1 - answering(now.adversary)))
     lossy = jnp.where(bench, lossy_share(miss, queries_per_s), 0.0)
-    lossy_byzantine = jnp.where(bench, lossy_share(quiet, queries_per_s), 0.0)
 
     def unnoticed(since_ms):
         start = (state.now_ms - since_ms).astype(jnp.float32) / 1000 - now.timeout_ms / 1000
@@ -97,8 +102,12 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
     def count(which, weight: Any = 1.0):
         return jnp.where(mine & which, weight, 0.0).sum(axis=1)
 
-    truthful = count(answers & ~byzantine) * (1 - lossy)
-    adverse = count(answers & byzantine) * (1 - lossy_byzantine)
+    honest_here, byzantine_here = count(answers & ~byzantine), count(answers & byzantine)
+    silence = 1 - _answering(now, honest_here, byzantine_here)
+    quiet = 1 - now.answered * (1 - now.misbehaving * silence)
+    lossy_byzantine = jnp.where(bench, lossy_share(quiet, queries_per_s), 0.0)
+    truthful = honest_here * (1 - lossy)
+    adverse = byzantine_here * (1 - lossy_byzantine)
     silent = count(~answers, still_polled)
     polled = jnp.where(answers, 1.0, still_polled)
     others = jnp.where(trusted & ~here, polled, 0.0).sum(axis=1)
@@ -106,7 +115,8 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
     reached = truthful + adverse + silent
     members = real(nodes.member.sum())
     holds = (100 * reached > fixed.guard_percent * members + 1e-3) | ~now.guard
-    issuers = (here & nodes.member & nodes.up & ~byzantine).sum(axis=1)
+    issuing, off = here & nodes.member & nodes.up & ~byzantine, too_far_off(now, state)
+    issuers = issuing.sum(axis=1)
     everybody = real(jnp.maximum(trusted.sum(), 1))
     return Sides(
         honest=jnp.round(truthful).astype(jnp.int32),
@@ -116,7 +126,36 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
         reached=reached,
         holds=holds & (issuers > 0),
         benched=jnp.where(issuers > 0, 1 - reached / everybody, 0.0),
+        wrong_time=jnp.round(count(off & answers) * (1 - lossy)).astype(jnp.int32),
+        wrong_share=real((issuing & off).sum(axis=1)) / real(jnp.maximum(issuers, 1)),
+        asked=jnp.clip(reached.max() - 1, 0.0, real(now.rule.k)),
     )
+
+
+def too_far_off(now: Conditions, state: State):
+    """Honest nodes that refuse vertices for their time, and whose vertices are refused, [nodes]."""
+    nodes = state.nodes
+    honest = jnp.arange(nodes.member.shape[0]) < now.honest
+    return honest & (jnp.abs(nodes.skew_s) > constants().most_skew_s)
+
+
+def _answering(now: Conditions, honest, byzantine):
+    """Probability that a node which misbehaves answers a query at all, on each side.
+
+    A query is about all vertices in flight, and is answered if it is on one of them. Of vertices
+    without a rival their first polls are looked at, and all coins; where some have a rival, every
+    way to answer that the adversary has.
+    """
+
+    def told(nodes: Peers, coin):
+        seen = votes.view(now, nodes, 0, nodes.ones, (coin, coin))
+        mix, _ = now.adversary.answer(seen, jnp.int32(0))
+        return jnp.asarray(now.adversary.mixes, jnp.float32)[mix[0, 1]].sum()
+
+    none = jnp.zeros(SIDES, jnp.int32)
+    nodes = Peers(honest.astype(jnp.int32), none, byzantine.astype(jnp.int32), none)
+    some = jax.vmap(jax.vmap(told, (None, 0)), (0, None))(nodes, COINS).max(axis=1)
+    return jnp.where(now.disputed_share > 0, answering(now.adversary), some)
 
 
 def rejoin(now: Conditions, state: State) -> State:
@@ -155,8 +194,8 @@ def evidence(now: Conditions, state: State, key: Key, vertices, wrong, chance):
     """Scores and exclusions after the outcomes of the window's vertices, one after another.
 
     vertices: int32 [nodes], how many vertices' answers were gathered from each node. wrong: of
-    an honest node's answer, its probability to disagree with the outcome, per vertex with a rival
-    (scalar), and the share of such vertices. chance(vertex) -> probability that a Byzantine node's
+    an honest node's answer, its probability to disagree with the outcome (scalar or [nodes]).
+    chance(vertex) -> probability that a Byzantine node's
     answer on that vertex disagrees, and that it answers.
 
     A vertex gives one answer per peer. Nodes that never disagree move on in one step. Two
@@ -181,8 +220,8 @@ def evidence(now: Conditions, state: State, key: Key, vertices, wrong, chance):
         first, second = random.threefry(
             *key, node, random.counter(vertex.astype(jnp.uint32), random.EVIDENCE)
         )
-        counted = may & ~excluded & (vertex < vertices) & (_uniform(second) < told)
-        step = jnp.where(_uniform(first) < p, DISAGREE, AGREE)
+        counted = may & ~excluded & (vertex < vertices) & (uniform(second) < told)
+        step = jnp.where(uniform(first) < p, DISAGREE, AGREE)
         score = jnp.where(counted, score + step, score)
         return vertex + 1, score, excluded | (score >= EXCLUDE)
 
@@ -201,14 +240,10 @@ def _proven(now: Conditions, state: State, key: Key, vertices):
     other = node + jnp.uint32(2**31)  # apart from the words of single answers
     word, _ = random.threefry(*key, other, random.counter(jnp.uint32(0), random.EVIDENCE))
     never = jnp.exp(real(vertices) * jnp.log1p(-now.double_votes))
-    caught = (vertices > 0) & (_uniform(word) >= never)
+    caught = (vertices > 0) & (uniform(word) >= never)
     return caught & (node.astype(jnp.int32) >= now.honest) & state.nodes.member
 
 
 def reputation(score):
     """A peer's standing in [0, 1]: 1 with no net evidence against it, 0 when excluded."""
     return jnp.clip(1 - score / EXCLUDE, 0.0, 1.0)
-
-
-def _uniform(word):
-    return (word >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2**-24)

@@ -12,49 +12,61 @@ import numpy as np
 from vecsim import random
 from vecsim.cluster import actions, record, timeline
 from vecsim.cluster.actions import Actions
-from vecsim.cluster.config import Run, constants, parse
+from vecsim.cluster.config import LONGEST_S, MOST_VERTICES, Run, constants, parse, tenths
+from vecsim.cluster.draws import Draws
 from vecsim.cluster.program import SEGMENT, advance, devices
 from vecsim.cluster.record import Record
 from vecsim.cluster.roster import OneOf
-from vecsim.cluster.state import Conditions, State
+from vecsim.cluster.state import Conditions, State, ticks_ahead, widened
 from vecsim.cluster.window import Shape
-from vecsim.errors import require
+from vecsim.errors import ConfigError, require
 from vecsim.types import Adversary
 
 MS = 1000
+HEALTHY_SHARE = 0.9
 
 
 class ScaleTestCluster(Actions):
     """Trials of one cluster, stepped together in simulated time.
 
-    config: as under `scenario:` of a scenario's configuration, or a parsed Run. Nothing runs until
-    `start`; actions (see `vecsim.cluster.actions`) act at once, on every trial. roster: one
-    adversary of each class that other clusters of the same size have, to share one program.
+    config: the keys of `vecsim.cluster.config`, as under `scenario:` of a scenario's configuration,
+    or a parsed Run. Nothing runs until `start`; actions (see `vecsim.cluster.actions`) act at once,
+    on every trial, and those of the timeline as their time comes. By hand, from a mapping, load is
+    offered from `start` to `stop` without end, or for duration_s where that is given; another
+    workload has no end again. Of a Run it is offered for its duration_s, whether nodes run or not.
+    roster: one adversary of each class that other clusters of the same size have, to share one
+    program.
     """
 
     def __init__(self, config: Mapping[str, Any] | Run, roster: tuple[Adversary, ...] = ()):
-        self.run = config if isinstance(config, Run) else parse(config)
+        self.by_hand = not isinstance(config, Run)
+        self.run = config if isinstance(config, Run) else parse(config, by_hand=True)
+        self.planned = check(self.run)
+        self.acted = 0  # how many of these actions have been done
         cluster, trials = self.run.cluster, self.run.trials
         text = json.dumps(record.described(self.run), sort_keys=True)
         digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
         point = random.point_key(self.run.seed, digest)
         self.key = random.trial_key(point, self.run.first_trial + np.arange(trials))
-        self.draws = actions.Draws(self.key)
+        self.draws = Draws(self.key)
         refused = self.draws.refused(cluster)
         spread = 2 * self.draws.uniform(cluster.nodes) - 1
         self.refused = refused.sum(axis=1)
         self.now = Conditions.start(cluster)
         if len(roster) > 1:
             self.now = self.now._replace(adversary=OneOf.of(cluster.adversary, roster))
-        self.state: State = State.start(cluster, self.key, refused, spread)
         self.workload = self.run.workload
         self.since_ms = 0  # when the workload in force began
+        self.load_ends_s = self.run.duration_s
+        self.idle_since_ms = 0 if self.by_hand else None  # no load since then: nothing was started
         self.settled_ms = 0  # until when windows last one second
         self.mesh = devices(trials)
         self.records: list[Record] = []
         self.starts: list[int] = []
         self.lengths: list[int] = []
         self.spikes: list[tuple[int, float]] = []  # when each ends, and what it adds
+        ahead = self.shape.ahead
+        self.state: State = State.start(cluster, self.key, refused, spread, ahead)
 
     # What the cluster is
 
@@ -62,6 +74,7 @@ class ScaleTestCluster(Actions):
     def shape(self) -> Shape:
         cluster, rule = self.run.cluster, self.now.rule
         rules = [cluster.protocol, rule, *timeline.rules(self.run.timeline, cluster.protocol)]
+        extra_ms = max(timeline.spikes_ms(self.run.timeline), float(self.now.extra_ms))
         return Shape(
             nodes=cluster.nodes,
             samples=self.run.sampled_vertices,
@@ -69,6 +82,7 @@ class ScaleTestCluster(Actions):
             spare=max(rule.k - rule.alpha for rule in rules) + 1,
             parents=cluster.parents,
             disputed=cluster.double_spend_share > 0,
+            ahead=ticks_ahead(cluster, rules, extra_ms),
         )
 
     @property
@@ -96,14 +110,27 @@ class ScaleTestCluster(Actions):
 
     def advance(self, seconds: float) -> None:
         """Let so much simulated time pass, in windows of at most `window_s`."""
-        require(seconds > 0, "seconds", seconds, "above 0")
-        end = self.now_ms + round(seconds * MS)
+        passed = tenths("seconds", seconds)
+        require(passed > 0, "seconds", seconds, "above 0")
+        end, most = self.now_ms + passed, LONGEST_S * MS
+        require(end <= most, "seconds", seconds, f"{(most - self.now_ms) / MS:g} that are left")
         while self.now_ms < end:
             self.step(end)
 
     def step(self, end_ms: int) -> None:
-        """Run the next windows, at most one segment of them, up to a time."""
-        self._step(self._windows(end_ms))
+        """Run the next windows, at most one segment of them, up to a time or the next action of
+        the timeline, which is done when it is due."""
+        self._act()
+        planned = self.planned[self.acted :]
+        self._step(self._windows(min(end_ms, planned[0][0]) if planned else end_ms))
+        self._act()
+
+    def _act(self) -> None:
+        """Do what the timeline says for now."""
+        while self.acted < len(self.planned) and self.planned[self.acted][0] <= self.now_ms:
+            entry = dict(self.planned[self.acted][1])
+            self.acted += 1
+            getattr(self, entry.pop("do"))(**entry)
 
     def _windows(self, end_ms: int) -> list[int]:
         """Lengths (ms) of the next windows: one second until things have settled."""
@@ -120,6 +147,10 @@ class ScaleTestCluster(Actions):
         starts = self.now_ms + np.cumsum([0, *lengths])
         since = (starts - self.since_ms) / MS
         arrived = self.workload.issued(since[:-1], since[1:], self.key)
+        arrived *= self.idle_since_ms is None
+        issued = int((self.state.totals.issued + arrived.sum(axis=0)).max())
+        require(issued <= MOST_VERTICES, "workload", issued, f"{MOST_VERTICES} vertices or fewer")
+        self.state = widened(self.state, self.shape.ahead)
         padding = SEGMENT - len(lengths)
         arrived = np.pad(arrived.astype(np.int32), ((0, padding), (0, 0)))
         length = np.pad(np.asarray(lengths, np.int32), (0, padding))
@@ -153,34 +184,41 @@ class ScaleTestCluster(Actions):
         return metrics(self.results())
 
     def is_healthy(self) -> np.ndarray:
-        """Whether the guard holds and 10 s finalised 90 % of what was offered, per trial."""
+        """Whether the guard holds and 90 % of what the last 10 s offered was finalised in them, per
+        trial. Where nothing was offered nothing is shown: not healthy."""
         if not self.records:
             return np.zeros(self.run.trials, bool)
         last = np.array(self.lengths)[::-1].cumsum() <= 10 * MS
         count = max(int(last.sum()), 1)
         tail = jax.tree.map(lambda *parts: np.concatenate(parts)[-count:], *self.records)
-        return (tail.guard[-1] > 0) & (tail.finalised.sum(0) >= 0.9 * tail.issued.sum(0))
-
-    def sample_round_trips(self, count: int) -> np.ndarray:
-        """Round trips between `count` random pairs of nodes now, ms [trials, count].
-
-        NaN where the query or the reply is lost, where the peer is down, or across a cut.
-        """
-        nodes, n = self.state.nodes, self.run.cluster.nodes
-        times, lost, first, second = (self.draws.uniform(count) for _ in range(4))
-        asker = (first * n).astype(int)
-        peer = (asker + 1 + (second * (n - 1)).astype(int)) % n
-        low, high = self.now.round_trip_ms
-        took = low + (high - low) * times + self.now.extra_ms
-
-        def of(values, which):
-            return np.take_along_axis(np.asarray(values), which, axis=1)
-
-        met = of(nodes.up, asker) & of(nodes.up, peer)
-        met &= (self.sides == 0)[:, None] | (of(nodes.side, asker) == of(nodes.side, peer))
-        met &= lost < (1 - self.now.loss) ** 2
-        return np.where(met, took, np.nan)
+        offered, done = tail.issued.sum(0), tail.finalised.sum(0)
+        return (tail.guard[-1] > 0) & (offered > 0) & (done >= HEALTHY_SHARE * offered)
 
     def sample_byzantine_answers(self, count: int) -> np.ndarray:
         """Answers of Byzantine nodes to polls on undisputed vertices, int [trials, count]."""
         return actions.byzantine_answers(self.now, self.shape.nodes, self.draws, count)
+
+
+def check(run: Run) -> list[tuple[int, dict]]:
+    """What happens when; ConfigError where an action of the timeline has no meaning.
+
+    Each acts once on a cluster that is thrown away, before anything is compiled.
+    """
+    planned = timeline.schedule(run.timeline, run.duration_s)
+    if planned:
+        _rehearse(run)
+    return planned
+
+
+def _rehearse(run: Run) -> None:
+    cluster = ScaleTestCluster(run._replace(trials=1, timeline=()))
+    for entry in run.timeline:
+        name = entry["do"]
+        skipped = ("at_s", "every_s", "times", "do")
+        arguments = {key: value for key, value in entry.items() if key not in skipped}
+        try:
+            getattr(cluster, name)(**arguments)
+        except ConfigError as error:
+            raise ConfigError(f"timeline, {name} at {entry['at_s']:g} s: {error}") from None
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"timeline.{name}: {error}") from None

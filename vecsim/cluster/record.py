@@ -28,6 +28,8 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "excluded_byzantine": ("Byzantine nodes excluded so far", "nodes"),
     "excluded_honest": ("honest nodes excluded so far", "nodes"),
     "refused": ("identities refused at admission", "nodes"),
+    "skewed": ("members whose clock is off", "nodes"),
+    "refused_clocks": ("honest members whose clock is too far off for their peers", "nodes"),
     "divergent": ("vertices on which honest nodes decided differently, so far", "vertices"),
     "lost": ("vertices without a trace at the end of the window; must be 0", "vertices"),
     "doubled": ("vertices that ended twice by the end of the window; must be 0", "vertices"),
@@ -41,14 +43,17 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "header_mbps": ("IP and UDP headers that a node sends, modelled", "Mbit/s"),
     "read_iops": ("disk reads of a node, modelled", "1/s"),
     "write_iops": ("disk writes of a node, modelled", "1/s"),
-    "read_latency_ms": ("time of a disk read, modelled", "ms"),
-    "write_latency_ms": ("time of a disk write, modelled", "ms"),
+    "read_latency_ms": ("time of a disk read, modelled up to 99 % use, 50 ms", "ms"),
+    "write_latency_ms": ("time of a disk write, modelled up to 99 % use, 50 ms", "ms"),
     "utilisation_cpu": ("CPU demanded by the offered load, share of a core, modelled", ""),
     "utilisation_network": (
         "traffic demanded by the offered load, share of the link, modelled",
         "",
     ),
-    "utilisation_disk": ("disk demanded by the offered load, share of its bandwidth, modelled", ""),
+    "utilisation_disk": (
+        "disk demanded by the offered load, share of its bandwidth or operations, modelled",
+        "",
+    ),
     "utilisation_memory": ("largest share of a node's memory limit in use, modelled", ""),
     "compaction_mb": ("bytes that wait for compaction on a node, modelled", "MB"),
     "storage_mb": ("stored on a node's disk, modelled", "MB"),
@@ -82,6 +87,8 @@ class Record(NamedTuple):
     progressing: Any
     excluded_byzantine: Any
     excluded_honest: Any
+    skewed: Any
+    refused_clocks: Any
     divergent: Any
     lost: Any
     doubled: Any
@@ -153,7 +160,7 @@ def dataset(cluster):
         },
         attrs={
             "config": json.dumps(described(run), sort_keys=True),
-            "duration_s": run.duration_s,
+            "duration_s": min(cluster.load_ends_s, sum(cluster.lengths) / 1000),
             "drain_s": run.drain_s,
             "nodes": run.cluster.nodes,
             "byzantine": run.cluster.byzantine,

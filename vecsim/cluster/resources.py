@@ -19,53 +19,64 @@ class Demand(NamedTuple):
     disk: Any
 
 
-def messages_per_s(now: Conditions, per_peer):
-    return per_peer * real(now.rule.k) / now.interval_ms * 1000
+def messages_per_s(now: Conditions, asked, per_peer):
+    """asked: peers in a poll, k or all there are."""
+    return per_peer * asked / now.interval_ms * 1000
 
 
-def polling(now: Conditions) -> Demand:
+def polling(now: Conditions, asked) -> Demand:
     """What polls alone take; a message carries the votes on all vertices in flight."""
     fixed = constants()
-    sent = messages_per_s(now, fixed.messages_sent_per_peer) * fixed.message_bytes
-    handled = messages_per_s(now, fixed.messages_per_peer)
+    sent = messages_per_s(now, asked, fixed.messages_sent_per_peer) * fixed.message_bytes
+    handled = messages_per_s(now, asked, fixed.messages_per_peer)
     return Demand(handled * fixed.message_us * 1e-6, sent * 8 / (now.link_mbps * MB), 0.0)
 
 
-def per_vertex(now: Conditions) -> Demand:
-    """What each vertex per second adds; of the disk what must be written at once and later."""
+def disk(now: Conditions, rate):
+    """Share of the disk that a rate of vertices takes, with what is to be compacted of them: of its
+    bandwidth or of its operations, whichever is more. Payloads are written with the group's commit,
+    in long runs."""
     fixed = constants()
-    written = fixed.write_amplification * now.payload_bytes
-    return Demand(
-        fixed.vertex_us * 1e-6,
-        now.payload_bytes * 8 / (now.link_mbps * MB),
-        written / (fixed.disk_mb_per_s * MB),
-    )
+    commits = jnp.minimum(rate, fixed.commits_per_s)
+    written = commits * fixed.commit_bytes + fixed.write_amplification * now.payload_bytes * rate
+    operations = commits + fixed.read_miss * rate
+    return jnp.maximum(written / (fixed.disk_mb_per_s * MB), operations / fixed.disk_iops)
 
 
-def commits(rate):
-    """Share of the disk's bandwidth that group commits take."""
-    fixed = constants()
-    bytes_per_s = jnp.minimum(rate, fixed.commits_per_s) * fixed.commit_bytes
-    return bytes_per_s / (fixed.disk_mb_per_s * MB)
+def demand(now: Conditions, asked, rate) -> Demand:
+    fixed, base = constants(), polling(now, asked)
+    payload = now.payload_bytes * 8 / (now.link_mbps * MB)
+    cpu, network = base.cpu + fixed.vertex_us * 1e-6 * rate, base.network + payload * rate
+    return Demand(cpu, network, disk(now, rate))
 
 
-def demand(now: Conditions, rate) -> Demand:
-    base, each = polling(now), per_vertex(now)
-    disk = commits(rate) + each.disk * rate
-    return Demand(base.cpu + each.cpu * rate, base.network + each.network * rate, disk)
+def most_per_s(now: Conditions, asked, compaction_mb, length_ms):
+    """Vertices per second that a node with a whole core can take in over a window.
 
-
-def most_per_s(now: Conditions):
-    """Vertices per second that a node with a whole core can take in; compaction may wait."""
-    fixed = constants()
-    base, each = polling(now), per_vertex(now)
-    at_once = each.disk / fixed.write_amplification
+    What is to be compacted may wait, up to `compaction_limit_mb`; then the store takes in no more
+    than it can compact.
+    """
+    fixed, base = constants(), polling(now, asked)
+    payload = now.payload_bytes
+    spare_mb = jnp.maximum(fixed.compaction_limit_mb - compaction_mb, 0.0)
+    spare = spare_mb * MB * 1000 / length_ms.astype(jnp.float32)  # bytes per second
+    bandwidth = fixed.disk_mb_per_s * MB
     room = (
-        (1 - base.cpu) / each.cpu,
-        (1 - base.network) / jnp.maximum(each.network, 1e-12),
-        (1 - commits(jnp.inf)) / jnp.maximum(at_once, 1e-12),
+        (1 - base.cpu) / (fixed.vertex_us * 1e-6),
+        (1 - base.network) * now.link_mbps * MB / jnp.maximum(payload * 8, 1e-3),
+        _written(bandwidth, payload),
+        _written(bandwidth + spare, fixed.write_amplification * payload),
+        (fixed.disk_iops - fixed.commits_per_s) / fixed.read_miss,
     )
-    return jnp.maximum(jnp.minimum(jnp.minimum(room[0], room[1]), room[2]), 0.0)
+    return jnp.maximum(jnp.stack([jnp.asarray(each) for each in room]).min(), 0.0)
+
+
+def _written(bytes_per_s, each):
+    """Vertices per second, of `each` bytes and their commits, that take so many bytes."""
+    fixed = constants()
+    alone = bytes_per_s / (fixed.commit_bytes + each)  # each has a commit of its own
+    grouped = (bytes_per_s - fixed.commits_per_s * fixed.commit_bytes) / jnp.maximum(each, 1e-3)
+    return jnp.where(alone <= fixed.commits_per_s, alone, grouped)
 
 
 def retained(buckets, filling_ms, seconds):

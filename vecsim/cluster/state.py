@@ -1,16 +1,19 @@
 """The state of a simulated cluster: arrays per node, counts per trial."""
 
+import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from vecsim.cluster.config import Cluster, constants
+from vecsim.cluster.config import TICK_MS, Cluster, constants
+from vecsim.errors import require
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary
 
 SIDES = 4  # of a partition, at most
-RING = 32  # windows ahead in which a vertex that was issued may end
+LEAST_TICKS, MOST_TICKS = 32, 2**14  # how far ahead a vertex that was issued may end
 RETAIN_BUCKETS = 19  # of 10 s: the longest retention and the bucket that fills
 Key = tuple[Any, Any]  # uint32, of a trial or of a window of it
 
@@ -102,13 +105,17 @@ class Queue(NamedTuple):
 
 
 class Flight(NamedTuple):
-    """Vertices that will end, by window ahead (index 0 is the next window to run)."""
+    """Vertices that will end, by tick ahead (index 0 is the first tick of the next window).
 
-    finalised: Any  # int32 [RING]
-    rejected: Any  # int32 [RING]
-    given_up: Any  # int32 [RING]
-    again: Any  # int32 [RING, attempts - 1]: issued again, by how often they timed out
-    age_ms: Any  # float32 [RING, attempts - 1]: sum of their ages when issued again
+    Windows last whole ticks, so that a vertex is told in the window in which it ends, whatever the
+    windows' lengths. Of the vertices that end in one window, the same without the axis of ticks.
+    """
+
+    finalised: Any  # int32 [ticks]
+    rejected: Any  # int32 [ticks]
+    given_up: Any  # int32 [ticks]
+    again: Any  # int32 [ticks, attempts - 1]: issued again, by how often they timed out
+    age_ms: Any  # float32 [ticks, attempts - 1]: sum of their ages when issued again
 
 
 class Totals(NamedTuple):
@@ -151,11 +158,12 @@ class State(NamedTuple):
     stored_mb: Any  # float32
 
     @classmethod
-    def start(cls, cluster: Cluster, key, refused: np.ndarray, spread: np.ndarray) -> "State":
+    def start(cls, cluster: Cluster, key, refused: Any, spread: Any, ticks: int) -> "State":
         """All nodes down, nothing issued (NumPy arrays).
 
         key: of the trials. refused: bool [trials, nodes], identities that were not admitted.
-        spread: float [trials, nodes] in [-1, 1), where a node's memory lies in its range.
+        spread: float [trials, nodes] in [-1, 1), where a node's memory lies in its range. ticks:
+        see `ticks_ahead`.
         """
         trials, n = refused.shape
         fixed = constants()
@@ -181,7 +189,7 @@ class State(NamedTuple):
             held=np.zeros((trials, n), bool),
         )
         again = fixed.attempts - 1
-        ring = full(0, RING, dtype=np.int32)
+        ring = full(0, ticks, dtype=np.int32)
         return cls(
             key=key,
             window=zero,
@@ -198,8 +206,8 @@ class State(NamedTuple):
                 ring,
                 ring,
                 ring,
-                full(0, RING, again, dtype=np.int32),
-                full(0, RING, again, dtype=f32),
+                full(0, ticks, again, dtype=np.int32),
+                full(0, ticks, again, dtype=f32),
             ),
             gossip=Gossip(key, full(0, n, dtype=np.int32), full(0, dtype=f32)),
             totals=Totals(*[zero] * len(Totals._fields)),
@@ -210,9 +218,46 @@ class State(NamedTuple):
         )
 
 
+def ticks_ahead(cluster: Cluster, rules: Iterable[QrAvalanche], extra_ms: float) -> int:
+    """How many ticks after the end of its window a vertex may end or be issued again, at most.
+
+    All its polls are asked, one an interval, and the last times out; parents end no later, since
+    they begin earlier. Rounded up to a power of two, so that few programs are compiled. extra_ms:
+    of latency spikes.
+    """
+    fixed, interval_ms = constants(), cluster.poll_interval_ms
+    longest = constants().profiles[cluster.profile]["round_trip_ms"][1] + extra_ms
+    timeout_ms = max(fixed.least_timeout_ms, fixed.timeout_round_trips * longest)
+    most = max(rule.max_rounds for rule in rules)
+    span_ms = (most - 1) * interval_ms + timeout_ms + fixed.reissue_after_ms
+    ticks = math.floor(span_ms / TICK_MS) + 2  # one for rounding
+    limit_s = MOST_TICKS * TICK_MS / 1000
+    allowed = f"less: with {most} polls and a time-out of {timeout_ms:g} ms a vertex must end"
+    require(
+        ticks <= MOST_TICKS, "cluster.poll_interval_ms", interval_ms, f"{allowed} in {limit_s:g} s"
+    )
+    return max(LEAST_TICKS, 2 ** math.ceil(math.log2(ticks)))
+
+
+def widened(state: State, ticks: int) -> State:
+    """The state (of all trials) with room for so many ticks ahead, or for more if it has it."""
+    more = ticks - state.flight.finalised.shape[1]
+    if more <= 0:
+        return state
+    padded = [
+        np.pad(part, ((0, 0), (0, more), *[(0, 0)] * (np.ndim(part) - 2))) for part in state.flight
+    ]
+    return state._replace(flight=Flight(*padded))
+
+
 def real(count):
     """A whole number as float32, to be multiplied with shares and times."""
     return jnp.asarray(count).astype(jnp.float32)
+
+
+def uniform(word):
+    """float32 in [0, 1) from the top 24 bits of a word."""
+    return (word >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2**-24)
 
 
 def whole(number):

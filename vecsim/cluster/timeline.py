@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vecsim.cluster.actions import ACTIONS
-from vecsim.cluster.config import protocol
-from vecsim.errors import number, require, whole
+from vecsim.cluster.config import LONGEST_S, protocol, tenths
+from vecsim.errors import require, whole
 from vecsim.protocols.qr_avalanche import QrAvalanche
 
 MOST_TIMES = 1_000_000
@@ -14,23 +14,24 @@ MOST_TIMES = 1_000_000
 def schedule(timeline: Iterable[Mapping[str, Any]], end_s: float) -> list[tuple[int, dict]]:
     """When each action of a timeline happens: [(ms, {do, and its arguments})], in order.
 
-    An entry has at_s, do and the action's arguments; with every_s and times it happens again.
+    An entry has at_s, do and the action's arguments; with every_s and times it happens again. All
+    times are whole tenths of a second, up to end_s.
     """
-    listed = []
+    listed, end_s = [], min(end_s, LONGEST_S)
     for entry in timeline:
         given = dict(entry)
         at, every = given.pop("at_s", None), given.pop("every_s", 0)
         times, name = given.pop("times", 1), given.get("do")
         good = isinstance(name, str) and name in ACTIONS
         require(good, "timeline.do", name, ", ".join(ACTIONS))
-        number("timeline.at_s", at, f"0 to {end_s:g}", lambda v: 0 <= v <= end_s)
+        at_ms, every_ms = tenths("timeline.at_s", at), tenths("timeline.every_s", every)
+        require(at_ms <= 1000 * end_s, "timeline.at_s", at, f"0 to {end_s:g}")
         whole("timeline.times", times, 1, MOST_TIMES)
         about = "above 0 with times, and only then"
-        number("timeline.every_s", every, about, lambda v: v >= 0)
-        require((times == 1) == (every == 0), "timeline.every_s", every, about)
-        last = at + (times - 1) * every
-        require(last <= end_s, "timeline.times", times, f"fewer: the last is at {last:g} s")
-        listed += [(round((at + i * every) * 1000), given) for i in range(times)]
+        require((times == 1) == (every_ms == 0), "timeline.every_s", every, about)
+        last_s = (at_ms + (times - 1) * every_ms) / 1000
+        require(last_s <= end_s, "timeline.times", times, f"fewer: the last is at {last_s:g} s")
+        listed += [(at_ms + i * every_ms, given) for i in range(times)]
     return sorted(listed, key=lambda pair: pair[0])
 
 
@@ -44,3 +45,9 @@ def rules(timeline: Iterable[Mapping[str, Any]], rule: QrAvalanche) -> list[QrAv
             rule = protocol("set_protocol.", rule, given)
             found.append(rule)
     return found
+
+
+def spikes_ms(timeline: Iterable[Mapping[str, Any]]) -> float:
+    """What all latency spikes of a timeline add to a round trip, if they come together."""
+    spikes = [entry for entry in timeline if entry.get("do") == "inject_latency_spike"]
+    return sum(float(entry.get("extra_ms", 0)) * entry.get("times", 1) for entry in spikes)

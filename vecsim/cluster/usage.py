@@ -17,7 +17,6 @@ class Used(NamedTuple):
     rate: Any
     memory_mb: Any
     kills: Any
-    read_iops: Any
 
 
 def use(now: Conditions, state: State, net, load: Load, length_ms) -> tuple[State, Used]:
@@ -34,7 +33,7 @@ def use(now: Conditions, state: State, net, load: Load, length_ms) -> tuple[Stat
     offered = load.arrived.astype(jnp.float32) / seconds
     full = jnp.where(net.holds, load.queue.waiting, 0).sum() > 0  # not the guard's doing
     wanted = jnp.where(full, jnp.maximum(offered, rate), rate)
-    overloaded = nodes.up & (resources.demand(now, rate).cpu > nodes.capacity)
+    overloaded = nodes.up & (resources.demand(now, net.asked, rate).cpu > nodes.capacity)
     killed = nodes.up & nodes.member & (memory > nodes.limit_mb)
     end = state.now_ms + length_ms
     back = end + jnp.int32(fixed.restart_s * 1000)
@@ -48,8 +47,8 @@ def use(now: Conditions, state: State, net, load: Load, length_ms) -> tuple[Stat
         retained=jnp.where(killed, recent, kept),
     )
     inflow = (fixed.write_amplification - 1) * stored * now.payload_bytes / resources.MB
-    at_once = resources.commits(rate) * fixed.disk_mb_per_s
-    at_once = at_once + rate * now.payload_bytes / resources.MB
+    at_once = jnp.minimum(rate, fixed.commits_per_s) * fixed.commit_bytes
+    at_once = (at_once + rate * now.payload_bytes) / resources.MB
     room = jnp.maximum(fixed.disk_mb_per_s - at_once, 0.0) * seconds
     compaction = jnp.maximum(state.compaction_mb + inflow - room, 0.0)
     grown = stored * (now.payload_bytes + fixed.vertex_bytes) / resources.MB
@@ -60,5 +59,5 @@ def use(now: Conditions, state: State, net, load: Load, length_ms) -> tuple[Stat
         compaction_mb=compaction,
         stored_mb=state.stored_mb + grown,
     )
-    reads = fixed.read_miss * rate
-    return state, Used(resources.demand(now, wanted), rate, memory, killed.sum(), reads)
+    asked = resources.demand(now, net.asked, wanted)
+    return state, Used(asked, rate, memory, killed.sum())

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from vecsim import random
-from vecsim.cluster.state import Conditions, Key, real
+from vecsim.cluster.state import Conditions, Key, real, uniform
 from vecsim.protocols.qr_avalanche import SCALE
 from vecsim.types import Counts, View, decided, preference
 
@@ -54,25 +54,40 @@ def chance(now: Conditions, mix):
     return 1 - bad + bad * accept, 1 - bad + bad * (accept + reject)
 
 
-def view(now: Conditions, peers: Peers, poll, start_ones, coin, decided_0=0, decided_1=0) -> View:
-    """What an adversary sees of one vertex."""
-    honest = peers.ones + peers.zeros
+def vertex_coin(key: Key, number):
+    """A uniform of each vertex that all Byzantine nodes share."""
+    word, _ = random.threefry(*key, number, random.counter(jnp.uint32(0), random.VERTEX))
+    return uniform(word)
+
+
+def poll_coin(key: Key, number, poll):
+    """The same of each of its polls."""
+    poll = jnp.asarray(poll, jnp.uint32)
+    word, _ = random.threefry(*key, number, random.counter(poll, random.ADVERSARY))
+    return uniform(word)
+
+
+def view(now: Conditions, nodes: Peers, poll, start_ones, coins, decided_0=0, decided_1=0) -> View:
+    """What an adversary sees of one vertex. nodes: that take part, the one that asks included;
+    coins: of the vertex, and of this poll."""
+    honest = nodes.ones + nodes.zeros
     zero = jnp.int32(0)
     return View(
         round=jnp.asarray(poll, jnp.int32),
         honest=honest,
-        byzantine=peers.byzantine,
-        peers=peers.all,
+        byzantine=nodes.byzantine,
+        peers=nodes.all - 1,
         exclude_self=jnp.int32(1),
         k=jnp.asarray(now.rule.k, jnp.int32),
         alpha=jnp.asarray(now.rule.alpha, jnp.int32),
         start_ones=jnp.asarray(start_ones, jnp.int32),
-        ones=peers.ones,
+        ones=nodes.ones,
         decided_0=zero + decided_0,
         decided_1=zero + decided_1,
-        pooled_minority=(peers.ones < peers.zeros).astype(jnp.int32),
-        trial_coin=coin,
-        round_coin=coin,
+        # Where all agree: an adversary that pools on other vertices is not `playable`.
+        pooled_minority=(nodes.ones < nodes.zeros).astype(jnp.int32),
+        trial_coin=coins[0],
+        round_coin=coins[1],
     )
 
 
@@ -138,13 +153,15 @@ def arrival_ms(spare: int, now: Conditions, key: Key, asker, poll, positive, alp
     return low + (high - low) * share + now.extra_ms
 
 
-def undisputed(shape, now: Conditions, key: Key, peers: Peers, coin, exists) -> Fate:
-    """Fates of vertices without a rival: every honest peer that answers prefers them.
+def undisputed(shape, now: Conditions, key: Key, peers: Peers, number, exists) -> Fate:
+    """Fates of vertices without a rival: honest peers keep to what they prefer, which is the vertex
+    unless they refuse it for its time.
 
-    peers: of each issuer, itself apart, [samples]. coin: uniform, one per vertex. exists: bool
+    peers: of each issuer, itself apart, [samples]. number: uint32, of each vertex. exists: bool
     [samples]; the fates of others have no meaning.
     """
-    samples = coin.shape[0]
+    samples = number.shape[0]
+    coin = vertex_coin(key, number)
     asker = jnp.arange(samples, dtype=jnp.uint32)
     rule = now.rule
     k, alpha = sample_size(rule, peers)
@@ -159,10 +176,13 @@ def undisputed(shape, now: Conditions, key: Key, peers: Peers, coin, exists) -> 
 
     def body(carry):
         poll, cell, memory, rounds, ended = carry
-        seen = jax.vmap(lambda p, c: view(now, p, poll, p.ones, c))(peers, coin)
+        own = preference(cell)
+        ones = own.astype(jnp.int32)
+        nodes = peers._replace(ones=peers.ones + ones, zeros=peers.zeros + 1 - ones)
+        coins = coin, poll_coin(key, number, poll)
+        seen = jax.vmap(lambda n, s, c: view(now, n, poll, s, c))(nodes, peers.ones + 1, coins)
         mix, memory = jax.vmap(now.adversary.answer)(seen, memory)
         mix = jnp.broadcast_to(mix, (samples, *mix.shape[1:]))[:, 0]
-        own = preference(cell)
         accept, told = chance(now, jnp.where(own == 1, mix[:, 1], mix[:, 0]))
         got = ask(shape.most_k, now, key, asker, poll, peers, k, accept, told)
         positive = jnp.where(own == 1, got.positive, got.answered - got.positive)
@@ -218,7 +238,8 @@ def disputed(shape, now: Conditions, key: Key, peers: Peers, ones, coin) -> Disp
         poll, cell, memory, rounds, ended, asked = carry
         one, zero_decided, one_decided = count(cell)
         met = peers._replace(ones=one, zeros=honest - one)
-        seen = view(now, met, poll, ones, coin, zero_decided, one_decided)
+        coins = coin, poll_coin(key, jnp.uint32(0), poll)
+        seen = view(now, met, poll, ones, coins, zero_decided, one_decided)
         mix, memory = now.adversary.answer(seen, memory)
         own = preference(cell)
         mixes = jnp.asarray(now.adversary.mixes, jnp.float32)[mix[0]]  # [colour, 2]

@@ -8,9 +8,9 @@ from jax import lax
 
 from vecsim import random
 from vecsim.cluster import defence, resources, votes
-from vecsim.cluster.admission import Load, admit, sample, uniform
+from vecsim.cluster.admission import Load, Sample, admit, sample
 from vecsim.cluster.config import constants
-from vecsim.cluster.flight import Departed, Ended, arrive, depart, depart_disputed
+from vecsim.cluster.flight import Departed, Ended, arrive, depart, depart_disputed, due
 from vecsim.cluster.parents import deeper, finish_ms
 from vecsim.cluster.record import Record
 from vecsim.cluster.state import (
@@ -23,10 +23,11 @@ from vecsim.cluster.state import (
     Nodes,
     State,
     real,
+    uniform,
     whole,
 )
 from vecsim.cluster.usage import Used, use
-from vecsim.cluster.votes import FINALISED, Fate, Peers
+from vecsim.cluster.votes import FINALISED, Fate, Peers, vertex_coin
 
 RIVAL = 2**31  # number of the vertex with a rival, on the first side
 
@@ -40,6 +41,7 @@ class Shape(NamedTuple):
     spare: int  # the largest k - alpha + 1
     parents: str
     disputed: bool  # whether some vertices have a rival
+    ahead: int  # ticks after its window in which a vertex may end
 
 
 def window(shape: Shape, now: Conditions, state: State, arrived, length_ms) -> tuple[State, Record]:
@@ -49,29 +51,25 @@ def window(shape: Shape, now: Conditions, state: State, arrived, length_ms) -> t
     )
     state = defence.rejoin(now, _restarted(state))
     net = defence.sides(now, state, length_ms)
-    load = admit(now, state, net, arrived, length_ms, resources.most_per_s(now))
+    ends, later = due(state.flight, length_ms)
+    most_per_s = resources.most_per_s(now, net.asked, state.compaction_mb, length_ms)
+    load = admit(now, state, ends, net, arrived, length_ms, most_per_s)
     chosen = sample(shape, key, load, length_ms)
-    peers = Peers(
-        jnp.maximum(net.honest[chosen.side] - 1, 0),
-        jnp.zeros(shape.samples, jnp.int32),
-        net.byzantine[chosen.side],
-        net.silent[chosen.side],
-    )
-    coin = vertex_coin(key, chosen.number)
-    fate = votes.undisputed(shape, now, key, peers, coin, chosen.exists)
+    peers = _peers(net, chosen, key)
+    fate = votes.undisputed(shape, now, key, peers, chosen.number, chosen.exists)
     finish = finish_ms(shape, key, chosen, fate)
-    flight, record = depart(state.flight, chosen, fate, finish, length_ms)
+    ends, later, record = depart(ends, later, chosen, fate, finish, length_ms)
     divergent, wrong = jnp.bool_(False), jnp.float32(0)
     if shape.disputed:
         dispute = _dispute(shape, now, key, net, load)
         record = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), record, dispute.record)
-        flight = depart_disputed(flight, dispute.fate, load.disputed, length_ms)
+        ends, later = depart_disputed(ends, later, dispute.fate, load.disputed, length_ms)
         happens = load.disputed > 0
         divergent = dispute.divergent & happens
         both = load.disputed + load.first.sum()
         share = real(load.disputed) / real(jnp.maximum(both, 1))
         wrong = jnp.where(happens, dispute.wrong * share, 0.0)
-    state, ended = arrive(state, flight, net, load, now.honest, length_ms)
+    state, ended = arrive(state, ends, later, net, load, now.honest, length_ms)
     gathered = _gathered(state.nodes, load)
     state = _judge(now, state, net)._replace(gossip=Gossip(key, gathered, wrong))
     state = state._replace(
@@ -90,6 +88,16 @@ def window(shape: Shape, now: Conditions, state: State, arrived, length_ms) -> t
     return state, _record(shape, now, state, net, load, ended, used, record)
 
 
+def _peers(net: defence.Sides, chosen: Sample, key: Key) -> Peers:
+    """Whom each issuer may poll. Nodes refuse a vertex whose time is too far from their own."""
+    side, number = chosen.side, chosen.number
+    word, _ = random.threefry(*key, number, random.counter(jnp.uint32(0), random.PICK))
+    alone = uniform(word) < net.wrong_share[side]  # the issuer's clock is off
+    others = jnp.maximum(net.honest[side] - 1, 0)
+    refuse = jnp.where(alone, others, jnp.minimum(net.wrong_time[side], others))
+    return Peers(others - refuse, refuse, net.byzantine[side], net.silent[side])
+
+
 def _restarted(state: State) -> State:
     """Nodes whose time has come are back, and announce themselves."""
     nodes = state.nodes
@@ -101,12 +109,6 @@ def _restarted(state: State) -> State:
             up_at_ms=jnp.where(back, NEVER, nodes.up_at_ms),
         )
     )
-
-
-def vertex_coin(key: Key, number):
-    """A uniform of each vertex that all Byzantine nodes share."""
-    word, _ = random.threefry(*key, number, random.counter(jnp.uint32(0), random.VERTEX))
-    return uniform(word)
 
 
 class Disputed(NamedTuple):
@@ -168,15 +170,18 @@ def _judge(now: Conditions, state: State, net) -> State:
     """The reputation test on what gossip has brought of the window before."""
     key, gathered, wrong = state.gossip
     side = jnp.argmax(net.issuers)
-    peers = Peers(net.honest[side], jnp.int32(0), net.byzantine[side], net.silent[side])
+    nodes = Peers(net.honest[side], jnp.int32(0), net.byzantine[side], net.silent[side])
 
     def chance(vertex):
-        coin = vertex_coin(key, vertex.astype(jnp.uint32))
-        seen = votes.view(now, peers, 0, peers.ones, coin)
+        number = vertex.astype(jnp.uint32)
+        coins = vertex_coin(key, number), votes.poll_coin(key, number, 0)
+        seen = votes.view(now, nodes, 0, nodes.ones, coins)
         mix, _ = now.adversary.answer(seen, jnp.int32(0))
         accept, told = votes.chance(now, mix[0, 1])
         return (told - accept) / jnp.maximum(told, 1e-9), told
 
+    off = defence.too_far_off(now, state)
+    wrong = jnp.where(off, 1 - net.wrong_share[state.nodes.side], wrong)
     score, excluded = defence.evidence(now, state, key, gathered, wrong, chance)
     return state._replace(nodes=state.nodes._replace(score=score, excluded=excluded))
 
@@ -191,13 +196,13 @@ def _record(shape, now, state: State, net, load: Load, ended: Ended, used: Used,
     def mean(values):
         return jnp.where(running, values, 0.0).sum() / count
 
-    taken = resources.demand(now, used.rate)
+    taken = resources.demand(now, net.asked, used.rate)
     cpu = jnp.minimum(taken.cpu / nodes.capacity, 1.0) * 100
     cpu = jnp.where(running, cpu, 0.0)
     network = jnp.where(alive, jnp.minimum(taken.network, 1.0) * now.link_mbps, 0.0)
-    headers = resources.messages_per_s(now, fixed.messages_sent_per_peer) * fixed.header_bytes
+    sent = resources.messages_per_s(now, net.asked, fixed.messages_sent_per_peer)
+    headers = sent * fixed.header_bytes
     writes = jnp.minimum(used.rate, fixed.commits_per_s)
-    disk = jnp.minimum(taken.disk + used.read_iops / fixed.disk_iops, 1.0)
     flight = state.flight
     waiting = state.queue.waiting.sum()
     in_flight = waiting + sum(part.sum() for part in (flight.finalised, flight.rejected))
@@ -230,6 +235,8 @@ def _record(shape, now, state: State, net, load: Load, ended: Ended, used: Used,
         progressing=jnp.where(net.holds, net.issuers, 0).sum(),
         excluded_byzantine=(nodes.excluded & byzantine).sum(),
         excluded_honest=(nodes.excluded & ~byzantine).sum(),
+        skewed=(nodes.member & (nodes.skew_s != 0)).sum(),
+        refused_clocks=(nodes.member & defence.too_far_off(now, state)).sum(),
         divergent=totals.divergent,
         lost=jnp.maximum(missing, 0),
         doubled=jnp.maximum(-missing, 0),
@@ -241,10 +248,10 @@ def _record(shape, now, state: State, net, load: Load, ended: Ended, used: Used,
         peak_memory_mb=jnp.where(running, used.memory_mb, 0.0).max(),
         network_mbps=network,
         header_mbps=jnp.where(alive, headers * 8 / resources.MB, 0.0),
-        read_iops=used.read_iops,
+        read_iops=fixed.read_miss * used.rate,
         write_iops=writes,
-        read_latency_ms=resources.access_ms(disk),
-        write_latency_ms=resources.access_ms(disk),
+        read_latency_ms=resources.access_ms(taken.disk),
+        write_latency_ms=resources.access_ms(taken.disk),
         utilisation_cpu=used.demand.cpu,
         utilisation_network=used.demand.network,
         utilisation_disk=used.demand.disk,

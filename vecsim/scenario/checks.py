@@ -9,7 +9,7 @@ from typing import Any
 
 from vecsim.errors import ConfigError, number, require
 from vecsim.scenario.figures import FIGURES
-from vecsim.scenario.measure import STATISTICS, known
+from vecsim.scenario.measure import STATISTICS, TIMES, known
 from vecsim.scenario.probes import METRICS
 from vecsim.scenario.series import RESOURCES, SAMPLED
 
@@ -17,7 +17,7 @@ NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 ALLOWED = "letters, digits, _, . and -, 100 at most, not . first"
 NAMED = {"bottleneck": (*RESOURCES, "none")}  # metrics that are a word, not a number
 SINGLE = ("wall_s",)  # one value for each run, whatever the period
-OF_WINDOWS = ("growth_percent", "longest_below_s")
+OF_WINDOWS = ("growth_percent", *TIMES)
 
 
 def name(key: str, given: Any) -> str:
@@ -59,10 +59,10 @@ def measured(where: str, given: Mapping[str, Any]) -> None:
     if every is not None:
         number(f"{where}.every_s", every, "above 0, in seconds", lambda v: v > 0)
     if level is not None:
-        number(f"{where}.level", level, "what longest_below_s compares with")
-    below = statistic == "longest_below_s"
-    require((level is not None) == below, f"{where}.level", level, "with longest_below_s, only")
-    require(not below or every is None, f"{where}.every_s", every, "not with longest_below_s")
+        number(f"{where}.level", level, f"what {' and '.join(TIMES)} compare with")
+    timed, names = statistic in TIMES, ", ".join(TIMES)
+    require((level is not None) == timed, f"{where}.level", level, f"with {names}, only")
+    require(not timed or every is None, f"{where}.every_s", every, f"not with {names}")
     _of_use(where, str(metric), given)
 
 

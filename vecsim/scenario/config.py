@@ -14,8 +14,8 @@ VARIED = (  # what variants may differ in
     *("seed", "duration_s", "drain_s", "window_s", "sampled_vertices"),
     *("cluster", "workload", "timeline"),
 )
-SIMULATED = ("name", "category", "trials", *VARIED)  # what the simulator is told
-KEYS = (*SIMULATED, "simulate", "variants", "probes", "expect", "criteria")
+SIMULATED = ("trials", *VARIED)  # what the simulator is told
+KEYS = ("name", "category", *SIMULATED, "simulate", "variants", "probes", "expect", "criteria")
 TRIALS = 8  # unless a scenario says otherwise
 
 

@@ -25,7 +25,8 @@ Period = tuple[float, float | None]
 
 HOUR_S = 3600.0
 SIMPLE = ("mean", "max", "min", "first", "last", "sum", "variance", "rate")
-STATISTICS = (*SIMPLE, "p50", "p95", "p99", "growth_percent", "longest_below_s")
+TIMES = ("longest_below_s", "reached_s")  # compare with a level
+STATISTICS = (*SIMPLE, "p50", "p95", "p99", "growth_percent", *TIMES)
 
 
 def measure(
@@ -42,12 +43,14 @@ def measure(
     period: windows that start in [from, to) seconds, to the end where `to` is None; by default the
     whole run, of modelled resources and rates the time with load. every_s: first take the mean (of
     counts the sum) over each stretch of so many seconds, then the statistic over these. level: what
-    `longest_below_s` compares with. Samples count by their `weight`, windows by their length.
+    `longest_below_s` and `reached_s` compare with. Samples count by their `weight`, windows by
+    their length.
 
     statistics: mean, max, min, first, last, sum, variance (of a population), rate (a mean that is
     judged as a share of events), p50 ... (the smallest value that so large a share does not
     exceed), growth_percent (last hour against first hour), longest_below_s (longest unbroken time
-    below `level`).
+    below `level`), reached_s (from the period's start to the end of the first window that is at
+    `level` or above; infinite where none is: the run was too short to see it).
     """
     data = of_variant(dataset, variant)
     if metric in FIGURES:
@@ -64,11 +67,16 @@ def measure(
     inside = _inside(data, period)
     data, series = data.isel(window=inside), series.isel(window=inside)
     values, weights, times = _flat(data, series, metric)
-    if statistic == "longest_below_s":
-        if level is None or every_s is not None:
-            raise ValueError("longest_below_s needs a level, and no every_s")
-        lengths = runs(values < level - 1e-9, data["length_s"].values)
-        return np.array([row.max(initial=0.0) for row in lengths])
+    if statistic in TIMES:
+        if level is None or every_s is not None or "sample" in series.dims:
+            raise ValueError(f"{statistic} needs a level, windows, and no every_s")
+        length = data["length_s"].values.astype(float)
+        if statistic == "longest_below_s":
+            lengths = runs(values < level - 1e-9, length)
+            return np.array([row.max(initial=0.0) for row in lengths])
+        reached = values >= level - 1e-9
+        first = np.append(times + length, np.inf)[_first(reached)]
+        return first - (period[0] if period else 0.0)
     if every_s is not None:
         how = "sum" if default_statistic(metric) == "sum" else "mean"
         stretch = (times // every_s).astype(int)
@@ -80,6 +88,11 @@ def measure(
         before, after = (reduce(values[:, p], weights[:, p], "mean") for p in (first, last))
         return 100 * (after / before - 1)
     return reduce(values, weights, statistic)
+
+
+def _first(flags: Array) -> Array:
+    """The place of the first True in each row, or the number of columns."""
+    return np.where(flags.any(axis=1), flags.argmax(axis=1), flags.shape[1])
 
 
 def reduce(values: Array, weights: Array, statistic: str) -> Array:

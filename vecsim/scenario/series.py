@@ -43,7 +43,17 @@ CUMULATIVE = (
     "doubled",
     "depth",
 )
-STATES = ("waiting", "in_flight", "running", "guard", "sides", "progressing", "benched")
+STATES = (
+    "waiting",
+    "in_flight",
+    "running",
+    "guard",
+    "sides",
+    "progressing",
+    "benched",
+    "skewed",
+    "refused_clocks",
+)
 MODELLED = (
     "cpu_percent",
     "peak_cpu_percent",
@@ -86,10 +96,16 @@ def lately(data: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def _healthy(data: xr.Dataset) -> xr.DataArray:
-    """1 where the quorum guard holds and 90 % of the offered rate was finalised, over 10 s."""
+    """1 where the quorum guard holds and 90 % of the offered rate was finalised, over 10 s; NaN
+    where nothing was offered, which shows nothing."""
     finalised, offered = lately(data, "finalised"), lately(data, "issued")
     good = (data["guard"] > 0) & (finalised >= HEALTHY_SHARE * offered - 1e-9)
-    return good.where(offered.notnull()).astype(float)
+    return good.where(offered > 0).astype(float)
+
+
+def _detected(data: xr.Dataset) -> xr.DataArray:
+    """Byzantine nodes excluded or refused so far."""
+    return data["excluded_byzantine"] + data["refused"]
 
 
 def _undisputed(name: str) -> Callable[[xr.Dataset], xr.DataArray]:
@@ -112,7 +128,8 @@ SERIES: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
     "load_tps": lambda data: lately(data, "issued"),
     "healthy": _healthy,
     "partitions": lambda data: data["sides"].where(data["sides"] > 1, 0),
-    "detected": lambda data: data["excluded_byzantine"] + data["refused"],
+    "detected": _detected,
+    "detected_percent": lambda data: 100 * _detected(data) / (setting(data, "byzantine") or np.nan),
     "corruption": lambda data: data["divergent"] + data["lost"] + data["doubled"],
     "crashes": lambda data: data["oom_kills"],
     **{name: lambda data, name=name: sampled(data, name) for name in SAMPLED},
@@ -138,7 +155,7 @@ def default_statistic(name: str) -> str:
         return "sum"
     if name in NEVER:
         return "max"
-    return "last" if name in CUMULATIVE or name == "detected" else "mean"
+    return "last" if name in (*CUMULATIVE, "detected", "detected_percent") else "mean"
 
 
 def during_load(name: str) -> bool:

@@ -1,0 +1,35 @@
+"""Random numbers of what happens to a cluster."""
+
+import numpy as np
+
+from vecsim import random
+from vecsim.cluster.config import Cluster
+from vecsim.cluster.state import Key
+
+
+class Draws:
+    """Random numbers of actions, one block after another, from each trial's own key."""
+
+    def __init__(self, key):
+        self.key: Key = (key[0][:, None], key[1][:, None])
+        self.used = 0
+
+    def uniform(self, count: int) -> np.ndarray:
+        """float64 [trials, count] in [0, 1)."""
+        number = np.arange(count, dtype=np.uint32)[None]
+        block = random.counter(np.uint32(self.used), random.ACTION)
+        high, low = random.threefry(*self.key, number, block)
+        self.used += 1
+        return ((high.astype(np.uint64) << np.uint64(21)) | (low >> np.uint32(11))) * 2.0**-53
+
+    def refused(self, cluster: Cluster) -> np.ndarray:
+        """Byzantine identities that are not admitted, bool [trials, nodes]."""
+        node = np.arange(cluster.nodes)
+        chance = 1.0 - float(cluster.adversary.admission)
+        return (self.uniform(cluster.nodes) < chance) & (node >= cluster.honest)
+
+    def choose(self, able: np.ndarray, count: int) -> np.ndarray:
+        """`count` of the nodes that are able, at random, or all of them; bool [trials, nodes]."""
+        order = np.where(able, self.uniform(able.shape[1]), 2.0)
+        rank = order.argsort(axis=1).argsort(axis=1)
+        return able & (rank < count)
