@@ -17,6 +17,7 @@ from vecsim.point import Point
 from vecsim.types import Adversary, Counts, Protocol, Quorum, View
 
 CONF = build.root("conf")
+NEEDED = {"mixture": {"of": {"balance_pooled": 0.5, "random_voting": 0.25, "silent": 0.25}}}
 
 
 def options(kind):
@@ -25,6 +26,7 @@ def options(kind):
 
 def built(kind, option, **settings):
     section = OmegaConf.to_container(OmegaConf.load(CONF / kind / f"{option}.yaml"))
+    section |= NEEDED.get(option, {})
     return build.component(kind, section | settings)
 
 

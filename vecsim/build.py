@@ -101,7 +101,10 @@ def _mixture(section: dict[str, Any]) -> Adversary:
         require("share" in given, f"adversary.of.{name}", given, allowed)
         parameters = {key: value for key, value in given.items() if key != "share"}
         try:
-            member = component("adversary", option("adversary", name) | parameters)
+            section = option("adversary", name)
+            single = section.get("_target_") != MIXTURE
+            require(single, "adversary", name, "kinds that are no mixtures themselves")
+            member = component("adversary", section | parameters)
         except ConfigError as error:
             raise ConfigError(f"adversary.of.{name}: {error}") from None
         kinds[name] = member, given["share"]

@@ -17,6 +17,9 @@ MOST_NODES = 10**12  # of any engine: counts and draws are exact up to there
 MOST_ROUNDS = 2**24  # with groups of honest nodes
 
 
+Nodes = tuple[int, ...]  # Byzantine ones in the network, of each kind
+
+
 class Group(NamedTuple):
     """Honest nodes that are alike but for their colour and what they are told.
 
@@ -137,7 +140,7 @@ class Point(NamedTuple):
         return round(self.byzantine_fraction * self.n)
 
     @property
-    def kinds(self) -> tuple[int, ...]:
+    def kinds(self) -> Nodes:
         """Byzantine nodes of each of the adversary's kinds."""
         return self.adversary.divided(self.byzantine)
 

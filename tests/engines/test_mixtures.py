@@ -278,7 +278,7 @@ def test_what_engines_refuse_of_mixtures():
     p = made(RULE, mixed(Partial(), RandomVoting()), n=30, byzantine_fraction=0.4)
     assert "mixture of a, b: numbers of nodes that toss coins vary" in blocks.supports(p)
     with pytest.raises(ConfigError, match=r"one kind of Byzantine nodes in a cluster"):
-        parse({"cluster": {"adversary": "mixture"}})
+        parse({"cluster": {"adversary": {"name": "mixture", "of": {"silent": 0.5, "echo": 0.5}}}})
 
 
 # Groups that have nothing to do with colours

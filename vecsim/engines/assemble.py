@@ -12,7 +12,7 @@ from vecsim import pool as pools
 from vecsim.engines.batch import Shape, Tables, Trials, pooling_nodes
 from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.stack import Stack, Wanted
-from vecsim.point import Point
+from vecsim.point import Nodes, Point
 from vecsim.poll import Kind, boundary, thresholds
 from vecsim.pool import Pool
 from vecsim.types import Adversary
@@ -31,7 +31,7 @@ class Item(NamedTuple):
     key: tuple[np.ndarray, np.ndarray]  # of the point
     trials: np.ndarray  # numbers of the trials
     place: np.ndarray  # where their outcomes belong in the caller's order
-    kinds: tuple[int, ...]  # Byzantine nodes of each kind in the network
+    kinds: Nodes  # Byzantine nodes of each kind in the network
 
     @property
     def admitted(self) -> int:
@@ -74,7 +74,7 @@ def shape_of(points: list[Point], seed: int) -> Shape:
     return Shape("agents", honest, 8 if limit <= 2**8 else 16 if limit <= 2**16 else 32, kind)
 
 
-def pool_of(point: Point, way: Way, kinds: tuple[int, ...]) -> Pool:
+def pool_of(point: Point, way: Way, kinds: Nodes) -> Pool:
     """Whom a node of this point may poll when so many Byzantine nodes of each kind are in the
     network, and those of each answer by its mix in `way`.
     """

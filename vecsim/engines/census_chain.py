@@ -17,11 +17,11 @@ from vecsim.engines.census import Census, Counts, States, names_of, remembered
 from vecsim.engines.conduct import Branch, Conduct
 from vecsim.engines.exact_polls import results
 from vecsim.errors import ConfigError
+from vecsim.point import Nodes
 from vecsim.pool import Floats
 
 MOST_MOVES = 20_000_000  # pairs of a state and one that may follow it
 
-Admitted = tuple[int, ...]  # Byzantine nodes of each kind in the network
 Scene = tuple[int, tuple[int, ...]]  # honest 1-holders, and the mix for each [group, colour]
 
 
@@ -48,7 +48,7 @@ class Chained(NamedTuple):
 
 
 def census_chain(
-    census: Census, admitted: Admitted, conduct: Conduct, most_moves: int = MOST_MOVES
+    census: Census, admitted: Nodes, conduct: Conduct, most_moves: int = MOST_MOVES
 ) -> Chained:
     """The states that can come up, breadth first, and their moves.
 
@@ -122,7 +122,7 @@ def _once(census: Census, found: list[States]) -> States:
 class _Walk:
     """One step from a census, lockstep or async."""
 
-    def __init__(self, census: Census, admitted: Admitted, most_moves: int):
+    def __init__(self, census: Census, admitted: Nodes, most_moves: int):
         self.census, self.admitted, self.most_moves = census, admitted, most_moves
         self._chances = cache(self._chances_of)
         self._scene: Scene | None = None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vecsim import pool as pools
 from vecsim.engines.batch import asked, pooling_nodes
 from vecsim.errors import one_line
-from vecsim.point import Point
+from vecsim.point import Nodes, Point
 from vecsim.types import Adversary, View
 
 COIN = 2**24  # values of a shared coin, as the other engines draw it
@@ -107,11 +107,8 @@ def unsupported(point: Point, situations: int) -> str | None:
     return None
 
 
-def conducts(point: Point, admitted: tuple[int, ...], situations: Situations) -> list[Conduct]:
-    """The adversary's answers for each value of the trial's coin that makes a difference.
-
-    admitted: Byzantine nodes of each kind in the network.
-    """
+def conducts(point: Point, admitted: Nodes, situations: Situations) -> list[Conduct]:
+    """The adversary's answers for each value of the trial's coin that makes a difference."""
     used = uses(point.adversary)
     table = partial(_table, point, admitted, situations, used)
     memories = _memories(table, used, point.adversary.memories)
@@ -167,9 +164,7 @@ def _numbered(memories: list[Memory], found: NDArray[np.int64]) -> NDArray[np.in
     return numbers[which.reshape(found.shape[:-1])]
 
 
-def _pooled(
-    point: Point, admitted: tuple[int, ...], situations: Situations
-) -> list[NDArray[np.float64]]:
+def _pooled(point: Point, admitted: Nodes, situations: Situations) -> list[NDArray[np.float64]]:
     """P(the pooled minority is 0) and P(it is 1) in each situation, where it is looked at."""
     if not point.adversary.pools:
         return [np.ones(len(situations.ones))]
@@ -232,7 +227,7 @@ def _memories(table: Callable[..., Any], used: frozenset[str], slots: int) -> li
 
 def _table(
     point: Point,
-    admitted: tuple[int, ...],
+    admitted: Nodes,
     situations: Situations,
     used: frozenset[str],
     memories: Sequence[Memory],

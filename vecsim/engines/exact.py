@@ -19,7 +19,7 @@ from vecsim.engines.conduct import Conduct, Situations, conducts, unsupported
 from vecsim.engines.drawn import first_ones_law
 from vecsim.engines.tally_chain import tally_chain
 from vecsim.errors import ConfigError
-from vecsim.point import Point
+from vecsim.point import Nodes, Point
 from vecsim.pool import Floats
 
 MOST_HONEST = 5000  # honest nodes of a chain on the number of 1-holders
@@ -152,7 +152,7 @@ def _starts(point: Point) -> list[tuple[int, float]]:
     return [(least + i, float(chance)) for i, chance in enumerate(law) if chance > RARE]
 
 
-def _part(point: Point, admitted: tuple[int, ...], ones: int, conduct: Conduct) -> _Part:
+def _part(point: Point, admitted: Nodes, ones: int, conduct: Conduct) -> _Part:
     limit = int(point.protocol.max_rounds) * point.steps
     if _simple(point):
         chain, ones = tally_chain(point, admitted, conduct)
