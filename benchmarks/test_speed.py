@@ -36,7 +36,7 @@ def test_agents(record, name, n):
     point = Point(n, 0.1, 0.5, "lockstep", RULES[name], RandomVoting(), Network())
     mesh = all_devices()
     shape = shape_of([point], 0)
-    size = batch_size(shape, mesh, 2**30)
+    size = batch_size([point], 0, 2**30, 2**30)
     assembler = Assembler(shape, [point], size, 0)
     work = items(point, 0, np.arange(size), np.arange(size))
     trials, tables, _ = next(iter(assembler.batches(work)))

@@ -8,12 +8,12 @@ import numpy as np
 from jax.sharding import Mesh
 from scipy import stats
 
-from vecsim.engines.assemble import Assembler, items, program_key, shape_of
-from vecsim.engines.batch import all_devices, batch
+from vecsim.decisions import Program
+from vecsim.engines.assemble import Assembler, program_key, shape_of
+from vecsim.engines.batch import all_devices
 from vecsim.engines.stack import Stack
 from vecsim.network import Network
 from vecsim.point import Point
-from vecsim.types import STEPPED
 
 SIGMAS = 5
 LEAST_P = 1e-6
@@ -55,24 +55,16 @@ def run(points, trials, *, seed=0, size=None, mesh=None, first=0, change=None, e
         groups.setdefault((program_key(p), own), []).append(i)
     for members in groups.values():
         served = [points[i] for i in members]
-        total = trials * len(served)
-        room = size or -(-min(total, 4096) // mesh.size) * mesh.size
+        room = size or -(-min(trials * len(served), 4096) // mesh.size) * mesh.size
         assembler = assembler_of(served, room, seed, change, explicit)
-        listed = (
-            item
-            for row, p in enumerate(served)
-            for item in items(p, seed, first + np.arange(trials), row * trials + np.arange(trials))
-        )
-        values = collect(assembler, mesh, listed, total)
+        program = Program(served, seed, room, mesh, assembler)
+        values = program.run([(p, first + np.arange(trials)) for p in served])
         for row, i in enumerate(members):
-            mine = {name: v[row * trials : (row + 1) * trials] for name, v in values.items()}
-            for name in STEPPED:
-                mine[name] = np.where(mine[name] < 0, np.nan, mine[name] / points[i].steps)
-            out[i] = mine
+            out[i] = {name: v[row * trials : (row + 1) * trials] for name, v in values.items()}
     return out
 
 
-def assembler_of(points, size, seed, change, explicit):
+def assembler_of(points, size, seed, change=None, explicit=False):
     shape = shape_of(points, seed)._replace(**(change or {}))
     assembler = Assembler(shape, points, size, seed)
     if explicit:
@@ -83,15 +75,6 @@ def assembler_of(points, size, seed, change, explicit):
         assembler.polls = Stack(0, assembler.polls.row)
         assembler.shape = shape._replace(engine="graph", nodes=n, bits=32, degree=table.shape[1])
     return assembler
-
-
-def collect(assembler, mesh, listed, total):
-    values = {}
-    for trials, tables, place in assembler.batches(listed):
-        outcome = jax.device_get(batch(assembler.shape, mesh, trials, tables))
-        for name, array in (outcome._asdict() | {"admitted": trials.byzantine}).items():
-            values.setdefault(name, np.full(total, -99, np.int64))[place] = array[: len(place)]
-    return values
 
 
 def standard_error(values):

@@ -19,8 +19,10 @@ Adversaries are dicts with a "name" and its own fields:
 
     none  random_voting  always_reject  always_accept  silent  echo  flip  balance_informed
     non_answer  stall  coordinated_collusion(reject_share=0.1)  balance_pooled(lag=0)
-    sybil(admission=0.1, reject_share=0.1)  safety_split(target=1, fed=0.45)
-    release(release_round=50)
+    sybil(admission=0.1, reject_share=0.1)  safety_split(target=1, fed=0.45, grouping="by_colour")
+    release(release_round=50)  mixture(of=[(nodes, adversary), ...]): so many nodes of each kind
+
+balance_pooled also has every="round" or "poll" (async only).
 """
 
 from __future__ import annotations
@@ -67,11 +69,12 @@ ADVERSARY_DEFAULTS: dict[str, dict[str, Any]] = {
     "coordinated_collusion": {"reject_share": 0.1},
     "sybil": {"admission": 0.1, "reject_share": 0.1},
     "balance_informed": {},
-    "balance_pooled": {"lag": 0},
+    "balance_pooled": {"lag": 0, "every": "round"},
     "non_answer": {},
     "stall": {},
-    "safety_split": {"target": 1, "fed": 0.45},
+    "safety_split": {"target": 1, "fed": 0.45, "grouping": "by_colour"},
     "release": {"release_round": 50},
+    "mixture": {"of": ()},
 }
 
 
@@ -332,12 +335,26 @@ class Byzantine:
         self.quorum = protocol["alpha_preference" if "alpha_preference" in protocol else "alpha"]
         self.honest = honest
         self.count = byzantine
+        self.kinds: list[Byzantine] = []
+        if self.name == "mixture":
+            assert sum(nodes for nodes, _ in self.config["of"]) == byzantine
+            shared = {"honest": honest, "start_ones": start_ones, "exclude_self": exclude_self}
+            self.kinds = [
+                Byzantine(kind, protocol, byzantine=nodes, rng=rng, **shared)
+                for nodes, kind in self.config["of"]
+            ]
+            self.count = sum(kind.count for kind in self.kinds)
+            for kind in self.kinds:
+                self.config = kind.config | self.config
         if self.name == "sybil":
             self.count = sum(coin(self.config["admission"], rng) for _ in range(byzantine))
         self.pushed = 0
         if self.name in ("coordinated_collusion", "sybil"):
             self.pushed = self._agree(start_ones, rng)
         self.estimate: int | None = None
+        self.everybody = self.count
+        for kind in self.kinds:
+            kind.everybody = self.count
 
     def _agree(self, start_ones: int, rng: Random) -> int:
         """The colour that colluding nodes push for the whole trial."""
@@ -350,6 +367,8 @@ class Byzantine:
 
     def start_round(self, preferences: list[int], sampling: str, rng: Random) -> None:
         """Pool what the Byzantine nodes see at the start of a round (only balance_pooled does)."""
+        for kind in self.kinds:
+            kind.start_round(preferences, sampling, rng)
         if self.name != "balance_pooled" or self.count == 0:
             return
         pooled_ones = 0
@@ -363,8 +382,12 @@ class Byzantine:
             self.pushed = 0 if self.estimate is None else self.estimate
         self.estimate = estimate
 
-    def answer(self, colour: int, group: int, view: View, rng: Random) -> int | None:
+    def answer(self, colour: int, group: int, view: View, rng: Random, node: int = 0) -> int | None:
         """One Byzantine node's answer to an honest querier of this colour and group."""
+        for kind in self.kinds:
+            if node < kind.count:
+                return kind.answer(colour, group, view, rng)
+            node -= kind.count
         minority = 1 if view.ones < view.zeros else 0
         match self.name:
             case "random_voting":
@@ -400,7 +423,7 @@ class Byzantine:
     def _spoil(self, colour: int, view: View) -> int | None:
         """Vote against the querier if the honest answers alone are not expected to be a quorum."""
         holders = view.ones if colour == 1 else view.zeros
-        peers = self.honest + self.count
+        peers = self.honest + self.everybody
         if self.exclude_self:
             holders -= 1
             peers -= 1
@@ -410,7 +433,12 @@ class Byzantine:
 
 def byzantine_fed(adversary: dict[str, Any], n: int) -> float:
     """How many nodes safety_split feeds."""
-    return complete_adversary(adversary).get("fed", 0.0) * n
+    listed = [kind for _, kind in adversary.get("of", ())] or [adversary]
+    return max(complete_adversary(kind).get("fed", 0.0) for kind in listed) * n
+
+
+def shuffled(items: list[int], rng: Random) -> list[int]:
+    return [item for _, item in sorted((rng.random(), item) for item in items)]
 
 
 def group_of(node: int, fed: float) -> int:
@@ -443,7 +471,7 @@ def one_poll(
         if peer < honest:
             answer = preferences[peer] if hears(peer) else None
         else:
-            answer = byzantine.answer(preferences[querier], group, view, rng)
+            answer = byzantine.answer(preferences[querier], group, view, rng, peer - honest)
         if loss > 0 and coin(loss, rng):
             answer = None
         if answer == 1:
@@ -561,6 +589,12 @@ def simulate(
         rng=rng,
     )
     target = byzantine.config.get("target")
+    place = list(among)  # of each node, by which safety_split decides whom it feeds
+    if byzantine.config.get("grouping") == "random":
+        for g in set(side):
+            members = [i for i in range(h) if side[i] == g]
+            for i, own in zip(members, shuffled([among[i] for i in members], rng), strict=True):
+                place[i] = own
     max_rounds = full["m"] if full["name"] == "slush" else full["max_rounds"]
 
     undecided = list(range(h))
@@ -606,7 +640,7 @@ def simulate(
                 def hears(peer, own=side[i], awake=awake, apart=rounds < cut):
                     return awake[peer] and (side[peer] == own or not apart)
 
-                group = group_of(among[i], sizes[side[i]][2])
+                group = group_of(place[i], sizes[side[i]][2])
                 answers = one_poll(i, group, preferences, byzantine, view, **poll_rule, hears=hears)
                 polls.append((i, *answers))
             rounds += 1
@@ -617,11 +651,11 @@ def simulate(
     elif schedule == "async":
         step = 0
         while goes_on() and step < max_rounds * n:
-            if step % n == 0:
+            if step % n == 0 or byzantine.config.get("every") == "poll":
                 byzantine.start_round(preferences, sampling, rng)
             i = undecided[pick(len(undecided), rng)]
             view = view_now(step // n)
-            group = group_of(i, fed)
+            group = group_of(place[i], fed)
             ones, zeros = one_poll(i, group, preferences, byzantine, view, **poll_rule)
             step += 1
             rounds = step / n

@@ -17,6 +17,7 @@ from vecsim.point import Point
 from vecsim.types import Adversary, Counts, Protocol, Quorum, View
 
 CONF = build.root("conf")
+NEEDED = {"mixture": {"of": {"balance_pooled": 0.5, "random_voting": 0.25, "silent": 0.25}}}
 
 
 def options(kind):
@@ -25,6 +26,7 @@ def options(kind):
 
 def built(kind, option, **settings):
     section = OmegaConf.to_container(OmegaConf.load(CONF / kind / f"{option}.yaml"))
+    section |= NEEDED.get(option, {})
     return build.component(kind, section | settings)
 
 
@@ -49,7 +51,7 @@ def test_there_is_an_option_for_every_file():
         files = {p.stem for p in (Path(build.__file__).parent / folder).glob("*.py")}
         used = {type(built(kind, option)).__module__.rpartition(".")[2] for option in options(kind)}
         assert used == files - {"__init__", "checks", "streak", "shared"}
-    assert len(options("adversary")) == 14
+    assert len(options("adversary")) == 15
 
 
 @pytest.mark.parametrize("option", options("protocol"))
@@ -95,7 +97,7 @@ def test_adversaries(option):
     assert isinstance(adversary, Adversary)
     assert adversary.groups in (1, 2)
     assert 0 <= adversary.admission <= 1
-    for accept, reject in adversary.mixes:
+    for accept, reject in (mix for way in adversary.ways for mix in way):
         assert min(accept, reject) >= 0
         assert accept + reject <= 1
     traces = 0
@@ -108,13 +110,15 @@ def test_adversaries(option):
 
     for round_, ones in ((0, 0), (1, 8), (60, 15), (60, 20)):
         view = view_of(round=round_, ones=ones, decided_1=ones // 3, decided_0=0)
-        mixes, memory = answer(adversary, view, jnp.int32(1))
-        eager, _ = adversary.answer(view, jnp.int32(1))
+        number = adversary.memories
+        before = jnp.ones((number,) if number > 1 else (), jnp.int32)
+        mixes, memory = answer(adversary, view, before)
+        eager, _ = adversary.answer(view, before)
         assert mixes.dtype == jnp.int32
         assert mixes.shape == (adversary.groups, 2)
-        assert (jnp.asarray(memory).dtype, jnp.shape(memory)) == (jnp.int32, ())
+        assert (jnp.asarray(memory).dtype, jnp.shape(memory)) == (jnp.int32, before.shape)
         assert int(mixes.min()) >= 0
-        assert int(mixes.max()) < len(adversary.mixes)
+        assert int(mixes.max()) < len(adversary.ways)
         assert np.array_equal(mixes, eager)
     assert traces == 1
 
@@ -142,7 +146,7 @@ def test_protocols_and_adversaries_run_together():
         assert (total == p.honest).all()
         for name, values in out.items():
             times = name in ("rounds", "unanimity") or name.endswith("_decision")
-            assert values.dtype == (np.float64 if times else np.int64)
+            assert values.dtype == (np.float64 if times else np.int32)
             assert (np.isnan(values) | (values >= 0)).all()
 
 

@@ -328,8 +328,8 @@ def engine_laws(name, state, network):
     coins = {0.0: 0.3, 0.99: 0.7} if undisputed and "reject_share" in fields else {0.5: 1.0}
     for number, p_number in admitted.items():
         (given,) = (i for i in items(p._replace(adversary=Echo()), 0, np.arange(1), np.arange(1)))
-        item = Item(p, given.key, given.trials, given.place, number)
-        assembler = assembler_of([p], 1, 0, None, False)
+        item = Item(p, given.key, given.trials, given.place, (number,))
+        assembler = assembler_of([p], 1, 0)
         trials, tables, _ = jax.tree.map(jnp.asarray, next(assembler.batches([item])))
         trial = jax.tree.map(lambda leaf: leaf[0], trials)
         tally = Tally(np.int32(ones), np.int32(sum(decided)), np.int32(decided[1]))
@@ -424,7 +424,7 @@ def test_admission_of_many_identities():
 def test_shared_coins_are_uniform():
     p = point(QrAvalanche(k=K, alpha=ALPHA), CoordinatedCollusion(), n=20, byzantine_fraction=0.2)
     count = 20_000
-    assembler = assembler_of([p], count, 0, None, False)
+    assembler = assembler_of([p], count, 0)
     listed = items(p, 0, np.arange(count), np.arange(count))
     trials, tables, _ = jax.tree.map(jnp.asarray, next(assembler.batches(listed)))
 

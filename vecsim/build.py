@@ -11,12 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
 from vecsim import trust
+from vecsim.adversaries.mixture import Mixture
 from vecsim.checks.component import check
 from vecsim.errors import ConfigError, require
 from vecsim.errors import one_line as raised_in_one_line
@@ -30,6 +32,7 @@ KINDS = {"protocol": Protocol, "adversary": Adversary, "network": Network}
 NUMBERS = {"n": int, "byzantine_fraction": float, "initial_accept": float, "schedule": str}
 SEEDS = 2**32
 WHOLE = "a whole number"
+MIXTURE = f"{Mixture.__module__}.{Mixture.__qualname__}"
 
 UNKNOWN = (ConfigAttributeError, ConfigKeyError)
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)  # errors of a configuration
@@ -99,8 +102,54 @@ def component(kind: str, section: Any):
     require(good, kind, section, f"an option of the group, {kind}=NAME (--help lists them)")
     values = dict(section)
     target = str(values.pop("_target_"))
+    if kind == "adversary" and target == MIXTURE:
+        return _mixture(values)
     trust.require_known(f"{kind}._target_", target)
     return _built(kind, _class(kind, target), json.dumps(values, sort_keys=True))
+
+
+def _mixture(section: dict[str, Any]) -> Adversary:
+    """A mixture, whose kinds are options of the group `adversary` by name."""
+    fields = section.keys() - {"_target_", "of"}
+    require(not fields, "adversary", ", ".join(fields), "of, and nothing else, in a mixture")
+    allowed = "{NAME: share, ...}, or {NAME: {share: ..., parameters}, ...}"
+    of = section.get("of")
+    require(isinstance(of, dict), "adversary.of", of, allowed)
+    kinds = {}
+    for name, given in of.items():
+        given = given if isinstance(given, dict) else {"share": given}
+        require("share" in given, f"adversary.of.{name}", given, allowed)
+        parameters = {key: value for key, value in given.items() if key != "share"}
+        try:
+            section = option("adversary", name)
+            single = section.get("_target_") != MIXTURE
+            require(single, "adversary", name, "kinds that are no mixtures themselves")
+            member = component("adversary", section | parameters)
+        except ConfigError as error:
+            raise ConfigError(f"adversary.of.{name}: {error}") from None
+        kinds[name] = member, given["share"]
+    return Mixture.of(kinds)
+
+
+def option(kind: str, name: str) -> dict[str, Any]:
+    """The section of an option of a group, found where Hydra finds it."""
+    found = {path.stem: path for folder in _folders(kind) for path in sorted(folder.glob("*.yaml"))}
+    require(name in found, kind, name, ", ".join(sorted(found)))
+    section = OmegaConf.to_container(OmegaConf.load(found[name]))
+    trust.check({kind: section}, ())
+    good = isinstance(section, dict) and all(isinstance(key, str) for key in section)
+    require(good, kind, name, "a section with _target_ and parameters")
+    return {str(key): value for key, value in section.items()}  # type: ignore
+
+
+def _folders(kind: str) -> list[Path]:
+    """Where options of a group are: here, and in what Hydra was told to search as well."""
+    folders = [root("conf")]
+    if GlobalHydra.instance().is_initialized():
+        elements = GlobalHydra.instance().config_loader().get_search_path().get_path()
+        paths = (element.path.removeprefix("file://") for element in elements if element.path)
+        folders += [Path(path) for path in paths if "://" not in path]
+    return [folder / kind for folder in folders]
 
 
 def _class(kind: str, target: str) -> Any:

@@ -154,21 +154,29 @@ class Engines:
             held = [point for point, engine in pairs if engine != "population"]
             served = [point for point in held if program_key(point) == key]
             block = self.study.block if self.batch is None else -(-self.batch // len(served))
-            self.programs[key] = Program(served, self.study._replace(block=block), self.memory)
+            size = batch_size(served, self.study.seed, self.memory, block * len(served))
+            self.programs[key] = Program(served, self.study.seed, size)
         return self.programs[key]
 
 
 class Program:
-    """One compiled program and the points of the study that it serves."""
+    """One compiled program and the points that it serves, which have the same `program_key`.
 
-    def __init__(self, points: list[Point], study: Study, memory: int):
-        self.mesh = all_devices()
-        self.shape: Shape = shape_of(points, study.seed)
-        size = batch_size(self.shape, self.mesh, memory)
-        wanted = study.block * len(points)
-        size = min(size, -(-wanted // self.mesh.size) * self.mesh.size)
-        self.assembler = Assembler(self.shape, points, size, study.seed)
-        self.seed = study.seed
+    size: trials of a batch, a multiple of the mesh's devices (all there are, if it is not given).
+    assembler: another one for the points than their own engine's.
+    """
+
+    def __init__(
+        self,
+        points: list[Point],
+        seed: int,
+        size: int,
+        mesh: Mesh | None = None,
+        assembler: Assembler | None = None,
+    ):
+        self.mesh, self.seed = mesh or all_devices(), seed
+        self.assembler = assembler or Assembler(shape_of(points, seed), points, size, seed)
+        self.shape: Shape = self.assembler.shape
 
     def run(self, work: list[tuple[Point, np.ndarray]]) -> dict[str, np.ndarray]:
         """Outcomes of the trials of each point, end to end."""
@@ -202,11 +210,15 @@ class Program:
             yield jax.device_get(pending[0]), *pending[1:]
 
 
-def batch_size(shape: Shape, mesh: Mesh, memory: int) -> int:
-    """Trials of a batch: a multiple of the devices, within `memory` bytes."""
+def batch_size(points: list[Point], seed: int, memory: int, wanted: int) -> int:
+    """Trials of a batch: a multiple of the devices, within `memory` bytes, and hardly more than
+    are wanted.
+    """
+    shape, mesh = shape_of(points, seed), all_devices()
     node_bytes = {"agents": shape.bits // 8 * 4, "asynchronous": 64, "graph": 32 * shape.degree}
     trial_bytes = node_bytes[shape.engine] * shape.nodes + 1024
     nodes = shape.nodes * max(1, shape.degree)
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     most, trials = (BATCH_NODES, 2**14) if on_cpu else (ACCELERATOR_NODES, 2**17)
-    return min(max(1, min(most // nodes, memory // trial_bytes // mesh.size)), trials) * mesh.size
+    size = min(max(1, min(most // nodes, memory // trial_bytes // mesh.size)), trials)
+    return min(size, -(-wanted // mesh.size)) * mesh.size

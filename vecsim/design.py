@@ -270,11 +270,13 @@ def _check(point: Point, engine: str, adversary) -> None:
     good = isinstance(rule, Snowflake | Snowball) and rule.reset_on_failure
     allowed = "snowflake or snowball with reset_on_failure, whose nodes count quorums in a row"
     require(good, "protocol", type(rule).__name__, allowed)
-    attack = type(point.adversary).__name__
-    require(isinstance(point.adversary, SafetySplit), "adversary", attack, "safety_split")
+    attack = point.adversary
+    require(isinstance(attack, SafetySplit), "adversary", attack.title, "safety_split")
+    grouping = attack.grouping
+    require(grouping == "by_colour", "adversary.grouping", grouping, "by_colour with design")
     reason = supports(point, engine)
     require(reason is None, "estimator", "design", f"plain ({reason})")
     steady = independent.steady(adversary) and float(adversary.admission) == 1
     allowed = "one whose answers stay the same, as always_reject, random_voting or silent"
-    require(steady, "estimator.latency_adversary", type(adversary).__name__, allowed)
+    require(steady, "estimator.latency_adversary", adversary.title, allowed)
     require(point.byzantine > 0, "byzantine_fraction", point.byzantine_fraction, "above 0")

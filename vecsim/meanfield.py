@@ -72,6 +72,15 @@ class Crowd(NamedTuple):
         admitted = self.byzantine_fraction * float(self.adversary.admission)
         return admitted / (1 - self.byzantine_fraction + admitted)
 
+    @property
+    def answers(self) -> Floats:
+        """P(a Byzantine node answers 1), P(it answers 0), in each of the adversary's ways."""
+        kinds = np.array(self.adversary.divided(NODES)) * [
+            float(kind.admission) for kind in self.adversary.kinds
+        ]
+        ways = np.array(self.adversary.ways, float)  # [ways, kinds, 2]
+        return np.average(ways, axis=1, weights=kinds) if kinds.sum() else ways[:, 0]
+
 
 def trajectory(point: Point, rounds: int | None = None, coin: float = 0.5) -> Trajectory:
     """The limit of a point's trials, whatever its n, in lockstep rounds.
@@ -100,7 +109,7 @@ def fixed_points(
     share that is the present one.
     """
     require(0 <= byzantine_fraction < 1, "byzantine_fraction", byzantine_fraction, "0 to below 1")
-    require(adversary.groups == 1, "adversary", type(adversary).__name__, "one group of nodes")
+    require(adversary.groups == 1, "adversary", adversary.title, "one group of nodes")
     crowd = Crowd(protocol, adversary, byzantine_fraction, loss)
     grid = np.linspace(0, 1, SHARES + 1)
     # The middle is where adversaries change their minds: it is looked at from both sides.
@@ -189,7 +198,7 @@ def _view(
 
 def _asked(crowd: Crowd, ones, mixes) -> Floats:
     """P(one answer is 1), P(it is 0), for each class of querier: [..., 2], from mixes [...]."""
-    table, byzantine = np.array(crowd.adversary.mixes, float), crowd.byzantine
+    table, byzantine = crowd.answers, crowd.byzantine
     honest = np.stack([ones, 1 - np.asarray(ones)], axis=-1)
     return ((1 - byzantine) * honest + byzantine * table[mixes]) * (1 - crowd.loss)
 
@@ -197,7 +206,7 @@ def _asked(crowd: Crowd, ones, mixes) -> Floats:
 def _frozen(crowd: Crowd, ones: Floats) -> list[Floats]:
     """Results of polls of holders of 0, and of 1, at these shares [shares, results]."""
     seen = _view(crowd, ones, 0.0 * ones, 0.0 * ones, ones, 0, 0.5)
-    memory = np.zeros(len(ones), np.int32)
+    memory = np.zeros((len(ones), crowd.adversary.memories), np.int32)
     mixes = np.asarray(answers(crowd.adversary, seen, memory)[0])[:, 0]
     return [results(crowd.rule, _asked(crowd, ones, mixes[:, colour]), colour) for colour in (0, 1)]
 
@@ -251,8 +260,11 @@ def _follow(crowd: Crowd, initial: float, rounds: int, coin: float) -> Trajector
     states, groups = shares_of(crowd.rule, rounds), crowd.adversary.groups
     first = crowd.adversary.first_group(1.0, 1 / (1 - crowd.byzantine)) if groups == 2 else 1.0
     sizes = np.array([first, 1 - first][:groups])
-    now = [states.begin(share) for share in _initial(initial, sizes)]
-    memory, path = np.zeros(1, np.int32), []
+    shares = _initial(initial, sizes)
+    if crowd.adversary.grouping == "random":
+        shares = np.full(groups, initial)
+    now = [states.begin(share) for share in shares]
+    memory, path = np.zeros((1, crowd.adversary.memories), np.int32), []
     for round_ in range(rounds + 1):
         seen = [states.shares(state) for state in now]
         ones, decided_0, decided_1, undecided = sizes @ np.array(seen)

@@ -18,8 +18,11 @@ class Network(eqx.Module):
     exclude_self: whether a node never polls itself (complete graph only; always so on others).
     loss: probability that an answer is lost, each by itself, 0 to 1.
     topology: `complete`; `random_regular` (every node has `degree` neighbours, uniform among such
-      graphs); `small_world` (Watts and Strogatz 1998: a ring of `degree` neighbours, each edge
-      rewired with probability `rewiring`).
+      graphs, connected or not); `small_world` (Watts and Strogatz 1998, as NetworkX draws it: a
+      ring in which every node knows the `degree` nearest, half on each side; going round, each edge
+      is moved at its far end with probability `rewiring`, to a node drawn uniformly among those
+      that are no neighbours. Degrees differ then, but are at least half of `degree`, and the graph
+      may fall apart).
     graphs: how many graphs of a point's kind are drawn; trial i uses number i % graphs.
     groups: the shares of the honest nodes that are in each of several groups (complete graph under
       lockstep only); none: all are alike. What follows has one value for each group.

@@ -17,6 +17,9 @@ MOST_NODES = 10**12  # of any engine: counts and draws are exact up to there
 MOST_ROUNDS = 2**24  # with groups of honest nodes
 
 
+Nodes = tuple[int, ...]  # Byzantine ones in the network, of each kind
+
+
 class Group(NamedTuple):
     """Honest nodes that are alike but for their colour and what they are told.
 
@@ -76,6 +79,8 @@ class Point(NamedTuple):
         if self.adversary.pools and self.byzantine:
             allowed = f"at most {self.honest}, for the adversary pools k answers of honest nodes"
             require(rule.k <= self.honest or network.replacement, "protocol.k", rule.k, allowed)
+            once = self.adversary.every != "poll" or self.schedule == "async"
+            require(once, "adversary.every", "poll", f"round with schedule={self.schedule}")
         if self.schedule == "async":
             require(n < 2**16, "n", n, "at most 65535 under schedule=async")
         allowed = f"less than {random.MAX_ROUNDS}: every round has random words of its own"
@@ -103,11 +108,15 @@ class Point(NamedTuple):
         require(self.schedule == "lockstep", "schedule", self.schedule, f"lockstep with {name}")
         require(network.exclude_self, "network.exclude_self", False, f"true with {name}")
         admission = float(self.adversary.admission)
-        require(admission == 1, "adversary", type(self.adversary).__name__, f"no sybil with {name}")
+        require(admission == 1, "adversary", self.adversary.title, f"no sybil with {name}")
         require(network.degree < n, "network.degree", network.degree, f"less than n = {n}")
-        require(network.degree % 2 == 0, "network.degree", network.degree, "an even number")
+        regular = network.topology == "random_regular"
+        ends, allowed = network.degree, "an even number"
+        if regular:
+            ends, allowed = n * network.degree, f"such that n x degree is even, n = {n}"
+        require(ends % 2 == 0, "network.degree", network.degree, allowed)
         # Rewiring can take from a node of the small world all but the edges it started.
-        least = network.degree if network.topology == "random_regular" else network.degree // 2
+        least = network.degree if regular else network.degree // 2
         allowed = f"at most {least} peers with {name} and degree {network.degree}"
         require(rule.k <= least or network.replacement, "protocol.k", rule.k, allowed)
 
@@ -134,6 +143,11 @@ class Point(NamedTuple):
     @property
     def byzantine(self) -> int:
         return round(self.byzantine_fraction * self.n)
+
+    @property
+    def kinds(self) -> Nodes:
+        """Byzantine nodes of each of the adversary's kinds."""
+        return self.adversary.divided(self.byzantine)
 
     @property
     def honest(self) -> int:
@@ -179,7 +193,8 @@ class Point(NamedTuple):
         """The resolved parameters, nested, as plain values."""
 
         def plain(value):
-            fields = value.parameters() if isinstance(value, Network) else vars(value)
+            known = isinstance(value, Network | Adversary)
+            fields = value.parameters() if known else vars(value)
             return {"class": _name(value), **fields}
 
         return {

@@ -5,7 +5,7 @@ nothing. Everything here is a sum of positive terms, so that small probabilities
 relative accuracy, and nothing is computed as 1 - CDF.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import comb
 from typing import NamedTuple
 
@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Voters = tuple[int, float, float]  # Byzantine nodes, P(one answers 1), P(one answers 0)
 
+FIXED = ((0.0, 1.0), (1.0, 0.0))  # of Byzantine nodes that always answer one colour
 ROWS = 2**15  # of a table made at once, to bound the memory
 
 
@@ -24,6 +26,8 @@ class Pool(NamedTuple):
     accept, reject: P(a Byzantine node answers 1), P(it answers 0); it is silent otherwise.
     loss: probability that an answer is lost, each by itself.
     replacement: whether one peer may be drawn several times in a poll.
+    others: Byzantine nodes of further kinds, (peers, P(answers 1), P(answers 0)) each; `byzantine`
+    counts those of the first kind.
     """
 
     honest: int
@@ -33,15 +37,30 @@ class Pool(NamedTuple):
     reject: float = 0.0
     loss: float = 0.0
     replacement: bool = False
+    others: tuple[Voters, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[Voters, ...]:
+        return (self.byzantine, self.accept, self.reject), *self.others
+
+    def of_kinds(self, kinds: Sequence[Voters]) -> "Pool":
+        """The same pool with these kinds of Byzantine nodes."""
+        (nodes, accept, reject), *others = kinds
+        first = self._replace(byzantine=nodes, accept=accept, reject=reject)
+        return first._replace(others=tuple(others))
+
+    @property
+    def peers(self) -> int:
+        return self.honest + sum(nodes for nodes, *_ in self.kinds)
 
     @property
     def silent(self) -> bool:
         """Whether an answer may be missing."""
-        return self.loss > 0 or (self.byzantine > 0 and self.accept + self.reject < 1)
+        return self.loss > 0 or any(nodes > 0 and one + zero < 1 for nodes, one, zero in self.kinds)
 
     def swapped(self) -> "Pool":
         """The same pool with the colours of Byzantine answers exchanged."""
-        return self._replace(accept=self.reject, reject=self.accept)
+        return self.of_kinds([(nodes, zero, one) for nodes, one, zero in self.kinds])
 
     def merged(self) -> tuple["Pool", int]:
         """The same pool with Byzantine nodes of a fixed colour counted as honest ones.
@@ -49,11 +68,12 @@ class Pool(NamedTuple):
         Returns the pool and what to add to the number of honest 1-holders. Attacks, fractions and
         colours then share one table.
         """
-        if (self.accept, self.reject) not in ((0.0, 1.0), (1.0, 0.0)):
+        fixed = [kind for kind in self.kinds if kind[1:] in FIXED]
+        if not fixed:
             return self, 0
-        extra = self.byzantine if self.accept else 0
-        merged = self._replace(honest=self.honest + self.byzantine, byzantine=0)
-        return merged._replace(accept=0.0, reject=0.0), extra
+        rest = [kind for kind in self.kinds if kind not in fixed] or [(0, 0.0, 0.0)]
+        merged = self._replace(honest=self.honest + sum(nodes for nodes, *_ in fixed))
+        return merged.of_kinds(rest), sum(nodes for nodes, one, _ in fixed if one)
 
 
 def binomial(trials: int, probability: float) -> Floats:
@@ -78,7 +98,7 @@ def _distinct(pool: Pool, answers: Callable[[int], Floats], holders) -> Floats:
     the probability C(c,x) C(h-c,z) C(f,y) / C(n,k) is written as a product of two bounded ratios
     and a constant computed in integers, which neither overflows nor cancels.
     """
-    h, f, k = pool.honest, pool.byzantine, pool.k
+    h, f, k = pool.honest, pool.peers - pool.honest, pool.k
     total = comb(h + f, k)
     honest = [comb(h, i) for i in range(k + 1)]
     weights = []
@@ -97,10 +117,44 @@ def _distinct(pool: Pool, answers: Callable[[int], Floats], holders) -> Floats:
 
 def _single(pool: Pool, holders) -> tuple[Floats, float]:
     """With replacement: P(one draw answers 1) for each number of 1-holders, and P(it answers)."""
-    peers = pool.honest + pool.byzantine
-    ones = holders + pool.byzantine * pool.accept
-    answering = pool.honest + pool.byzantine * (pool.accept + pool.reject)
+    ones, answering, peers = holders, pool.honest, pool.peers
+    for nodes, accept, reject in pool.kinds:
+        ones = ones + nodes * accept
+        answering = answering + nodes * (accept + reject)
     return ones / peers * (1 - pool.loss), answering / peers * (1 - pool.loss)
+
+
+def combined(kinds: Sequence[Voters], k: int, law: Callable[[int, float, float], Floats]):
+    """Law of what y distinct Byzantine nodes of several kinds answer, for each y up to k.
+
+    law(y, accept, reject): of y nodes of one kind, an array [y + 1, ...] that adds up. Those drawn
+    are shared out over the kinds as without replacement.
+    """
+    (total, *answer), *others = kinds
+    laws = [law(y, *answer) for y in range(min(total, k) + 1)]
+    for nodes, *answer in others:
+        first, own = laws, [law(y, *answer) for y in range(min(nodes, k) + 1)]
+        laws = []
+        for y in range(min(total + nodes, k) + 1):
+            shared = range(max(0, y - total), min(nodes, y) + 1)
+            ways = comb(total + nodes, y)
+            weights = [comb(total, y - z) * comb(nodes, z) / ways for z in shared]
+            parts = [_convolved(first[y - z], own[z]) for z in shared]
+            laws.append(sum(w * part for w, part in zip(weights, parts, strict=True)))
+        total += nodes
+    return laws
+
+
+def _convolved(one: Floats, other: Floats) -> Floats:
+    """Law of a sum; a kind that is silent, or never is, has few entries that are not 0."""
+    if np.count_nonzero(one) > np.count_nonzero(other):
+        one, other = other, one
+    sizes = [a + b - 1 for a, b in zip(one.shape, other.shape, strict=True)]
+    total = np.zeros(sizes)
+    for place in np.argwhere(one):
+        where = [slice(i, i + size) for i, size in zip(place, other.shape, strict=True)]
+        total[tuple(where)] += one[tuple(place)] * other
+    return total
 
 
 def ones(pool: Pool, holders=None) -> Floats:
@@ -118,9 +172,11 @@ def ones(pool: Pool, holders=None) -> Floats:
     if pool.loss:
         from_honest = np.stack([np.pad(binomial(x, arrives), (0, k - x)) for x in range(k + 1)])
 
+    byzantine = combined(pool.kinds, k, lambda y, accept, _: binomial(y, accept * arrives))
+
     def answers(y):
         joint = np.zeros((k - y + 1, k + 1))
-        for i, p in enumerate(binomial(y, pool.accept * arrives)):
+        for i, p in enumerate(byzantine[y]):
             joint[:, i:] += p * from_honest[: k - y + 1, : k + 1 - i]
         return joint
 
@@ -136,17 +192,17 @@ def ones_and_answered(pool: Pool, holders=None) -> Floats:
     k, arrives = pool.k, 1 - pool.loss
     size = k + 1
 
-    def byzantine(y):
-        answering = pool.accept + pool.reject
-        share = pool.accept / answering if answering else 0.0
-        return _split(binomial(y, answering * arrives), share, size)
+    def byzantine(y, accept, reject):
+        answering = accept + reject
+        share = accept / answering if answering else 0.0
+        return _split(binomial(y, answering * arrives), share, y + 1)
 
     if pool.replacement:
         one, answered = _single(pool, holders)
         return np.stack(
             [_split(binomial(k, answered), p / answered if answered else 0.0, size) for p in one]
         )
-    by_count = [byzantine(y) for y in range(min(pool.byzantine, k) + 1)]
+    by_count = combined(pool.kinds, k, byzantine)
     cached = [binomial(x, arrives) for x in range(size)]
 
     def answers(y):
@@ -157,7 +213,7 @@ def ones_and_answered(pool: Pool, holders=None) -> Floats:
         joint = np.zeros((size, size))
         for i, p in enumerate(cached[x]):
             for j, q in enumerate(cached[z]):
-                joint[i + j :, i:] += p * q * by_count[y][: size - i - j, : size - i]
+                joint[i + j : i + j + y + 1, i : i + y + 1] += p * q * by_count[y]
         return joint
 
     return _distinct(pool, answers, holders).reshape(len(holders), size, size)

@@ -14,12 +14,11 @@ import numpy as np
 
 from vecsim import dag, store
 from vecsim.adversaries.random_voting import RandomVoting
-from vecsim.decisions import VARIABLES, Program
+from vecsim.decisions import VARIABLES, Program, batch_size
 from vecsim.layout import Layout
 from vecsim.network import Network
 from vecsim.point import Point
 from vecsim.protocols.qr_avalanche import QrAvalanche
-from vecsim.sweep import Study
 from vecsim.vertices import Vertices, hashes
 
 BASELINES = {  # ns, as published for the 150-node prototype
@@ -138,8 +137,6 @@ def consensus(trials: int = 512) -> dict[str, float]:
     """One undisputed vertex decided by 150 nodes (k 30, alpha 24, beta 20), all of them honest."""
     rule = QrAvalanche(k=30, alpha=24, beta=20)
     point = Point(150, 0.0, 1.0, "lockstep", rule, RandomVoting(), Network())
-    program = Program(
-        [point], Study("speed", [], [point], trials, trials, None, 0, {}, ["agents"]), 2**30
-    )
+    program = Program([point], 0, batch_size([point], 0, 2**30, trials))
     work = [(point, np.arange(trials))]
     return {"consensus_vertex": best(lambda: program.run(work), trials)}

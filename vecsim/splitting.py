@@ -138,8 +138,8 @@ class _Run:
         return passed
 
     def start(self, number: np.ndarray) -> _Crowd:
-        coins = random.trial_coin(self.keys(number, 0))
-        return _Crowd(number, coins, self.climbers.start(len(number)))
+        keys = self.keys(number, 0)
+        return _Crowd(number, random.trial_coin(keys), self.climbers.start(keys))
 
     def keys(self, number: np.ndarray, stage: int):
         """A key for each walker of a stage; `number` is the replica of each, in order."""

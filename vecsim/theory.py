@@ -47,7 +47,7 @@ def finalised_undisputed(point: Point) -> float | None:
     total = 0.0
     for mix, share in enumerate(independent.mix_shares(point, colour)):
         if share > 0:
-            pool = pool_of(point, point.adversary.mixes[mix], point.byzantine)
+            pool = pool_of(point, point.adversary.ways[mix], point.kinds)
             alone = _one_node(point, pool, colour)
             if alone is None:
                 return None

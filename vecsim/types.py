@@ -1,5 +1,6 @@
 """The records that engines pass around, and the interfaces of components."""
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -176,14 +177,47 @@ class Adversary(eqx.Module):
     """
 
     mixes: ClassVar[Sequence[tuple[float, float]]] = ()  # every adversary has its own, one or more
-    # Groups of honest nodes that it tells apart, 1 or 2. The first group of two is the first
-    # `first_group` honest nodes. Those that start at 1 come before those that start at 0, so that
-    # the groups are not random with respect to colours: as long as it is no larger than their
-    # number, the first group is made of nodes that start at 1 alone.
-    groups: ClassVar[int] = 1
+    groups: ClassVar[int] = 1  # groups of honest nodes that it tells apart, 1 or 2
+    # Who is in the first of two groups, of `first_group` honest nodes: `by_colour`, those that start
+    # at 1 before any other (as long as it is no larger than their number, it is made of them
+    # alone), or `random`, honest nodes drawn anew in each trial, whatever their colour.
+    grouping = "by_colour"
     # Whether it looks at `View.pooled_minority`, which costs a table of each point. Byzantine nodes
-    # then poll k honest nodes each, once a round.
+    # then poll k honest nodes each, as often as `every` says.
     pools: ClassVar[bool] = False
+    every = "round"  # when it pools: each `round`, or at each `poll` (async only)
+    memories: ClassVar[int] = 1  # numbers that it keeps; of more than one `memory` is an array
+    later: ClassVar[tuple[str, ...]] = ()  # fields that are left out of `parameters` by default
+
+    def parameters(self) -> dict[str, Any]:
+        """The fields as plain values, which a point's identity is made of.
+
+        Fields in `later`, which the class did not always have, are left out at their defaults.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in self.later or value != defaults[name]
+        }
+
+    @property
+    def title(self) -> str:
+        return type(self).__name__
+
+    @property
+    def kinds(self) -> tuple["Adversary", ...]:
+        """The kinds of Byzantine nodes that there are: itself, but for a mixture."""
+        return (self,)
+
+    @property
+    def ways(self) -> tuple[tuple[tuple[float, float], ...], ...]:
+        """The mixes that `answer` picks from, each with one pair for every kind."""
+        return tuple((mix,) for mix in self.mixes)
+
+    def divided(self, byzantine: int) -> tuple[int, ...]:
+        """How many of so many Byzantine nodes are of each kind."""
+        return (byzantine,)
 
     def first_group(self, honest: float, nodes: float) -> float:
         """How many of the honest nodes are in the first of two groups, 0 to honest.
@@ -199,7 +233,7 @@ class Adversary(eqx.Module):
         return 1.0
 
     @abstractmethod
-    def answer(self, view: View, memory: Int[Array, ""]) -> tuple[Any, Any]:
+    def answer(self, view: View, memory: Int[Array, "..."]) -> tuple[Any, Any]:
         """Index into `mixes` for each [group, colour of the querier], and the next memory.
 
         The indices are whole numbers of shape (groups, 2). memory: one int32 that the adversary

@@ -26,7 +26,8 @@ from vecsim.adversaries.stall import Stall
 from vecsim.engines import population
 from vecsim.engines.blocks import blocks_of, shape_of
 from vecsim.engines.choose import engine_of
-from vecsim.engines.results import polls_of, result_probabilities, third_part
+from vecsim.engines.results import result_probabilities
+from vecsim.engines.weights import polls_of, third_part
 from vecsim.errors import ConfigError
 from vecsim.network import Network
 from vecsim.point import Point
@@ -75,7 +76,7 @@ def test_results_where_some_are_not_heard(sampling, loss, adversary, exclude_sel
     with jax.enable_x64(True):
         polls = polls_of(p, 4, 8, third_part(p), unheard=True)
         wide = [np.repeat(each[:, None], 4, axis=1) for each in (ones, heard)]
-        arguments = polls, np.full(len(cases), float(p.byzantine)), wide[0], mixes, wide[1]
+        arguments = polls, np.full((len(cases), 1), float(p.byzantine)), wide[0], mixes, wide[1]
         ours = np.asarray(jax.jit(result_probabilities)(*arguments))
     for (i, mix), own, row in itertools.product(
         enumerate(adversary.mixes), range(2), range(len(cases))

@@ -23,6 +23,7 @@ from helpers import (
 from scipy import stats
 
 from vecsim import pool as pools
+from vecsim import random as words
 from vecsim.adversaries.always_accept import AlwaysAccept
 from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.adversaries.balance_informed import BalanceInformed
@@ -38,12 +39,14 @@ from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
 from vecsim.engines import population
-from vecsim.engines.assemble import admitted, pool_of
+from vecsim.engines.assemble import pool_of
 from vecsim.engines.binomial import Names, binomial
 from vecsim.engines.blocks import blocks_of, program_key, shape_of, supports
 from vecsim.engines.cells import RESULTS, enumerate_cells
+from vecsim.engines.drawn import admitted
 from vecsim.engines.moves import moves_of
-from vecsim.engines.results import polls_of, result_probabilities, third_part
+from vecsim.engines.results import result_probabilities
+from vecsim.engines.weights import polls_of, third_part
 from vecsim.errors import ConfigError
 from vecsim.network import Network
 from vecsim.point import Point
@@ -249,12 +252,12 @@ every_class = jax.jit(result_probabilities)
 
 def probabilities(p, ones):
     """[ones, mix, own colour, results]."""
-    mixes = np.tile(np.arange(len(p.adversary.mixes), dtype=np.int32)[:, None], (32, 1, 2))
+    mixes = np.tile(np.arange(len(p.adversary.ways), dtype=np.int32)[:, None], (32, 1, 2))
     with jax.enable_x64(True):
         polls = polls_of(p, 4, 8 if p.protocol.k <= 8 else 20, third_part(p))
         padded = np.resize(np.asarray(ones, float), 32)  # one compilation for all
-        byzantine = np.full(32, float(p.byzantine))
-        return np.asarray(every_class(polls, byzantine, padded, mixes))[: len(ones)]
+        kinds = np.tile(np.array(p.kinds, float), (32, 1))
+        return np.asarray(every_class(polls, kinds, padded, mixes))[: len(ones)]
 
 
 def assert_close(ours, theirs):
@@ -273,7 +276,7 @@ def test_results_have_the_probabilities_of_the_tables(sampling, exclude_self, lo
         p = point(Snowflake(k, low, high, 3), adversary, n=31, byzantine_fraction=share, **fields)
         ours = probabilities(p, np.arange(p.honest + 1))
         for (i, mix), own in itertools.product(enumerate(adversary.mixes), range(2)):
-            pool = pool_of(p, mix, p.byzantine)
+            pool = pool_of(p, (mix,), p.kinds)
             one = pools.ones(pool)
             zero = pools.ones(pool.swapped())[::-1]
             mine, theirs = (one, zero) if own else (zero, one)
@@ -502,7 +505,7 @@ def test_admission_at_every_size():
     key = (np.zeros(1, np.uint32), np.ones(1, np.uint32))
     for n, rate in ((1000, 0.1), (10**12, 0.1)):
         p = Point(n, 0.25, 0.5, "lockstep", Snowflake(), Sybil(rate), Network())
-        number = admitted(p, key, np.arange(20_000))
+        number = admitted(p, words.trial_key(key, np.arange(20_000)))[:, 0]
         deviation = math.sqrt(p.byzantine * rate * (1 - rate))
         assert_mean((number - p.byzantine * rate) / deviation, 0.0)
         assert_mean(((number - p.byzantine * rate) / deviation) ** 2, 1.0)

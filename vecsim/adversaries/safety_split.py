@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 
 from vecsim.adversaries.shared import COLOURS
@@ -19,6 +20,10 @@ class SafetySplit(Adversary):
     The more nodes are fed the sooner one decides, and the harder it is to turn them afterwards. The
     attack is at its strongest with a little less than half of the network where quorums are modest;
     the larger they are the fewer may be fed (`estimator=design` searches for the worst share).
+
+    With grouping `by_colour` the nodes that start at 1 are the first to be fed: whoever chooses
+    what nodes see first also chooses whom to feed. With `random` it feeds honest nodes drawn anew
+    in each trial, whatever they start at.
     """
 
     mixes: ClassVar = COLOURS
@@ -27,10 +32,15 @@ class SafetySplit(Adversary):
 
     target: int = 1  # colour, 0 or 1
     fed: float = 0.45  # share of all nodes that are fed, 0 to 1
+    grouping: str = eqx.field(default="by_colour", static=True)  # by_colour or random
+
+    later: ClassVar = ("grouping",)
 
     def __check_init__(self):
         require(self.target in (0, 1), "adversary.target", self.target, "0 or 1")
         require(0 <= self.fed <= 1, "adversary.fed", self.fed, "0 to 1")
+        good = self.grouping in ("by_colour", "random")
+        require(good, "adversary.grouping", self.grouping, "by_colour or random")
 
     def first_group(self, honest, nodes):
         return min(self.fed * nodes, honest)

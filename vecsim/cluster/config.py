@@ -227,6 +227,8 @@ def _cluster(given: dict[str, Any]) -> Cluster:
     whole("cluster.payload_bytes", given["payload_bytes"], 0, 10**8)
     rule = protocol("cluster.protocol.", QrAvalanche(), given["protocol"])
     adversary = _adversary(given["adversary"])
+    allowed = "one kind of Byzantine nodes in a cluster"
+    require(len(adversary.kinds) == 1, "cluster.adversary", adversary.title, allowed)
     playable(adversary, given["double_spend_share"] > 0)
     built = Cluster(**{**given, "adversary": adversary, "protocol": rule})
     require(built.honest >= 1, "cluster.byzantine_fraction", given["byzantine_fraction"], "below 1")

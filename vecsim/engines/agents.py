@@ -20,6 +20,8 @@ from vecsim.engines.batch import (
     Tally,
     Trials,
     answers,
+    no_memory,
+    starts_at_one,
     view,
 )
 from vecsim.poll import draw
@@ -77,9 +79,9 @@ def start(shape: Shape, trial: Trials):
     """Cells of all nodes and the mask of those that exist; honest nodes are the first ones."""
     ids = node_ids(shape, jnp.uint32(0))
     full = jnp.uint32(2**shape.bits - 1)
-    honest, ones = (v.astype(jnp.uint32) for v in (trial.honest, trial.start_ones))
+    honest = trial.honest.astype(jnp.uint32)
     mask = pack([jnp.where(i < honest, full, jnp.uint32(0)) for i in ids], shape.bits)
-    cells = [trial.protocol.start((i < ones).astype(jnp.uint32)) for i in ids]
+    cells = [trial.protocol.start(starts_at_one(trial, i)) for i in ids]
     return pack(cells, shape.bits) & mask, mask
 
 
@@ -172,7 +174,8 @@ def program(shape: Shape):
             )
             return round_ + 1, lane, memory, record
 
-        state = (jnp.int32(0), lane, jnp.zeros_like(trials.honest), record)
+        memory = no_memory(trials.adversaries, len(lane))
+        state = (jnp.int32(0), lane, memory, record)
         state = lax.while_loop(lambda state: state[-1].running.any(), body, state)
         return state[-1].outcome
 

@@ -9,12 +9,15 @@ import numpy as np
 
 from vecsim import graphs, random
 from vecsim import pool as pools
-from vecsim.engines.batch import Shape, Tables, Trials
+from vecsim.engines.batch import Shape, Tables, Trials, pooling_nodes
+from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.stack import Stack, Wanted
-from vecsim.point import Point
+from vecsim.point import Nodes, Point
 from vecsim.poll import Kind, boundary, thresholds
 from vecsim.pool import Pool
 from vecsim.types import Adversary
+
+Way = tuple[tuple[float, float], ...]  # a mix of each kind of Byzantine nodes
 
 WIDE_BELOW = 5  # runs shorter than this draw two words; the bias of longer ones is below 6e-7
 TABLE_BYTES = 2**25  # of threshold tables sent with a batch, unless one trial needs more
@@ -28,14 +31,18 @@ class Item(NamedTuple):
     key: tuple[np.ndarray, np.ndarray]  # of the point
     trials: np.ndarray  # numbers of the trials
     place: np.ndarray  # where their outcomes belong in the caller's order
-    admitted: int
+    kinds: Nodes  # Byzantine nodes of each kind in the network
+
+    @property
+    def admitted(self) -> int:
+        return sum(self.kinds)
 
 
 def kind_of(point: Point) -> Kind:
     """The draw that the point needs."""
     rule = point.protocol
-    mixes = [pool_of(point, mix, point.byzantine) for mix in point.adversary.mixes]
-    silent = rule.counts and any(pool.silent for pool in mixes)
+    made = [pool_of(point, way, point.kinds) for way in point.adversary.ways]
+    silent = rule.counts and any(pool.silent for pool in made)
     return Kind(
         counts=rule.counts,
         silent=silent,
@@ -67,60 +74,71 @@ def shape_of(points: list[Point], seed: int) -> Shape:
     return Shape("agents", honest, 8 if limit <= 2**8 else 16 if limit <= 2**16 else 32, kind)
 
 
-def pool_of(point: Point, mix: tuple[float, float], admitted: int) -> Pool:
-    """Whom a node of this point may poll when Byzantine nodes answer by `mix`."""
-    network, (accept, reject) = point.network, mix
-    return Pool(
+def pool_of(point: Point, way: Way, kinds: Nodes) -> Pool:
+    """Whom a node of this point may poll when so many Byzantine nodes of each kind are in the
+    network, and those of each answer by its mix in `way`.
+    """
+    network = point.network
+    alike: dict[tuple[float, float], int] = {}
+    for mix, nodes in zip(way, kinds, strict=True):
+        alike[mix] = alike.get(mix, 0) + nodes
+    there = [(nodes, *mix) for mix, nodes in sorted(alike.items()) if nodes]
+    pool = Pool(
         honest=point.honest - network.exclude_self,
-        byzantine=admitted,
+        byzantine=0,
         k=point.protocol.k,
-        accept=accept,
-        reject=reject,
         loss=network.loss,
         replacement=network.replacement,
     )
+    return pool.of_kinds(there or [(0, *way[0])])
 
 
 def items(point: Point, seed: int, trials: np.ndarray, place: np.ndarray) -> list[Item]:
-    """Trials grouped by the number of Byzantine nodes admitted to each."""
+    """Trials grouped by the Byzantine nodes admitted to each."""
     key = random.point_key(seed, point.hash())
-    number = admitted(point, key, trials)
+    number = admitted(point, random.trial_key(key, trials))
+    found, which = np.unique(number, axis=0, return_inverse=True)
+    which = which.reshape(-1)
     return [
-        Item(point, key, trials[number == a], place[number == a], int(a)) for a in np.unique(number)
+        Item(point, key, trials[which == i], place[which == i], tuple(kinds))
+        for i, kinds in enumerate(found.tolist())
     ]
 
 
-def admitted(point: Point, key, trials: np.ndarray) -> np.ndarray:
-    """Byzantine nodes admitted to the network of each of the point's trials."""
-    most, admission = point.byzantine, float(point.adversary.admission)
-    if admission == 1.0:
-        return np.full(len(trials), most)
-    from scipy import stats  # slow to import, and few points need it
+def kind_key(adversary: Adversary):
+    """Adversaries with the same key differ in numbers only."""
+    return jax.tree.structure(adversary)
 
-    words = random.trial_key(key, trials)
-    high, low = random.threefry(*words, np.uint32(1), np.uint32(random.TRIAL))
-    uniform = ((high.astype(np.uint64) << np.uint64(21)) | (low >> np.uint32(11))) * 2.0**-53
-    return np.clip(stats.binom.ppf(uniform, most, admission), 0, most).astype(np.int64)
+
+def roster_of(points: Iterable[Point]) -> dict[Any, Adversary]:
+    """One adversary of each key."""
+    return {kind_key(point.adversary): point.adversary for point in points}
+
+
+def _apart(way: Way):
+    """What tables of a way differ in: nodes of fixed colours count as honest ones."""
+    return tuple(sorted(mix for mix in set(way) if mix not in pools.FIXED))
 
 
 class Assembler:
     """Packs items into batches of one shape.
 
-    roster: one adversary of each class that occurs. size: trials of a batch.
+    roster: one adversary of each key that occurs. size: trials of a batch.
     """
 
     def __init__(self, shape: Shape, points: list[Point], size: int, seed: int):
         self.shape, self.size = shape, size
-        self.roster: dict[type[Adversary], Adversary] = {
-            type(point.adversary): point.adversary for point in points
-        }
-        self.mixes = max(len(adversary.mixes) for adversary in self.roster.values())
+        self.roster = roster_of(points)
+        listed = self.roster.values()
+        self.mixes = max(len(adversary.ways) for adversary in listed)
+        self.kinds = max(len(adversary.kinds) for adversary in listed)
         row = (1 if shape.kind.counts else 2, shape.kind.columns, shape.kind.words)
         longest = max(point.n for point in points) + 1
         graph = shape.engine == "graph"
-        tables = max(self.mixes, TABLE_BYTES // (4 * longest * int(np.prod(row))))
-        self.polls = Stack(0 if graph else min(self.mixes * size, tables) * longest, row)
-        pooling = any(adversary.pools for adversary in self.roster.values())
+        apart = max(len({_apart(way) for way in adversary.ways}) for adversary in listed)
+        tables = max(apart, TABLE_BYTES // (4 * longest * int(np.prod(row))))
+        self.polls = Stack(0 if graph else min(apart * size, tables) * longest, row)
+        pooling = any(adversary.pools for adversary in listed)
         self.pooled = Stack(POOLED_TABLES * longest if pooling else 1, ())
         network = points[0].network
         none = np.full((1, 1, 1), -1, np.int32)
@@ -150,33 +168,37 @@ class Assembler:
         """What the item's trials look up: thresholds of polls, and of the adversary's pools."""
         point, polls, pooled = item.point, {}, {}
         quorums = point.protocol.quorums
-        for mix in point.adversary.mixes if self.shape.engine != "graph" else ():
-            pool, _ = pool_of(point, mix, item.admitted).merged()
+        for way in point.adversary.ways if self.shape.engine != "graph" else ():
+            pool, _ = pool_of(point, way, item.kinds).merged()
             make = partial(thresholds, pool, self.shape.kind, quorums)
             polls[pool, quorums] = (pool.honest + 1, make)
         if point.adversary.pools:
-            key = (point.honest, item.admitted, point.protocol.k, point.network.replacement)
+            samples = pooling_nodes(point.adversary, item.kinds)
+            key = (point.honest, samples, point.protocol.k, point.network.replacement)
             pooled[key] = (point.honest + 1, partial(_pooled, *key))
         return polls, pooled
 
     def _trial(self, item: Item, pooled: Wanted) -> Trials:
         """One of the item's trials, but for its key and graph."""
         point, quorums = item.point, item.point.protocol.quorums
-        offsets, coins = np.zeros(self.mixes, np.int32), np.zeros((self.mixes, 2), np.uint32)
-        for i, mix in enumerate(point.adversary.mixes):
-            pool, extra = pool_of(point, mix, item.admitted).merged()
+        adversary, offsets = point.adversary, np.zeros(self.mixes, np.int32)
+        coins = np.zeros((self.mixes, self.kinds, 2), np.uint32)
+        for i, way in enumerate(adversary.ways):
+            pool, extra = pool_of(point, way, item.kinds).merged()
             offsets[i] = self.polls.start.get((pool, quorums), 0) + extra
-            coins[i] = _boundary(np.cumsum(mix))
+            coins[i, : len(way)] = _boundary(np.cumsum(way, axis=1))
         return Trials(
             key=(np.uint32(0), np.uint32(0)),
             coin=np.uint32(0),
             protocol=point.stepped(),
-            adversaries=tuple((self.roster | {type(point.adversary): point.adversary}).values()),
-            which=list(self.roster).index(type(point.adversary)),
+            adversaries=tuple((self.roster | {kind_key(adversary): adversary}).values()),
+            which=list(self.roster).index(kind_key(adversary)),
             honest=point.honest,
             byzantine=item.admitted,
+            kinds=np.pad(item.kinds, (0, self.kinds - len(item.kinds))),
             start_ones=point.start_ones,
             first_group=point.first_group,
+            first_ones=0,
             exclude_self=int(point.network.exclude_self),
             round_steps=point.steps,
             offsets=offsets,
@@ -199,13 +221,16 @@ class Assembler:
         filling = np.zeros(missing, np.uint32)
         keys = [random.trial_key(item.key, item.trials) for _, item in taken]
         key = tuple(np.concatenate([*words, filling]) for words in zip(*keys, strict=True))
+        ones = [first_ones(item.point, k)[:, 0] for (_, item), k in zip(taken, keys, strict=True)]
+        ones = np.concatenate([*ones, filling]).astype(np.int32)
         numbers = np.concatenate([*(item.trials for _, item in taken), filling.astype(int)])
         graph = (numbers % len(self.neighbours)).astype(np.int32)
         tables = Tables(self.polls.array(), self.pooled.array(), self.neighbours)
         self.polls.clear()
         self.pooled.clear()
         place = np.concatenate([item.place for _, item in taken])
-        trials = trials._replace(key=key, coin=random.trial_coin(key), graph=graph)
+        coin = random.trial_coin(key)
+        trials = trials._replace(key=key, coin=coin, graph=graph, first_ones=ones)
         return trials, tables, place
 
 

@@ -12,9 +12,19 @@ from jax import lax
 
 from vecsim import random
 from vecsim.engines.agents import class_rows
-from vecsim.engines.batch import Record, Shape, Tables, Tally, Trials, answers, view
+from vecsim.engines.batch import (
+    Record,
+    Shape,
+    Tables,
+    Tally,
+    Trials,
+    answers,
+    no_memory,
+    starts_at_one,
+    view,
+)
 from vecsim.poll import draw
-from vecsim.types import decided, preference
+from vecsim.types import View, decided, preference
 
 
 class State(NamedTuple):
@@ -24,16 +34,16 @@ class State(NamedTuple):
     order: Any  # int32 [nodes]: the undecided nodes, then others
     tally: Tally
     ones_at_round: Any  # int32: honest nodes that preferred 1 when this round began
-    memory: Any  # int32: the adversary's
+    memory: Any  # int32 [slots]: the adversary's
     record: Record
 
 
 def start(shape: Shape, trial: Trials) -> State:
     nodes = jnp.arange(shape.nodes, dtype=jnp.int32)
-    cells = trial.protocol.start((nodes < trial.start_ones).astype(jnp.uint32))
+    cells = trial.protocol.start(starts_at_one(trial, nodes))
     tally = Tally(trial.start_ones, jnp.int32(0), jnp.int32(0))
     record = Record.start(trial).update(trial, tally, jnp.int32(0), jnp.int32(0), jnp.int32(1))
-    return State(cells, nodes, tally, trial.start_ones, jnp.int32(0), record)
+    return State(cells, nodes, tally, trial.start_ones, no_memory(trial.adversaries), record)
 
 
 def advance(shape: Shape, trial: Trials, tables: Tables, state: State, step) -> State:
@@ -42,6 +52,7 @@ def advance(shape: Shape, trial: Trials, tables: Tables, state: State, step) -> 
     position = step % trial.round_steps
     ones_at_round = jnp.where(position == 0, tally.ones, state.ones_at_round)
     seen = view(trial, tables, tally, step // trial.round_steps, ones_at_round)
+    seen = at_each_poll(trial, tables, tally, step, seen)
     mixes, memory = answers(trial, seen, state.memory)
 
     picked, word = random.threefry(*trial.key, step.astype(jnp.uint32), jnp.uint32(random.PICK))
@@ -76,6 +87,17 @@ def advance(shape: Shape, trial: Trials, tables: Tables, state: State, step) -> 
             trial, tally, step + 1, (colour != before).astype(jnp.int32), jnp.int32(1)
         ),
     )
+
+
+def at_each_poll(trial: Trials, tables: Tables, tally: Tally, step, seen: View) -> View:
+    """The view with samples pooled for this poll, where the trial's adversary does so."""
+    each = [adversary.every == "poll" for adversary in trial.adversaries]
+    if not any(each):
+        return seen
+    word, _ = random.threefry(*trial.key, step.astype(jnp.uint32), jnp.uint32(random.ADVERSARY))
+    fresh = (word < tables.pooled[trial.pooled_offset + tally.ones]).astype(jnp.int32)
+    pooled = jnp.where(jnp.asarray(each)[trial.which], fresh, seen.pooled_minority)
+    return seen._replace(pooled_minority=pooled)
 
 
 def program(shape: Shape):

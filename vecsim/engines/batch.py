@@ -4,6 +4,7 @@ Trials of any points of a sweep go through one compiled program as long as `Shap
 every number of a point is data.
 """
 
+from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -37,14 +38,16 @@ class Trials(NamedTuple):
     which: Any  # int32: index of the trial's own adversary
     honest: Any  # int32
     byzantine: Any  # int32: admitted to the network
+    kinds: Any  # int32 [kinds]: the same, of each kind
     start_ones: Any  # int32
     first_group: Any  # int32: honest nodes, the first ones, in the first of two groups
+    first_ones: Any  # int32: of them start at 1, the first ones, as do the first ones of the others
     exclude_self: Any  # int32, 0 or 1
     round_steps: Any  # int32: steps that make a round (1, or n under async)
     offsets: Any  # int32 [mixes]: first row of each mix's thresholds
     pooled_offset: Any  # int32: first row in Tables.pooled
     graph: Any  # int32: index into Tables.neighbours
-    coins: Any  # uint32 [mixes, 2]: P(1), P(1 or 0), times 2^32, for peers drawn one by one
+    coins: Any  # uint32 [mixes, kinds, 2]: P(1), P(1 or 0), times 2^32, for peers drawn one by one
     loss: Any  # uint32: P(an answer is lost), times 2^32
     replacement: Any  # bool: peers of a poll may repeat
 
@@ -162,10 +165,40 @@ def seen(trial: Trials, tally: Tally, round_, pooled_minority, coin) -> View:
 def answers(trial: Trials, seen: View, memory):
     """The trial's own adversary's mix for each class, int32 [groups, 2], and its next memory."""
     groups = max(adversary.groups for adversary in trial.adversaries)
-    given = [adversary.answer(seen, memory) for adversary in trial.adversaries]
+    given = [asked(adversary, seen, memory) for adversary in trial.adversaries]
     mixes = jnp.stack([jnp.broadcast_to(mix, (groups, 2)) for mix, _ in given])
-    memories = jnp.stack([jnp.asarray(kept, jnp.int32) for _, kept in given])
+    memories = jnp.stack([kept for _, kept in given])
     return mixes[trial.which], memories[trial.which]
+
+
+def asked(adversary: Adversary, seen: View, memory):
+    """What the adversary answers, and its next memory.
+
+    memory: int32 [slots], as many as it keeps or more, which stay as they are.
+    """
+    if adversary.memories == 1:
+        mixes, kept = adversary.answer(seen, memory[0])
+        return mixes, memory.at[0].set(jnp.asarray(kept, jnp.int32))
+    mixes, kept = adversary.answer(seen, memory[: adversary.memories])
+    return mixes, memory.at[: adversary.memories].set(kept)
+
+
+def no_memory(adversaries: Iterable[Adversary], trials: int | None = None):
+    """Memory of one trial, or of so many, at the start, whichever of these it has."""
+    slots = max(adversary.memories for adversary in adversaries)
+    return jnp.zeros((slots,) if trials is None else (trials, slots), jnp.int32)
+
+
+def pooling_nodes(adversary: Adversary, kinds):
+    """Byzantine nodes that pool samples, of so many of each kind."""
+    return sum(nodes for nodes, kind in zip(kinds, adversary.kinds, strict=False) if kind.pools)
+
+
+def starts_at_one(trial: Trials, node):
+    """Whether the honest node of this number starts at 1, uint32."""
+    number, first, ones = node.astype(jnp.int32), trial.first_group, trial.first_ones
+    other = (number >= first) & (number < first + (trial.start_ones - ones))
+    return ((number < ones) | other).astype(jnp.uint32)
 
 
 def program(shape: Shape):

@@ -8,11 +8,12 @@ import numpy as np
 
 from vecsim import random
 from vecsim.engines import independent
-from vecsim.engines.assemble import admitted
+from vecsim.engines.assemble import kind_key, roster_of
 from vecsim.engines.batch import Trials
 from vecsim.engines.cells import RESULTS
+from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.moves import Moves, moves_of
-from vecsim.engines.results import Polls, polls_of, third_part
+from vecsim.engines.weights import Polls, polls_of, third_part, varies_apart
 from vecsim.errors import ConfigError
 from vecsim.point import MOST_NODES, Point
 from vecsim.types import Adversary
@@ -33,6 +34,7 @@ class Shape(NamedTuple):
     sides: int  # groups of honest nodes in the network
     rests: bool  # whether some of them may not take part in a round
     mixes: int  # of an adversary at most
+    kinds: int  # of Byzantine nodes
     size: int  # of a sample at most
     columns: tuple[tuple[int, ...], ...]  # see Moves
     rows: tuple[int, ...]
@@ -47,7 +49,7 @@ class Sides(NamedTuple):
     """The network's groups of honest nodes, one after the other, in the adversary's groups each."""
 
     nodes: Any  # int64 [groups]
-    ones: Any  # int64 [groups]: of them start at 1
+    ones: Any  # int64 [trials, groups]: of them start at 1
     active: Any  # float64 [groups, 2]: P(a node takes part in a round), P(it does not)
     cut: Any  # int64: rounds in which sides do not hear each other
 
@@ -74,6 +76,8 @@ def supports(point: Point) -> str | None:
         return f"protocol={type(point.protocol).__name__}: it looks at counts"
     if point.protocol.counts:
         return independent.supports(point)
+    if varies_apart(point):
+        return f"adversary={point.adversary.title}: numbers of nodes that toss coins vary by chance"
     try:
         moves_of(point.protocol, point.protocol.max_rounds)
     except ConfigError as error:
@@ -106,7 +110,8 @@ def shape_of(point: Point) -> Shape:
         third=third_part(point),
         sides=sides,
         rests=any(each < 1 for each in network.active),
-        mixes=max(len(adversary.mixes), LEAST_MIXES),
+        mixes=max(len(adversary.ways), LEAST_MIXES),
+        kinds=len(adversary.kinds),
         size=_rounded(point.protocol.k),
         columns=moves.columns,
         rows=moves.rows,
@@ -138,17 +143,15 @@ def blocks_of(
     served: points with the numbers of their trials, and the places of these. Blocks are filled
     up with trials of no nodes, and batches with such blocks, which take no time.
     """
-    roster: dict[type[Adversary], Adversary] = {
-        type(point.adversary): point.adversary for point, *_ in served
-    }
+    roster = roster_of(point for point, *_ in served)
     taken: list[tuple[Blocks, np.ndarray]] = []
     room = 0
     for point, trials, place in served:
-        network = admitted(point, random.point_key(seed, point.hash()), trials)
+        key = random.point_key(seed, point.hash())
         polls = polls_of(point, shape.mixes, shape.size, shape.third, shape.unheard)
         for first in range(0, len(trials), shape.block):
             chosen = slice(first, first + shape.block)
-            one = _block(shape, roster, point, polls, seed, trials[chosen], network[chosen])
+            one = _block(shape, roster, point, polls, random.trial_key(key, trials[chosen]))
             room = room or _room(shape, one, devices, memory)
             taken.append((one, _filled(place[chosen], shape.block, -1)))
             if len(taken) == room:
@@ -176,60 +179,61 @@ def _batch(taken: list[tuple[Blocks, np.ndarray]], room: int) -> tuple[Blocks, n
 
 def _block(
     shape: Shape,
-    roster: dict[type[Adversary], Adversary],
+    roster: dict[Any, Adversary],
     point: Point,
     polls: Polls,
-    seed: int,
-    trials: np.ndarray,
-    network: np.ndarray,
+    key: tuple[np.ndarray, np.ndarray],
 ) -> Blocks:
-    """network: Byzantine nodes admitted to each trial's."""
+    """key: of each trial."""
     rule, adversary = point.protocol, point.adversary
-    key = random.trial_key(random.point_key(seed, point.hash()), trials)
-    honest = np.full(len(trials), point.honest)
+    honest, kinds = np.full(len(key[0]), point.honest), admitted(point, key)
     moves = moves_of(rule, rule.max_rounds)
+    sides = sides_of(point, _filled(first_ones(point, key), shape.block, 0))
     key = _filled(key[0], shape.block, 0), _filled(key[1], shape.block, 0)
     described = Trials(
         key=key,
         coin=random.trial_coin(key),
         protocol=rule,
-        adversaries=tuple((roster | {type(adversary): adversary}).values()),
-        which=list(roster).index(type(adversary)),
+        adversaries=tuple((roster | {kind_key(adversary): adversary}).values()),
+        which=list(roster).index(kind_key(adversary)),
         honest=_filled(honest, shape.block, 0),
-        byzantine=_filled(network, shape.block, 0),
+        byzantine=_filled(kinds.sum(axis=1), shape.block, 0),
+        kinds=_filled(kinds, shape.block, 0),
         start_ones=point.start_ones,
         exclude_self=int(point.network.exclude_self),
         **UNUSED,
     )
     described = jax.tree.map(_wide, described)
-    return Blocks(described, polls, moves._replace(columns=()), _sides(point))
+    return Blocks(described, polls, moves._replace(columns=()), sides)
 
 
-def _sides(point: Point) -> Sides:
-    """In every group the adversary's first group comes first, and so do those that start at 1."""
+def sides_of(point: Point, first: np.ndarray) -> Sides:
+    """In every group the adversary's first group comes first.
+
+    first: how many nodes of it start at 1 in each of the network's groups [trials, groups].
+    """
     nodes, ones, active = [], [], []
-    for group in point.groups:
+    for group, in_first in zip(point.groups, first.T, strict=True):
         parts = (group.fed, group.nodes - group.fed)[: point.adversary.groups]
-        before = 0
-        for part in parts:
-            nodes.append(part)
-            ones.append(min(max(group.ones - before, 0), part))
-            active.append((group.active, 1 - group.active))
-            before += part
-    return Sides(np.array(nodes), np.array(ones), np.array(active), np.int64(point.network.cut))
+        nodes += parts
+        ones += (in_first, group.ones - in_first)[: len(parts)]
+        active += [(group.active, 1 - group.active)] * len(parts)
+    ones = np.stack(ones, axis=-1)
+    return Sides(np.array(nodes), ones, np.array(active), np.int64(point.network.cut))
 
 
 # What other engines want to know of a trial.
 UNUSED = dict.fromkeys(
     (
-        *("first_group", "round_steps", "offsets", "pooled_offset", "graph", "coins", "loss"),
-        "replacement",
+        *("first_group", "first_ones", "round_steps", "offsets", "pooled_offset", "graph"),
+        *("coins", "loss", "replacement"),
     )
 )
 
 
 def _filled(array: np.ndarray, length: int, value: int) -> np.ndarray:
-    return np.pad(array, (0, length - len(array)), constant_values=value)
+    gaps = [(0, length - len(array)), *[(0, 0)] * (array.ndim - 1)]
+    return np.pad(array, gaps, constant_values=value)
 
 
 def _wide(leaf: Any) -> np.ndarray:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vecsim.engines.cells import Cells, enumerate_cells
 from vecsim.engines.conduct import Situations, uses
+from vecsim.engines.drawn import first_ones_law
 from vecsim.point import Point
 
 UNTIL_CLOSED = 2**30  # rounds to enumerate cells for: until no new one comes up
@@ -28,11 +29,13 @@ class States(NamedTuple):
 class Census:
     """What the censuses of a point are made of.
 
+    first_ones: nodes of the adversary's first group that start at 1; as few as there may be if not
+    given.
     after, preference, decided: of each cell, where decided cells of a colour are one. size: of
     each group. keys: of one node in each [group and cell].
     """
 
-    def __init__(self, point: Point):
+    def __init__(self, point: Point, first_ones: int | None = None):
         cells = enumerate_cells(point.stepped(), UNTIL_CLOSED)
         self.point = point
         self.after, self.preference, self.decided, start = _lumped(cells)
@@ -40,10 +43,9 @@ class Census:
         first = point.first_group
         self.sizes = [first, point.honest - first][: self.groups]
         self.start = np.zeros(self.width, np.int16)
-        left = point.start_ones  # they are the first honest nodes
-        for group, size in enumerate(self.sizes):
-            ones = min(left, size)
-            left -= ones
+        ones = first_ones_law(point)[0] if first_ones is None else first_ones
+        starting = [ones, point.start_ones - ones]
+        for group, (size, ones) in enumerate(zip(self.sizes, starting, strict=False)):
             offset = group * len(self.preference)
             self.start[offset + start[0]] += size - ones
             self.start[offset + start[1]] += ones

@@ -17,6 +17,7 @@ from vecsim.engines.census import Census, Counts, States, names_of, remembered
 from vecsim.engines.conduct import Branch, Conduct
 from vecsim.engines.exact_polls import results
 from vecsim.errors import ConfigError
+from vecsim.point import Nodes
 from vecsim.pool import Floats
 
 MOST_MOVES = 20_000_000  # pairs of a state and one that may follow it
@@ -47,7 +48,7 @@ class Chained(NamedTuple):
 
 
 def census_chain(
-    census: Census, admitted: int, conduct: Conduct, most_moves: int = MOST_MOVES
+    census: Census, admitted: Nodes, conduct: Conduct, most_moves: int = MOST_MOVES
 ) -> Chained:
     """The states that can come up, breadth first, and their moves.
 
@@ -121,7 +122,7 @@ def _once(census: Census, found: list[States]) -> States:
 class _Walk:
     """One step from a census, lockstep or async."""
 
-    def __init__(self, census: Census, admitted: int, most_moves: int):
+    def __init__(self, census: Census, admitted: Nodes, most_moves: int):
         self.census, self.admitted, self.most_moves = census, admitted, most_moves
         self._chances = cache(self._chances_of)
         self._scene: Scene | None = None
@@ -141,7 +142,7 @@ class _Walk:
         """
         point, ones = self.census.point, states.rows @ self.census.ones
         lockstep = point.schedule == "lockstep"
-        stays = self.done(states.rows) & (point.protocol.decides or self.admitted == 0)
+        stays = self.done(states.rows) & (point.protocol.decides or sum(self.admitted) == 0)
         jobs: list[tuple[Scene, int, float, int]] = []
         for i, (memory, where) in enumerate(zip(states.memory, place, strict=True)):
             if stays[i]:
@@ -215,7 +216,7 @@ class _Walk:
 
     def _chances_of(self, mix: int, colour: int) -> Floats:
         point = self.census.point
-        return results(point, point.adversary.mixes[mix], self.admitted, colour)
+        return results(point, point.adversary.ways[mix], self.admitted, colour)
 
 
 @cache

@@ -18,11 +18,12 @@ from jax.sharding import Mesh, PartitionSpec
 from vecsim.engines import agents, population
 from vecsim.engines.assemble import Assembler, items, kind_of
 from vecsim.engines.assemble import shape_of as agents_shape
-from vecsim.engines.batch import Trials, all_devices, view
-from vecsim.engines.blocks import blocks_of
+from vecsim.engines.batch import Trials, all_devices, no_memory, view
+from vecsim.engines.blocks import blocks_of, sides_of
 from vecsim.engines.blocks import shape_of as population_shape
 from vecsim.engines.cells import enumerate_cells
 from vecsim.engines.crowds import agents_crowd, agents_field, counted_crowd, counted_field
+from vecsim.engines.drawn import first_ones
 from vecsim.engines.scores import situations, standing
 from vecsim.point import Point
 
@@ -35,7 +36,7 @@ class Walk(NamedTuple):
 
     round: Any  # int32, rounds completed
     lane: Any  # uint32 [lanes]
-    memory: Any  # int32
+    memory: Any  # int32 [slots]
 
 
 class Aim(NamedTuple):
@@ -62,7 +63,7 @@ def supports(point: Point, engine: str) -> str | None:
     except NotImplementedError:
         return f"protocol={type(point.protocol).__name__}: it does not say how many polls remain"
     if float(point.adversary.admission) < 1 and point.byzantine:
-        return f"adversary={type(point.adversary).__name__}: its number of nodes is drawn by chance"
+        return f"adversary={point.adversary.title}: its number of nodes is drawn by chance"
     if point.network.groups:
         return f"network.groups={point.network.groups}: walkers are of one group"
     if engine not in ("agents", "population"):
@@ -115,11 +116,24 @@ class Climbers:
         """Walkers of a batch."""
         return int(np.prod(self.axes))
 
-    def start(self, number: int) -> Any:
-        """So many walkers at the start."""
-        with jax.enable_x64(self.x64):
-            begun = _begin(self.shape, self.trials)
-        return jax.tree.map(lambda leaf: np.repeat(self._flat(leaf)[:1], number, axis=0), begun)
+    def start(self, keys) -> Any:
+        """Walkers at the start; keys: two uint32 [walkers]."""
+        found, which = np.unique(first_ones(self.point, keys)[:, 0], return_inverse=True)
+        parts = []
+        for first in range(0, len(found), self.size):
+            trials = self._begun(self._part(first, found))
+            with jax.enable_x64(self.x64):
+                parts.append(_begin(self.shape, trials))
+        flat = [jax.tree.map(self._flat, jax.device_get(part)) for part in parts]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[which], *flat)
+
+    def _begun(self, ones):
+        """The trials, where so many nodes of the adversary's first group start at 1."""
+        if isinstance(self.trials, Trials):
+            return self.trials._replace(first_ones=ones.astype(np.int32))
+        sides = [sides_of(self.point, block[:, None]) for block in ones]
+        sides = jax.tree.map(lambda *leaves: np.stack(leaves), *sides)
+        return self.trials._replace(sides=sides)
 
     def climb(self, keys, coins, state: Any, aim: Aim) -> Reached:
         """keys: two uint32 [walkers]. coins: uint32 [walkers], the adversary's of the whole trial.
@@ -163,7 +177,7 @@ def _begin(shape, trials):
 
     def begin(trial):
         lane, _ = agents.start(shape, trial)
-        return Walk(jnp.int32(0), lane, jnp.int32(0))
+        return Walk(jnp.int32(0), lane, no_memory(trial.adversaries))
 
     return jax.vmap(begin)(trials)
 

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecsim import pool as pools
+from vecsim.engines.batch import asked, pooling_nodes
 from vecsim.errors import one_line
-from vecsim.point import Point
+from vecsim.point import Nodes, Point
 from vecsim.types import Adversary, View
 
 COIN = 2**24  # values of a shared coin, as the other engines draw it
 GRID = 512  # values of a coin that are compared first; narrower pieces may be missed
 MOST_MEMORIES = 16
+Memory = tuple[int, ...]  # what an adversary keeps, one number for each kind of its nodes
 MOST_SITUATIONS = 20_000_000
 
 
@@ -56,6 +58,8 @@ def uses(adversary: Adversary) -> frozenset[str]:
 
     ConfigError where `answer` raises.
     """
+    if len(adversary.kinds) > 1:
+        return frozenset().union(*map(uses, adversary.kinds))
 
     def answer(adversary: Adversary, seen: View, memory):
         mixes, after = adversary.answer(seen, memory)
@@ -97,16 +101,17 @@ def unsupported(point: Point, situations: int) -> str | None:
     coins = GRID if used & {"trial_coin", "round_coin"} else 1
     if rounds * coins * situations > MOST_SITUATIONS:
         return "the adversary may see too many different rounds"
-    if point.schedule == "async" and (point.adversary.pools or used & {"memory", "round_coin"}):
+    by_round = point.adversary.pools and point.adversary.every == "round"
+    if point.schedule == "async" and (by_round or used & {"memory", "round_coin"}):
         return "under async, an adversary that pools, remembers or tosses a coin per round"
     return None
 
 
-def conducts(point: Point, admitted: int, situations: Situations) -> list[Conduct]:
+def conducts(point: Point, admitted: Nodes, situations: Situations) -> list[Conduct]:
     """The adversary's answers for each value of the trial's coin that makes a difference."""
     used = uses(point.adversary)
     table = partial(_table, point, admitted, situations, used)
-    memories = _memories(table, used)
+    memories = _memories(table, used, point.adversary.memories)
     coarse = _grid(GRID) if "round_coin" in used else [0]
     found = []
 
@@ -126,7 +131,7 @@ def conducts(point: Point, admitted: int, situations: Situations) -> list[Conduc
 
 def _conduct(point, admitted, situations, memories, weight, shares, mixes, after) -> Conduct:
     """From tables [rounds, memory, trial coin, round coin, pooled, situation, ...]."""
-    number = {memory: i for i, memory in enumerate(memories)}
+    numbered = partial(_numbered, memories)
     chances = _pooled(point, admitted, situations)
     rounds = len(mixes)
     changed = [
@@ -142,7 +147,7 @@ def _conduct(point, admitted, situations, memories, weight, shares, mixes, after
                 Branch(
                     share * chances[pooled],
                     mixes[r, :, 0, toss, pooled],
-                    np.vectorize(number.__getitem__, otypes=[int])(after[r, :, 0, toss, pooled]),
+                    numbered(after[r, :, 0, toss, pooled]),
                 )
                 for toss, share in enumerate(shares)
                 for pooled in range(len(chances))
@@ -151,12 +156,21 @@ def _conduct(point, admitted, situations, memories, weight, shares, mixes, after
     return Conduct(weight, phases, tuple(branches), len(memories))
 
 
-def _pooled(point: Point, admitted: int, situations: Situations) -> list[NDArray[np.float64]]:
+def _numbered(memories: list[Memory], found: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers of the memories in an array [..., slots]."""
+    number = {memory: i for i, memory in enumerate(memories)}
+    rows, which = np.unique(found.reshape(-1, found.shape[-1]), axis=0, return_inverse=True)
+    numbers = np.array([number[tuple(row)] for row in rows.tolist()])
+    return numbers[which.reshape(found.shape[:-1])]
+
+
+def _pooled(point: Point, admitted: Nodes, situations: Situations) -> list[NDArray[np.float64]]:
     """P(the pooled minority is 0) and P(it is 1) in each situation, where it is looked at."""
     if not point.adversary.pools:
         return [np.ones(len(situations.ones))]
     rule, replacement = point.protocol, point.network.replacement
-    one = pools.pooled_minority_one(point.honest, admitted, rule.k, replacement)
+    samples = pooling_nodes(point.adversary, admitted)
+    one = pools.pooled_minority_one(point.honest, samples, rule.k, replacement)
     return [1 - one[situations.ones], one[situations.ones]]
 
 
@@ -196,15 +210,16 @@ def _pieces(table: Callable[[int], Any], used: bool) -> list[tuple[int, float]]:
     return list(weights.values())
 
 
-def _memories(table: Callable[..., Any], used: frozenset[str]) -> list[int]:
+def _memories(table: Callable[..., Any], used: frozenset[str], slots: int) -> list[Memory]:
     """The adversary's memories that can come up, the one at the start first."""
-    found = [0]
+    found = [(0,) * slots]
     if "memory" not in used:
         return found
     coarse = [_grid(16) if coin in used else [0] for coin in ("trial_coin", "round_coin")]
     while True:
         _, after = table(found, *coarse)
-        fresh = [int(memory) for memory in np.unique(after) if memory not in found]
+        met = map(tuple, np.unique(after.reshape(-1, slots), axis=0).tolist())
+        fresh = [memory for memory in met if memory not in found]
         found += fresh
         if not fresh or len(found) > MOST_MEMORIES:
             return found
@@ -212,10 +227,10 @@ def _memories(table: Callable[..., Any], used: frozenset[str]) -> list[int]:
 
 def _table(
     point: Point,
-    admitted: int,
+    admitted: Nodes,
     situations: Situations,
     used: frozenset[str],
-    memories: Sequence[int],
+    memories: Sequence[Memory],
     trial_coins: Sequence[int],
     round_coins: Sequence[int],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -223,15 +238,23 @@ def _table(
 
     Only rounds in which the adversary may differ are told apart; without memory the next is 0.
     """
+    byzantine, held = sum(admitted), np.array(memories, np.int32)
     rounds = np.arange(point.protocol.max_rounds if "round" in used else 1)
     pooled = np.arange(2 if point.adversary.pools else 1)
-    axes = [rounds, memories, trial_coins, round_coins, pooled, np.arange(len(situations.ones))]
+    axes = [
+        rounds,
+        np.arange(len(held)),
+        trial_coins,
+        round_coins,
+        pooled,
+        np.arange(len(situations.ones)),
+    ]
     where = [part.ravel() for part in np.meshgrid(*map(np.asarray, axes), indexing="ij")]
     network, place = point.network, where[5]
     fixed = dict(
         honest=point.honest,
-        byzantine=admitted,
-        peers=point.honest + admitted - network.exclude_self,
+        byzantine=byzantine,
+        peers=point.honest + byzantine - network.exclude_self,
         exclude_self=int(network.exclude_self),
         k=point.protocol.k,
         alpha=point.protocol.quorums[0],
@@ -249,22 +272,25 @@ def _table(
     parts |= {name: _padded(value.astype(np.int32)) for name, value in varying.items()}
     parts |= {name: _padded(value.astype(np.float32)) for name, value in coins.items()}
     seen = View(**parts)
-    mixes, after = answers(point.adversary, seen, _padded(where[1].astype(np.int32)))
+    mixes, after = answers(point.adversary, seen, held[_padded(where[1])])
     sizes = [len(axis) for axis in axes]
     mixes = np.asarray(mixes)[: len(place)].reshape(*sizes, -1, 2)
     if "memory" not in used:
-        return mixes, np.zeros(sizes, np.int64)
-    return mixes, np.asarray(after)[: len(place)].reshape(sizes)
+        return mixes, np.zeros((*sizes, held.shape[1]), np.int64)
+    return mixes, np.asarray(after)[: len(place)].reshape(*sizes, -1)
 
 
 @jax.jit
 def answers(adversary: Adversary, seen: View, memory):
-    """Mixes and next memory for each element of the view's arrays; its scalars are shared."""
+    """Mixes and next memory for each element of the view's arrays; its scalars are shared.
+
+    memory: int32 [elements, slots].
+    """
     axes = jax.tree.map(lambda value: 0 if jnp.ndim(value) else None, seen)
 
     def answer(seen: View, memory):
-        mixes, after = adversary.answer(seen, memory)
-        return jnp.asarray(mixes), jnp.asarray(after, jnp.int32)
+        mixes, after = asked(adversary, seen, memory)
+        return jnp.asarray(mixes), after
 
     return jax.vmap(answer, (axes, 0))(seen, memory)
 

@@ -5,6 +5,8 @@ one on how many nodes are in each cell. Shared coins, and the number of Sybil id
 admitted, are averaged over. Float64; shared coins as the other engines draw them, of 24 bits.
 """
 
+import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +16,10 @@ from vecsim.engines.absorbing import Chain, Passage, passage, spread
 from vecsim.engines.census import Census
 from vecsim.engines.census_chain import TooLarge, census_chain
 from vecsim.engines.conduct import Conduct, Situations, conducts, unsupported
+from vecsim.engines.drawn import first_ones_law
 from vecsim.engines.tally_chain import tally_chain
 from vecsim.errors import ConfigError
-from vecsim.point import Point
+from vecsim.point import Nodes, Point
 from vecsim.pool import Floats
 
 MOST_HONEST = 5000  # honest nodes of a chain on the number of 1-holders
@@ -108,10 +111,11 @@ def solve(point: Point) -> Solution:
     if reason:
         raise ConfigError(f"engine is exact: {reason}")
     parts = []
-    for admitted, share in _admitted(point):
-        situations = _situations(point)
+    situations = _situations(point)
+    for (admitted, share), (ones, chance) in itertools.product(_admitted(point), _starts(point)):
         for conduct in conducts(point, admitted, situations):
-            parts.append((share * conduct.weight, _part(point, admitted, conduct, situations)))
+            part = _part(point, admitted, ones, conduct)
+            parts.append((share * chance * conduct.weight, part))
     return _averaged(point, parts)
 
 
@@ -127,21 +131,33 @@ def _situations(point: Point) -> Situations:
     return Situations(ones, 0 * ones, 0 * ones)
 
 
-def _admitted(point: Point) -> list[tuple[int, float]]:
-    """Numbers of Byzantine nodes in the network, and how likely each is."""
-    admission = float(point.adversary.admission)
-    if admission == 1:
-        return [(point.byzantine, 1.0)]
-    chances = stats.binom.pmf(np.arange(point.byzantine + 1), point.byzantine, admission)
-    return [(i, float(chance)) for i, chance in enumerate(chances) if chance > RARE]
+def _admitted(point: Point) -> list[tuple[tuple[int, ...], float]]:
+    """Numbers of Byzantine nodes of each kind in the network, and how likely these are."""
+    laws = []
+    for nodes, kind in zip(point.kinds, point.adversary.kinds, strict=True):
+        admission = float(kind.admission)
+        chances = stats.binom.pmf(np.arange(nodes + 1), nodes, admission)
+        law = [(i, float(chance)) for i, chance in enumerate(chances) if chance > RARE]
+        laws.append([(nodes, 1.0)] if admission == 1 else law)
+    found = []
+    for several in itertools.product(*laws):
+        numbers, chances = zip(*several, strict=True)
+        found.append((numbers, math.prod(chances)))
+    return [(numbers, chance) for numbers, chance in found if chance > RARE]
 
 
-def _part(point: Point, admitted: int, conduct: Conduct, situations: Situations) -> _Part:
+def _starts(point: Point) -> list[tuple[int, float]]:
+    """Numbers of nodes in the adversary's first group that start at 1, and how likely each is."""
+    least, law = first_ones_law(point)
+    return [(least + i, float(chance)) for i, chance in enumerate(law) if chance > RARE]
+
+
+def _part(point: Point, admitted: Nodes, ones: int, conduct: Conduct) -> _Part:
     limit = int(point.protocol.max_rounds) * point.steps
     if _simple(point):
         chain, ones = tally_chain(point, admitted, conduct)
         return _Part(_passage(point, chain, limit), ones, np.zeros(len(ones), bool))
-    census = Census(point)
+    census = Census(point, ones)
     chain, rows = census_chain(census, admitted, conduct)
     decided = [rows @ (census.over & (census.ones == colour)) > 0 for colour in (0, 1)]
     return _Part(_passage(point, chain, limit), rows @ census.ones, decided[0] & decided[1])

@@ -3,18 +3,18 @@
 import numpy as np
 
 from vecsim import pool as pools
-from vecsim.engines.assemble import pool_of
-from vecsim.point import Point
+from vecsim.engines.assemble import Way, pool_of
+from vecsim.point import Nodes, Point
 from vecsim.pool import Floats
 
 
-def _sides(point: Point, mix: tuple[float, float], admitted: int, colour: int):
+def _sides(point: Point, way: Way, admitted: Nodes, colour: int):
     """P(i answers of the querier's own colour), P(i of the other): [honest + 1, k + 1] each.
 
     Row c is for c honest nodes that prefer 1, the querier among them if it does; rows in which no
     honest node has the querier's colour mean nothing.
     """
-    pool = pool_of(point, mix, admitted)
+    pool = pool_of(point, way, admitted)
     swapped = pool.swapped()
     rows = _rows(point, colour)
     one, zero = pools.ones(pool)[rows], pools.ones(swapped)[::-1][rows]
@@ -27,28 +27,28 @@ def _rows(point: Point, colour: int):
     return np.clip(np.arange(point.honest + 1) - colour * point.network.exclude_self, 0, peers)
 
 
-def turned(point: Point, mix: tuple[float, float], admitted: int, colour: int):
+def turned(point: Point, way: Way, admitted: Nodes, colour: int):
     """P(a quorum against the querier's colour), and P(none), each [honest + 1]."""
-    _, other = _sides(point, mix, admitted, colour)
+    _, other = _sides(point, way, admitted, colour)
     alpha = point.protocol.quorums[0]
     return other[:, alpha:].sum(axis=1), other[:, :alpha].sum(axis=1)
 
 
-def results(point: Point, mix: tuple[float, float], admitted: int, colour: int) -> Floats:
+def results(point: Point, way: Way, admitted: Nodes, colour: int) -> Floats:
     """Probabilities of each of `cells.RESULTS`, [honest + 1, results]."""
     low, high = point.protocol.quorums
-    own, other = _sides(point, mix, admitted, colour)
+    own, other = _sides(point, way, admitted, colour)
     reached = [
         side[:, part].sum(axis=1)
         for side in (own, other)
         for part in (slice(low, high), slice(high, None))
     ]
-    return np.stack([_undetermined(point, mix, admitted, colour), *reached], axis=1)
+    return np.stack([_undetermined(point, way, admitted, colour), *reached], axis=1)
 
 
-def _undetermined(point: Point, mix: tuple[float, float], admitted: int, colour: int) -> Floats:
+def _undetermined(point: Point, way: Way, admitted: Nodes, colour: int) -> Floats:
     """P(no quorum for either colour), [honest + 1]."""
-    pool = pool_of(point, mix, admitted)
+    pool = pool_of(point, way, admitted)
     k, low, rows = pool.k, point.protocol.quorums[0], _rows(point, colour)
     if not pool.silent:
         return pools.ones(pool)[rows, k - low + 1 : low].sum(axis=1)

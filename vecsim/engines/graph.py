@@ -11,7 +11,17 @@ import jax.numpy as jnp
 from jax import lax
 
 from vecsim import random
-from vecsim.engines.batch import Record, Shape, Tables, Tally, Trials, answers, view
+from vecsim.engines.batch import (
+    Record,
+    Shape,
+    Tables,
+    Tally,
+    Trials,
+    answers,
+    no_memory,
+    starts_at_one,
+    view,
+)
 from vecsim.poll import FOLD
 from vecsim.types import Counts, Quorum, decided, preference
 
@@ -48,7 +58,7 @@ def ask(shape: Shape, trial: Trials, peers, colours, nodes, mixes, round_) -> Co
     own = colours[:, None]
     group = (nodes >= trial.first_group).astype(jnp.int32) * (mixes.shape[0] - 1)
     mix = mixes[group, colours.astype(jnp.int32)]
-    accept, reject = (trial.coins[mix, i][:, None] for i in (0, 1))
+    accept, reject = (trial.coins[mix[:, None], kind_of(trial, nodes[peers]), i] for i in (0, 1))
     coin = jnp.minimum(coin, FOLD)
     byzantine = nodes[peers] >= trial.honest
     one = jnp.where(byzantine, coin < accept, colours[peers] == 1)
@@ -57,6 +67,15 @@ def ask(shape: Shape, trial: Trials, peers, colours, nodes, mixes, round_) -> Co
     agrees = jnp.where(own == 1, one, zero) & arrives
     answered = (one | zero) & arrives
     return Counts(agrees.sum(axis=1, dtype=jnp.uint32), answered.sum(axis=1, dtype=jnp.uint32))
+
+
+def kind_of(trial: Trials, nodes):
+    """Which kind of Byzantine nodes those of these numbers are; honest ones are of the first."""
+    kind, first = jnp.int32(0), trial.honest
+    for number in trial.kinds[:-1]:
+        first = first + number
+        kind = kind + (nodes >= first).astype(jnp.int32)
+    return kind
 
 
 def quorum(trial: Trials, counts: Counts) -> Quorum:
@@ -69,7 +88,7 @@ def quorum(trial: Trials, counts: Counts) -> Quorum:
 def program(shape: Shape):
     def begin(trial: Trials):
         nodes = place(shape, trial)
-        cells = trial.protocol.start((nodes < trial.start_ones).astype(jnp.uint32))
+        cells = trial.protocol.start(starts_at_one(trial, nodes))
         return nodes, cells, Record.start(trial)
 
     def observe(trial: Trials, nodes, cells, flips, record: Record, round_):
@@ -109,8 +128,8 @@ def program(shape: Shape):
             )
             return round_ + 1, cells, flips, memory, record
 
-        none = jnp.zeros_like(trials.honest)
-        state = (jnp.int32(0), cells, none, none, record)
+        none, memory = jnp.zeros_like(trials.honest), no_memory(trials.adversaries, len(cells))
+        state = (jnp.int32(0), cells, none, memory, record)
         state = lax.while_loop(lambda state: state[-1].running.any(), body, state)
         return state[-1].outcome
 

@@ -44,10 +44,10 @@ def supports(point: Point) -> str | None:
         start = f"initial_accept={point.initial_accept:g}"
         return f"{start}: {name} has a cell for every confidence, so only undisputed starts"
     if point.byzantine and not steady(point.adversary):
-        return f"adversary={type(point.adversary).__name__}: its answers may change in a trial"
+        return f"adversary={point.adversary.title}: its answers may change in a trial"
     if point.byzantine and float(point.adversary.admission) != 1:
         drawn = "its number of nodes is drawn by chance"
-        return f"adversary={type(point.adversary).__name__}: {drawn}, trial by trial"
+        return f"adversary={point.adversary.title}: {drawn}, trial by trial"
     turns = max(turning(rule, polled(pool, colour)) for pool, colour in _pools(point))
     risk = min(turns * point.honest * rule.max_rounds, 1.0)
     if risk > RISK:
@@ -64,14 +64,14 @@ def steady(adversary: Adversary) -> bool:
 
 
 def mix_shares(point: Point, colour: int) -> NDArray[np.float64]:
-    """How often the adversary answers a node of this colour by each of its mixes."""
+    """How often the adversary answers a node of this colour in each of its ways."""
     coins = (np.arange(COINS, dtype=np.float32) + np.float32(0.5)) / np.float32(COINS)
     mixes = mixes_of(point, coins)[:, colour]
-    return np.bincount(mixes, minlength=len(point.adversary.mixes)) / COINS
+    return np.bincount(mixes, minlength=len(point.adversary.ways)) / COINS
 
 
 def mixes_of(point: Point, coins: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The mix by which a steady adversary answers, [coins, colour of the querier].
+    """The way in which a steady adversary answers, [coins, colour of the querier].
 
     coins: values of the trial's shared coin.
     """
@@ -86,7 +86,8 @@ def mixes_of(point: Point, coins: NDArray[np.float32]) -> NDArray[np.int64]:
     parts |= dict(round_coin=np.float32(0), trial_coin=coins)
     with jax.enable_x64(True):
         view = View(**parts)
-        mixes, _ = conduct.answers(point.adversary, view, np.zeros(len(coins), np.int32))
+        none = np.zeros((len(coins), point.adversary.memories), np.int32)
+        mixes, _ = conduct.answers(point.adversary, view, none)
         return np.asarray(mixes)[:, 0].astype(np.int64)
 
 
@@ -115,10 +116,10 @@ def run(work: list[tuple[Point, np.ndarray]], seed: int) -> dict[str, np.ndarray
 
 def _pools(point: Point) -> list[tuple[Pool, int]]:
     """Whom a node may poll, for each mix that a trial may have, and the colour of all nodes."""
-    colour, mixes = _colour(point), range(len(point.adversary.mixes))
+    colour, mixes = _colour(point), range(len(point.adversary.ways))
     if not point.byzantine or "trial_coin" not in conduct.uses(point.adversary):
         mixes = mixes_of(point, np.zeros(1, np.float32))[:, colour].tolist()
-    return [(pool_of(point, point.adversary.mixes[mix], point.byzantine), colour) for mix in mixes]
+    return [(pool_of(point, point.adversary.ways[mix], point.kinds), colour) for mix in mixes]
 
 
 def _colour(point: Point) -> int:
@@ -132,7 +133,7 @@ def _trials(point: Point, trials: np.ndarray, seed: int) -> dict[str, np.ndarray
     mixes = mixes_of(point, coins)[:, _colour(point)]
     decided = np.zeros((len(trials), point.protocol.max_rounds + 1))
     for mix in np.unique(mixes).tolist():
-        pool = pool_of(point, point.adversary.mixes[mix], point.byzantine)
+        pool = pool_of(point, point.adversary.ways[mix], point.kinds)
         law = law_of(point.protocol, pool, _colour(point), point.honest)
         chosen = np.flatnonzero(mixes == mix)
         for first in range(0, len(chosen), TRIALS):

@@ -25,12 +25,15 @@ from vecsim.engines.batch import (
     all_devices,
     answers,
     batch,
+    no_memory,
+    pooling_nodes,
     seen,
 )
 from vecsim.engines.binomial import Names, binomial
 from vecsim.engines.blocks import Blocks, Shape, blocks_of, program_key, shape_of
 from vecsim.engines.moves import Moves
-from vecsim.engines.results import Polls, honest_answers, result_probabilities
+from vecsim.engines.results import honest_answers, result_probabilities
+from vecsim.engines.weights import Polls
 from vecsim.point import MOST_ROUNDS, Point
 from vecsim.types import STEPPED, Outcome
 
@@ -45,7 +48,7 @@ class State(NamedTuple):
     round: Any  # int64 [trials], rounds completed
     nodes: Any  # float64 [trials, groups, cells], whole numbers; the adversary's groups go fastest
     flips: Any  # int64 [trials], of the last round
-    memory: Any  # int32 [trials], the adversary's
+    memory: Any  # int32 [trials, slots], the adversary's
 
 
 # The axes of a block's trials.
@@ -57,8 +60,10 @@ EACH = Trials(
     which=None,
     honest=0,
     byzantine=0,
+    kinds=0,
     start_ones=None,
     first_group=None,
+    first_ones=None,
     exclude_self=None,
     round_steps=None,
     offsets=None,
@@ -99,11 +104,11 @@ def begin(shape: Shape, block: Blocks) -> State:
     """Nobody has polled yet. A trial of no nodes fills a block up."""
     honest, sides, moves = block.trials.honest, block.sides, block.moves
     there = (honest > 0)[:, None]
-    nodes = jnp.zeros((len(honest), len(sides.nodes), len(moves.preference)))
+    nodes = jnp.zeros((*sides.ones.shape, len(moves.preference)))
     for start, number in zip(moves.start, (sides.nodes - sides.ones, sides.ones), strict=True):
         nodes = nodes.at[..., start].add(jnp.where(there, number, 0).astype(jnp.float64))
     none = jnp.zeros_like(honest)
-    return State(none, nodes, none, none.astype(jnp.int32))
+    return State(none, nodes, none, no_memory(block.trials.adversaries, len(honest)))
 
 
 def taking_part(shape: Shape, block: Blocks, state: State):
@@ -163,12 +168,12 @@ def faced(shape: Shape, block: Blocks, state: State, tally: Tally, awake):
 
     each = jax.vmap(answered, (EACH, 0, 0, 0, 0))
     mixes, memory = each(trials, tally, pushed, state.round, state.memory)
-    byzantine, ones = (v.astype(jnp.float64) for v in (trials.byzantine, tally.ones))
+    kinds, ones = (v.astype(jnp.float64) for v in (trials.kinds, tally.ones))
     if not shape.unheard:
-        return result_probabilities(polls, byzantine, ones, mixes), memory
+        return result_probabilities(polls, kinds, ones, mixes), memory
     honest, ones = heard(shape, block, state, awake)
     mixes = jnp.tile(mixes, (1, shape.sides, 1))
-    return result_probabilities(polls, byzantine, ones, mixes, honest), memory
+    return result_probabilities(polls, kinds, ones, mixes, honest), memory
 
 
 def count(moves: Moves, nodes) -> Tally:
@@ -243,7 +248,8 @@ def pooled_minority(trials: Trials, polls: Polls, round_, ones):
         upper = binomial(names, nodes, p[level], q[level])
         return nodes - upper + jnp.roll(upper, size >> (level + 1), axis=1)
 
-    byzantine = trials.byzantine.astype(jnp.float64)
+    pooling = jnp.stack([pooling_nodes(a, trials.kinds.T) for a in trials.adversaries])
+    byzantine = pooling[trials.which].astype(jnp.float64)
     nodes = jnp.zeros((len(chances), size)).at[:, 0].set(byzantine)
     nodes = lax.fori_loop(0, levels, divide, nodes)
     counted = (nodes * numbers.astype(jnp.float64)).sum(axis=-1)

@@ -92,7 +92,7 @@ def undisputed(point: Point) -> Undisputed:
     point = point._replace(initial_accept=1.0)
     shares = independent.mix_shares(point, colour=1)
     numbers = np.flatnonzero(shares)
-    made = [pool_of(point, point.adversary.mixes[mix], point.byzantine) for mix in numbers]
+    made = [pool_of(point, point.adversary.ways[mix], point.kinds) for mix in numbers]
     chances = np.array([_chance(point, pool) for pool in made])
     return Undisputed(shares[numbers], chances, point.honest, point.protocol.k)
 
@@ -158,7 +158,7 @@ class _Quorums:
     """P(a quorum that sets the preference, or that counts) by how many peers hold its colour."""
 
     def __init__(self, point: Point):
-        pool, _ = pool_of(point, (1.0, 0.0), point.byzantine).merged()
+        pool, _ = pool_of(point, ((1.0, 0.0),), point.kinds).merged()
         self.holders, laws = _laws(pool)
         low, high = point.protocol.quorums
         tails = (laws[:, alpha:].sum(axis=1) for alpha in (low, high))

@@ -8,24 +8,24 @@ from scipy import sparse
 from vecsim.engines.absorbing import Chain
 from vecsim.engines.conduct import Branch, Conduct
 from vecsim.engines.exact_polls import turned
-from vecsim.point import Point
+from vecsim.point import Nodes, Point
 from vecsim.pool import Floats
 
 TAIL = 1e-100  # of a binomial, relative to its mode: what is less likely is left out
 
 
-def tally_chain(point: Point, admitted: int, conduct: Conduct) -> tuple[Chain, np.ndarray]:
+def tally_chain(point: Point, admitted: Nodes, conduct: Conduct) -> tuple[Chain, np.ndarray]:
     """The chain, whose states are (memory, 1-holders), and the 1-holders in each state."""
     honest = point.honest
     ones = np.tile(np.arange(honest + 1), conduct.memories)
     done = (ones == 0) | (ones == honest)
-    still = done & (admitted == 0)  # nothing moves any more
+    still = done & (sum(admitted) == 0)  # nothing moves any more
     moves = tuple(_moves(point, admitted, branches, still) for branches in conduct.branches)
     return Chain(moves, conduct.phases, point.start_ones, done), ones
 
 
-def _moves(point: Point, admitted: int, branches: tuple[Branch, ...], still):
-    honest, mixes = point.honest, point.adversary.mixes
+def _moves(point: Point, admitted: Nodes, branches: tuple[Branch, ...], still):
+    honest, mixes = point.honest, point.adversary.ways
 
     @cache
     def chances(mix: int, colour: int):

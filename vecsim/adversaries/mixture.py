@@ -1,0 +1,144 @@
+"""A mixture: Byzantine nodes of several kinds, each with its share."""
+
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from vecsim.errors import require
+from vecsim.types import Adversary, View
+
+MOST_WAYS = 64  # in which all kinds together may answer: each may need a table of its own
+
+
+class Mixture(Adversary):
+    """Byzantine nodes of several kinds; each node answers as its own kind does.
+
+    Of f Byzantine nodes every kind has its share, in whole nodes by the largest remainder (of equal
+    remainders the kind whose class comes first in the alphabet takes precedence). All kinds see the
+    same view, in which `byzantine` counts all of them; coins of a round and of the trial are the
+    same for all, and so are pooled samples, which only nodes of kinds that pool make. Memories are
+    apart. At most one kind may tell groups of honest nodes apart.
+    """
+
+    members: tuple[Adversary, ...]
+    shares: tuple[float, ...]
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, kinds: Mapping[str, tuple[Adversary, float]]) -> Adversary:
+        """The mixture of named kinds with these shares, whose order says nothing.
+
+        A kind that has all nodes is returned as it is. ConfigError where the shares do not add up
+        to 1, or kinds do not go together.
+        """
+        shares = {name: share for name, (_, share) in kinds.items()}
+        good = bool(shares) and all(_is_share(share) for share in shares.values())
+        good = good and abs(math.fsum(shares.values()) - 1) < 1e-9
+        require(
+            good, "adversary.of", shares, "{NAME: share, ...}, shares of 0 to 1 that add up to 1"
+        )
+        there = [(name, *kind) for name, kind in kinds.items() if kind[1] > 0]
+        for name, member, _ in there:
+            allowed = "kinds that are no mixtures themselves"
+            require(not isinstance(member, Mixture), "adversary.of", name, allowed)
+        there.sort(key=lambda kind: (json.dumps(_described(kind[1]), sort_keys=True), kind[2]))
+        names, members, numbers = zip(*there, strict=True)
+        return members[0] if len(members) == 1 else cls(members, tuple(map(float, numbers)), names)
+
+    def __check_init__(self):
+        apart = [name for name, kind in self._named() if kind.groups > 1]
+        allowed = "at most one kind that tells groups of honest nodes apart"
+        require(len(apart) <= 1, "adversary.of", ", ".join(apart), allowed)
+        pooling = {kind.every for kind in self.members if kind.pools}
+        named = ", ".join(name for name, kind in self._named() if kind.pools)
+        require(len(pooling) <= 1, "adversary.of", named, "kinds that pool equally often")
+        number = math.prod(len(kind.mixes) for kind in self.members)
+        allowed = f"kinds that together may answer in {MOST_WAYS} ways at most, not {number}"
+        require(number <= MOST_WAYS, "adversary.of", ", ".join(self.names), allowed)
+
+    def _named(self):
+        return zip(self.names, self.members, strict=True)
+
+    def parameters(self) -> dict[str, Any]:
+        listed = zip(self.members, self.shares, strict=True)
+        return {"of": [[share, _described(kind)] for kind, share in listed]}
+
+    @property
+    def title(self) -> str:
+        return f"mixture of {', '.join(self.names)}"
+
+    @property
+    def kinds(self) -> tuple[Adversary, ...]:
+        return self.members
+
+    @property
+    def ways(self):
+        return tuple(itertools.product(*(kind.mixes for kind in self.members)))
+
+    @property
+    def groups(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._grouping.groups
+
+    @property
+    def grouping(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._grouping.grouping
+
+    @property
+    def _grouping(self) -> Adversary:
+        """The kind that tells groups apart, if there is one."""
+        return max(self.members, key=lambda kind: kind.groups)
+
+    @property
+    def pools(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return any(kind.pools for kind in self.members)
+
+    @property
+    def every(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return next((kind.every for kind in self.members if kind.pools), "round")
+
+    @property
+    def memories(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return len(self.members)
+
+    @property
+    def admission(self) -> float:
+        """Of all Byzantine identities on average; exactly 1 where every kind is admitted."""
+        rates = [float(kind.admission) for kind in self.members]
+        if all(rate == 1 for rate in rates):
+            return 1.0
+        return math.fsum(map(math.prod, zip(self.shares, rates, strict=True)))
+
+    def divided(self, byzantine: int) -> tuple[int, ...]:
+        shares = [Fraction(repr(float(share))) for share in self.shares]
+        quotas = [byzantine * share / sum(shares) for share in shares]
+        numbers = [math.floor(quota) for quota in quotas]
+        order = sorted(range(len(quotas)), key=lambda i: numbers[i] - quotas[i])
+        for i in order[: byzantine - sum(numbers)]:
+            numbers[i] += 1
+        return tuple(numbers)
+
+    def first_group(self, honest, nodes):
+        return self._grouping.first_group(honest, nodes)
+
+    def answer(self, view: View, memory):
+        way, kept = jnp.zeros((self.groups, 2), jnp.int32), []
+        for i, kind in enumerate(self.members):
+            mix, after = kind.answer(view, memory[i])
+            way = way * jnp.int32(len(kind.mixes)) + jnp.broadcast_to(mix, (self.groups, 2))
+            kept.append(jnp.asarray(after, jnp.int32))
+        return way, jnp.stack(kept)
+
+
+def _is_share(share: Any) -> bool:
+    return isinstance(share, (int, float)) and not isinstance(share, bool) and 0 <= share <= 1
+
+
+def _described(kind: Adversary) -> list:
+    class_ = type(kind)
+    return [f"{class_.__module__}.{class_.__qualname__}", kind.parameters()]

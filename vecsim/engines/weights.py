@@ -1,0 +1,174 @@
+"""What decides a point's polls, but for how many nodes prefer what (host side; see `results`)."""
+
+from functools import lru_cache
+from math import comb
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecsim import pool as pools
+from vecsim.engines.cells import RESULTS
+from vecsim.point import Point
+
+Floats = NDArray[np.float64]
+
+
+class Polls(NamedTuple):
+    """What decides the results of a point's polls, but for how many nodes prefer what."""
+
+    k: Any  # int32
+    honest: Any  # float64
+    exclude_self: Any  # float64, 0 or 1
+    step: Any  # float64: 1 for distinct peers, 0 with replacement
+    arrives: Any  # float64: P(an answer arrives) with replacement, else 1
+    lost: Any  # float64: P(an answer is lost) with replacement, else 0
+    answers: Any  # float64 [mixes, kinds, own colour, 2]: share of the Byzantine nodes of a kind
+    # that count as own, as others
+    apart: Any  # float64 [mixes, kinds]: share in the third part
+    ways: Any  # float64 [x]: C(k, x)
+    weights: Any  # float64 [mixes, own colour, results, y, x]: 0 where x + y is more than k; with
+    # unheard nodes there is a first axis of draws of those that are heard
+
+
+def third_part(point: Point) -> bool:
+    """Whether some answer may be a coin or silence (see the module)."""
+    network, ways = point.network, point.adversary.ways if point.byzantine else ()
+    mixes = {mix for way in ways for mix in way}
+    if network.replacement:
+        return network.loss > 0 or any(sum(mix) < 1 for mix in mixes)
+    return any(mix not in pools.FIXED for mix in mixes)
+
+
+def varies_apart(point: Point) -> bool:
+    """Whether the third part may be of several kinds whose numbers differ between trials."""
+    kinds = point.adversary.kinds
+    apart = [kind for kind in kinds if any(mix not in pools.FIXED for mix in kind.mixes)]
+    drawn = any(float(kind.admission) < 1 for kind in apart)
+    return len(apart) > 1 and drawn and not point.network.replacement
+
+
+def polls_of(point: Point, mixes: int, size: int, third: bool, unheard: bool = False) -> Polls:
+    """The point's polls, filled up to `mixes` mixes and `size` answers.
+
+    unheard: whether honest nodes may be unheard.
+    """
+    polls = _polls_of(point, mixes, size, third, point.protocol.k, unheard)
+    if not unheard:
+        return polls
+    shorter = [_polls_of(point, mixes, size, third, k, True).weights for k in range(polls.k)]
+    none = np.zeros((size - int(polls.k), *polls.weights.shape))
+    return polls._replace(weights=np.concatenate([np.stack([*shorter, polls.weights]), none]))
+
+
+def _polls_of(point: Point, mixes: int, size: int, third: bool, k: int, unheard: bool) -> Polls:
+    """The same for polls of k draws, all of nodes that are heard."""
+    rule, network = point.protocol, point.network
+    low, high = rule.quorums
+    replacement = network.replacement
+    kinds = point.kinds
+    answers, apart = np.zeros((mixes, len(kinds), 2, 2)), np.zeros((mixes, len(kinds)))
+    weights = np.zeros((mixes, 2, len(RESULTS), size + 1 if third else 1, size + 1))
+    for i, way in enumerate(point.adversary.ways):
+        for j, mix in enumerate(way):
+            merged = replacement or mix in pools.FIXED
+            apart[i, j] = (1 - sum(mix)) if replacement else float(not merged)
+            answers[i, j] = [[mix[1 - own], mix[own]] for own in range(2)] if merged else 0.0
+        for own in range(2):
+            loss = 0.0 if replacement else network.loss
+            given = () if replacement else _third(way, kinds, own)
+            rows = result_weights(k, low, high, loss, given, third)
+            if given and not unheard:
+                rows = rows * _rests(point.honest - network.exclude_self, k)[: rows.shape[1]]
+            weights[i, own, :, : rows.shape[1], : rows.shape[2]] = rows
+    return Polls(
+        k=np.int32(k),
+        honest=np.float64(point.honest),
+        exclude_self=np.float64(network.exclude_self),
+        step=np.float64(not replacement),
+        arrives=np.float64(1 - network.loss if replacement else 1.0),
+        lost=np.float64(network.loss if replacement else 0.0),
+        answers=answers,
+        apart=apart,
+        ways=np.array([float(comb(k, x)) for x in range(size + 1)]),
+        weights=weights,
+    )
+
+
+@lru_cache(maxsize=512)
+def result_weights(
+    k: int, low: int, high: int, loss: float, apart: tuple[pools.Voters, ...], third: bool
+) -> Floats:
+    """Ways to draw x own answers and y of the third part, times P(each result | x, y).
+
+    low, high: alpha_preference, alpha_confidence. apart: of each kind of nodes in the third part
+    how many there are (of a single kind: 0), P(one gives an own answer), P(another one). third:
+    whether y goes up to k, or is 0. [results, y, x].
+    """
+    size = k + 1
+    arriving = np.zeros((size, size))  # row x: how many of x answers arrive
+    for x in range(size):
+        arriving[x, : x + 1] = pools.binomial(x, 1 - loss)
+    count = np.add.outer(np.arange(size), np.arange(size))  # arriving + of the third part
+    below, between, above = (
+        arriving @ chosen.astype(float)
+        for chosen in (count < low, (count >= low) & (count < high), count >= high)
+    )
+    weights = np.zeros((len(RESULTS), size if third else 1, size))
+
+    def answered(y, own, other):
+        return _trinomial(y, own * (1 - loss), other * (1 - loss))
+
+    if len(apart) > 1:
+        laws = pools.combined(apart, k, answered)
+    else:  # of any number of nodes
+        laws = [answered(y, *(apart[0][1:] if apart else (0.0, 0.0))) for y in range(size)]
+    for y in range(weights.shape[1]):
+        x = np.arange(k - y + 1)
+        z = x[::-1]
+        if y == len(laws):  # as many as there are
+            break
+        both = laws[y]
+        mine, theirs = both.sum(axis=1), both.sum(axis=0)
+        answers = slice(0, y + 1)
+        neither = (below[x, answers] @ both * below[z, answers]).sum(axis=1)
+        results = [
+            neither,
+            between[x, answers] @ mine,
+            above[x, answers] @ mine,
+            between[z, answers] @ theirs,
+            above[z, answers] @ theirs,
+        ]
+        ways = np.array([float(comb(k, y) * comb(k - y, i)) for i in x])
+        weights[:, y, x] = ways * np.array(results)
+    weights.setflags(write=False)
+    return weights
+
+
+def _third(way, kinds: tuple[int, ...], own: int) -> tuple[pools.Voters, ...]:
+    """`apart` of `result_weights`, for queriers of one colour."""
+    found: dict[tuple[float, float], int] = {}
+    for mix, nodes in zip(way, kinds, strict=True):
+        if mix not in pools.FIXED:
+            found[mix] = found.get(mix, 0) + nodes
+    listed = [(nodes, mix[1 - own], mix[own]) for mix, nodes in sorted(found.items())]
+    return tuple(listed) if len(listed) > 1 else tuple((0, *each[1:]) for each in listed)
+
+
+def _rests(total: int, k: int) -> Floats:
+    """[total]_x [total]_(d-x) / [total]_d for d = k - y draws, [y, x]."""
+    j = np.arange(k)
+    under = total - (k - np.arange(k + 1)[:, None] - 1.0 - j)
+    ratios = np.maximum(total - j, 0) / np.where(under > 0, under, 1)
+    return np.cumprod(np.pad(ratios, ((0, 0), (1, 0)), constant_values=1.0), axis=1, dtype=float)
+
+
+def _trinomial(trials: int, first: float, second: float) -> Floats:
+    """P(i of the first kind, j of the second) in so many trials, [trials + 1, trials + 1]."""
+    joint = np.zeros((trials + 1, trials + 1))
+    either = first + second
+    for total, probability in enumerate(pools.binomial(trials, either)):
+        split = pools.binomial(total, first / either if either else 0.0)
+        i = np.arange(total + 1)
+        joint[i, total - i] = probability * split
+    return joint
