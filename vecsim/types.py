@@ -178,9 +178,9 @@ class Adversary(eqx.Module):
 
     mixes: ClassVar[Sequence[tuple[float, float]]] = ()  # every adversary has its own, one or more
     groups: ClassVar[int] = 1  # groups of honest nodes that it tells apart, 1 or 2
-    # Who is in the first of two groups, of `first_group` honest nodes: `by_colour`, those that start
-    # at 1 before any other (as long as it is no larger than their number, it is made of them
-    # alone), or `random`, honest nodes drawn anew in each trial, whatever their colour.
+    # Who is in the first of two groups, of `first_group` honest nodes: `by_colour`, those that
+    # start at 1 before any other (where there are enough it is made of them alone), or `random`,
+    # honest nodes drawn anew in each trial, whatever their colour.
     grouping = "by_colour"
     # Whether it looks at `View.pooled_minority`, which costs a table of each point. Byzantine nodes
     # then poll k honest nodes each, as often as `every` says.
