@@ -15,7 +15,21 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["collect", "open", "run"]
+    from vecsim.network import Network
+    from vecsim.types import Adversary, Protocol
+
+__all__ = ["check", "collect", "open", "run"]
+
+
+def check(component: Protocol | Adversary | Network) -> None:
+    """Raise ConfigError, one line, unless a component keeps what its interface promises.
+
+    Done by itself before a study of one's own components is computed (vecsim's own are checked by
+    its tests).
+    """
+    from vecsim.checks.component import check
+
+    check(component)
 
 
 def open(path: str | Path) -> xr.Dataset:

@@ -16,9 +16,12 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml import YAMLError
 
 from vecsim import trust
+from vecsim.checks.component import check
 from vecsim.errors import ConfigError, require
+from vecsim.errors import one_line as raised_in_one_line
 from vecsim.network import Network
 from vecsim.point import Point
+from vecsim.sources import is_own
 from vecsim.types import Adversary, Protocol
 
 GROUPS = ("protocol", "adversary", "network")
@@ -84,31 +87,41 @@ def _joined(error: BaseException) -> str:
 
 def component(kind: str, section: Any):
     """The protocol, adversary or network that a section of the configuration describes."""
-    if isinstance(section, dict) and "_target_" in section:
-        trust.require_known(f"{kind}._target_", section["_target_"])
-    return _component(kind, json.dumps(section, sort_keys=True))
-
-
-@lru_cache(maxsize=4096)
-def _component(kind: str, section: str):
-    values = json.loads(section)
-    good = isinstance(values, dict) and "_target_" in values
-    require(good, kind, values, f"an option of the group, {kind}=NAME (--help lists them)")
+    good = isinstance(section, Mapping) and "_target_" in section
+    require(good, kind, section, f"an option of the group, {kind}=NAME (--help lists them)")
+    values = dict(section)
     target = values.pop("_target_")
+    trust.require_known(f"{kind}._target_", target)
+    return _built(kind, _class(kind, str(target)), json.dumps(values, sort_keys=True))
+
+
+def _class(kind: str, target: str) -> Any:
     try:
-        module, _, name = str(target).rpartition(".")
+        module, _, name = target.rpartition(".")
         class_: Any = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{kind}._target_ is {target!r}: {one_line(error)}") from None
+    except Exception as error:
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigError(f"{kind}._target_ is {target!r}, which raises {found}") from None
     good = (
         isinstance(class_, type)
         and dataclasses.is_dataclass(class_)
         and issubclass(class_, KINDS[kind])
     )
     require(good, f"{kind}._target_", target, f"a class that extends {KINDS[kind].__name__}")
+    lacking = ", ".join(sorted(getattr(class_, "__abstractmethods__", ())))
+    require(not lacking, f"{kind}._target_", target, f"a class that also has {lacking}")
+    return class_
+
+
+@lru_cache(maxsize=4096)
+def _built(kind: str, class_: Any, section: str):
+    values = json.loads(section)
     try:
-        schema = OmegaConf.structured(class_)
-        return OmegaConf.to_object(OmegaConf.merge(schema, values))
+        with raised_in_one_line(class_, "__check_init__", COMPOSING):
+            schema = OmegaConf.structured(class_)
+            made: Any = OmegaConf.to_object(OmegaConf.merge(schema, values))
     except OmegaConfBaseException as error:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
@@ -122,6 +135,9 @@ def _component(kind: str, section: str):
             allowed = ALLOWED.get(types.get(error.full_key), "what its class says")
             require(False, f"{kind}.{error.full_key}", values[error.full_key], allowed)
         raise ConfigError(f"{kind}: {_joined(error)}; allowed: {fields}") from None
+    if is_own(class_):  # the tests check vecsim's
+        check(made)
+    return made
 
 
 def number(name: str, value: Any):

@@ -116,7 +116,8 @@ def execute(task, reporter) -> tuple[Any, Path]:
     about = provenance.provenance(task.command)
     for name, study in studies.items():
         report.announce(study, about["device"])
-        runner.run(study, works[name], output / name, about, reporter)
+        if not runner.run(study, works[name], output / name, about, reporter):
+            report.complete()
     return studies, output
 
 

@@ -60,28 +60,36 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
 
 
 def name_of(component: Any) -> str:
-    """A component's class, as `_target_` names it."""
-    return f"{type(component).__module__}.{type(component).__qualname__}"
+    """The class of a component, or of a class itself, as `_target_` names it."""
+    class_ = component if isinstance(component, type) else type(component)
+    return f"{class_.__module__}.{class_.__qualname__}"
 
 
 @contextlib.contextmanager
-def one_line(component: Any, method: str) -> Iterator[None]:
-    """What a component's own code raises becomes a ConfigError that says where."""
+def one_line(component: Any, method: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """What a component's own code raises becomes a ConfigError that says where.
+
+    component: it, or its class. but: errors that are let through.
+    """
     try:
         yield
-    except ConfigError:
+    except (ConfigError, *but):
         raise
     except Exception as error:
-        module = type(component).__module__
+        name = name_of(component)
         where = [
             f" ({Path(frame.f_code.co_filename).name}, line {line})"
             for frame, line in traceback.walk_tb(error.__traceback__)
-            if frame.f_globals.get("__name__") == module
+            if name.startswith(f"{frame.f_globals.get('__name__')}.")
         ]
         kind, text = type(error).__name__, " ".join(str(error).split("\n\n")[0].split())
         short = text if len(text) <= 2 * LONGEST else f"{text[: 2 * LONGEST]}..."
         hint = ""
         if kind.startswith(("Tracer", "Concretization")):
             hint = "; allowed: jnp.where in place of if, and, or, int() and the like on its inputs"
+        elif "'Quorum' object has no attribute" in text:
+            hint = "; allowed: agree, against, confident, or counts = True"
+        elif "'Counts' object has no attribute" in text:
+            hint = "; allowed: positive, answered, or counts = False"
         found = f"{kind}: {short}{where[-1] if where else ''}{hint}"
-        raise ConfigError(f"{name_of(component)}.{method} raises {found}") from None
+        raise ConfigError(f"{name}.{method} raises {found}") from None

@@ -23,6 +23,7 @@ from vecsim import chunks, disk
 from vecsim.files import StoreError, damaged
 from vecsim.layout import Index, Layout, Variable, leaves
 
+SOURCES = "sources"  # of the configuration: files with code that is not vecsim's
 OTHER = "or another output"
 TOLD = 3  # differences that are named
 # What the identities of points stand for, or what only says which trials are run.
@@ -61,11 +62,16 @@ def require_more(path: Path, there: Contents, here: Contents) -> None:
         disk.require_same(path, "config", there.config, here.config)
         disk.require_same(path, "layout", there.layout.described(), here.layout.described())
     there_fixed, here_fixed = (
-        {key: value for key, value in each.config.items() if key not in OF_POINTS}
+        {key: value for key, value in each.config.items() if key not in (*OF_POINTS, SOURCES)}
         for each in (there, here)
     )
+<<<<<<< HEAD
     if there_fixed != here_fixed:
         disk.require_same(path, "config", there_fixed, here_fixed)
+=======
+    _require_sources(path, there.config.get(SOURCES, {}), here.config.get(SOURCES, {}))
+    disk.require_same(path, "config", there_fixed, here_fixed)
+>>>>>>> 784061c (Own components: checked before anything is computed, and their source is part of a study's identity; docs of views, groups and fields; example adversary)
     old, new = (
         {"variables": [(v.name, v.inner) for v in each.variables], "inner": dict(each.inner)}
         for each in (there.layout, here.layout)
@@ -80,6 +86,15 @@ def require_more(path: Path, there: Contents, here: Contents) -> None:
     if here.layout.trials < there.layout.trials:
         _less(path, "trials", here.layout.trials, there.layout.trials, "or more")
     _require_precision(path, there.config.get("precision"), here.config.get("precision"))
+
+
+def _require_sources(path: Path, there: Mapping[str, str], here: Mapping[str, str]) -> None:
+    """Files with code that both have must be the same; more protocols may bring more of them."""
+    changed = [file for file in there if here.get(file, there[file]) != there[file]]
+    if changed:
+        verb = "has" if len(changed) == 1 else "have"
+        what = f"{', '.join(changed)} {verb} changed since {path} was begun"
+        raise StoreError(f"{what}; choose another output or delete it")
 
 
 def _less(path: Path, name: str, here: Any, there: Any, more: str) -> None:

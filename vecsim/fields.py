@@ -69,11 +69,14 @@ def marking() -> Iterator[None]:
         _marking.reset(token)
 
 
-def overflow(sizes: Mapping[str, Any], mark: int) -> tuple[str, int, int]:
-    """The field that overflowed, its value and the largest one allowed."""
+def overflow(sizes: Mapping[str, Any], mark: int) -> tuple[str, int, int] | None:
+    """The field that overflowed, its value and the largest one allowed; None if it is no mark."""
     every = {"preference": 2, "decided": 2, **sizes}
-    name = list(every)[(mark >> FIRST) & 31]
-    return name, mark >> 8, int(every[name]) - 1
+    number, value = (mark >> FIRST) & 31, mark >> 8
+    if number >= len(every) or value < int(list(every.values())[number]):
+        return None
+    name = list(every)[number]
+    return name, value, int(every[name]) - 1
 
 
 def _width(size):

@@ -109,6 +109,11 @@ def announce(study: Study, device: str) -> None:
     print(f"{study.name}: {points} {most}{study.trials:,} trials, {engine}, {device}", flush=True)
 
 
+def complete() -> None:
+    """The second line where a store holds all that is wanted."""
+    print("complete, nothing to compute", flush=True)
+
+
 def show(
     studies: Mapping[str, Study], output: Path, whole: bool, figure: bool, theory: bool
 ) -> None:

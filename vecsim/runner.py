@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -83,8 +84,11 @@ def identities(study: Study, work: Work) -> list[int]:
     return found
 
 
-def run(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter) -> None:
-    """Compute what the store at `path` still lacks; attrs are recorded in a new store."""
+def run(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter) -> bool:
+    """Compute what the store at `path` still lacks; attrs are recorded in a new store.
+
+    Returns whether it lacked anything.
+    """
     plan, points = layout(study, work), identities(study, work)
     began = time.monotonic()
     with Store.open_or_create(path, plan, study.config, attrs, points, work.grows) as store:
@@ -99,6 +103,7 @@ def run(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter) -> N
                 reporter.finish()
         alone = done == 0 and taken == 0
         store.finish({"wall_time_s": round(time.monotonic() - began, 3)} if alone else {})
+    return done < math.prod(plan.grid)
 
 
 def _run(

@@ -27,6 +27,7 @@ from vecsim.layout import Beside
 from vecsim.obey import CAMPAIGN
 from vecsim.outcomes import RATES
 from vecsim.resolve import Compose, at, once, places, plain, resolved, unresolved
+from vecsim.sources import sources
 
 OTHERS = (
     *("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "theory", "engine"),
@@ -173,6 +174,7 @@ def _decisions(
     kept |= {key: first[key] for key in (*build.NUMBERS, *build.GROUPS, *others)}
     kept["engine"] = ", ".join(sorted(set(engines)))
     kept["points"] = _hash(points, engines)
+    kept |= _sources([part for point in points for part in point[-len(build.GROUPS) :]])
     if estimator != PLAIN:
         kept["estimator"] = estimator
         none = "null: the interval's width follows from the trials"
@@ -208,7 +210,14 @@ def _campaigns(
     kept |= {key: every[0][key] for key in others}
     engines = ["cluster"] * len(points)
     kept["points"] = _hash(points, engines)
+    kept |= _sources([point.run.cluster.adversary for point in points])
     return Study(name, dimensions, points, trials, trials, None, values["seed"], kept, engines)
+
+
+def _sources(components: Iterable[Any]) -> dict[str, dict[str, str]]:
+    """What the code of components that are not vecsim's is, where there are any."""
+    found = sources({type(component) for component in components})
+    return {"sources": found} if found else {}
 
 
 def _where(place: Mapping[str, Any]) -> str:

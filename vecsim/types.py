@@ -1,6 +1,7 @@
 """The records that engines pass around, and the interfaces of components."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -38,26 +39,29 @@ class Counts(NamedTuple):
 
 
 class View(NamedTuple):
-    """What an adversary may see of one trial when it answers; scalars.
+    """What an adversary may see of one trial when it answers: numbers, all of them traced scalars.
 
-    Counts are of honest nodes, at the start of the round (lockstep) or at the instant of the poll
-    (async).
+    Whole numbers are int32, of the population engine int64. Counts are of nodes, and of honest ones
+    if nothing else is said: at the start of the round (lockstep) or at the instant of the poll
+    (async). With groups of the network they are of all groups together.
     """
 
-    round: Int[Array, ""]  # rounds completed
-    honest: Int[Array, ""]
-    byzantine: Int[Array, ""]  # Byzantine nodes in the network
-    peers: Int[Array, ""]  # nodes that one node may poll
+    round: Int[Array, ""]  # rounds completed, 0 to max_rounds - 1; under async n polls are one
+    honest: Int[Array, ""]  # 1 or more
+    byzantine: Int[Array, ""]  # Byzantine nodes in the network: Sybil identities once admitted
+    peers: Int[Array, ""]  # nodes that one node may poll: honest + byzantine - exclude_self
     exclude_self: Int[Array, ""]  # 1 when a node never polls itself, else 0
-    k: Int[Array, ""]  # sample size of the protocol
-    alpha: Int[Array, ""]  # answers that make a quorum for the preference
-    start_ones: Int[Array, ""]  # honest nodes that started at 1
-    ones: Int[Array, ""]  # honest nodes that prefer 1 now
-    decided_0: Int[Array, ""]
+    k: Int[Array, ""]  # sample size of the protocol, peers
+    alpha: Int[Array, ""]  # answers that make a quorum for the preference, alpha_preference
+    start_ones: Int[Array, ""]  # started at 1, 0 to honest
+    ones: Int[Array, ""]  # prefer 1 now, decided or not, 0 to honest
+    decided_0: Int[Array, ""]  # have decided 0; stays 0 under a protocol that does not decide
     decided_1: Int[Array, ""]
-    pooled_minority: Int[Array, ""]  # minority colour in this round's pooled answers; 0 on a tie
-    trial_coin: Float[Array, ""]  # uniform in [0, 1), one for the whole trial, shared
-    round_coin: Float[Array, ""]  # uniform in [0, 1), one per round, shared
+    # The minority colour among k answers that each Byzantine node has pooled in this round, from
+    # honest nodes as they were at its start: 0 or 1, 0 on a tie. Only where `pools` is True.
+    pooled_minority: Int[Array, ""]
+    trial_coin: Float[Array, ""]  # float32, uniform in [0, 1): one for the whole trial, shared
+    round_coin: Float[Array, ""]  # float32, uniform in [0, 1): a new one each round, shared
 
 
 class Outcome(NamedTuple):
@@ -87,10 +91,19 @@ class Protocol(eqx.Module):
     node's preference, which is what it answers when polled; bit 1 says that it has decided that
     colour; bit 2 is the engine's (0 in every cell that `step` takes or gives); the rest is the
     protocol's own. Engines leave a decided cell as it is.
+
+    Most protocols say in `fields` what else a cell holds and use `pack` and `unpack`; one that
+    packs cells itself has a `cell_limit` of its own. Fields of the class are the protocol's
+    parameters, and traced; they are validated in `__check_init__`, with `vecsim.errors.require`.
+    What is not a number is `eqx.field(static=True)`. `vecsim.check` tries all this out.
     """
 
-    counts: ClassVar[bool] = False  # whether `step` takes Counts (else Quorum)
-    decides: ClassVar[bool] = True  # whether nodes decide
+    # Whether `step` is given Counts, else a Quorum. Counts serve any rule and cost more: the
+    # population engine runs no protocol that looks at them but undisputed QR-Avalanche.
+    counts: ClassVar[bool] = False
+    # Whether nodes decide. Where they do not (Slush) a trial goes on for max_rounds, without
+    # Byzantine nodes until all prefer one colour; what is measured is unanimity.
+    decides: ClassVar[bool] = True
 
     if TYPE_CHECKING:  # fields (or properties) that every protocol has
 
@@ -106,11 +119,16 @@ class Protocol(eqx.Module):
         """alpha_preference and alpha_confidence, k/2 < alpha_preference <= alpha_confidence."""
 
     def fields(self) -> dict[str, Any]:
-        """How many values each field of a cell has, beside `preference` and `decided`."""
+        """How many values each field of a cell has, beside `preference` and `decided`.
+
+        {"counter": self.beta + 1} holds 0 to beta. Each field takes as many bits as its largest
+        value, in this order, and all must fit in 32 - 3. A window of the last eight votes of two
+        bits each is one field of 4**8 values: (now.window << 2 | vote) % 4**8 is the next.
+        """
         return {}
 
     def cell_limit(self) -> int:
-        """Cells are below this number (concrete fields only)."""
+        """Cells are below this number (a plain int, where parameters are plain numbers)."""
         return fields.limit(self.fields())
 
     def unpack(self, cell: Cell) -> SimpleNamespace:
@@ -150,17 +168,28 @@ class Adversary(eqx.Module):
 
     `mixes` lists the ways in which a Byzantine node may answer, each as (P(answers 1),
     P(answers 0)), the rest being silence; a probability strictly between 0 and 1 is a coin of its
-    own for every answer. `answer` picks one mix for each class.
+    own for every answer. `answer` picks one mix for each class of querier: its group and the
+    colour that it prefers.
+
+    Fields are the adversary's parameters, and traced; they are validated in `__check_init__`, with
+    `vecsim.errors.require`. What is not a number is `eqx.field(static=True)`.
     """
 
-    mixes: ClassVar[tuple[tuple[float, float], ...]] = ()  # every adversary has its own
-    groups: ClassVar[int] = 1  # groups of honest nodes that it tells apart: 1 or 2
-    pools: ClassVar[bool] = False  # whether it uses `View.pooled_minority`
+    mixes: ClassVar[Sequence[tuple[float, float]]] = ()  # every adversary has its own, one or more
+    # Groups of honest nodes that it tells apart, 1 or 2. The first group of two is the first
+    # `first_group` honest nodes. Those that start at 1 come before those that start at 0, so that
+    # the groups are not random with respect to colours: as long as it is no larger than their
+    # number, the first group is made of nodes that start at 1 alone.
+    groups: ClassVar[int] = 1
+    # Whether it looks at `View.pooled_minority`, which costs a table of each point. Byzantine nodes
+    # then poll k honest nodes each, once a round.
+    pools: ClassVar[bool] = False
 
     def first_group(self, honest: float, nodes: float) -> float:
-        """How many of the honest nodes, the first ones, are in the first of two groups.
+        """How many of the honest nodes are in the first of two groups, 0 to honest.
 
-        nodes: all nodes, Byzantine ones included.
+        nodes: all nodes, Byzantine ones included. The limit of many nodes asks for shares, with
+        honest = 1.
         """
         return honest / 2
 
@@ -173,5 +202,7 @@ class Adversary(eqx.Module):
     def answer(self, view: View, memory: Int[Array, ""]) -> tuple[Any, Any]:
         """Index into `mixes` for each [group, colour of the querier], and the next memory.
 
-        memory: one int32 that the adversary keeps from round to round, 0 at the start.
+        The indices are whole numbers of shape (groups, 2). memory: one int32 that the adversary
+        keeps from round to round, 0 at the start. The same in every trial that looks the same:
+        jnp.where in place of branches.
         """

@@ -13,6 +13,9 @@ class SafetySplit(Adversary):
     """Feeds `target` to one group of honest nodes and holds the others at the other colour; once an
     honest node has decided `target`, pushes the other colour on everybody.
 
+    The fed group is the first honest nodes, and those that start at 1 come first: as long as no
+    more are fed, they all start at 1.
+
     The more nodes are fed the sooner one decides, and the harder it is to turn them afterwards. The
     attack is at its strongest with a little less than half of the network where quorums are modest;
     the larger they are the fewer may be fed (`estimator=design` searches for the worst share).

@@ -115,7 +115,8 @@ def _pairs(k: int) -> tuple[Words, Words]:
 def _polls(rule: Protocol) -> Any:
     """Every result that a poll may have, as arrays."""
     if rule.counts:
-        return Counts(*_pairs(rule.k))
+        counts: Any = _pairs(rule.k)
+        return Counts(*counts)
     # Where both alphas are the same `confident` is True whether there is a quorum or not.
     unsure = rule.quorums[0] < rule.quorums[1]
     rows = [(0, 0, 0), (1, 0, 0), (1, 0, 1), (0, 1, 0), (0, 1, 1), (0, 0, 1)]
@@ -250,10 +251,10 @@ def _told(rule: Protocol, poll: Any) -> str:
 
 def _check_cell(rule: Protocol, call: str, cell: int) -> None:
     name, limit = f"{name_of(rule)}.{call}", rule.cell_limit()
-    sizes = rule.fields()
-    if cell & fields.OVERFLOW and sizes:
-        field, value, most = fields.overflow(sizes, cell)
-        require(False, f"{name}: {field}", value, f"0 to {most}, as in fields()")
+    mark = fields.overflow(rule.fields(), cell) if cell & fields.OVERFLOW else None
+    if mark is not None:
+        field, value, most = mark
+        require(False, f"{name}: {field}", value, f"0 to {most}, as fields() says")
     allowed = "a cell without bit 2, which is the engine's"
     require(not cell & fields.OVERFLOW, name, cell, allowed)
     require(cell < limit, name, cell, f"less than cell_limit() = {limit}")

@@ -1,0 +1,216 @@
+"""Code of one's own, outside the repository: the README's examples, and edits of it."""
+
+import importlib
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from command import call, files, process, refused
+
+import vecsim
+from vecsim.protocols.slush import Slush
+from vecsim.sources import sources
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+SMALL = "n=60", "trials=8"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder, in which packages are found."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] in ("mypackage", "alone", "helper"):
+            del sys.modules[name]
+
+
+def examples() -> dict[str, str]:
+    """The README's files, by the name in their first line."""
+    blocks = re.findall(r"```(?:python|yaml)\n# (mypackage/\S+)\n(.*?)```", README, re.DOTALL)
+    return dict(blocks)
+
+
+def write_examples(folder: Path) -> None:
+    for name, text in examples().items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_examples_of_the_readme(folder):
+    """Both run as they are written, by the command that is written."""
+    write_examples(folder)
+    assert len(examples()) == 4
+    text = README.replace("\\\n", "")
+    [line] = re.findall(r"PYTHONPATH=\. python -m vecsim (--config-dir .*)", text)
+    with jax.numpy_dtype_promotion("standard"):  # as it is outside of these tests
+        result = call(*line.split(), *SMALL, "byzantine_fraction=0.1")
+    assert (result.code, result.err) == (0, "")
+    [path] = folder.glob("results/*/data.zarr")
+    about = json.loads(vecsim.open(path).attrs["config"])
+    assert set(about["sources"]) == {
+        "mypackage/slush_twice.py",
+        "mypackage/turncoat.py",
+    }
+    for name in ("slush_twice.SlushTwice", "turncoat.Turncoat"):
+        module, _, class_ = name.partition(".")
+        with jax.numpy_dtype_promotion("standard"):
+            vecsim.check(getattr(importlib.import_module(f"mypackage.{module}"), class_)())
+
+
+RULE = """
+import jax.numpy as jnp
+{line}
+from vecsim.types import Protocol
+
+
+class Rule(Protocol):
+    decides = False
+    k: int = 20
+    alpha: int = 15
+    max_rounds: int = 30
+
+    @property
+    def quorums(self):
+        return self.alpha, self.alpha
+
+    def start(self, colour):
+        return self.pack(preference=colour)
+
+    def step(self, cell, poll):
+        return self.pack(preference=jnp.where(poll.against, {gives}, cell & 1))
+"""
+RAISES = """
+    def __check_init__(self):
+        raise ValueError("my own\\nwords")
+"""
+TURNS = "(cell & 1) ^ 1"
+
+
+def write_rule(folder: Path, line: str = "", gives: str = TURNS) -> None:
+    (folder / "alone.py").write_text(RULE.format(line=line, gives=gives))
+    options = folder / "conf" / "protocol"
+    options.mkdir(parents=True, exist_ok=True)
+    (options / "alone.yaml").write_text("_target_: alone.Rule\n")
+
+
+OWN = ("--config-dir=conf", "packages=alone", "protocol=alone", *SMALL)
+
+
+def fresh(folder: Path, *arguments: str):
+    """The command in a process of its own, which imports the files as they are."""
+    path = os.pathsep.join([str(folder), *sys.path])
+    return process(*arguments, cwd=folder, env={"PYTHONPATH": path})
+
+
+def test_an_edit_is_another_study(folder):
+    """What other code has computed is refused by the file's name, and has another folder."""
+    write_rule(folder, "from helper import NUMBER  # noqa")
+    (folder / "helper.py").write_text("NUMBER = 1\n")
+    result = call(*OWN, "output=here")
+    assert (result.code, result.err) == (0, "")
+    assert "complete, nothing to compute" not in result.out
+    assert "complete, nothing to compute\n" in call(*OWN, "output=here").out
+    assert call(*OWN).code == 0
+    before = files(folder / "here")
+
+    (folder / "helper.py").write_text("NUMBER = 1  # and a word about it\n")
+    where = folder / "here" / "data.zarr"
+    told = f"helper.py has changed since {where} was begun; choose another output or delete it"
+    # Not even for more trials, which would be computed beside those that are there.
+    for other in (OWN, (*OWN[:-1], "trials=16")):
+        assert refused(fresh(folder, *other, "output=here")._replace(out="")) == told
+    assert files(folder / "here") == before
+    assert fresh(folder, *OWN).code == 0
+    assert len(list(folder.glob("results/study-*"))) == 2
+
+    # This session has imported the file as it was.
+    line = refused(call(*OWN))
+    told = f"{folder / 'helper.py'} has changed since it was imported; allowed: a new session"
+    assert line == told
+
+
+def test_a_file_that_is_reloaded(folder):
+    """In one session an edit is told, and after a reload the new code is what is run."""
+    write_rule(folder)
+    assert call(*OWN, "output=turns").code == 0
+    write_rule(folder, gives="cell & 1 & 1")
+    line = refused(call(*OWN, "output=stays"))
+    assert line.endswith(
+        "alone.py has changed since it was imported; allowed: a new session, "
+        "or importlib.reload of alone"
+    )
+    importlib.reload(sys.modules["alone"])
+    assert call(*OWN, "output=stays").code == 0
+    flips = [
+        float(vecsim.open(folder / name / "data.zarr").flips.sum()) for name in ("turns", "stays")
+    ]
+    assert flips[0] > 0
+    assert flips[1] == 0
+
+
+def test_a_file_that_was_imported_before_an_edit(folder, monkeypatch):
+    """Nobody has looked at the file when it changes: Python's own note of it tells."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    write_rule(folder)
+    importlib.import_module("alone")
+    write_rule(folder, gives="cell & 1 & 1")
+    assert "alone.py has changed since it was imported" in refused(call(*OWN))
+
+
+def test_a_bad_component_is_refused_before_anything_is_written(folder):
+    write_rule(folder, gives="cell | 4")
+    before = set(files(folder))
+    line = refused(call(*OWN))
+    assert re.match(r"alone.Rule.step\(\d, .*\): preference is \d; allowed: 0 to 1", line)
+    made = {name for name in set(files(folder)) - before if "__pycache__" not in name}
+    assert not made
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    {
+        "import nothing.at.all": "No module named 'nothing'",
+        "class Rule(": "which raises SyntaxError: ",
+        "1 / 0": "which raises ZeroDivisionError: division by zero",
+        "Rule = 5": "allowed: a class that extends Protocol",
+        "from vecsim.types import Protocol\nclass Rule(Protocol): k: int = 20": (
+            "allowed: a class that also has quorums, start, step"
+        ),
+        RULE.format(line="", gives=TURNS) + RAISES: (
+            r"alone.Rule.__check_init__ raises ValueError: my own words \(alone.py, line \d+\)"
+        ),
+    }.items(),
+)
+def test_a_file_that_does_not_do(folder, text, told):
+    write_rule(folder)
+    (folder / "alone.py").write_text(text)
+    assert re.search(told, refused(call(*OWN)))
+
+
+def test_what_belongs_to_a_component(folder):
+    """The files that its module imports from its own folder, and no others."""
+    (folder / "mypackage").mkdir()
+    (folder / "mypackage" / "__init__.py").write_text("")
+    (folder / "mypackage" / "numbers.py").write_text("from . import more\n")
+    (folder / "mypackage" / "more.py").write_text("import json, numpy, helper\n")
+    (folder / "mypackage" / "plots.py").write_text("")
+    (folder / "helper.py").write_text("")
+    write_rule(folder, "from mypackage.numbers import more  # noqa")
+    importlib.import_module("mypackage.plots")
+    rule = importlib.import_module("alone").Rule
+    assert list(sources([rule, Slush])) == [
+        "alone.py",
+        "helper.py",
+        "mypackage/__init__.py",
+        "mypackage/more.py",
+        "mypackage/numbers.py",
+    ]
+    assert sources([Slush]) == {}

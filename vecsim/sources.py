@@ -1,0 +1,139 @@
+"""The code of components that are not vecsim's: it belongs to the identity of a study."""
+
+import ast
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from vecsim.errors import ConfigError, require
+
+OWN = "vecsim"
+INSTALLED = {"site-packages", "dist-packages"}
+
+# By file: the spec of the module as it was imported, which a reload makes anew, and the file's
+# hash when it was first looked at.
+_imported: dict[Path, tuple[Any, str]] = {}
+
+
+def is_own(class_: type) -> bool:
+    """Whether a class is not one of vecsim's."""
+    return class_.__module__.partition(".")[0] != OWN
+
+
+def sources(classes: Iterable[type]) -> dict[str, str]:
+    """A hash of every file that the classes' code is in, but vecsim's.
+
+    Those are the files of their modules, and of what these import from the same package or the same
+    folder, as far as import statements say; packages that are installed elsewhere are not among
+    them. Names are relative to the folder of the package, `mypackage/blizzard.py`. ConfigError
+    where a file has changed since it was imported, or where there is none.
+    """
+    found: dict[str, str] = {}
+    for class_ in sorted({c for c in classes if is_own(c)}, key=lambda c: c.__module__):
+        module = sys.modules[class_.__module__]
+        name = f"{class_.__module__}.{class_.__qualname__}"
+        file = getattr(module, "__file__", None)
+        require(bool(file), name, "a class without a file", "one of a module with a file")
+        home = _home(module)
+        modules = _with_imported(module, home)
+        paths = [Path(str(each.__file__)).resolve() for each in modules]
+        alone = sum(path.stat().st_size > 0 for path in paths) == 1
+        for each, path in zip(modules, paths, strict=True):
+            found[path.relative_to(home).as_posix()] = _hash(each, path, alone)
+    return dict(sorted(found.items()))
+
+
+def _home(module: ModuleType) -> Path:
+    """The folder in which the module's package lies, or the module itself."""
+    path = Path(str(module.__file__)).resolve()
+    above = path.parent if path.stem == "__init__" else path
+    return above.parents[module.__name__.count(".")]
+
+
+def _with_imported(module: ModuleType, home: Path) -> list[ModuleType]:
+    """The module and what it imports, directly or not, that is of its own package or folder."""
+    top = module.__name__.partition(".")[0]
+    waiting, found = [module.__name__], {}
+    while waiting:
+        name = waiting.pop()
+        each = sys.modules.get(name)
+        if name not in found and each is not None and _belongs(each, top, home):
+            found[name] = each
+            waiting += _mentioned(each)
+    return [each for each in found.values() if getattr(each, "__file__", None)]
+
+
+def _belongs(module: ModuleType, top: str, home: Path) -> bool:
+    first = module.__name__.partition(".")[0]
+    if first == top:
+        return True
+    file = getattr(module, "__file__", None)
+    if first == OWN or first in sys.stdlib_module_names or not file:
+        return False
+    path = Path(file).resolve()
+    return path.is_relative_to(home) and not INSTALLED & set(path.parts)
+
+
+def _mentioned(module: ModuleType) -> Iterator[str]:
+    """Names of modules that a module's import statements may mean, and of its packages."""
+    yield from _packages(module.__name__)
+    file = str(getattr(module, "__file__", None) or "")
+    if not file.endswith(".py"):
+        return
+    package = module.__name__ if Path(file).stem == "__init__" else module.__package__ or ""
+    try:
+        tree = ast.parse(Path(file).read_bytes())
+    except SyntaxError:  # it has changed since it was imported, which `_hash` tells
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _packages(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            relative = "." * node.level + (node.module or "")
+            base = importlib.util.resolve_name(relative, package)
+            yield from _packages(base)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _packages(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    return (".".join(parts[:i]) for i in range(1, len(parts) + 1))
+
+
+def _hash(module: ModuleType, path: Path, alone: bool) -> str:
+    """Of the file as it was imported; ConfigError where it is another one now.
+
+    alone: whether no other file's code has been made of it, so that a reload is enough.
+    """
+    now = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    spec = module.__spec__
+    if path not in _imported or (alone and _imported[path][0] is not spec):
+        _imported[path] = spec, "" if _older(spec, path) else now
+    if _imported[path][1] != now:
+        again = f", or importlib.reload of {module.__name__}" if alone else ""
+        raise ConfigError(
+            f"{path} has changed since it was imported; allowed: a new session{again}"
+        )
+    return now
+
+
+def _older(spec: Any, path: Path) -> bool:
+    """Whether what was imported, before anybody looked, was an earlier state of the file.
+
+    Python notes the file's time and size with the compiled code that it keeps.
+    """
+    cached = Path(getattr(spec, "cached", None) or "")
+    kept = cached.is_file() and os.access(cached.parent, os.W_OK) and not sys.dont_write_bytecode
+    if not kept:
+        return False
+    header, state = cached.read_bytes()[:16], path.stat()
+    if header[4:8] != bytes(4):  # it goes by the file's contents
+        return False
+    noted = [int.from_bytes(header[i : i + 4], "little") for i in (8, 12)]
+    return noted != [int(state.st_mtime) % 2**32, state.st_size % 2**32]
