@@ -1,9 +1,11 @@
 """The command line: what it refuses, how it stops, what it shows."""
 
 import contextlib
+import importlib.metadata
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,11 +13,12 @@ import time
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from command import Result, assert_same, call, files, process, refused, start
 
 import vecsim
-from vecsim import decisions, report, runner
+from vecsim import decisions, overrides, report, runner
 from vecsim.errors import ConfigError
 
 BAD = {
@@ -32,13 +35,13 @@ BAD = {
     "experiment=nope": "experiment/nope.*allowed: .*byzantine_sweep",
     "engine=gpu": "engine/gpu.*allowed: auto",
     "~protocol": r"protocol is \{\}; allowed: an option of the group",
-    "protocol=null": "must be a string",
+    "protocol=null": "protocol is null; allowed: an option of the group",
     "~n": "n is None; allowed: a whole number",
     "~trials": "trials is None; allowed: a whole number",
     "protocol._target_=os.path.join": "allowed: a class of vecsim, or packages=os on the command",
     "protocol._target_=os.path.join packages=os": "allowed: a class that extends Protocol",
     "protocol._target_=vecsim.network.Network": "allowed: a class that extends Protocol",
-    "protocol._target_=no.such.Class packages=no": "No module named 'no'",
+    "protocol._target_=no.such.Class packages=no": "a class that extends Protocol .No module",
     "n=100 n=200": "n is set twice",
     "protocol=slush protocol=snowball": "protocol is set twice",
     # protocols
@@ -47,8 +50,8 @@ BAD = {
     "protocol=slush protocol.k=1 protocol.alpha=1 n=2 protocol.m=300000000": "less than 268435456",
     "n=15": "protocol.k is 20; allowed: at most n - 1 = 14 peers",
     "protocol.k=0": "protocol.k is 0; allowed: 1 to 400 peers",
-    "protocol.k=2.5": "protocol.k: Value '2.5'.*Integer",
-    "protocol.k=many": "protocol.k: Value 'many'.*Integer",
+    "protocol.k=2.5": "protocol.k is 2.5; allowed: a whole number",
+    "protocol.k=many": "protocol.k is 'many'; allowed: a whole number",
     "protocol.alpha_preference=10": "alpha_preference is 10; allowed: .* 11 to 20",
     "protocol.alpha_confidence=21": "alpha_confidence is 21; allowed: alpha_preference to k, 15",
     "protocol.alpha_confidence=14": "alpha_confidence is 14; allowed: alpha_preference to k, 15",
@@ -100,7 +103,7 @@ BAD = {
     "network.sampling=both": "sampling is 'both'; allowed: without_replacement or with_replacement",
     "network.loss=2": "network.loss is 2.0; allowed: 0 to 1",
     "network.topology=torus": "topology is 'torus'; allowed: complete, random_regular, small_world",
-    "network.exclude_self=maybe": "network.exclude_self: Value 'maybe' is not a valid bool",
+    "network.exclude_self=maybe": "network.exclude_self is 'maybe'; allowed: true or false",
     "network=random_regular network.degree=31": "network.degree is 31; allowed: an even number",
     "network=random_regular network.degree=10": "protocol.k is 20; allowed: at most 10 peers",
     "network=random_regular n=50": "network.degree is 100; allowed: less than n = 50",
@@ -152,6 +155,14 @@ BAD = {
     "n=[1": "n=\\[1: ",
     "n": "missing EQUAL",
     "=5": "must be a string",
+    "sweep.n=1,2": r"sweep.n=1,2 is several values; allowed: sweep.n=\[1,2\] .*, or -m",
+    "sweep.n=range(1,9)": r"sweep.n=range\(1,9\) makes jobs; allowed: sweep.n={start: 0, stop: 1, ",
+    "n=20 network.exclude_self=false protocol.k=21": "k is 21; allowed: at most n = 20 peers",
+    "sweep.n=[30,20] network.exclude_self=false protocol.k=25 protocol.alpha_confidence=25": (
+        "alpha_preference is 15; allowed: .*13 to 25|k is 25; .*at n=20"
+    ),
+    "network.groups=3": "network.groups is 3; allowed: a list of numbers",
+    "precision.target=[a]": "precision.target is .*; allowed: finalised, ",
     "n=1,2": "n=1,2 is several values; allowed: sweep.n=.*-m",
     "n=${foo}": "'foo' not found",
     "--foo": "unrecognized arguments: --foo; --help",
@@ -233,8 +244,8 @@ def test_result(folder):
     result = call("protocol=snowball", "n=60", "trials=8", "sweep.byzantine_fraction=[0,0.1]")
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
-    there = f"{len(jax.devices())} x cpu (cpu)"
-    assert lines[0] == f"study: 2 points of 8 trials, engine agents, {there}"
+    there = f"engine agents, {len(jax.devices())} x cpu (cpu)"
+    assert lines[0] == f"study: 2 points of 8 trials, 0 to 6 of 60 nodes Byzantine, {there}"
     assert lines[1].split() == ["byzantine_"]
     assert lines[2].split() == ["fraction", *COLUMNS]
     assert re.fullmatch(r"0\.1 +\S+ \[\S+ \S+\] +.* 8", lines[5])
@@ -350,6 +361,50 @@ def test_run_from_a_notebook(folder):
         vecsim.run("n=0")
     with pytest.raises(ConfigError, match="foo is no parameter"):
         vecsim.run("foo=0")
+    with pytest.raises(ConfigError, match=r"an argument is .*; allowed: text such as 'n=100'"):
+        vecsim.run({"n": 100})
+    with pytest.raises(ConfigError, match=r"protocol.k is 0; allowed: 1 to 400"):
+        vecsim.run(protocol={"k": 0})
+
+
+@pytest.mark.parametrize(
+    ("keywords", "words"),
+    [
+        ({"n": 100, "protocol__k": 10, "protocol.beta": 3}, "n=100 protocol.k=10 protocol.beta=3"),
+        ({"protocol": {"k": 10}, "theory": True}, "protocol.k=10 theory=true"),
+        ({"sweep": {"n": np.array([10, 20])}, "output": None}, "sweep.n=[10, 20]|output=null"),
+        ({"sweep__loss": {"start": 0.0, "stop": 1e-3}}, "sweep.loss={start: 0.0, stop: 0.001}"),
+        (
+            {"output": "a b", "defence": "on", "seed": np.int64(3)},
+            "output='a b'|defence='on'|seed=3",
+        ),
+        (
+            {"network": "groups", "network__groups": (0.5, 0.5)},
+            "network=groups|network.groups=[0.5, 0.5]",
+        ),
+    ],
+)
+def test_keywords(keywords, words):
+    parts = words.split("|") if "|" in words or "{" in words else words.split(" ")
+    assert overrides.from_python((), keywords) == parts
+
+
+def test_words_are_told_and_given_back():
+    words = ["sweep.n=[1,2]", "sweep.protocol.k={start: 1, stop: 2, num: 2}", "network.loss=null"]
+    words += ["sweep={n: [3]}", "~sweep.n", "adversary.lag=0", "++engine.cores=1"]
+    assert overrides.given(overrides.told(words)) == words
+
+
+def test_a_command_is_recorded_as_given(folder):
+    words = "n=40", "trials=2", "engine.cores=null", "protocol.beta=3", "sweep.initial_accept=[1,0]"
+    assert call(*words, "output=here").code == 0
+    recorded = vecsim.open(folder / "here/data.zarr").attrs["command"]
+    assert shlex.split(recorded) == ["vecsim", *words, "output=here"]
+
+
+def test_version_and_names():
+    assert call("--version").out == f"vecsim {importlib.metadata.version('vecsim')}\n"
+    assert {"open", "run", "collect"} <= set(dir(vecsim)) <= set(vecsim.__all__)
 
 
 def test_importing_is_quick(folder):

@@ -1,13 +1,16 @@
 """From a configuration to labelled points."""
 
+import re
 from contextlib import contextmanager
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 
-from vecsim import build, overrides, plan, sweep
+from vecsim import build, counts, overrides, plan, sweep
+from vecsim.dimensions import listed
 from vecsim.errors import ConfigError
+from vecsim.layout import labels
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowflake import Snowflake
 
@@ -166,3 +169,104 @@ def test_no_more_points_than_can_be_kept():
             "sweep.n={start: 1000, stop: 2000, step: 1}",
             "sweep.initial_accept={start: 0, stop: 1, num: 1001}",
         )
+
+
+def test_zipped_parameters_are_one_dimension():
+    made = study(
+        "sweep.quorum={protocol.k: [20, 40, 40], protocol.alpha_preference: [15, 25, 28], "
+        "protocol.alpha_confidence: [15, 30, 30]}",
+        "sweep.n=[100,200]",
+    )
+    assert [(d.name, len(d.values)) for d in made.dimensions] == [("quorum", 3), ("n", 2)]
+    rules = [point.protocol for point in made.points[::2]]
+    assert [rule.k for rule in rules] == [20, 40, 40]
+    assert [rule.alpha_preference for rule in rules] == [15, 25, 28]
+    assert [rule.alpha_confidence for rule in rules] == [15, 30, 30]
+    assert made.dimensions[0].values == ["20, 15, 15", "40, 25, 30", "40, 28, 30"]
+    assert made.beside["k"] == (("quorum",), [20, 40, 40], {})
+    [alone] = study(*("protocol.k=40", "n=200", *QUORUM)).points
+    assert made.points[-1] == alone
+
+
+QUORUM = "protocol.alpha_preference=28", "protocol.alpha_confidence=30"
+
+
+def test_options_and_numbers_zipped():
+    made = study("sweep.system={protocol: [slush, snowflake], n: [100, 200]}")
+    assert [type(point.protocol) for point in made.points] == [Slush, Snowflake]
+    assert [point.n for point in made.points] == [100, 200]
+
+
+def test_lists_are_swept():
+    made = study("network=groups", "sweep.network.groups=[[0.5,0.5],[0.8,0.2]]")
+    assert [point.network.groups for point in made.points] == [(0.5, 0.5), (0.8, 0.2)]
+    [dimension] = made.dimensions
+    assert labels(dimension.values) == ["[0.5, 0.5]", "[0.8, 0.2]"]
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        ("sweep.a={n: [100, 200], initial_accept: [0.5]}", "allowed: .*equally many"),
+        ("sweep.a={n: [100, 100], initial_accept: [1, 1]}", "no two rows the same"),
+        ("sweep.a={n: [100, 200]} sweep.n=[50]", "n is swept twice; allowed: once"),
+        ("sweep.a={protocl.k: [20]}", "sweep.protocl.k is no parameter of a trial"),
+        ("sweep.protocol={n: [100]}", "protocol.n is no parameter of Snowflake"),
+    ],
+)
+def test_zips_that_have_no_meaning(words, refusal):
+    with pytest.raises(ConfigError, match=refusal):
+        study(*re.split(r" (?=sweep)", words))
+
+
+def test_options_with_their_parameters():
+    """On top of an experiment's list of options, too."""
+    made = study("sweep.protocol=[snowflake,snowball]", "sweep.protocol.beta=[10,20]")
+    assert [(d.name, len(d.values)) for d in made.dimensions] == [("protocol", 2), ("beta", 2)]
+    assert [point.protocol.beta for point in made.points] == [10, 20, 10, 20]
+    made = study("experiment=scale_sweep", "sweep.n=[100]", "sweep.protocol.beta=[10,20]")
+    assert [d.name for d in made.dimensions] == ["protocol", "n", "beta"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("{start: 1e-13, stop: 1e-11, num: 3, log: true}", [1e-13, 1e-12, 1e-11]),
+        ("{start: 0, stop: 1, num: 4, log: false}", [0, 0.333333333333, 0.666666666667, 1]),
+        ("{start: 0, stop: 0.1, num: 4}", [0, 0.0333333333333, 0.0666666666667, 0.1]),
+        ("{start: 0, stop: 3e-14, step: 1e-14}", [0, 1e-14, 2e-14, 3e-14]),
+    ],
+)
+def test_ranges_have_twelve_digits(given, expected):
+    assert listed("sweep.loss", OmegaConf.to_container(OmegaConf.create(given))) == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"start": 1, "stop": 10, "num": 8, "log": True},
+        {"start": 0.3, "stop": 0.30000000000000004, "num": 2},
+    ],
+)
+def test_values_that_rounding_makes_the_same(given):
+    with pytest.raises(ConfigError, match="allowed: values that differ when rounded"):
+        listed("sweep.n", given)
+
+
+def test_shares_are_exact():
+    given = "alpha_share=0.5500000001", "protocol.k=20", "~sweep"
+    [point] = study("experiment=parameter_grid", *given).points
+    assert point.protocol.alpha_preference == 12
+
+
+def test_counts_of_byzantine_nodes():
+    small = "n=10", "protocol.k=5", "protocol.alpha_preference=3", "protocol.alpha_confidence=3"
+    made = study("sweep.byzantine_fraction=[0.05,0.15,0.25,0.3]", *small)
+    about = {"long_name": "Byzantine nodes", "units": "nodes"}
+    assert made.beside == {"byzantine_nodes": (("byzantine_fraction",), [0, 2, 2, 3], about)}
+    assert counts.range_of(made.points) == "0 to 3 of 10 nodes Byzantine"
+    text = "byzantine_fraction 0.15 and 0.25 are each 2 of 10 nodes, and 1 more such"
+    assert counts.rounded(made.points) == text
+    made = study("sweep.byzantine_fraction=[0,0.1]", "sweep.n=[100,200]")
+    assert made.beside["byzantine_nodes"][:2] == (("byzantine_fraction", "n"), [0, 0, 10, 20])
+    assert counts.rounded(made.points) == ""

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import math
+import re
 import traceback
 from collections.abc import Mapping
 from functools import lru_cache
@@ -25,12 +26,7 @@ GROUPS = ("protocol", "adversary", "network")
 KINDS = {"protocol": Protocol, "adversary": Adversary, "network": Network}
 NUMBERS = {"n": int, "byzantine_fraction": float, "initial_accept": float, "schedule": str}
 SEEDS = 2**32
-ALLOWED = {  # by the type of a field
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-}
+WHOLE = "a whole number"
 
 UNKNOWN = (ConfigAttributeError, ConfigKeyError)
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)  # errors of a configuration
@@ -46,7 +42,8 @@ def root(name: str) -> Path:
 def one_line(error: BaseException) -> str:
     """The message of an error of Hydra, OmegaConf or YAML in one line, without its internals."""
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: {_joined(error)}"
+        allowed = "KEY=VALUE, where text with =, commas or blanks is in quotes"
+        return f"{error.override}: {_joined(error)}; allowed: {allowed}"
     cause = error.__cause__
     if isinstance(cause, UNKNOWN) and isinstance(cause.parent_node, DictConfig):
         known = ", ".join(str(key) for key in cause.parent_node if key != "hydra") or "none"
@@ -57,10 +54,21 @@ def one_line(error: BaseException) -> str:
     if text.startswith("Ambiguous value for argument"):
         given = text.split("'")[1]
         key, _, values = given.partition("=")
+        key = key.removeprefix("++").removeprefix("sweep.")
         return (
             f"{given} is several values; allowed: sweep.{key}=[{values}] (one dataset), "
             f"or -m (one job for each)"
         )
+    if text.startswith("Sweep parameters "):
+        given = text.split("'")[1]
+        key = given.partition("=")[0].removeprefix("++").removeprefix("sweep.")
+        ranges = f"sweep.{key}={{start: 0, stop: 1, step: 0.5}}"
+        return f"{given} makes jobs; allowed: {ranges} (one dataset), or -m (one job for each)"
+    if text.startswith("Could not delete"):
+        key = text.split("'")[1]
+        return f"~{key} takes nothing away; allowed: ~KEY of a key that there is (--cfg job)"
+    if text.startswith("Interpolation key"):
+        text = f"{text}; allowed: keys that there are (--cfg job)"
     key = getattr(error, "full_key", None)
     return f"{key}: {text}" if key else text
 
@@ -99,13 +107,18 @@ def _component(kind: str, section: str):
         module, _, name = str(target).rpartition(".")
         class_: Any = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{kind}._target_ is {target!r}: {one_line(error)}") from None
+        allowed = f"a class that extends {KINDS[kind].__name__} ({one_line(error)})"
+        raise ConfigError(f"{kind}._target_ is {target!r}; allowed: {allowed}") from None
     good = (
         isinstance(class_, type)
         and dataclasses.is_dataclass(class_)
         and issubclass(class_, KINDS[kind])
     )
     require(good, f"{kind}._target_", target, f"a class that extends {KINDS[kind].__name__}")
+    types = {field.name: _word(field.type) for field in dataclasses.fields(class_)}
+    for name, value in values.items():
+        if types.get(name) == WHOLE and isinstance(value, float) and value.is_integer():
+            values[name] = int(value)  # 1e3 is 1000
     try:
         schema = OmegaConf.structured(class_)
         return OmegaConf.to_object(OmegaConf.merge(schema, values))
@@ -117,11 +130,17 @@ def _component(kind: str, section: str):
             raise ConfigError(
                 f"{kind}.{error.key} is no parameter of {class_.__name__}; allowed: {fields}"
             ) from None
-        types = {field.name: field.type for field in dataclasses.fields(class_)}
-        if error.full_key in values:
-            allowed = ALLOWED.get(types.get(error.full_key), "what its class says")
-            require(False, f"{kind}.{error.full_key}", values[error.full_key], allowed)
+        name = re.split(r"[.\[]", str(error.full_key or ""))[0]
+        if name in types:
+            require(False, f"{kind}.{name}", values.get(name), types[name])
         raise ConfigError(f"{kind}: {_joined(error)}; allowed: {fields}") from None
+
+
+def _word(annotation: Any) -> str:
+    """What values a field takes."""
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    words = {"int": WHOLE, "float": "a number", "bool": "true or false", "str": "a word"}
+    return words.get(text, "a list of numbers" if "tuple" in str(annotation) else "another kind")
 
 
 def number(name: str, value: Any):

@@ -9,7 +9,7 @@ import numpy as np
 from vecsim import build
 from vecsim.dimensions import listed
 from vecsim.engines.runs import Undisputed, attacked, length_of, undisputed
-from vecsim.errors import ConfigError, require, whole
+from vecsim.errors import ConfigError, count, require
 from vecsim.front import STATES
 from vecsim.layout import Variable
 from vecsim.point import Point
@@ -55,9 +55,9 @@ class Settings(NamedTuple):
             good = isinstance(value, float) and 0 < value < 1
             key = name if name == "safety" else f"estimator.{name}"
             require(good, key, value, "above 0, below 1")
-        whole("latency_rounds", given["latency_rounds"], 1, 2**20)
-        whole("estimator.most_beta", given["most_beta"], 1, MOST_BETA)
-        whole("estimator.walkers", given["walkers"], 10, MOST_WALKERS)
+        rounds = count("latency_rounds", given["latency_rounds"], 1, 2**20)
+        most_beta = count("estimator.most_beta", given["most_beta"], 1, MOST_BETA)
+        walkers = count("estimator.walkers", given["walkers"], 10, MOST_WALKERS)
         fed = listed("estimator.fed", given["fed"])
         good = all(isinstance(share, (int, float)) and 0 < share < 1 for share in fed)
         require(good, "estimator.fed", fed, "shares above 0, below 1")
@@ -65,9 +65,8 @@ class Settings(NamedTuple):
             adversary = build.component("adversary", given["latency_adversary"])
         except ConfigError as error:
             raise ConfigError(f"estimator.latency_adversary: {error}") from None
-        names = "safety", "latency_rounds", "latency_quantile", "most_beta"
-        target = Target(*(given[name] for name in names))
-        return cls(target, Effort(given["walkers"], given["keep"]), sorted(fed), adversary)
+        target = Target(given["safety"], rounds, given["latency_quantile"], most_beta)
+        return cls(target, Effort(walkers, given["keep"]), sorted(fed), adversary)
 
 
 class Costs(NamedTuple):

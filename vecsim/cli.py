@@ -1,6 +1,7 @@
 """The command line, and the same for notebooks: compose, configure JAX, run, save, show."""
 
 import contextlib
+import importlib.metadata
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.concerns(given) and not {"--help", "-h"} & {*given}:
             return _scenarios(given)
-        with _one_line():
+        with refusals():
             _hydra(given)
     except (ConfigError, StoreError) as error:
         return _fail(str(error))
@@ -58,7 +59,7 @@ def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | 
     if arguments.concerns(given):
         return _scenario(given, output)
     conf = str(build.root("conf").resolve())
-    with _one_line(), initialize_config_dir(conf, version_base="1.3"):
+    with refusals(), initialize_config_dir(conf, version_base="1.3"):
         task = composed(given, output)
         _, folder = execute(task, report.reporter())
     return store.open(folder / "data.zarr")
@@ -153,6 +154,9 @@ def _hydra(given: list[str]) -> None:
     from vecsim.errors import ConfigError
 
     plan.prepare()
+    if "--version" in given:
+        print(f"vecsim {importlib.metadata.version('vecsim')}")
+        return
     parser = get_args_parser()
 
     def refuse(message: str):  # argparse would print its usage as well
@@ -160,6 +164,7 @@ def _hydra(given: list[str]) -> None:
 
     parser.error = refuse
     trust.check_options(parser.parse_args(sys.argv[1:]))
+    overrides.check([word for word in given if not word.startswith("-")])
 
     def result(job: JobReturn):  # Hydra's own would print a line more than the job did
         if job.status == JobStatus.COMPLETED:
@@ -202,7 +207,7 @@ def _job(config) -> None:
     command = overrides.given(words if multirun else sys.argv[1:])
     task = plan.Task(config, [*paths, *words], options, folder, ["vecsim", *command])
     try:
-        with _one_line():
+        with refusals():
             studies, output = execute(task, report.reporter())
             report.show(studies, output, config.netcdf, config.figure, config.theory)
     except (ConfigError, StoreError) as error:
@@ -218,7 +223,7 @@ def _environment() -> None:
 
 
 @contextlib.contextmanager
-def _one_line() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """What Hydra finds wrong becomes a ConfigError."""
     from vecsim import build
     from vecsim.errors import ConfigError
@@ -226,11 +231,12 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except build.COMPOSING as error:
-        raise ConfigError(build.one_line(error)) from None
+        raise ConfigError(overrides.readable(build.one_line(error))) from None
     except ValueError as error:
         if isinstance(error, ConfigError) or not build.raised_by_hydra(error):
             raise
-        raise ConfigError(f"not to be composed: {build.one_line(error)}") from None
+        message = overrides.readable(build.one_line(error))
+        raise ConfigError(f"not to be composed: {message}") from None
 
 
 def _fail(message: str) -> int:

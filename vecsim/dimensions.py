@@ -15,13 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vecsim.errors import ConfigError, require
-from vecsim.layout import Beside
 from vecsim.overrides import ALL, BY_HAND, DOT
 
 MOST_POINTS = 1_000_000
 DIGITS = 12  # of a value of a range
 RANGE = ("start", "stop", "step", "num", "log")
-BYZANTINE = "byzantine_nodes"
 LIST = "a list of different numbers or words, or a range {start, stop, step}"
 ZIP = "{parameter: [values], another: [values]}, equally many, which move together"
 
@@ -186,24 +184,3 @@ def _values(start, stop, step, count: int, log: bool) -> Iterator[Any]:
 
 def _finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
-
-
-def byzantine_nodes(dimensions: list[Dimension], counts: list[int]) -> dict[str, Beside]:
-    """A coordinate of the number of Byzantine nodes, where their share is swept.
-
-    counts: of every point. It has the dimensions along which the number changes.
-    """
-    names = [d.name for d in dimensions]
-    share = [
-        i
-        for i, d in enumerate(dimensions)
-        for each in d.parameters
-        if each.name == "byzantine_fraction"
-    ]
-    if not share:
-        return {}
-    shaped = np.reshape(counts, [len(d.values) for d in dimensions])
-    axes = [i for i in range(shaped.ndim) if i in share or np.ptp(shaped, axis=i).any()]
-    kept = shaped[tuple(slice(None) if i in axes else 0 for i in range(shaped.ndim))]
-    about = {"long_name": "Byzantine nodes", "units": "nodes"}
-    return {BYZANTINE: Beside(tuple(names[i] for i in axes), kept.ravel().tolist(), about)}

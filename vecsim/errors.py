@@ -59,6 +59,12 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
     return value
 
 
+def count(name: str, value: Any, low: int, high: int) -> int:
+    """The same, of a number that may be written as 1e3."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    return whole(name, int(value) if is_whole else value, low, high)
+
+
 def name_of(component: Any) -> str:
     """A component's class, as `_target_` names it."""
     return f"{type(component).__module__}.{type(component).__qualname__}"

@@ -95,7 +95,7 @@ def front(data: xr.Dataset, level: float = 0.95) -> xr.Dataset:
         found, dims = found.expand_dims("point"), ["point"]
     rows = found.stack(candidate=dims, create_index=False)
     rows = rows.isel(candidate=np.flatnonzero(rows["front"].values))
-    others = [dim for dim in dims if dim not in own(data)]
+    others = [dim for dim in dims if dim in data.dims and dim not in own(data)]
     order = np.lexsort([rows["messages"].values, *(rows[dim].values for dim in others[::-1])])
     return rows.isel(candidate=order)
 

@@ -1,16 +1,22 @@
 """What is set by hand is used, or refused: nothing that a user says is dropped without a word."""
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 from vecsim import build
-from vecsim.dimensions import Dimension, keys_of
+from vecsim.dimensions import MOST_POINTS, Dimension, keys_of
 from vecsim.errors import ConfigError, require
 from vecsim.network import Network
 from vecsim.resolve import is_used, references
 
 CAMPAIGN = "campaign"
 SYSTEM = (*build.NUMBERS, *build.GROUPS)  # what describes the nodes and their network
+OTHERS = (
+    *("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "theory", "engine"),
+    *("defence", "estimator", "packages", CAMPAIGN),
+)
+KNOWN = (*build.NUMBERS, *build.GROUPS, *OTHERS)
 DECISIONS = (*SYSTEM, "trials", "precision", "estimator", "engine", "theory")
 ALWAYS = (
     *("seed", "sweep", "defence", "output", "netcdf", "figure", "engine.cores", "experiment"),
@@ -141,3 +147,30 @@ def _needs(field: str, kinds: set[str]) -> str:
         return f"network.{field} with network.groups"
     needs = "small_world" if field == "rewiring" else "random_regular or small_world"
     return f"network.{field} with network.topology={needs}, not {', '.join(sorted(kinds))}"
+
+
+def check_sweep(
+    dimensions: list[Dimension],
+    written: Mapping[str, Any],
+    used: Mapping[str, set[str]],
+    given: Mapping[str, str],
+) -> None:
+    """Raise ConfigError where what is swept is no parameter, is set as well, or is too much."""
+    for name in (dimension.name for dimension in dimensions if dimension.zipped):
+        require(name not in written, "sweep", name, "for a zip, a name that is no parameter's")
+    parameters = f"{', '.join((*build.NUMBERS, *build.GROUPS))}, or theirs, such as protocol.k"
+    for key in keys_of(dimensions):
+        group, _, field = key.partition(".")
+        known = key in build.NUMBERS or (group in build.GROUPS and "." not in field)
+        known = known or group == CAMPAIGN
+        referred = any(key in each for each in used.values()) and key not in OTHERS
+        if not known and not referred:
+            raise ConfigError(f"sweep.{key} is no parameter of a trial; allowed: {parameters}")
+        if key in given:
+            allowed = f"{key}=... with ~sweep.{key}, or sweep.{key}=[...] alone"
+            raise ConfigError(f"{key} is both set and swept; allowed: {allowed}")
+    for each in (each for dimension in dimensions for each in dimension.parameters):
+        words = all(isinstance(value, str) for value in each.values)
+        require(words or each.key not in build.GROUPS, f"sweep.{each.key}", each.values, "options")
+    total = prod(len(dimension.values) for dimension in dimensions)
+    require(total <= MOST_POINTS, "sweep", f"{total} points", f"at most {MOST_POINTS}")

@@ -11,6 +11,8 @@ from vecsim.errors import ConfigError
 BY_HAND, DOT, ALL = "-", "-", "_-"
 SWEPT = re.compile(r"(\+{0,2})sweep(?:\.([^=]*))?=(.*)", re.DOTALL)
 TOLD = re.compile(rf"\+\+sweep\.([\w{re.escape(DOT)}]+){re.escape(BY_HAND)}=(.*)", re.DOTALL)
+NAME = rf"[\w{re.escape(DOT)}]"
+CODED = re.compile(rf"(?:\+\+)?sweep\.({NAME}+){re.escape(BY_HAND)}(?!{NAME})")
 WORD = re.compile(r"[A-Za-z_][\w./-]*")
 SPECIAL = ("true", "false", "yes", "no", "on", "off", "null", "nan", "inf")
 
@@ -53,6 +55,12 @@ def _given(found: re.Match) -> str:
     return f"sweep={text}" if key + BY_HAND == ALL else f"sweep.{key.replace(DOT, '.')}={text}"
 
 
+def readable(message: str) -> str:
+    """A message of Hydra's, with the words as they were given."""
+    message = message.replace(f"sweep.{ALL}", "sweep")
+    return CODED.sub(lambda found: f"sweep.{found.group(1).replace(DOT, '.')}", message)
+
+
 def check(words: Sequence[str]) -> None:
     """Raise ConfigError where a key is set twice, or a group to a list of options."""
     from vecsim import build  # not before the environment is set, for it imports JAX
@@ -62,8 +70,13 @@ def check(words: Sequence[str]) -> None:
     for key, text, sign in overrides:
         if sign != "~" and keys.count(key) > 1:
             raise ConfigError(f"{key} is set twice; allowed: {key}=... once")
-        if text.startswith("[") and (build.root("conf") / key.partition("@")[0]).is_dir():
+        if not (build.root("conf") / key).is_dir() or sign == "~":
+            continue
+        if text.startswith("["):
             raise ConfigError(several(key, text))
+        if text in ("", "null") or not re.match(r"[A-Za-z_'\"{$]", text):
+            named = f"an option of the group, {key}=NAME, or ~{key} for none"
+            raise ConfigError(f"{key} is {text or 'nothing'}; allowed: {named}")
 
 
 def several(group: str, options: str) -> str:

@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from vecsim import device, overrides, runner, sweep, trust
+from vecsim.dimensions import listed
 from vecsim.engines.choose import ENGINES
-from vecsim.errors import ConfigError, require, whole
+from vecsim.errors import ConfigError, count, require
 from vecsim.resolve import Compose, unresolved
 from vecsim.sweep import Planned, Study
 
 # Here a parameter may be set that the configuration does not list: its class says what there is.
 OPEN = ("sweep", "protocol", "adversary", "network", "campaign")
+STEPS = ("start", "stop", "step")
 OPTIONS = ("protocol", "adversary", "network", "engine", "campaign", "estimator")
 
 
@@ -113,9 +115,9 @@ def _check(config: DictConfig) -> None:
     require(isinstance(engine, DictConfig), "engine", engine, "an option, such as auto")
     name = engine.get("name")
     require(isinstance(name, str) and name in ENGINES, "engine.name", name, ", ".join(ENGINES))
-    engine.memory_mb = whole("engine.memory_mb", engine.get("memory_mb"), 1, 2**20)
+    engine.memory_mb = count("engine.memory_mb", engine.get("memory_mb"), 1, 2**20)
     if engine.get("cores") is not None:
-        engine.cores = whole("engine.cores", engine.cores, 1, 4096)
+        engine.cores = count("engine.cores", engine.cores, 1, 4096)
     output = config.get("output")
     require(output is None or isinstance(output, str), "output", output, "a folder, or null")
     for key in ("netcdf", "figure", "theory"):
@@ -143,6 +145,7 @@ def prepare() -> None:
         "share": lambda share, total: ceil(exact(share) * exact(total)),
         "sum": lambda *terms: sum(terms),
         "rest": lambda share: float(1 - exact(share)),
+        "range": lambda *ends: listed("range", dict(zip(STEPS, ends, strict=True))),
     }
     for name, function in functions.items():
         OmegaConf.register_new_resolver(name, function, replace=True)

@@ -60,12 +60,9 @@ class Point(NamedTuple):
         if network.topology == "complete":
             peers = n - network.exclude_self
             distinct = not network.replacement
-            require(
-                rule.k <= n - 1 or not distinct,
-                "protocol.k",
-                rule.k,
-                f"at most n - 1 = {n - 1} peers",
-            )
+            who = "n - 1" if network.exclude_self else "n"
+            allowed = f"at most {who} = {peers} peers"
+            require(rule.k <= peers or not distinct, "protocol.k", rule.k, allowed)
             # Sybil identities may all be refused, which leaves the honest nodes.
             least = self.honest - network.exclude_self
             allowed = f"at most {least} peers, as many as there are when no Sybil is admitted"
@@ -125,6 +122,14 @@ class Point(NamedTuple):
         if self.steps == 1:
             return rule
         return eqx.tree_at(lambda rule: rule.max_rounds, rule, rule.max_rounds * self.steps)
+
+    @property
+    def nodes(self) -> int:
+        return self.n
+
+    @property
+    def byzantine_share(self) -> float:
+        return self.byzantine_fraction
 
     @property
     def byzantine(self) -> int:

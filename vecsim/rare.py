@@ -4,7 +4,7 @@ import numpy as np
 
 from vecsim.engines.climb import Climbers, supports
 from vecsim.engines.scores import SCORES
-from vecsim.errors import require, whole
+from vecsim.errors import count, require, whole
 from vecsim.layout import Variable
 from vecsim.splitting import MOST_REPLICAS, MOST_WALKERS, Effort, plain, split
 from vecsim.sweep import Study
@@ -27,11 +27,11 @@ class RareEvents:
         require(set(given) == set(FIELDS), "estimator", given, f"{', '.join(FIELDS)}")
         self.event, keep = given["event"], given["keep"]
         require(self.event in SCORES, "estimator.event", self.event, ", ".join(SCORES))
-        whole("estimator.walkers", given["walkers"], 10, MOST_WALKERS)
+        walkers = count("estimator.walkers", given["walkers"], 10, MOST_WALKERS)
         good = isinstance(keep, float) and 0 < keep < 1
         require(good, "estimator.keep", keep, "between 0 and 1")
         whole("trials", study.trials, 2, MOST_REPLICAS)
-        self.effort = Effort(given["walkers"], keep)
+        self.effort = Effort(walkers, keep)
         for point, engine in zip(study.points, study.engines, strict=True):
             reason = supports(point, engine)
             require(reason is None, "estimator", "splitting", f"plain ({reason})")
@@ -48,9 +48,9 @@ class RareEvents:
             "meaning": "-1 where there is no estimate: the pilot found no way, or others did",
         }
         plainly = {
-            "long_name": f"plain trials with the event, of {given['walkers']} for each replica",
+            "long_name": f"plain trials with the event, of {walkers} for each replica",
             "units": "trials",
-            "of": given["walkers"],
+            "of": walkers,
         }
         self.variables = (
             Variable("probability", "float64", about, ("score",)),

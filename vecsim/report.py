@@ -13,7 +13,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from vecsim import build
+from vecsim import build, counts
 from vecsim.sweep import Planned, Study
 
 LOG_EVERY = 10.0  # seconds between lines where there is no terminal
@@ -106,7 +106,10 @@ def announce(study: Study, device: str) -> None:
     points = f"{len(study.points):,} points of" if len(study.points) > 1 else "1 point of"
     most = "up to " if study.precision else ""
     engine = f"engine {', '.join(sorted(set(study.engines)))}"
-    print(f"{study.name}: {points} {most}{study.trials:,} trials, {engine}, {device}", flush=True)
+    what = [f"{study.name}: {points} {most}{study.trials:,} trials", counts.range_of(study.points)]
+    print(", ".join(filter(None, [*what, engine, device])), flush=True)
+    if rounded := counts.rounded(study.points):
+        print(f"vecsim: {rounded}", flush=True)
 
 
 def show(

@@ -4,35 +4,26 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from math import prod
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from vecsim import build, obey
+from vecsim import build, counts, obey
 from vecsim.cluster.config import Run, parse
 from vecsim.dimensions import (
-    MOST_POINTS,
     Dimension,
-    byzantine_nodes,
     dimensions,
-    keys_of,
     own,
 )
 from vecsim.engines.choose import engine_of
-from vecsim.errors import ConfigError, require, whole
+from vecsim.errors import ConfigError, count, require
 from vecsim.estimate import Precision
 from vecsim.layout import Beside
-from vecsim.obey import CAMPAIGN
+from vecsim.obey import CAMPAIGN, KNOWN
 from vecsim.outcomes import RATES
 from vecsim.resolve import Compose, at, once, places, plain, resolved, unresolved
 
-OTHERS = (
-    *("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "theory", "engine"),
-    *("defence", "estimator", "packages", CAMPAIGN),
-)
-KNOWN = (*build.NUMBERS, *build.GROUPS, *OTHERS)
 MOST_TRIALS = 10**9
 PLAIN: Mapping[str, Any] = MappingProxyType({"name": "plain"})
 MEASURED = ("outcomes", "series")  # of a campaign: what is measured on it
@@ -62,7 +53,7 @@ class Study(NamedTuple):
             for dimension in self.dimensions
             for each in dimension.zipped
         }
-        return zipped | byzantine_nodes(self.dimensions, [p.byzantine for p in self.points])
+        return zipped | counts.beside(self.dimensions, self.points)
 
 
 class Planned(NamedTuple):
@@ -72,8 +63,16 @@ class Planned(NamedTuple):
     section: dict[str, Any]  # resolved, `campaign` in the configuration
 
     @property
+    def nodes(self) -> int:
+        return self.run.cluster.nodes
+
+    @property
     def byzantine(self) -> int:
         return self.run.cluster.byzantine
+
+    @property
+    def byzantine_share(self) -> float:
+        return self.run.cluster.byzantine_fraction
 
     def hash(self) -> int:
         """64 bits that stand for the parameters."""
@@ -110,10 +109,10 @@ def studies(
     section = values.get("sweep")
     swept = dimensions(section, is_section)
     wanted, used = _defence(values["defence"]), obey.used_by(written)
-    _check_sweep(swept, written, used, given)
+    obey.check_sweep(swept, written, used, given)
     obey.check_given(given, used, wanted)
     obey.check_swept(swept, own(section, is_section), used, wanted)
-    values["seed"] = whole("seed", values.get("seed"), 0, build.SEEDS - 1)
+    values["seed"] = count("seed", values.get("seed"), 0, build.SEEDS - 1)
     make = {"off": partial(_decisions, given), "on": _campaigns}
     made = []
     for each in wanted:
@@ -152,7 +151,7 @@ def _decisions(
     values: dict,
     others: Iterable[str],
 ) -> Study:
-    trials = whole("trials", values.get("trials"), 1, MOST_TRIALS)
+    trials = count("trials", values.get("trials"), 1, MOST_TRIALS)
     precision = _precision(values.get("precision"), trials, given)
     every = list(resolved(dimensions, _bare(config), lambda choices: _bare(compose(choices))))
     points, engines = [], []
@@ -264,39 +263,14 @@ def _precision(section: Any, trials: int, given: Mapping[str, str]) -> Precision
         most = trials
     target: Any = section.get("target")
     width: Any = section.get("half_width")
-    require(target in RATES, "precision.target", target, ", ".join(RATES))
+    good = isinstance(target, str) and target in RATES
+    require(good, "precision.target", target, ", ".join(RATES))
     good = isinstance(width, float) and 0 < width < 0.5
     require(good, "precision.half_width", width, "between 0 and 0.5")
-    least = whole("precision.min_trials", least, 1, MOST_TRIALS)
-    most = whole("precision.max_trials", trials if most is None else most, 1, MOST_TRIALS)
+    least = count("precision.min_trials", least, 1, MOST_TRIALS)
+    most = count("precision.max_trials", trials if most is None else most, 1, MOST_TRIALS)
     if "trials" in given and least >= most and not by_hand:
         return None  # so few trials that a point would not stop before they are all done
     name = "trials" if "trials" in given else "precision.max_trials"
     require(least <= most, name, most, f"precision.min_trials, {least}, to {MOST_TRIALS}")
     return Precision(target, width, least, most)
-
-
-def _check_sweep(
-    dimensions: list[Dimension],
-    written: Mapping[str, Any],
-    used: Mapping[str, set[str]],
-    given: Mapping[str, str],
-) -> None:
-    for name in (dimension.name for dimension in dimensions if dimension.zipped):
-        require(name not in written, "sweep", name, "for a zip, a name that is no parameter's")
-    parameters = f"{', '.join((*build.NUMBERS, *build.GROUPS))}, or theirs, such as protocol.k"
-    for key in keys_of(dimensions):
-        group, _, field = key.partition(".")
-        known = key in build.NUMBERS or (group in build.GROUPS and "." not in field)
-        known = known or group == CAMPAIGN
-        referred = any(key in each for each in used.values()) and key not in OTHERS
-        if not known and not referred:
-            raise ConfigError(f"sweep.{key} is no parameter of a trial; allowed: {parameters}")
-        if key in given:
-            allowed = f"{key}=... with ~sweep.{key}, or sweep.{key}=[...] alone"
-            raise ConfigError(f"{key} is both set and swept; allowed: {allowed}")
-    for each in (each for dimension in dimensions for each in dimension.parameters):
-        words = all(isinstance(value, str) for value in each.values)
-        require(words or each.key not in build.GROUPS, f"sweep.{each.key}", each.values, "options")
-    total = prod(len(dimension.values) for dimension in dimensions)
-    require(total <= MOST_POINTS, "sweep", f"{total} points", f"at most {MOST_POINTS}")

@@ -1,0 +1,252 @@
+"""What is set is used, or refused: never dropped without a word."""
+
+import copy
+import json
+import re
+import shlex
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+import yaml
+from fuzz import Grammar, commands, keys, options, planned, told_well
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
+
+from vecsim import build, cli, sweep
+from vecsim import plan as planning
+from vecsim.errors import ConfigError
+
+# What may be set without another study, with the reason.
+SAME_STUDY = {
+    "packages": "whose components may be named; the component says which it is",
+    "output": "where results go",
+    "netcdf": "a copy of them",
+    "figure": "a drawing of them",
+    "theory": "lines in a drawing",
+    "engine.memory_mb": "batches; results do not depend on them",
+    "engine.cores": "how many do the work",
+    "precision.max_trials": "none by itself: the target makes it one (test_precision)",
+    "precision.min_trials": "the same",
+    "precision.half_width": "the same",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra():
+    with initialize_config_dir(str(build.root("conf").resolve()), version_base="1.3"):
+        yield
+
+
+def plan(*words):
+    with cli.refusals():
+        return cli.planned(cli.composed(words))
+
+
+@lru_cache(maxsize=64)
+def task(*words):
+    with cli.refusals():
+        return cli.composed(words)
+
+
+def identity(words, key="", value=None):
+    """What tells a study from another, and what is stored of it.
+
+    key, value: changed in the composed configuration, which is quicker than to compose it again.
+    """
+    made = task(*words)
+    config = copy.deepcopy(made.config)
+    if key:
+        OmegaConf.update(config, key, value, merge=False, force_add=True)
+    studies = list(planning.plan(made._replace(config=config), never).studies.values())
+    points = [point.hash() for study in studies for point in study.points]
+    return sweep.digest(studies), points, json.dumps([study.config for study in studies])
+
+
+def never(choices):
+    raise AssertionError("no group is swept here")
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        ("defence=on trials=5", r"trials is 5; allowed: .*\(campaign.trials\)"),
+        ("defence=on protocol=slush", r"protocol is slush; .*campaign.cluster.protocol"),
+        ("defence=on protocol.k=5", r"protocol.k is 5; .*campaign.cluster.protocol"),
+        ("defence=on network.loss=0.2", r"network.loss is 0.2; .*campaign.cluster.profile"),
+        ("defence=on schedule=async", "schedule is async; allowed: what the campaign uses"),
+        ("defence=on engine.memory_mb=9", "engine.memory_mb is 9; allowed: what the campaign"),
+        ("defence=on theory=true", "theory is true; allowed: what the campaign uses"),
+        ("defence=on estimator=threshold", "estimator is threshold; allowed: what the campaign"),
+        ("defence=on precision.target=stalled", r"precision.target is .*campaign.trials"),
+        ("experiment=churn_limit adversary=flip", r"adversary is flip; .*cluster.adversary"),
+        (
+            "experiment=churn_limit ~sweep defence=off killed=3",
+            "killed is 3; allowed: with defence=on",
+        ),
+        ("campaign.trials=5", "campaign.trials is 5; allowed: with defence=on"),
+        ("sweep.campaign.duration_s=[5,6]", "sweep is 'campaign.*; allowed: with defence=on"),
+        ("defence=[off,on] protocol=slush", "protocol is slush; allowed: .*describes both"),
+        ("defence=[off,on] network.loss=0.1", "network.loss is 0.1; allowed: .*describes both"),
+        ("defence=[off,on] campaign.cluster.nodes=50", "nodes is 50; allowed: .*both: n="),
+        ("defence=[off,on] sweep.protocol=[slush,frosty]", "sweep.protocol is .*describes both"),
+        ("defence=[off,on] protocol.beta=9", "protocol.beta is 9; .*cluster.protocol.beta"),
+        ("network.degree=50", "network.degree has no effect; .*random_regular or small_world"),
+        ("network=random_regular network.rewiring=0.2", "rewiring has no effect; .*small_world"),
+        ("network.cut=0", "network.cut has no effect; allowed: .*network.groups"),
+        ("network=groups network.start=[1,0] initial_accept=0.2", "initial_accept has no effect"),
+        ("adversary=[flip,echo]", r"adversary is \[flip,echo\].*sweep.adversary=\[flip,echo\]"),
+        ("experiment=[design,threshold]", "experiment is .*; allowed: one option; .*with -m"),
+        ("experiment=byzantine_sweep trials=300 precision.max_trials=400", "max_trials is 400"),
+        ("sweep={}", "sweep is {}; allowed: .*~sweep takes all away"),
+    ],
+)
+def test_what_is_not_used_is_refused(words, refusal):
+    with pytest.raises(ConfigError, match=refusal):
+        plan(*words.split())
+
+
+def test_both_panels_of_a_defence_are_of_the_same_network():
+    made = plan("defence=[off,on]", "n=60", "adversary=flip", "sweep.byzantine_fraction=[0,0.1]")
+    single, cluster = made.studies["data.zarr"], made.studies["defended.zarr"]
+    assert [point.byzantine for point in single.points] == [0, 6]
+    assert [point.byzantine for point in cluster.points] == [0, 6]
+    assert {point.run.cluster.nodes for point in cluster.points} == {60}
+    both = "protocol.beta=9", "campaign.cluster.protocol.beta=9"
+    made = plan("defence=[off,on]", *both)
+    assert made.studies["defended.zarr"].points[0].run.cluster.protocol.beta == 9
+
+
+def test_trials_set_by_hand_are_the_most():
+    study = plan("experiment=byzantine_sweep", "defence=off", "trials=300").studies["data.zarr"]
+    assert (study.trials, study.block, study.precision.max_trials) == (300, 250, 300)
+    assert study.config["precision"]["max_trials"] == 300
+    study = plan("experiment=byzantine_sweep", "defence=off", "trials=200").studies["data.zarr"]
+    assert (study.trials, study.precision) == (200, None)
+
+
+def test_several_options_in_a_file(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndefaults:\n  - override /adversary: [flip, echo]\n"
+    (tmp_path / "experiment" / "two.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"adversary is .*; allowed: one option"):
+        plan(f"hydra.searchpath=[{tmp_path}]", "experiment=two")
+
+
+def _others(key, value):
+    """Other values that the key may have."""
+    words = {
+        "schedule": ["async"],
+        "precision.target": ["stalled"],
+        "protocol.decide_when": ["gt", "ge"],
+        "network.sampling": ["with_replacement"],
+        "network.topology": ["small_world", "random_regular"],
+        "network.groups": [[0.6, 0.4]],
+        "network.active": [[1.0, 0.5]],
+        "network.start": [[1.0, 0.5]],
+        "network.cut": [3],
+        "network.degree": [60],
+        "estimator.event": ["stalled", "disagreement"],
+        "estimator.level": [0.3],
+        "estimator.fed": [[0.3, 0.4]],
+        "adversary.lag": [1],
+        "engine.name": ["agents"],
+        "defence": ["on"],
+        "n": [900],
+    }
+    if key in words:
+        return words[key]
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, value - 1]
+    return [round(value * 0.9 + 0.02, 3)] if isinstance(value, float) else []
+
+
+def _cases():
+    """A base, and words that each must make another study of it."""
+    precision = "precision={target: finalised, half_width: 0.1, min_trials: 50}"
+    top = {key: value for key, value in keys().items() if "." not in key}
+    conf = build.root("conf")
+    for key in yaml.safe_load((conf / "config.yaml").read_text()):
+        if key in top and key not in ("sweep", "safety", "latency_rounds"):
+            yield [], key, top[key]
+    yield [precision], "precision.half_width", 0.1
+    yield [precision], "precision.min_trials", 50
+    yield [precision], "precision.max_trials", 900
+    yield [precision], "precision.target", "finalised"
+    yield ["n=100000"], "engine.name", "auto"
+    for group in ("protocol", "adversary", "network"):
+        for option in options(group):
+            section = yaml.safe_load((conf / group / f"{option}.yaml").read_text())
+            for name, value in section.items():
+                if name != "_target_":
+                    yield [f"{group}={option}"], f"{group}.{name}", value
+    section = yaml.safe_load((conf / "campaign" / "steady.yaml").read_text())
+    for name in ("trials", "sampled_vertices", "duration_s", "drain_s", "window_s"):
+        yield ["defence=on"], f"campaign.{name}", section[name]
+    for kind in ("threshold", "splitting", "design"):
+        base = [f"estimator={kind}", "adversary=safety_split"]
+        base += ["byzantine_fraction=0.2"] if kind != "threshold" else []
+        file = yaml.safe_load((conf / "estimator" / f"{kind}.yaml").read_text())
+        for name, value in file["estimator"].items():
+            if not (isinstance(value, str) and value.startswith("${") and name != "fed"):
+                yield base, f"estimator.{name}", value
+        for name in ("trials", "safety", "latency_rounds"):
+            if name in file:
+                yield base, name, file[name]
+
+
+def test_no_key_is_without_effect():
+    """Every key of studies, set to another value, makes another study, or is refused by name."""
+    changed = set()
+    for base, key, value in _cases():
+        if key in SAME_STUDY and not base:
+            continue
+        before = identity(base)
+        for other in (each for each in _others(key, value) if each != value):
+            try:
+                after = identity(base, key, other)
+            except ConfigError as error:
+                refusal = str(error)
+                named = key.rpartition(".")[2] in refusal
+            else:
+                named = after != before
+                changed.add(key)
+            assert named, (base, key, other)
+    assert len(changed) > 40
+
+
+@pytest.mark.parametrize("key", [key for key in SAME_STUDY if not key.startswith("p")])
+def test_what_leaves_the_study_as_it_is(key):
+    other = {"output": "there", "engine.memory_mb": "64", "engine.cores": "1"}.get(key)
+    value = other or str(key != "figure").lower()
+    assert identity([f"{key}={value}"]) == identity([])
+
+
+def test_refusals_of_commands_at_random():
+    """Each names what was set and says what is allowed; none is a traceback."""
+    assert commands(3, 5) == commands(3, 5)
+    told = [(words, planned(words)) for words in commands(7, 20)]
+    poor = [(words, line) for words, line in told if line and not told_well(words, line)]
+    assert not poor
+    assert Grammar(0).keys.keys() >= {"n", "protocol.k", "campaign.cluster.nodes"}
+
+
+def _examples():
+    """Commands of the help and the README, but for scenarios, jobs and packages of one's own."""
+    conf = yaml.safe_load((build.root("conf") / "config.yaml").read_text(encoding="utf-8"))
+    texts = conf["hydra"]["help"]["template"].replace("$$", "$").splitlines()
+    readme = Path(__file__).parent.parent / "README.md"
+    texts += readme.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    for text in texts:
+        if found := re.match(r" {4,8}(?:python -m )?vecsim +(\S.*)", text):
+            words = shlex.split(found[1].partition("     ")[0], comments=True)
+            if not any(word.startswith(("-", "scenario", "eval")) for word in words):
+                yield words
+
+
+@pytest.mark.parametrize("words", list(_examples()), ids=" ".join)
+def test_examples(words):
+    """They mean something, and what they set is used."""
+    assert plan(*words).studies

@@ -1,0 +1,51 @@
+"""How many nodes are Byzantine: a share of them is rounded to a whole number."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from vecsim.dimensions import Dimension
+from vecsim.layout import Beside
+
+NAME = "byzantine_nodes"
+
+
+def beside(dimensions: list[Dimension], points: list[Any]) -> Mapping[str, Beside]:
+    """A coordinate of their number, where their share is swept: along it, and along the dimensions
+    that change the number."""
+    swept = [any("byzantine_fraction" in p.key for p in d.parameters) for d in dimensions]
+    if not any(swept):
+        return {}
+    counts = np.reshape([point.byzantine for point in points], [len(d.values) for d in dimensions])
+    kept = [own or bool(np.ptp(counts, axis=i).any()) for i, own in enumerate(swept)]
+    values = counts[tuple(slice(None) if keep else 0 for keep in kept)].ravel().tolist()
+    dims = tuple(d.name for d, keep in zip(dimensions, kept, strict=True) if keep)
+    return {NAME: Beside(dims, values, {"long_name": "Byzantine nodes", "units": "nodes"})}
+
+
+def range_of(points: Iterable[Any]) -> str:
+    """How many of how many, fewest and most: `0 to 3 of 10 nodes Byzantine`; none: nothing."""
+    counts = sorted({point.byzantine for point in points})
+    nodes = sorted({point.nodes for point in points})
+    if counts == [0]:
+        return ""
+    few, all_ = (f"{a[0]:,}" if len(a) == 1 else f"{a[0]:,} to {a[-1]:,}" for a in (counts, nodes))
+    return f"{few} of {all_} nodes Byzantine"
+
+
+def rounded(points: Iterable[Any]) -> str:
+    """Shares of the nodes that are the same number of them, in words; none: nothing."""
+    shares: dict[tuple[int, int], set[float]] = {}
+    for point in points:
+        shares.setdefault((point.nodes, point.byzantine), set()).add(point.byzantine_share)
+    alike = [(*key, sorted(found)) for key, found in shares.items() if len(found) > 1]
+    alike += [(*key, sorted(f)) for key, f in shares.items() if key[1] == 0 and 0 not in f]
+    if not alike:
+        return ""
+    nodes, number, found = alike[0]
+    values = f"{', '.join(f'{share:g}' for share in found[:-1])} and " if len(found) > 1 else ""
+    more = f", and {len(alike) - 1} more such" if len(alike) > 1 else ""
+    verb = "are each" if values else "is"
+    text = f"byzantine_fraction {values}{found[-1]:g} {verb} {number} of {nodes:,} nodes"
+    return f"{text}{more}"
