@@ -1,6 +1,6 @@
 """How many nodes are Byzantine: a share of them is rounded to a whole number."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from vecsim.layout import Beside
 NAME = "byzantine_nodes"
 
 
-def beside(dimensions: list[Dimension], points: list[Any]) -> Mapping[str, Beside]:
+def beside(dimensions: list[Dimension], points: list[Any]) -> dict[str, Beside]:
     """A coordinate of their number, where their share is swept: along it, and along the dimensions
     that change the number."""
     swept = [any("byzantine_fraction" in p.key for p in d.parameters) for d in dimensions]
