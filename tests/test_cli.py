@@ -34,7 +34,7 @@ BAD = {
     "adversary=evil": "adversary/evil.*allowed: .*always_reject, ",
     "experiment=nope": "experiment/nope.*allowed: .*byzantine_sweep",
     "engine=gpu": "engine/gpu.*allowed: auto",
-    "~protocol": "protocol is None; allowed: an option of the group",
+    "~protocol": r"protocol is \{\}; allowed: an option of the group",
     "protocol=null": "protocol is null; allowed: an option of the group",
     "~n": "n is None; allowed: a whole number",
     "~trials": "trials is None; allowed: a whole number",
