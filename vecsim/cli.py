@@ -10,31 +10,35 @@ from typing import Any
 
 from vecsim import overrides
 
-BAD, FAILED, STOPPED, UNREAD = 2, 3, 130, 141
+BAD, FAILED, KILLED, STOPPED, UNREAD = 2, 3, 4, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`vecsim` and `python -m vecsim`.
 
     Exit codes: 0 done, 1 a scenario does not show what it should, 2 bad input, 3 a scenario came
-    upon an error of vecsim's own, 130 interrupted.
+    upon an error of vecsim's own, 4 a job of a multirun was killed, 130 interrupted.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     sys.argv = [sys.argv[0], *overrides.told(given)]
     _environment()
-    from vecsim.errors import ConfigError, JobFailed
+    from vecsim import launch
+    from vecsim.errors import ConfigError, JobFailed, JobKilled
     from vecsim.files import StoreError
     from vecsim.scenario import arguments
 
     try:
         if arguments.concerns(given) and not {"--help", "-h"} & {*given}:
             return _scenarios(given)
-        with refusals():
+        with refusals(), launch.watched():
             _hydra(given)
     except (ConfigError, StoreError) as error:
         return _fail(str(error))
     except JobFailed:
         return BAD
+    except JobKilled as error:
+        _fail(str(error))
+        return KILLED
     except KeyboardInterrupt:
         print("vecsim: stopped; the same command goes on from here", file=sys.stderr)
         return STOPPED
@@ -109,12 +113,17 @@ def planned(task):
     return plan.plan(task, other)
 
 
-def execute(task, reporter) -> tuple[Any, Path]:
-    """Compute what the task's stores still lack; returns the studies by store and their folder."""
-    from vecsim import provenance, report, runner
+def execute(task, reporter, begun=lambda output: None) -> tuple[Any, Path]:
+    """Compute what the task's stores still lack; returns the studies by store and their folder.
+
+    begun: told the folder before anything is computed.
+    """
+    from vecsim import build, provenance, report, runner
 
     studies, works, output = planned(task)
+    begun(output)
     about = provenance.provenance(task.command)
+    about["options"] = {each: task.options[each] for each in build.GROUPS if task.options.get(each)}
     for name, study in studies.items():
         report.announce(study, about["device"])
         if not runner.run(study, works[name], output / name, about, reporter):
@@ -189,7 +198,8 @@ def _job(config) -> None:
     """One job, in this process or in another one that a launcher has started."""
     from hydra.core.hydra_config import HydraConfig
 
-    from vecsim import plan, progress, report
+    _environment()  # a launcher's process has not come by way of `main`
+    from vecsim import launch, plan, progress, report
     from vecsim.errors import ConfigError, JobFailed
     from vecsim.files import StoreError
 
@@ -203,19 +213,22 @@ def _job(config) -> None:
     words = list(hydra.overrides.task)
     paths = [text for text in hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
     options = dict(hydra.runtime.choices)
-    name = options.get("experiment") or "study"
-    folder = Path(hydra.sweep.dir, name) if multirun else Path("results")
-    command = overrides.given(words if multirun else sys.argv[1:])
+    given = overrides.given(words)
+    job = launch.Job(hydra, given) if multirun else None
+    folder = job.folder if job else Path("results")
+    command = given if job else overrides.given(sys.argv[1:])
     task = plan.Task(config, [*paths, *words], options, folder, ["vecsim", *command])
-    try:
-        with refusals():
-            studies, output = execute(task, progress.reporter())
-            report.show(studies, output, config.netcdf, config.figure, config.theory)
-    except (ConfigError, StoreError) as error:
-        which = ", ".join(overrides.given(words))
-        which = f"job {hydra.job.num} ({which}): " if multirun else ""
-        _fail(f"{which}{error}")
-        raise JobFailed from None
+    with job or contextlib.nullcontext():
+        try:
+            with refusals():
+                begun = [job.begun] if job else []
+                studies, output = execute(task, progress.reporter(), *begun)
+                report.show(studies, output, config.netcdf, config.figure, config.theory)
+        except (ConfigError, StoreError) as error:
+            if job:
+                job.failed("refused", str(error))
+            _fail(f"{job.name}: {error}" if job else str(error))
+            raise JobFailed from None
 
 
 def _environment() -> None:

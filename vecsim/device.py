@@ -6,17 +6,27 @@ import warnings
 import zlib
 from pathlib import Path
 
+from vecsim.errors import ConfigError
 from vecsim.files import write
 
 VECTOR_FLAG = "--xla_cpu_prefer_vector_width"
+SHARE = "VECSIM_JOB_CORES"  # environment: cores of one of the jobs that run beside each other
 ZSTD = b"\x28\xb5\x2f\xfd"  # how its frames begin
 
 
-def configure(cores: int | None = None) -> None:
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def configure(wanted: int | None = None) -> None:
     """Set JAX up for this machine; once JAX has been used its devices stay as they are.
 
-    cores: CPU devices to make (default: every core that this process may use). Without a GPU,
-    trials are shared out over them. Flags that the user has set are left as they are.
+    wanted: CPU devices to make (default: every core that this process may use, or its share of them
+    in jobs that run beside each other). Without a GPU, trials are shared out over them. Flags that
+    the user has set are left as they are. ConfigError where there are other devices already.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if VECTOR_FLAG not in flags and _has_avx512():
@@ -25,7 +35,7 @@ def configure(cores: int | None = None) -> None:
 
     if "xla_force_host_platform_device_count" not in flags:
         with contextlib.suppress(RuntimeError):  # JAX has been used
-            jax.config.update("jax_num_cpu_devices", cores or len(os.sched_getaffinity(0)))
+            jax.config.update("jax_num_cpu_devices", wanted or int(os.environ.get(SHARE, cores())))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache")  # a full disk
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -33,6 +43,9 @@ def configure(cores: int | None = None) -> None:
         if cache:
             mend(cache)
             jax.config.update("jax_compilation_cache_dir", str(cache))
+    if wanted is not None and wanted != (there := len(jax.devices("cpu"))):
+        why = "as many as this process has had from its start on, or another process"
+        raise ConfigError(f"engine.cores is {wanted}; allowed: {there}, {why}")
 
 
 def cache_folder() -> Path | None:

@@ -14,6 +14,10 @@ class ConfigError(ValueError):
     """A configuration that has no meaning; raised before anything is compiled."""
 
 
+class JobKilled(Exception):
+    """A job of a multirun ended without a word."""
+
+
 class JobFailed(Exception):
     """A job ended with an error that the user has been told already."""
 

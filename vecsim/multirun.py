@@ -132,7 +132,7 @@ def arrange(codes: Codes, firm: Iterable[str]) -> tuple[list[str], dict[str, tup
         while any(d in beside for d in over):
             over = tuple(dict.fromkeys(e for d in over for e in beside.get(d, (d,))))
         beside[key] = over
-    return [key for key in codes if key in dims], beside
+    return [d for d in codes if d in dims], {key: beside[key] for key in codes if key in beside}
 
 
 def _determine(codes: Codes, keys: Sequence[str], key: str) -> bool:

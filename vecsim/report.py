@@ -33,11 +33,6 @@ def complete() -> None:
     print("complete, nothing to compute", flush=True)
 
 
-def complete() -> None:
-    """The second line where a store holds all that is wanted."""
-    print("complete, nothing to compute", flush=True)
-
-
 def show(
     studies: Mapping[str, Study], output: Path, whole: bool, figure: bool, theory: bool
 ) -> None:

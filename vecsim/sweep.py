@@ -167,6 +167,10 @@ def _decisions(
     require(isinstance(estimator, dict), "estimator", estimator, "an option, such as plain")
     obey.check_effect(given, dimensions, points, estimator.get("name"))
     first = every[0] | {key: getattr(points[0], key) for key in build.NUMBERS}
+    full = points[0].parameters()  # with what the class says where the file is silent
+    for kind in build.GROUPS:
+        full[kind]["_target_"] = every[0][kind]["_target_"]
+        first[kind] = {key: value for key, value in full[kind].items() if key != "class"}
     kept: dict[str, Any] = {"seed": values["seed"], "trials": trials}
     kept["precision"] = precision._asdict() if precision else None
     kept["sweep"] = _swept(dimensions)
