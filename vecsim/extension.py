@@ -68,10 +68,6 @@ def require_more(path: Path, there: Contents, here: Contents) -> None:
     _require_sources(path, there.config.get(SOURCES, {}), here.config.get(SOURCES, {}))
     if there_fixed != here_fixed:
         disk.require_same(path, "config", there_fixed, here_fixed)
-=======
-    _require_sources(path, there.config.get(SOURCES, {}), here.config.get(SOURCES, {}))
-    disk.require_same(path, "config", there_fixed, here_fixed)
->>>>>>> 784061c (Own components: checked before anything is computed, and their source is part of a study's identity; docs of views, groups and fields; example adversary)
     old, new = (
         {"variables": [(v.name, v.inner) for v in each.variables], "inner": dict(each.inner)}
         for each in (there.layout, here.layout)
