@@ -27,6 +27,13 @@ class TwoGroups(Adversary):
         return jnp.array([[0, 0], [1, 1]]), memory
 
 
+class TwoNumbers(TwoGroups):
+    """Keeps two numbers."""
+
+    groups: ClassVar[int] = 1
+    memories: ClassVar[int] = 2
+
+
 class OneCoin(Adversary):
     """All answer alike, by a coin of each round."""
 
@@ -49,6 +56,11 @@ def test_groups_are_refused():
         parse(configured("safety_split"))
     with pytest.raises(ConfigError, match=told.format(__name__)):
         playable(TwoGroups(), disputed=False)
+
+
+def test_memories_of_several_numbers_are_refused():
+    with pytest.raises(ConfigError, match="allowed: one that keeps one number"):
+        playable(TwoNumbers(), disputed=False)
 
 
 def test_pooled_answers_are_refused_where_vertices_have_rivals():

@@ -184,7 +184,10 @@ def playable(adversary: Adversary, disputed: bool) -> None:
     disputed: whether some vertices have a rival. Nodes of a cluster belong to no groups, and
     nobody pools answers between polls; where all honest nodes agree a pool says nothing new.
     """
-    name = type(adversary).__module__.rpartition(".")[2]
+    allowed = "one kind of Byzantine nodes in a cluster"
+    require(len(adversary.kinds) == 1, "cluster.adversary", adversary.title, allowed)
+    name = type(adversary).__module__.rpartition(".")[2]  # that of its file
+    require(adversary.memories == 1, "cluster.adversary", name, "one that keeps one number")
     allowed = "one that does not tell groups of honest nodes apart"
     require(adversary.groups == 1, "cluster.adversary", name, allowed)
     allowed = "one that pools no answers, or double_spend_share 0"
@@ -227,8 +230,6 @@ def _cluster(given: dict[str, Any]) -> Cluster:
     whole("cluster.payload_bytes", given["payload_bytes"], 0, 10**8)
     rule = protocol("cluster.protocol.", QrAvalanche(), given["protocol"])
     adversary = _adversary(given["adversary"])
-    allowed = "one kind of Byzantine nodes in a cluster"
-    require(len(adversary.kinds) == 1, "cluster.adversary", adversary.title, allowed)
     playable(adversary, given["double_spend_share"] > 0)
     built = Cluster(**{**given, "adversary": adversary, "protocol": rule})
     require(built.honest >= 1, "cluster.byzantine_fraction", given["byzantine_fraction"], "below 1")
