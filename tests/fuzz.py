@@ -133,11 +133,15 @@ def commands(seed: int, number: int) -> list[list[str]]:
     ]
 
 
+def composing():
+    """Where Hydra finds the configuration."""
+    return initialize_config_dir(str(build.root("conf").resolve()), version_base="1.3")
+
+
 def planned(words: Sequence[str]) -> str:
-    """How the command is refused; empty where it could be computed."""
-    conf = str(build.root("conf").resolve())
+    """How the command is refused; empty where it could be computed. Within `composing`."""
     try:
-        with cli.refusals(), initialize_config_dir(conf, version_base="1.3"):
+        with cli.refusals():
             cli.planned(cli.composed(words))
     except ConfigError as error:
         return str(error)
@@ -159,7 +163,8 @@ if __name__ == "__main__":
 
     for words in commands(int(sys.argv[1]), int(sys.argv[2])):
         try:
-            found = planned(words)
+            with composing():
+                found = planned(words)
             kind = "good" if not found else "told" if told_well(words, found) else "POOR"
         except Exception as error:
             kind, found = "CRASH", f"{type(error).__name__}: {error}"

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fuzz import Grammar, commands, keys, options, planned, told_well
-from hydra import initialize_config_dir
+from fuzz import Grammar, commands, composing, keys, options, planned, told_well
 from omegaconf import OmegaConf
 
 from vecsim import build, cli, sweep
@@ -34,7 +33,7 @@ SAME_STUDY = {
 
 @pytest.fixture(scope="module", autouse=True)
 def hydra():
-    with initialize_config_dir(str(build.root("conf").resolve()), version_base="1.3"):
+    with composing():
         yield
 
 

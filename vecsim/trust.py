@@ -18,7 +18,7 @@ import yaml
 
 from vecsim.errors import ConfigError, require
 
-RESOLVERS = ("share", "sum", "rest")  # functions of `cli.register_resolvers`
+RESOLVERS = ("share", "sum", "rest", "range")  # functions of `plan.prepare`
 SEARCH = "hydra.searchpath"
 FUNCTION = re.compile(r"\$\{\s*([\w.]+)\s*:")
 
