@@ -1,6 +1,7 @@
 """The command line, and the same for notebooks: compose, configure JAX, run, save, show."""
 
 import contextlib
+import errno
 import importlib.metadata
 import os
 import sys
@@ -10,38 +11,72 @@ from typing import Any
 
 from vecsim import overrides
 
-BAD, FAILED, STOPPED, UNREAD = 2, 3, 130, 141
+BAD, FAILED, UNWRITTEN, STOPPED, UNREAD = 2, 3, 74, 130, 141
+# The same command can be tried again when there is room.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`vecsim` and `python -m vecsim`.
 
     Exit codes: 0 done, 1 a scenario does not show what it should, 2 bad input, 3 a scenario came
-    upon an error of vecsim's own, 130 interrupted.
+    upon an error of vecsim's own, 74 the disk is full, 130 interrupted.
     """
     given = list(sys.argv[1:] if argv is None else argv)
+    _stand_in()
     sys.argv = [sys.argv[0], *overrides.told(given)]
     _environment()
     from vecsim.errors import ConfigError, JobFailed
     from vecsim.files import StoreError
     from vecsim.scenario import arguments
 
+    code = 0
     try:
+        _require_folder()
         if arguments.concerns(given) and not {"--help", "-h"} & {*given}:
-            return _scenarios(given)
-        with refusals():
-            _hydra(given)
+            code = _scenarios(given)
+        else:
+            with refusals():
+                _hydra(given)
+        sys.stdout.flush()  # what can't be written is told here
     except (ConfigError, StoreError) as error:
-        return _fail(str(error))
-    except JobFailed:
-        return BAD
+        return _fail(str(error), error.__cause__)
+    except JobFailed as failed:
+        return failed.args[0]
     except KeyboardInterrupt:
         print("vecsim: stopped; the same command goes on from here", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return UNREAD
-    return 0
+    except OSError as error:
+        if error.filename is None:
+            _drop_output()
+        where = error.filename or "output"
+        return _fail(f"{where}: {error.strerror or str(error).partition(chr(10))[0]}", error)
+    return code
+
+
+def _stand_in() -> None:
+    """Where a standard stream is closed nothing is written, and no other file takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
+def _drop_output() -> None:
+    """What is still to be written to the standard output would be found wrong again at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _require_folder() -> None:
+    from vecsim.errors import ConfigError
+
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ConfigError("the working folder is deleted; allowed: one that exists") from None
 
 
 def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | None = None):
@@ -138,7 +173,7 @@ def _scenarios(given: list[str]) -> int:
     try:
         with trust.packages(words.packages):
             return command.run(words, Console(soft_wrap=False))
-    except (ConfigError, StoreError, BrokenPipeError):
+    except (ConfigError, StoreError, OSError):
         raise
     except Exception:  # Python's own 1 would read as a criterion that does not hold
         traceback.print_exc()
@@ -214,8 +249,7 @@ def _job(config) -> None:
     except (ConfigError, StoreError) as error:
         which = ", ".join(overrides.given(words))
         which = f"job {hydra.job.num} ({which}): " if multirun else ""
-        _fail(f"{which}{error}")
-        raise JobFailed from None
+        raise JobFailed(_fail(f"{which}{error}", error.__cause__)) from None
 
 
 def _environment() -> None:
@@ -240,6 +274,6 @@ def refusals() -> Iterator[None]:
         raise ConfigError(f"not to be composed: {message}") from None
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, cause: BaseException | None = None) -> int:
     print(f"vecsim: {message}", file=sys.stderr, flush=True)
-    return BAD
+    return UNWRITTEN if isinstance(cause, OSError) and cause.errno in NO_ROOM else BAD

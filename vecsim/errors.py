@@ -15,7 +15,7 @@ class ConfigError(ValueError):
 
 
 class JobFailed(Exception):
-    """A job ended with an error that the user has been told already."""
+    """A job ended with an error that the user has been told already; its argument: exit code."""
 
 
 def require(condition: bool, name: str, value, allowed: str) -> None:
