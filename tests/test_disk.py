@@ -245,7 +245,7 @@ def test_what_is_in_the_way_of_a_new_store_is_left_alone(path: Path, kind: str, 
 def test_names_stay_in_the_store(tmp_path: Path):
     for name in ("..", ".hidden", "a/b", ""):
         layout = Layout({name: [1]}, 1, (1, 1), ())
-        with pytest.raises(ValueError, match="names must differ"):
+        with pytest.raises(ValueError, match="a name in the study is"):
             Store.open_or_create(tmp_path / "study.zarr", layout, CONFIG, CREATE)
 
 

@@ -1,6 +1,7 @@
 """The command line, and the same for notebooks: compose, configure JAX, run, save, show."""
 
 import contextlib
+import errno
 import importlib.metadata
 import os
 import sys
@@ -10,16 +11,20 @@ from typing import Any
 
 from vecsim import overrides
 
-BAD, FAILED, KILLED, STOPPED, UNREAD = 2, 3, 4, 130, 141
+BAD, FAILED, KILLED, UNWRITTEN, STOPPED, UNREAD = 2, 3, 4, 74, 130, 141
+# The same command can be tried again when there is room.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`vecsim` and `python -m vecsim`.
 
     Exit codes: 0 done, 1 a scenario does not show what it should, 2 bad input, 3 a scenario came
-    upon an error of vecsim's own, 4 a job of a multirun was killed, 130 interrupted.
+    upon an error of vecsim's own, 4 a job of a multirun was killed, 74 the disk is full, 130
+    interrupted.
     """
     given = list(sys.argv[1:] if argv is None else argv)
+    _stand_in()
     sys.argv = [sys.argv[0], *overrides.told(given)]
     _environment()
     from vecsim import launch
@@ -27,15 +32,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vecsim.files import StoreError
     from vecsim.scenario import arguments
 
+    code = 0
     try:
+        _require_folder()
         if arguments.concerns(given) and not {"--help", "-h"} & {*given}:
-            return _scenarios(given)
-        with refusals(), launch.watched():
-            _hydra(given)
+            code = _scenarios(given)
+        else:
+            with refusals(), launch.watched():
+                _hydra(given)
+        sys.stdout.flush()  # what can't be written is told here
     except (ConfigError, StoreError) as error:
-        return _fail(str(error))
-    except JobFailed:
-        return BAD
+        return _fail(str(error), error.__cause__)
+    except JobFailed as failed:
+        return failed.args[0]
     except JobKilled as error:
         _fail(str(error))
         return KILLED
@@ -43,9 +52,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("vecsim: stopped; the same command goes on from here", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return UNREAD
-    return 0
+    except OSError as error:
+        if error.filename is None:
+            _drop_output()
+        where = error.filename or "output"
+        return _fail(f"{where}: {error.strerror or str(error).partition(chr(10))[0]}", error)
+    return code
+
+
+def _stand_in() -> None:
+    """Where a standard stream is closed nothing is written, and no other file takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
+def _drop_output() -> None:
+    """What is still to be written to the standard output would be found wrong again at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _require_folder() -> None:
+    from vecsim.errors import ConfigError
+
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ConfigError("the working folder is deleted; allowed: one that exists") from None
 
 
 def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | None = None):
@@ -147,7 +183,7 @@ def _scenarios(given: list[str]) -> int:
     try:
         with trust.packages(words.packages):
             return command.run(words, Console(soft_wrap=False))
-    except (ConfigError, StoreError, BrokenPipeError):
+    except (ConfigError, StoreError, OSError):
         raise
     except Exception:  # Python's own 1 would read as a criterion that does not hold
         traceback.print_exc()
@@ -227,8 +263,8 @@ def _job(config) -> None:
         except (ConfigError, StoreError) as error:
             if job:
                 job.failed("refused", str(error))
-            _fail(f"{job.name}: {error}" if job else str(error))
-            raise JobFailed from None
+            told = f"{job.name}: {error}" if job else str(error)
+            raise JobFailed(_fail(told, error.__cause__)) from None
 
 
 def _environment() -> None:
@@ -253,6 +289,6 @@ def refusals() -> Iterator[None]:
         raise ConfigError(f"not to be composed: {message}") from None
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, cause: BaseException | None = None) -> int:
     print(f"vecsim: {message}", file=sys.stderr, flush=True)
-    return BAD
+    return UNWRITTEN if isinstance(cause, OSError) and cause.errno in NO_ROOM else BAD

@@ -19,7 +19,7 @@ class JobKilled(Exception):
 
 
 class JobFailed(Exception):
-    """A job ended with an error that the user has been told already."""
+    """A job ended with an error that the user has been told already; its argument: exit code."""
 
 
 def require(condition: bool, name: str, value, allowed: str) -> None:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vecsim.errors import require
+
 Index = tuple[int, ...]
 NAME = re.compile(r"[^/.][^/]*")  # of a folder in the store, not of one above it
 
@@ -105,8 +107,14 @@ class Layout(NamedTuple):
         chunks = tuple(map(int, self.chunks))
         layout = Layout(coords, int(self.trials), chunks, variables, inner, beside)
         names = ["vecsim", *layout.dims, *inner, *beside, *(v.name for v in variables)]
-        if len(set(names)) < len(names) or not all(map(NAME.fullmatch, names)):
-            raise ValueError(f"names must differ and hold no '/': {', '.join(names[1:])}")
+        for name in names:
+            good = name.isprintable() and NAME.fullmatch(name) and names.count(name) == 1
+            allowed = "names that differ from those of outcomes and of one another, without '/'"
+            require(bool(good), "a name in the study", name, allowed)
+        for name, values in coords.items():
+            for value in values:
+                good = not isinstance(value, str) or value.isprintable()
+                require(good, name, value, "printable text")
         if any(v.dtype not in ("int32", "float64") for v in variables):
             raise ValueError("a variable is int32 or float64")
         if any(len(b.values) != prod(len(coords[d]) for d in b.dims) for b in beside.values()):

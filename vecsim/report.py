@@ -10,11 +10,14 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
-from vecsim import build, counts
+from vecsim import build, counts, files
 from vecsim.sweep import Planned, Study
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how it begins, to a spreadsheet
 
 
 def announce(study: Study, device: str) -> None:
@@ -78,9 +81,17 @@ def show(
 def to_csv(summary: xr.Dataset, path: Path) -> None:
     """Save a summary as a table of one row per point; replaces `path` whole."""
     rows = summary if summary.sizes else summary.expand_dims("point")
-    part = Path(f"{path}.part")
-    rows.to_dataframe().to_csv(part, index=bool(summary.sizes), float_format="%.6g")
-    part.replace(path)
+    table = rows.to_dataframe().reset_index(drop=not summary.sizes)
+    for name in table.select_dtypes(exclude=["number", "bool"]):
+        table[name] = table[name].map(_harmless)
+    table = table.rename(columns=_harmless)
+    with files.one_line(path):
+        files.write(path, table.to_csv(None, index=False, float_format="%.6g").encode())
+
+
+def _harmless(value: Any) -> Any:
+    """Text that a spreadsheet would take for a formula, as text."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def figures(
@@ -99,23 +110,21 @@ def figures(
         opened["data"].attrs["theory"] = json.dumps(lines(study))
     paths = _draw(script, opened, output)
     names = [str(path.relative_to(output)) for path in paths]
-    part = listed.with_suffix(".part")
-    part.write_text(json.dumps({"made_from": made_from, "figures": names}, indent=2))
-    part.replace(listed)
+    files.write(listed, json.dumps({"made_from": made_from, "figures": names}, indent=2).encode())
     return paths
 
 
 def _made_from(script: Path, opened: Mapping[str, xr.Dataset], output: Path, theory: bool) -> str:
     """A hash of all that decides what figures show: data, attributes, code, options."""
     marks = (output / f"{stem}.zarr" / "vecsim" / "marks" for stem in opened)
-    files = sorted(file for folder in marks for file in folder.iterdir())
+    done = sorted(file for folder in marks for file in folder.iterdir())
     code = [script, *sorted(Path(__file__).parent.rglob("*.py"))]
     told = [
         version("matplotlib"),
         *(json.dumps(data.attrs, sort_keys=True) for data in opened.values()),
     ]
     parts = [f"theory={theory}".encode(), *(text.encode() for text in told)]
-    for file in (*files, *code):
+    for file in (*done, *code):
         parts += [f"{file.name}".encode(), file.read_bytes()]
     digest = hashlib.sha256()
     for part in parts:
