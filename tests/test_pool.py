@@ -235,3 +235,49 @@ def test_pooled_minority_of_many_nodes():
     expected = stats.binom.cdf((samples * k - 1) // 2, samples * k, ones / honest)
     assert np.allclose(given, expected, rtol=0, atol=1e-11)
     assert not pools.pooled_minority_one(honest, 0, k, replacement=True).any()
+
+
+# Byzantine nodes of several kinds
+
+SEVERAL = [(2, 1.0, 0.0), (1, 0.0, 1.0), (2, 0.0, 0.0), (2, 0.25, 0.5)]
+
+
+def every_subset(ones, zeros, pool):
+    """[answered, ones]: every peer has a name, every set (or sequence) of peers is looked at."""
+    loss = pool.loss
+    answers = [(1.0, 0.0)] * ones + [(0.0, 1.0)] * zeros
+    answers += [(one, zero) for nodes, one, zero in pool.kinds for _ in range(nodes)]
+    answers = [(one * (1 - loss), zero * (1 - loss)) for one, zero in answers]
+    draw = itertools.product if pool.replacement else itertools.combinations
+    sets = list(draw(answers, repeat=pool.k) if pool.replacement else draw(answers, pool.k))
+    total = np.zeros((pool.k + 1, pool.k + 1))
+    for peers in sets:
+        law = np.ones((1, 1))
+        for one, zero in peers:
+            grown = np.zeros((len(law) + 1, len(law) + 1))
+            grown[:-1, :-1] = (1 - one - zero) * law
+            grown[1:, 1:] += one * law
+            grown[1:, :-1] += zero * law
+            law = grown
+        total += law / len(sets)
+    return total
+
+
+@pytest.mark.parametrize("replacement", [False, True])
+@pytest.mark.parametrize("loss", [0.0, 0.2])
+@pytest.mark.parametrize("kinds", [SEVERAL, SEVERAL[2:], SEVERAL[:2], [(0, 1.0, 0.0), SEVERAL[3]]])
+def test_several_kinds_by_enumeration(kinds, loss, replacement):
+    honest, k = 3, 3
+    pool = Pool(honest, 0, k, loss=loss, replacement=replacement).of_kinds(kinds)
+    merged, more = pool.merged()
+    assert merged.peers == pool.peers
+    assert pool.silent == (loss > 0 or any(a + b < 1 and nodes for nodes, a, b in kinds))
+    for c in range(honest + 1):
+        exact = every_subset(c, honest - c, pool)
+        for each, holders in ((pool, c), (merged, c + more)):
+            assert np.allclose(pools.ones(each, [holders])[0], exact.sum(axis=0), atol=1e-14)
+            joint = pools.ones_and_answered(each, [holders])[0]
+            assert np.allclose(joint, exact, atol=1e-14)
+            swapped = pools.ones(each.swapped(), [each.honest - holders])[0]
+            zeros = [np.trace(exact, -i) for i in range(k + 1)]
+            assert np.allclose(swapped, zeros, atol=1e-14)

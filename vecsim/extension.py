@@ -28,7 +28,7 @@ OTHER = "or another output"
 TOLD = 3  # differences that are named
 # What the identities of points stand for, or what only says which trials are run.
 OF_POINTS = (
-    *("trials", "precision", "sweep", "points", "engine", "estimators", "campaign"),
+    *("trials", "precision", "sweep", "points", "kinds", "engine", "estimators", "campaign"),
     *("n", "byzantine_fraction", "initial_accept", "schedule", "protocol", "adversary", "network"),
 )
 

@@ -178,6 +178,8 @@ def _decisions(
     kept["engine"] = ", ".join(sorted(set(engines)))
     kept["points"] = _hash(points, engines)
     kept |= _sources([part for point in points for part in point[-len(build.GROUPS) :]])
+    if any(len(point.kinds) > 1 for point in points):  # whole nodes, by kind, of every point
+        kept["kinds"] = [point.adversary.told(point.byzantine) for point in points]
     if estimator != PLAIN:
         kept["estimator"] = estimator
         none = "null: the interval's width follows from the trials"

@@ -219,6 +219,10 @@ class Adversary(eqx.Module):
         """How many of so many Byzantine nodes are of each kind."""
         return (byzantine,)
 
+    def told(self, byzantine: int) -> dict[str, int]:
+        """The same by name."""
+        return {self.title: byzantine}
+
     def first_group(self, honest: float, nodes: float) -> float:
         """How many of the honest nodes are in the first of two groups, 0 to honest.
 

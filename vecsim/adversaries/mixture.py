@@ -123,6 +123,9 @@ class Mixture(Adversary):
             numbers[i] += 1
         return tuple(numbers)
 
+    def told(self, byzantine: int) -> dict[str, int]:
+        return dict(zip(self.names, self.divided(byzantine), strict=True))
+
     def first_group(self, honest, nodes):
         return self._grouping.first_group(honest, nodes)
 
