@@ -13,7 +13,7 @@ from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary
 
 SIDES = 4  # of a partition, at most
-LEAST_TICKS, MOST_TICKS = 32, 2**14  # how far ahead a vertex that was issued may end
+LEAST_TICKS, MOST_TICKS = 128, 2**14  # how far ahead a vertex that was issued may end
 RETAIN_BUCKETS = 19  # of 10 s: the longest retention and the bucket that fills
 Key = tuple[Any, Any]  # uint32, of a trial or of a window of it
 
