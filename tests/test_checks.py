@@ -382,6 +382,14 @@ class PoolsForNothing(Fair):
     pools = True
 
 
+class PoolsYearly(PoolsForNothing):
+    every = "year"
+
+
+class GroupedByName(Fair):
+    grouping = "by_name"
+
+
 class OftenAdmitted(Fair):
     admission = 1.5  # pyright: ignore[reportAssignmentType]
 
@@ -403,6 +411,8 @@ BAD_ADVERSARIES = {
     LargeGroup: r"first_group\(1, 1\) is 2; allowed: 0 to 1 honest nodes",
     PoolsUnseen: "pools is False; allowed: True, as answer looks at view.pooled_minority",
     PoolsForNothing: "pools is True; allowed: False, as answer does not look at",
+    PoolsYearly: "every is 'year'; allowed: round or poll",
+    GroupedByName: "grouping is 'by_name'; allowed: by_colour or random",
     OftenAdmitted: "admission is 1.5; allowed: 0 to 1",
 }
 

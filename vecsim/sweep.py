@@ -177,7 +177,8 @@ def _decisions(
     kept |= {key: first[key] for key in (*build.NUMBERS, *build.GROUPS, *others)}
     kept["engine"] = ", ".join(sorted(set(engines)))
     kept["points"] = _hash(points, engines)
-    kept |= _sources([part for point in points for part in point[-len(build.GROUPS) :]])
+    parts = (part for point in points for part in point[-len(build.GROUPS) :])
+    kept |= _sources(kind for part in parts for kind in getattr(part, "kinds", (part,)))
     if any(len(point.kinds) > 1 for point in points):  # whole nodes, by kind, of every point
         kept["kinds"] = [point.adversary.told(point.byzantine) for point in points]
     if estimator != PLAIN:

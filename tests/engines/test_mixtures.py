@@ -12,6 +12,7 @@ from helpers import assert_distribution, assert_rate, assert_same_distribution, 
 from helpers import point as made
 from scipy import stats
 
+import vecsim
 from vecsim import build, meanfield
 from vecsim.adversaries.always_accept import AlwaysAccept
 from vecsim.adversaries.always_reject import AlwaysReject
@@ -267,6 +268,10 @@ class Partial(Adversary):
         return np.zeros((1, 2), np.int32), memory
 
 
+class TooMany(Partial):
+    mixes = ((0.75, 0.75),)
+
+
 def test_what_engines_refuse_of_mixtures():
     def mixed(*kinds):
         return Mixture.of({name: (kind, 0.5) for name, kind in zip("ab", kinds, strict=True)})
@@ -277,6 +282,8 @@ def test_what_engines_refuse_of_mixtures():
         mixed(BalancePooled(), BalancePooled(0, "poll"))
     p = made(RULE, mixed(Partial(), RandomVoting()), n=30, byzantine_fraction=0.4)
     assert "mixture of a, b: numbers of nodes that toss coins vary" in blocks.supports(p)
+    with pytest.raises(ConfigError, match=r"TooMany.mixes\[0\] is \(0.75, 0.75\)"):
+        vecsim.check(mixed(TooMany(), Silent()))
     with pytest.raises(ConfigError, match=r"one kind of Byzantine nodes in a cluster"):
         parse({"cluster": {"adversary": {"name": "mixture", "of": {"silent": 0.5, "echo": 0.5}}}})
 

@@ -41,6 +41,10 @@ def _check_constants(adversary: Adversary) -> None:
     good = type(adversary.groups) is int and adversary.groups in (1, 2)
     require(good, f"{name}.groups", adversary.groups, "1 or 2")
     require(type(adversary.pools) is bool, f"{name}.pools", adversary.pools, "True or False")
+    for attribute, words in (("grouping", ("by_colour", "random")), ("every", ("round", "poll"))):
+        value = getattr(adversary, attribute)
+        if attribute == "grouping" or adversary.pools:
+            require(value in words, f"{name}.{attribute}", value, " or ".join(words))
     with one_line(adversary, "admission"):
         admission = adversary.admission
     good = isinstance(admission, (int, float)) and 0 <= admission <= 1

@@ -25,7 +25,10 @@ def check(component: Protocol | Adversary | Network) -> None:
     kinds = [kind for kind in DECLARED if isinstance(component, kind)]
     allowed = "a protocol, an adversary or a network"
     require(bool(kinds) or isinstance(component, Network), "component", component, allowed)
-    if kinds:
+    if isinstance(component, Adversary) and len(component.kinds) > 1:  # a mixture
+        for kind in component.kinds:
+            check(kind)
+    elif kinds:
         fields = dataclasses.fields(component)
         _check_fields(component, fields, DECLARED[kinds[0]])
         values = tuple(getattr(component, field.name) for field in fields)
