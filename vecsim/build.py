@@ -113,7 +113,7 @@ def _mixture(section: dict[str, Any]) -> Adversary:
     fields = section.keys() - {"_target_", "of"}
     require(not fields, "adversary", ", ".join(fields), "of, and nothing else, in a mixture")
     allowed = "{NAME: share, ...}, or {NAME: {share: ..., parameters}, ...}"
-    of = section.get("of")
+    of: Any = section.get("of")
     require(isinstance(of, dict), "adversary.of", of, allowed)
     kinds = {}
     for name, given in of.items():

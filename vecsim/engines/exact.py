@@ -152,12 +152,12 @@ def _starts(point: Point) -> list[tuple[int, float]]:
     return [(least + i, float(chance)) for i, chance in enumerate(law) if chance > RARE]
 
 
-def _part(point: Point, admitted: Nodes, ones: int, conduct: Conduct) -> _Part:
+def _part(point: Point, admitted: Nodes, first_ones: int, conduct: Conduct) -> _Part:
     limit = int(point.protocol.max_rounds) * point.steps
     if _simple(point):
         chain, ones = tally_chain(point, admitted, conduct)
         return _Part(_passage(point, chain, limit), ones, np.zeros(len(ones), bool))
-    census = Census(point, ones)
+    census = Census(point, first_ones)
     chain, rows = census_chain(census, admitted, conduct)
     decided = [rows @ (census.over & (census.ones == colour)) > 0 for colour in (0, 1)]
     return _Part(_passage(point, chain, limit), rows @ census.ones, decided[0] & decided[1])
