@@ -226,7 +226,7 @@ def test_what_leaves_the_study_as_it_is(key):
 def test_refusals_of_commands_at_random():
     """Each names what was set and says what is allowed; none is a traceback."""
     assert commands(3, 5) == commands(3, 5)
-    told = [(words, planned(words)) for words in commands(7, 20)]
+    told = [(words, planned(words)) for words in commands(7, 15)]
     poor = [(words, line) for words, line in told if line and not told_well(words, line)]
     assert not poor
     assert Grammar(0).keys.keys() >= {"n", "protocol.k", "campaign.cluster.nodes"}

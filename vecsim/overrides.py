@@ -70,7 +70,7 @@ def check(words: Sequence[str]) -> None:
     for key, text, sign in overrides:
         if sign != "~" and keys.count(key) > 1:
             raise ConfigError(f"{key} is set twice; allowed: {key}=... once")
-        if not (build.root("conf") / key).is_dir() or sign == "~":
+        if not key or not (build.root("conf") / key).is_dir() or sign == "~":
             continue
         if text.startswith("["):
             raise ConfigError(several(key, text))
