@@ -85,7 +85,8 @@ def several(group: str, options: str) -> str:
 
     jobs = f"{group}={options.strip('[]')} with -m (one job for each)"
     swept = f"sweep.{group}={options} (one dataset), or " if group in build.GROUPS else ""
-    return f"{group} is {options}; allowed: one option; {swept}{jobs}"
+    mixed = ", adversary=mixture (of several kinds)" if group == "adversary" else ""
+    return f"{group} is {options}; allowed: one option{mixed}; {swept}{jobs}"
 
 
 def from_python(words: Sequence[Any], keywords: Mapping[str, Any]) -> list[str]:
