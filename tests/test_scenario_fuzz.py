@@ -26,7 +26,7 @@ TIMELINE = [
 CLUSTER = {
     "nodes": 10,
     "byzantine_fraction": 0.2,
-    "adversary": {"name": "balance_pooled", "lag": 1},
+    "adversary": {"name": "release", "release_round": 20},
     "misbehaving_share": 0.5,
     "double_votes": 0.1,
     "profile": "lan",

@@ -5,14 +5,14 @@ import pytest
 from fuzz_scenarios import changed, places
 from test_scenario_fuzz import SCENARIO
 
-from vecsim.cluster.campaign import check
 from vecsim.cluster.config import parse
+from vecsim.cluster.timeline import schedule
 from vecsim.scenario import config, finding, run, saved
 
 # Where it stands in the results, and in which table: the only keys that change neither.
 NAMED = {("name",), ("category",)}
 OTHER = {  # another good value, where doubling a number or turning a switch would not give one
-    "adversary": "stall",
+    "adversary": "echo",
     "profile": "wan",
     "parents": "wide",
     "kind": None,  # comes with keys of its own
@@ -26,7 +26,7 @@ OTHER = {  # another good value, where doubling a number or turning a switch wou
     "period": [2, 3],
     "shares": [0.7, 0.3],
     "probes": ["byzantine_answers", "network_round_trips"],
-    "name": "release",
+    "name": "sybil",
 }
 SPECIAL = {
     ("name",): "another",
@@ -35,7 +35,7 @@ SPECIAL = {
     ("expect",): None,  # follows from the criteria
     ("probes", 0): None,
     ("workload",): {"kind": "constant", "rate_tps": 3},
-    ("cluster", "adversary"): "stall",
+    ("cluster", "adversary"): "echo",
     ("cluster", "byzantine_fraction"): 0.4,
     ("cluster", "poll_interval_ms"): 4,
     ("variants", "b", "workload"): {"kind": "constant", "rate_tps": 3},
@@ -62,7 +62,7 @@ def described(given):
     runs = [parse(config.simulated(each)) for each in config.variants(given).values()]
     plain = [each._replace(cluster=each.cluster._replace(adversary=None)) for each in runs]
     adversaries = [(type(each.cluster.adversary), vars(each.cluster.adversary)) for each in runs]
-    timelines = [check(each) for each in runs]
+    timelines = [schedule(each.timeline, each.duration_s) for each in runs]
     return plain, adversaries, timelines, config.criteria(given), given.get("probes")
 
 
@@ -125,7 +125,7 @@ def test_every_key_of_the_scenarios_in_conf_is_among_those_walked():
         ({"metric": "wall_s", "period": [0, 5]}, "period is .* allowed: nothing"),
         ({"metric": "round_trip_lost", "period": [0, 5]}, "no course in time"),
         ({"metric": "tps", "statistic": "rate"}, "allowed: mean"),
-        ({"metric": "tps", "level": 5}, "with longest_below_s, only"),
+        ({"metric": "tps", "level": 5}, "with longest_below_s, reached_s, only"),
         (
             {"metric": "latency_ms", "statistic": "longest_below_s", "level": 5},
             "what latency_ms has",

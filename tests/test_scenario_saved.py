@@ -232,7 +232,7 @@ def test_a_full_disk_is_told_in_one_line_and_is_no_failed_criterion(simulated, m
 
     monkeypatch.setattr(Path, "open", full)
     result = call("scenario=three", "output=out", "--config-dir=conf")
-    assert result.code == 2
+    assert result.code == 74
     assert result.err.endswith("No space left on device\n")
     assert result.err.count("\n") == 1
     monkeypatch.undo()

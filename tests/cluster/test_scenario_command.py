@@ -8,9 +8,10 @@ from subprocess import DEVNULL
 
 import pytest
 import xarray as xr
-from command import call, files, start
+from command import assert_same, call, files, start
 
 import vecsim
+from vecsim import cluster
 from vecsim.cluster import ScaleTestCluster
 from vecsim.scenario import export
 
@@ -105,6 +106,49 @@ def test_a_killed_scenario_goes_on(name, overrides, saves, folder):
             assert found[0][variable].identical(found[1][variable]), variable
 
 
+VARIANTS = """# @package _global_
+scenario:
+  category: load
+  trials: 2
+  duration_s: 5
+  drain_s: 5
+  variants:
+    a: {cluster.nodes: 10}
+    b: {cluster.nodes: 10, seed: 1}
+    c: {cluster.nodes: 10, seed: 2}
+  criteria:
+    - {metric: avg_tps, op: ">=", threshold: 1}
+"""
+
+
+@pytest.mark.parametrize("last", ["a", "b"])
+def test_variants_that_are_finished_survive_a_kill(last, folder, monkeypatch):
+    """kill -9 as soon as a variant is on disk; only those after it are simulated again."""
+    (folder / "three.yaml").write_text(VARIANTS)
+    assert call("scenario=three.yaml", "output=whole").code == 0
+    saved = folder / "out/three/partial" / last / "data.nc"
+    with start("scenario=three.yaml", "output=out", cwd=folder, stdout=DEVNULL) as command:
+        while not saved.exists():
+            assert command.poll() is None
+            time.sleep(0.001)
+        command.send_signal(signal.SIGKILL)
+    assert command.returncode == -signal.SIGKILL
+    left = [name for name in "abc" if not (saved.parents[1] / name / "data.nc").exists()]
+    assert len(left) <= 3 - "abc".index(last) - 1
+    simulate, seeds = cluster.simulate, []
+
+    def counted(config, *arguments, **named):
+        seeds.append(config.get("seed", 0))
+        return simulate(config, *arguments, **named)
+
+    monkeypatch.setattr(cluster, "simulate", counted)
+    assert call("scenario=three.yaml", "output=out").code == 0
+    assert seeds == ["abc".index(name) for name in left]
+    first, second = (vecsim.open(folder / each / "three/data.nc") for each in ("whole", "out"))
+    assert_same(first.drop_vars("wall_s"), second.drop_vars("wall_s"))
+    assert not (folder / "out/three/partial").exists()
+
+
 def test_an_interrupted_scenario_says_so(monkeypatch):
     def stopped(self, end_ms):
         raise KeyboardInterrupt
@@ -124,7 +168,7 @@ def test_an_interrupted_scenario_says_so(monkeypatch):
         (["scenario.seed=2"], "scenario is not set; allowed: "),
         (
             ["scenario=ci_smoke_test", "scenario.cluster.nodes=1"],
-            "cluster.nodes is 1; allowed: a whole number, 2 to 20000",
+            "scenario ci_smoke_test: cluster.nodes is 1; allowed: a whole number, 2 to 20000",
         ),
     ],
 )
