@@ -105,7 +105,7 @@ BAD = {
     "network.topology=torus": "topology is 'torus'; allowed: complete, random_regular, small_world",
     "network.exclude_self=maybe": "network.exclude_self is 'maybe'; allowed: true or false",
     "network=small_world network.degree=31": "network.degree is 31; allowed: an even number",
-    "network=random_regular n=45 network.degree=31": "allowed: such that n x degree is even, n = 45",
+    "network=random_regular n=45 network.degree=31": "allowed: such that n x degree is even",
     "network=random_regular network.degree=10": "protocol.k is 20; allowed: at most 10 peers",
     "network=random_regular n=50": "network.degree is 100; allowed: less than n = 50",
     "network=small_world schedule=async": "schedule is 'async'; allowed: lockstep with ",
