@@ -27,11 +27,12 @@ from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
 from vecsim.cluster.config import parse
 from vecsim.engines import blocks, population
-from vecsim.engines.assemble import items
+from vecsim.engines.assemble import items, program_key
 from vecsim.engines.climb import Climbers
 from vecsim.engines.drawn import hypergeometric
 from vecsim.engines.exact import solve, supports
 from vecsim.errors import ConfigError
+from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.splitting import plain
@@ -105,6 +106,22 @@ def test_async_agrees_with_peers_asked_one_by_one():
     p = made(RULE, EVERYTHING, byzantine_fraction=0.4, schedule="async")
     (ours,) = run([p], 2500, seed=1)
     assert_same(ours, theirs(DESCRIBED, 0.4, 1000, schedule="async"))
+
+
+def test_a_rule_that_looks_at_counts():
+    kinds = {"a": (RandomVoting(), 0.4), "b": (Silent(), 0.2), "c": (AlwaysReject(), 0.4)}
+    p = made(QrAvalanche(6, 4, 4, max_rounds=40), Mixture.of(kinds), byzantine_fraction=0.25)
+    assert p.kinds == (2, 2, 1)
+    described = [(2, {"name": "always_reject"}), (2, {"name": "random_voting"})]
+    adversary = {"name": "mixture", "of": [*described, (1, {"name": "silent"})]}
+    spoken = {"name": "qr_avalanche", "k": 6, "alpha": 4, "beta": 4, "max_rounds": 40}
+    rng, fields = random.Random(8), {"n": 20, "byzantine_fraction": 0.25, "initial_accept": 0.5}
+    outs = [oracle.simulate(spoken, adversary, rng=rng, **fields) for _ in range(800)]
+    (ours,) = run([p], 3000, seed=1)
+    assert_same(ours, {field: np.array([out[field] for out in outs], float) for field in FIELDS})
+    # Whatever kinds have a node, one program serves all fractions but 0.
+    keys = {program_key(p._replace(byzantine_fraction=f / 20)) for f in range(1, 14)}
+    assert len(keys) == 1
 
 
 def test_lost_answers_and_repeated_peers():
