@@ -41,8 +41,9 @@ class Item(NamedTuple):
 def kind_of(point: Point) -> Kind:
     """The draw that the point needs."""
     rule = point.protocol
-    made = [pool_of(point, way, point.kinds) for way in point.adversary.ways]
-    silent = rule.counts and any(pool.silent for pool in made)
+    mixes = [mix for way in point.adversary.ways for mix in way] if point.byzantine else []
+    missing = point.network.loss > 0 or any(sum(mix) < 1 for mix in mixes)
+    silent = rule.counts and missing
     return Kind(
         counts=rule.counts,
         silent=silent,

@@ -77,5 +77,5 @@ def _reach(total: int, good: int, draws: int) -> int:
 
 def _uniform(keys, number: int) -> Floats:
     """53 random bits of each trial."""
-    high, low = random.threefry(*keys, np.uint32(number), np.uint32(random.TRIAL))
+    high, low = random.threefry(keys[0], keys[1], np.uint32(number), np.uint32(random.TRIAL))
     return ((high.astype(np.uint64) << np.uint64(21)) | (low >> np.uint32(11))) * UNIT
