@@ -56,9 +56,10 @@ def test_a_killed_worker(folder):
     (folder / "mine" / "adversary").mkdir(parents=True)
     (folder / "mine" / "adversary" / "deadly.yaml").write_text("_target_: theirs.foe.Deadly\n")
     paths = ":".join([str(folder), *filter(None, sys.path)])
-    options = "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "--config-dir=mine"
+    options = "packages=theirs", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"
     result = process(
         "-m", *SMALL, "trials=3", "byzantine_fraction=0.1", "adversary=deadly,echo", *options,
+        "--config-dir=mine",
         cwd=folder, env={"PYTHONPATH": paths},
     )  # fmt: skip
     assert result.code == 4
