@@ -343,7 +343,7 @@ def engine_laws(name, state, network):
                 shown = seen._replace(
                     trial_coin=jnp.float32(coin), pooled_minority=jnp.int32(pushed)
                 )
-                mixes, _ = answers(trial, shown, jnp.int32(pushed))
+                mixes, _ = answers(trial, shown, jnp.asarray([pushed], jnp.int32))
                 rows = class_rows(trial, tables, mixes, jnp.int32(ones))
                 weighted.append((p_number * p_coin * p_pushed, rows, assembler.shape.kind))
     laws = {}
