@@ -132,8 +132,7 @@ def composed(given: Sequence[str], output: str | Path | None = None):
     options = dict(config.hydra.runtime.choices)
     with open_dict(config):
         del config["hydra"]
-        config.output = config.get("output") if output is None else str(output)
-    return plan.Task(config, words, options, Path("results"), ["vecsim.run", *given])
+    return plan.Task(config, words, options, Path("results"), ["vecsim.run", *given], output)
 
 
 def planned(task):

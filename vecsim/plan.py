@@ -24,6 +24,7 @@ class Task(NamedTuple):
 
     words: the overrides as Hydra was told them. options: of each group, the one that was chosen;
     none where there were several. folder: of the results, where the configuration does not say.
+    output: the folder that whoever called from Python set, who may choose any.
     """
 
     config: Any
@@ -31,6 +32,7 @@ class Task(NamedTuple):
     options: Mapping[str, Any]
     folder: Path
     command: list[str]
+    output: str | Path | None = None
 
     @property
     def name(self) -> str:
@@ -70,7 +72,9 @@ def plan(task: Task, compose: Compose) -> Plan:
     trusted(config)
     with trust.packages(config.get("packages")):
         studies = sweep.studies(task.name, config, options, given)
-        output = Path(config.output or task.folder / f"{task.name}-{sweep.digest(studies)}")
+        output = Path(
+            task.output or config.output or task.folder / f"{task.name}-{sweep.digest(studies)}"
+        )
         require(not output.is_file(), "output", str(output), "a folder, not a file")
         stores = dict(zip(store_names(studies), studies, strict=True))
         works = {name: _work(study, output, config) for name, study in stores.items()}
