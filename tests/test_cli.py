@@ -257,7 +257,8 @@ def test_result(folder):
     assert len(table) == 3
     assert table[0].startswith("byzantine_fraction,byzantine_nodes,finalised,finalised_low,")
     again = call("protocol=snowball", "n=60", "trials=8", "sweep.byzantine_fraction=[0,0.1]")
-    assert again.out == result.out
+    said = ["complete, nothing to compute"]
+    assert without_progress(again.out) == [lines[0], *said, *lines[1:]]
 
 
 def without_progress(out: str) -> list[str]:
