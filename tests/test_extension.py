@@ -221,6 +221,7 @@ def interrupted(after: int, *arguments: str) -> None:
 
 class Interrupting(progress.Lines):
     def __init__(self, after: int):
+        super().__init__()
         self.left = after
 
     def advance(self, run: int, skipped: int) -> None:
@@ -318,7 +319,8 @@ def dying(after, *arguments):
 
 def content(path):
     files = sorted(f for f in path.rglob("*") if f.is_file() and f.name != "lock")
-    return {str(f.relative_to(path)): f.read_bytes() for f in files if f != path / "zarr.json"}
+    told = path / "zarr.json", path / "vecsim" / "checksums"  # where values come from
+    return {str(f.relative_to(path)): f.read_bytes() for f in files if f not in told}
 
 root = Path(sys.argv[1])
 SMALL, LARGE = ([1, 2, 3], 5), ([4, 3, 1, 2], 8)
