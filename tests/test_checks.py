@@ -10,6 +10,7 @@ from test_contract import built, options
 
 import vecsim
 from vecsim.adversaries.echo import Echo
+from vecsim.adversaries.mixture import Mixture
 from vecsim.engines.conduct import uses
 from vecsim.errors import ConfigError
 from vecsim.network import Network
@@ -405,7 +406,7 @@ BAD_ADVERSARIES = {
     MixesAlone: "answer gives what is '.*'; allowed: two things: .* and the next memory",
     OneForAll: r"mixes is \(\); allowed: \(1, 2\), \[group, colour\]",
     RealMixes: "mixes is 'float32'; allowed: whole numbers, int32",
-    RealMemory: r"memory is 'float32 of shape \(\)'; allowed: one int32",
+    RealMemory: r"memory is 'float32 of shape \(\)'; allowed: int32 of shape",
     Misspelt: r"answer raises AttributeError: 'View' .* 'one' \(test_checks.py, line \d+\)",
     Three: "groups is 3; allowed: 1 or 2",
     LargeGroup: r"first_group\(1, 1\) is 2; allowed: 0 to 1 honest nodes",
@@ -424,8 +425,24 @@ def test_a_bad_adversary_is_one_line(class_):
     assert re.search(BAD_ADVERSARIES[class_], line)
 
 
+class Counts(Fair):
+    """Two numbers are kept."""
+
+    memories = 2
+
+    def answer(self, view, memory):
+        return jnp.full((1, 2), jnp.minimum(memory[1], 1)), memory + jnp.array([1, 2], jnp.int32)
+
+
 def test_a_fair_adversary_is_accepted():
     vecsim.check(Fair())
+    vecsim.check(Counts())
+    assert uses(Counts()) == {"memory"}
+
+
+def test_the_kinds_of_a_mixture_are_checked():
+    mixed = Mixture.of({"fair": (Fair(), 0.5), "later": (Later(), 0.5)})
+    assert "Later.answer(memory=20): mixes[0, 0] is 2" in refusal(mixed)
 
 
 # What an adversary looks at

@@ -67,7 +67,7 @@ def test_a_killed_worker(folder):
         "vecsim: a job was killed, and others with it; the same command go"
     )
     assert result.err.count("\n") == 1
-    with pytest.raises(StoreError, match="adversary=deadly was stopped"):
+    with pytest.raises(StoreError, match="adversary=deadly, packages=theirs was stopped"):
         vecsim.collect("results/multirun/study")
 
 

@@ -12,8 +12,12 @@ import pytest
 from command import call, files, process, refused
 
 import vecsim
+from vecsim import trust
+from vecsim.adversaries.echo import Echo
+from vecsim.adversaries.mixture import Mixture
 from vecsim.protocols.slush import Slush
-from vecsim.sources import sources
+from vecsim.scenario.run import own_code
+from vecsim.sources import code_of, sources
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 SMALL = "n=60", "trials=8"
@@ -212,3 +216,27 @@ def test_what_belongs_to_a_component(folder):
         "mypackage/numbers.py",
     ]
     assert sources([Slush]) == {}
+    assert code_of([Slush(), rule()]) == {"sources": sources([rule])}
+    assert code_of([Slush()]) == {}
+
+
+ACCEPTS = """
+from vecsim.adversaries.always_accept import AlwaysAccept
+
+
+class Mine(AlwaysAccept):
+    pass
+"""
+
+
+def test_a_scenario_knows_the_code_of_its_adversaries(folder):
+    """Of all of its variants, and of the kinds of a mixture."""
+    (folder / "alone.py").write_text(ACCEPTS)
+    mine = {"_target_": "alone.Mine"}
+    variants = {"first": {"cluster.nodes": 20}, "second": {"cluster.adversary": mine}}
+    with trust.packages("alone"):
+        found = own_code({"name": "x", "cluster": {"adversary": "echo"}, "variants": variants})
+        assert list(found["sources"]) == ["alone.py"]
+        assert own_code({"name": "x", "cluster": {"adversary": "echo"}}) == {}
+    kinds = {"mine": (importlib.import_module("alone").Mine(), 0.5), "echo": (Echo(), 0.5)}
+    assert code_of([Mixture.of(kinds)]) == found

@@ -208,13 +208,6 @@ def _word(annotation: Any) -> str:
     return words.get(text, "a list of numbers" if "tuple" in str(annotation) else "another kind")
 
 
-def _word(annotation: Any) -> str:
-    """What values a field takes."""
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    words = {"int": WHOLE, "float": "a number", "bool": "true or false", "str": "a word"}
-    return words.get(text, "a list of numbers" if "tuple" in str(annotation) else "another kind")
-
-
 def number(name: str, value: Any):
     """A top-level parameter of a point, as its own type."""
     kind = NUMBERS[name]

@@ -129,7 +129,9 @@ def create(
 def _require_begun(new: Path, layout: Layout) -> None:
     """StoreError unless all in the folder is what `create` makes."""
     names = {"vecsim", "zarr.json", *layout.arrays}
-    if new.is_symlink() or not new.is_dir() or not names.issuperset(os.listdir(new)):
+    parts = re.compile(r"zarr\.[0-9a-f]{32}\.partial")  # Zarr writes these, then renames them
+    good = not new.is_symlink() and new.is_dir()
+    if not (good and all(each in names or parts.fullmatch(each) for each in os.listdir(new))):
         raise StoreError(f"{new} is in the way; delete it or choose another output")
 
 

@@ -58,6 +58,7 @@ class Contents(NamedTuple):
 
 def require_more(path: Path, there: Contents, here: Contents) -> None:
     """StoreError, in words, unless what is wanted here holds all that is there."""
+    _require_sources(path, there.config.get(SOURCES, {}), here.config.get(SOURCES, {}))
     if not (there.points and here.points):  # an older store, or nothing to know points by
         disk.require_same(path, "config", there.config, here.config)
         disk.require_same(path, "layout", there.layout.described(), here.layout.described())
@@ -65,7 +66,6 @@ def require_more(path: Path, there: Contents, here: Contents) -> None:
         {key: value for key, value in each.config.items() if key not in (*OF_POINTS, SOURCES)}
         for each in (there, here)
     )
-    _require_sources(path, there.config.get(SOURCES, {}), here.config.get(SOURCES, {}))
     if there_fixed != here_fixed:
         disk.require_same(path, "config", there_fixed, here_fixed)
     old, new = (

@@ -25,6 +25,15 @@ def is_own(class_: type) -> bool:
     return class_.__module__.partition(".")[0] != OWN
 
 
+def code_of(components: Iterable[Any]) -> dict[str, dict[str, str]]:
+    """`sources` of components, of the kinds of a mixture too, where some are not vecsim's.
+
+    Under the key by which it stands in a configuration, to be joined to one.
+    """
+    found = sources({type(kind) for each in components for kind in getattr(each, "kinds", (each,))})
+    return {"sources": found} if found else {}
+
+
 def sources(classes: Iterable[type]) -> dict[str, str]:
     """A hash of every file that the classes' code is in, but vecsim's.
 

@@ -23,7 +23,7 @@ from vecsim.layout import Beside
 from vecsim.obey import CAMPAIGN, KNOWN
 from vecsim.outcomes import RATES
 from vecsim.resolve import Compose, at, once, places, plain, resolved, unresolved
-from vecsim.sources import sources
+from vecsim.sources import code_of
 
 MOST_TRIALS = 10**9
 PLAIN: Mapping[str, Any] = MappingProxyType({"name": "plain"})
@@ -177,8 +177,7 @@ def _decisions(
     kept |= {key: first[key] for key in (*build.NUMBERS, *build.GROUPS, *others)}
     kept["engine"] = ", ".join(sorted(set(engines)))
     kept["points"] = _hash(points, engines)
-    parts = (part for point in points for part in point[-len(build.GROUPS) :])
-    kept |= _sources(kind for part in parts for kind in getattr(part, "kinds", (part,)))
+    kept |= code_of([part for point in points for part in point[-len(build.GROUPS) :]])
     if any(len(point.kinds) > 1 for point in points):  # whole nodes, by kind, of every point
         kept["kinds"] = [point.adversary.told(point.byzantine) for point in points]
     if estimator != PLAIN:
@@ -216,14 +215,8 @@ def _campaigns(
     kept |= {key: every[0][key] for key in others}
     engines = ["cluster"] * len(points)
     kept["points"] = _hash(points, engines)
-    kept |= _sources([point.run.cluster.adversary for point in points])
+    kept |= code_of([point.run.cluster.adversary for point in points])
     return Study(name, dimensions, points, trials, trials, None, values["seed"], kept, engines)
-
-
-def _sources(components: Iterable[Any]) -> dict[str, dict[str, str]]:
-    """What the code of components that are not vecsim's is, where there are any."""
-    found = sources({type(component) for component in components})
-    return {"sources": found} if found else {}
 
 
 def _where(place: Mapping[str, Any]) -> str:

@@ -121,12 +121,11 @@ scenario:
 """
 
 
-@pytest.mark.parametrize("last", ["a", "b"])
-def test_variants_that_are_finished_survive_a_kill(last, folder, monkeypatch):
-    """kill -9 as soon as a variant is on disk; only those after it are simulated again."""
+def test_variants_that_are_finished_survive_a_kill(folder, monkeypatch):
+    """kill -9 as soon as the second is on disk; only what comes after it is simulated again."""
     (folder / "three.yaml").write_text(VARIANTS)
     assert call("scenario=three.yaml", "output=whole").code == 0
-    saved = folder / "out/three/partial" / last / "data.nc"
+    saved = folder / "out/three/partial/b/data.nc"
     with start("scenario=three.yaml", "output=out", cwd=folder, stdout=DEVNULL) as command:
         while not saved.exists():
             assert command.poll() is None
@@ -134,7 +133,7 @@ def test_variants_that_are_finished_survive_a_kill(last, folder, monkeypatch):
         command.send_signal(signal.SIGKILL)
     assert command.returncode == -signal.SIGKILL
     left = [name for name in "abc" if not (saved.parents[1] / name / "data.nc").exists()]
-    assert len(left) <= 3 - "abc".index(last) - 1
+    assert left in (["c"], [])
     simulate, seeds = cluster.simulate, []
 
     def counted(config, *arguments, **named):

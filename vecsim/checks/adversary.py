@@ -10,11 +10,12 @@ import numpy as np
 from jax import lax
 
 from vecsim.engines.conduct import uses
-from vecsim.errors import name_of, one_line, require
+from vecsim.errors import name_of, one_line, require, whole
 from vecsim.types import Adversary, View
 
 TRIALS, ROUNDS = 64, 256
 COIN = 2**24
+MOST_MEMORIES = 64
 
 
 def check_adversary(adversary: Adversary) -> None:
@@ -41,6 +42,7 @@ def _check_constants(adversary: Adversary) -> None:
     good = type(adversary.groups) is int and adversary.groups in (1, 2)
     require(good, f"{name}.groups", adversary.groups, "1 or 2")
     require(type(adversary.pools) is bool, f"{name}.pools", adversary.pools, "True or False")
+    whole(f"{name}.memories", adversary.memories, 1, MOST_MEMORIES)
     for attribute, words in (("grouping", ("by_colour", "random")), ("every", ("round", "poll"))):
         value = getattr(adversary, attribute)
         if attribute == "grouping" or adversary.pools:
@@ -116,20 +118,22 @@ def _answered(adversary: Adversary, views: View):
         both = isinstance(given, tuple) and len(given) == 2
         require(both, f"{name} gives what", type(given).__name__, allowed)
         mixes, after = map(jnp.asarray, given)
-        whole = jnp.issubdtype(mixes.dtype, jnp.integer)
-        require(whole, f"{name}: mixes", str(mixes.dtype), "whole numbers, int32")
+        integers = jnp.issubdtype(mixes.dtype, jnp.integer)
+        require(integers, f"{name}: mixes", str(mixes.dtype), "whole numbers, int32")
         allowed = f"{(adversary.groups, 2)}, [group, colour]"
         require(mixes.shape == (adversary.groups, 2), f"{name}: mixes", mixes.shape, allowed)
-        good = jnp.issubdtype(after.dtype, jnp.integer) and after.shape == ()
+        good = jnp.issubdtype(after.dtype, jnp.integer) and after.shape == memory.shape
         found = f"{after.dtype} of shape {after.shape}"
-        require(good, f"{name}: memory", found, "one int32")
+        require(good, f"{name}: memory", found, f"int32 of shape {memory.shape}")
         return mixes.astype(jnp.int32), after.astype(jnp.int32)
 
     def one_round(memory, seen: View):
         mixes, after = jax.vmap(answer)(seen, memory)
         return after, (mixes, after)
 
-    _, found = lax.scan(one_round, jnp.zeros(TRIALS, jnp.int32), views)
+    number = adversary.memories
+    begin = jnp.zeros((TRIALS, number) if number > 1 else TRIALS, jnp.int32)
+    _, found = lax.scan(one_round, begin, views)
     return found
 
 
@@ -138,7 +142,7 @@ def _check_mixes(adversary: Adversary, mixes: Any, memories: Any, views: View) -
     bad = (mixes < 0) | (mixes > last)
     if bad.any():
         round_, trial, group, colour = np.argwhere(bad)[0]
-        memory = memories[round_ - 1, trial] if round_ else 0
+        memory = (memories[round_ - 1, trial] if round_ else 0 * memories[0, trial]).tolist()
         seen = {name: part[round_, trial] for name, part in views._asdict().items()}
         used = [name for name in View._fields if name in uses(adversary)]
         told = [f"{part}={seen[part]:.7g}" for part in used]

@@ -10,7 +10,7 @@ from vecsim.errors import name_of, require
 from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
 
-DECLARED = {Protocol: ("counts", "decides"), Adversary: ("mixes", "groups", "pools")}
+DECLARED = {Protocol: ("counts", "decides"), Adversary: ("mixes", "groups", "pools", "memories")}
 CHECKED = 4096  # components that are remembered
 
 

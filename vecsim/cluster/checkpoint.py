@@ -28,6 +28,7 @@ from vecsim.files import (
     write,
     write_sealed,
 )
+from vecsim.sources import code_of
 from vecsim.workload import Workload
 
 # The files of a run, and what an interrupted save leaves.
@@ -121,6 +122,7 @@ def _identity(cluster: ScaleTestCluster) -> str:
         about[name] = getattr(run, name)
     if run.first_trial:
         about["first_trial"] = run.first_trial
+    about |= code_of([run.cluster.adversary])
     return json.dumps(about, sort_keys=True)
 
 

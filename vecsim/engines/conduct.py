@@ -67,7 +67,8 @@ def uses(adversary: Adversary) -> frozenset[str]:
 
     parts: list[Any] = [np.float32(0) if "coin" in name else np.int32(1) for name in View._fields]
     with one_line(adversary, "answer"):
-        jaxpr = jax.make_jaxpr(answer)(adversary, View(*parts), np.int32(0)).jaxpr
+        memory = np.zeros(() if adversary.memories == 1 else adversary.memories, np.int32)
+        jaxpr = jax.make_jaxpr(answer)(adversary, View(*parts), memory).jaxpr
     names = (*View._fields, "memory")
     first = len(jaxpr.invars) - len(names)  # before them are the adversary's own numbers
 

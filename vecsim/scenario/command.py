@@ -16,7 +16,7 @@ from vecsim.scenario import config, export, finding, report, saved, verdict
 from vecsim.scenario.arguments import Wanted, Words
 from vecsim.scenario.judging import judge_all
 from vecsim.scenario.progress import Progress
-from vecsim.scenario.run import prepare, run_scenario
+from vecsim.scenario.run import own_code, prepare, run_scenario
 from vecsim.scenario.verdict import Outcome
 
 FOLDER = Path("results/scenario")
@@ -91,7 +91,8 @@ def _jobs(wanted: Wanted, words: Words) -> Iterator[Job]:
 
 def _one(job: Job, console: Console) -> tuple[Outcome, xr.Dataset]:
     """One scenario: read if it is complete and the same, else run, judged and written."""
-    path, digest = job.folder / saved.DATA, saved.digest(job.config)
+    path = job.folder / saved.DATA
+    digest = saved.digest(job.config | own_code(job.config))
     partial = job.folder / saved.PARTIAL
     with _told(job.folder):
         found = _read(job, path, digest)

@@ -14,6 +14,7 @@ from vecsim.scenario.config import TRIALS, checked, criteria, simulated, variant
 from vecsim.scenario.judging import Verdict, judge_all
 from vecsim.scenario.probes import PROBES
 from vecsim.scenario.saved import Saved
+from vecsim.sources import code_of
 
 Tell = Callable[[str], None]  # hears what is being done, in a few words
 
@@ -56,7 +57,17 @@ def run_scenario(
 def _about(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the outcomes of a variant."""
     keys = ("simulate", "probes")
-    return simulated(config) | {key: config[key] for key in keys if key in config}
+    about = simulated(config) | {key: config[key] for key in keys if key in config}
+    return about | own_code(config)
+
+
+def own_code(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The code of its variants' adversaries, where it is not vecsim's: what is there to be joined
+    to all else that decides the outcomes."""
+    from vecsim.cluster.config import parse
+
+    run = [each for each in variants(config).values() if each.get("simulate", True)]
+    return code_of(parse(simulated(each)).cluster.adversary for each in run)
 
 
 def _run(config: dict[str, Any], saved: Saved | None, tell: Tell) -> xr.Dataset:
