@@ -363,6 +363,17 @@ def test_nothing_that_meets_the_targets_is_told(tmp_path):
     assert "too slow" in result.out
 
 
+def test_a_single_candidate(tmp_path):
+    """Nothing is swept: the table, the front and the summary have one row, or none."""
+    kept = [each for each in SMALL if not each.startswith(("latency_rounds=", "sweep."))]
+    result = call(*kept, "~sweep", "latency_rounds=3", f"output={tmp_path}/a", "figure=false")
+    assert (result.code, result.err) == (0, "")
+    assert "of 1 candidates 1 are too slow" in result.out
+    data = vecsim.open(tmp_path / "a" / "data.zarr")
+    assert data.vecsim.front().sizes["candidate"] == 0
+    assert data.vecsim.candidates()["state"] == "too slow"
+
+
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
