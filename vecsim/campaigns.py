@@ -112,7 +112,8 @@ class Campaigns:
 
     def _series(self, section: Any, point: Planned) -> None:
         given = checks.mapping("campaign.series", section, ("every_s", "of"))
-        every, run, where = given.get("every_s"), point.run, "campaign.series.every_s"
+        every: Any = given.get("every_s")
+        run, where = point.run, "campaign.series.every_s"
         number(where, every, "above 0, in seconds", lambda v: v > 0)
         count = math.ceil(run.duration_s / every)
         require(count <= LONGEST_SERIES, where, every, f"at most {LONGEST_SERIES} stretches")
