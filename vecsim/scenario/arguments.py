@@ -67,7 +67,7 @@ def read(arguments: Sequence[str]) -> Words:
     except HydraException as error:
         raise ConfigError(build.one_line(error)) from None
     _check(overrides, several)
-    alone = {override.key_or_group: override.value() for override in overrides}
+    alone: dict[str, Any] = {override.key_or_group: override.value() for override in overrides}
     folders = [Path(folder)] if folder else []
     folders += _searched(alone.get(SEARCH, []))
     for each in folders:
