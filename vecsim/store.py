@@ -157,7 +157,7 @@ def open(path: str | Path) -> xr.Dataset:
         if not path.exists():
             going = "; it was being extended, and the same command goes on"
             raise StoreError(f"{path} does not exist{going if extension.asides(path) else ''}")
-        if path.is_file():
+        if not path.is_dir():
             return netcdf.load(path)
         inside = [each for each in STORES if (path / each).is_dir()]
         if len(inside) > 1:
