@@ -156,7 +156,7 @@ def band(
     half = slice((every.start or 0) // 2, None, max((every.step or 1) // 2, 1))
     axes.plot(x[half], bound[half], label=f"{label}: bounds", **(points | _BOUND))
     if endless.any():
-        up = points | _BOUND | {"marker": LEAST}
+        up: dict[str, Any] = points | _BOUND | {"marker": LEAST}
         axes.plot(x[endless], value[endless], label=f"{label}: no upper end", **up)
 
 
@@ -254,7 +254,7 @@ def percent(axis: Axis) -> None:
 
 INTERVAL = Patch(color=GREY, alpha=0.3, linewidth=0, label="95 % interval")
 NO_EVENT = Line2D([], [], color=GREY, label="no event: upper bound", linestyle="none", **_BOUND)
-_UP = _BOUND | {"marker": LEAST}
+_UP: dict[str, Any] = _BOUND | {"marker": LEAST}
 NO_END = Line2D([], [], color=GREY, label="no upper end", linestyle="none", **_UP)
 _CROSS: dict[str, Any] = {"marker": "x", "markersize": 6, "linestyle": "none", "color": "black"}
 _CROSS |= {"markeredgewidth": 1.2, "zorder": 5}

@@ -54,7 +54,7 @@ class Study(NamedTuple):
             for dimension in self.dimensions
             for each in dimension.zipped
         }
-        return zipped | counts.beside(self.dimensions, self.points)
+        return {**zipped, **counts.beside(self.dimensions, self.points)}
 
 
 class Planned(NamedTuple):

@@ -116,7 +116,9 @@ def show_outcomes(summary: xr.Dataset, dims: Sequence[str]) -> None:
     estimates = Estimates(summary, dims)
     names = [str(name) for name in summary if f"{name}_low" in summary]
     by_interval = {"clopper_pearson": rate, "order statistics": rounds}
-    texts = {name: by_interval.get(summary[name].attrs.get("interval"), amount) for name in names}
+    texts = {
+        name: by_interval.get(summary[name].attrs.get("interval", ""), amount) for name in names
+    }
     points = math.prod(map(estimates.size, dims))
     across = max(reversed(dims), key=estimates.size) if points > MOST_ROWS else ""
     rows = [dim for dim in dims if dim != across]

@@ -84,6 +84,7 @@ def check_options(options: Namespace) -> None:
 def _searched(text: str) -> list[Path]:
     """Folders of Hydra's search path, as an override gives them."""
     allowed = "[FOLDER] or [file://FOLDER]"
+    listed: Any
     try:
         listed = yaml.safe_load(text)
     except yaml.YAMLError:
