@@ -345,7 +345,8 @@ def test_bar_on_a_terminal(folder):
     assert command.wait(60) == 130
     assert time.monotonic() - told < 10
     assert drawn.startswith("study: 1 point of 400,000 trials, engine agents, ")
-    assert re.search(r"\d %  0 of 1 points, [\d,]+ trials/s, \d:\d\d:\d\d left", drawn)
+    clock = r"\d:\d\d:\d\d"
+    assert re.search(rf"\d %  0 of 1 points, {clock}, [\d,]+ trials/s, {clock} left", drawn)
     assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")  # the cursor is shown
     assert drawn.rstrip().endswith("vecsim: stopped; the same command goes on from here")
 

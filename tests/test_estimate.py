@@ -1,6 +1,5 @@
 """Intervals cover, censored trials are never dropped, stopping on the data keeps the coverage."""
 
-import doctest
 import json
 
 import numpy as np
@@ -9,7 +8,7 @@ import xarray as xr
 from scipy import stats
 
 from vecsim import accessor as _accessor  # noqa: F401
-from vecsim import estimate, outcomes
+from vecsim import outcomes
 from vecsim.estimate import (
     Precision,
     clopper_pearson,
@@ -23,10 +22,6 @@ from vecsim.estimate import (
 )
 
 RATES = np.concatenate([np.geomspace(1e-4, 0.05, 60), np.linspace(0.05, 0.5, 46)])
-
-
-def test_doctests():
-    assert doctest.testmod(estimate).failed == 0
 
 
 @pytest.mark.parametrize("method", ["exact", "wilson"])

@@ -33,10 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_the_main_job_compiles_once_per_protocol():
     """All attacks, starts and fractions, stopped on their precision; its tables and figures."""
-    least = (
-        "precision={target: finalised, half_width: 0.4, min_trials: 4, max_trials: 8}",
-        "trials=8",
-    )
+    least = "precision={target: finalised, half_width: 0.4, min_trials: 4}", "trials=8"
     before = batch.batch._cache_size()
     job = "experiment=byzantine_sweep", "defence=off", "n=90", *least, "output=here", "netcdf=true"
     result = call(*job)

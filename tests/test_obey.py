@@ -2,10 +2,7 @@
 
 import copy
 import json
-import re
-import shlex
 from functools import lru_cache
-from pathlib import Path
 
 import jax
 import pytest
@@ -58,13 +55,13 @@ def identity(words, key="", value=None):
     config = copy.deepcopy(made.config)
     if key:
         OmegaConf.update(config, key, value, merge=False, force_add=True)
-    studies = list(planning.plan(made._replace(config=config), never).studies.values())
+    studies = list(planning.plan(made._replace(config=config), never, never).studies.values())
     points = [point.hash() for study in studies for point in study.points]
     return sweep.digest(studies), points, json.dumps([study.config for study in studies])
 
 
-def never(choices):
-    raise AssertionError("no group is swept here")
+def never(*choices):
+    raise AssertionError("no group is swept here, and no file describes campaigns")
 
 
 @pytest.mark.parametrize(
@@ -107,6 +104,58 @@ def never(choices):
 def test_what_is_not_used_is_refused(words, refusal):
     with pytest.raises(ConfigError, match=refusal):
         plan(*words.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "adversary=flip",
+        "adversary=balance_pooled adversary.lag=1",
+        "sweep.adversary=[flip,echo] n=50",
+        "adversary=flip byzantine_fraction=0.004 n=100",
+        "estimator=splitting adversary=safety_split adversary.fed=0.3",
+        "defence=on adversary=flip",
+        "defence=on campaign.cluster.misbehaving_share=0.5",
+        "defence=on campaign.cluster.adversary=flip",
+        "experiment=churn_limit campaign.cluster.double_votes=0.1",
+    ],
+)
+def test_what_byzantine_nodes_do_is_of_no_use_without_any(words):
+    with pytest.raises(ConfigError, match=r"no effect, for no node is Byzantine; allowed: with"):
+        plan(*words.split())
+    share = "campaign.cluster.byzantine_fraction" if "churn" in words else "byzantine_fraction"
+    given = [word for word in words.split() if not word.startswith(("byzantine", "n="))]
+    assert plan(*given, f"{share}=0.2").studies
+
+
+def experiment(tmp_path, text):
+    (tmp_path / "experiment").mkdir(exist_ok=True)
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
+    return f"hydra.searchpath=[{tmp_path}]", "experiment=mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "refusal"),
+    [
+        ("defaults: [override /protocol: snowball]\n", "protocol is set by experiment=mine; .*"),
+        ("trials: 5\n", r"trials is set by .*defence=on \(campaign\.trials"),
+        ("network: {loss: 0.2}\n", r"network is set by .*campaign\.cluster\.profile"),
+        ("schedule: async\n", "schedule is set by experiment=mine; allowed: what the campaign"),
+        ("precision: {target: stalled}\n", r"precision is set by .*campaign\.trials"),
+    ],
+)
+def test_what_a_file_sets_and_campaigns_do_not_use(text, refusal, tmp_path):
+    with pytest.raises(ConfigError, match=refusal):
+        plan(*experiment(tmp_path, f'{text}defence: "on"\n'))
+    plan(*experiment(tmp_path, 'defence: "on"\nbyzantine_fraction: 0.2\n'), "adversary=flip")
+
+
+def test_trials_in_a_file_and_the_most_in_another(tmp_path):
+    text = "defaults: [/experiment/byzantine_sweep, _self_]\ntrials: 200\n"
+    with pytest.raises(ConfigError, match=r"trials is 200; allowed: precision\.max_trials, 1000"):
+        plan(*experiment(tmp_path, text))
+    made = plan(*experiment(tmp_path, f"{text}precision: {{max_trials: 400}}\n"), "trials=300")
+    assert made.studies["data.zarr"].trials == 300
 
 
 def test_both_panels_of_a_defence_are_of_the_same_network():
@@ -188,7 +237,8 @@ def _cases():
             for name, value in section.items():
                 if name != "_target_":
                     mixed = ["adversary.of={flip: 0.5, echo: 0.5}"] * (option == "mixture")
-                    yield [f"{group}={option}", *mixed], f"{group}.{name}", value
+                    some = ["byzantine_fraction=0.2"] * (group == "adversary")
+                    yield [f"{group}={option}", *mixed, *some], f"{group}.{name}", value
     section = yaml.safe_load((conf / "campaign" / "steady.yaml").read_text())
     for name in ("trials", "sampled_vertices", "duration_s", "drain_s", "window_s"):
         yield ["defence=on"], f"campaign.{name}", section[name]
@@ -228,8 +278,13 @@ def test_no_key_is_without_effect():
 def test_what_leaves_the_study_as_it_is(key):
     cores = str(len(jax.devices()))  # others cannot be had once JAX has been used
     other = {"output": "there", "engine.memory_mb": "64", "engine.cores": cores}.get(key)
-    value = other or str(key != "figure").lower()
-    assert identity([f"{key}={value}"]) == identity([])
+    value = other or str(key == "netcdf").lower()
+    base = ["experiment=scale_sweep"] * (key == "theory")  # whose figure has it
+
+    def digest(*words):
+        return sweep.digest([*plan(*base, *words).studies.values()])
+
+    assert digest(f"{key}={value}") == digest()
 
 
 def test_refusals_of_commands_at_random():
@@ -239,22 +294,3 @@ def test_refusals_of_commands_at_random():
     poor = [(words, line) for words, line in told if line and not told_well(words, line)]
     assert not poor
     assert Grammar(0).keys.keys() >= {"n", "protocol.k", "campaign.cluster.nodes"}
-
-
-def _examples():
-    """Commands of the help and the README, but for scenarios, jobs and packages of one's own."""
-    conf = yaml.safe_load((build.root("conf") / "config.yaml").read_text(encoding="utf-8"))
-    texts = conf["hydra"]["help"]["template"].replace("$$", "$").splitlines()
-    readme = Path(__file__).parent.parent / "README.md"
-    texts += readme.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
-    for text in texts:
-        if found := re.match(r" {4,8}(?:python -m )?vecsim +(\S.*)", text):
-            words = shlex.split(found[1].partition("     ")[0], comments=True)
-            if not any(word.startswith(("-", "scenario", "eval")) for word in words):
-                yield words
-
-
-@pytest.mark.parametrize("words", list(_examples()), ids=" ".join)
-def test_examples(words):
-    """They mean something, and what they set is used."""
-    assert plan(*words).studies

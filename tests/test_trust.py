@@ -4,7 +4,9 @@ import textwrap
 
 import command
 import pytest
+from omegaconf import OmegaConf
 
+import vecsim
 from vecsim import trust
 from vecsim.errors import ConfigError
 
@@ -82,11 +84,65 @@ def test_packages_are_names(folder, given):
 )
 def test_files_do_not_configure_hydra(folder, name, text):
     put(folder, f"conf/{name}", text)
-    for words in (["experiment=own"], ["-m", "experiment=own"], []):
-        message = command.refused(run(*words))
-        assert (
-            message == f"conf/{name} configures Hydra; allowed: hydra.KEY=... on the command line"
-        )
+    chosen = ["hydra/launcher=own"] if name.startswith("hydra") else ["experiment=own"]
+    for words in (chosen, ["-m", *chosen]):
+        _refused_as_configuring_hydra(run(*words), name)
+
+
+def _refused_as_configuring_hydra(result, name):
+    message = command.refused(result)
+    assert message.endswith(
+        f"conf/{name} configures Hydra; allowed: hydra.KEY=... on the command line"
+    )
+
+
+CALLBACK = """
+    # @package _global_
+    hydra: {callbacks: {c: {_target_: marked_callback.C}}}
+"""
+
+
+def test_files_behind_links_and_relative_paths_do_not_either(folder):
+    put(folder, "marked_callback.py", "import pathlib\npathlib.Path('imported').touch()\n")
+    put(folder, "elsewhere/own.yaml", CALLBACK)
+    (folder / "conf").mkdir()
+    (folder / "conf" / "experiment").symlink_to(folder / "elsewhere")
+    _refused_as_configuring_hydra(run("experiment=own"), "experiment/own.yaml")
+    put(folder, "other/experiment/own.yaml", "defaults: [../../elsewhere/own]\n")
+    words = "--config-dir", "other", "experiment=own", "n=30"
+    assert "configures Hydra; allowed: " in command.refused(command.call(*words))
+    assert not (folder / "imported").exists()
+
+
+@pytest.mark.parametrize("tag", ["{x: !!python/object/apply:pathlib.PosixPath [y]}", "!own 1"])
+def test_tags_hide_nothing(folder, tag):
+    put(folder, "marked_callback.py", "import pathlib\npathlib.Path('imported').touch()\n")
+    put(folder, "conf/experiment/own.yaml", textwrap.dedent(CALLBACK) + f"adversary: {tag}\n")
+    command.refused(run("experiment=own"))
+    assert not (folder / "imported").exists()
+    put(folder, "conf/experiment/own.yaml", f"# @package _global_\nadversary: {tag}\n")
+    command.refused(run("experiment=own"))
+
+
+def test_deeply_nested_files_and_dates_are_told(folder):
+    put(folder, "conf/experiment/own.yaml", f"# @package _global_\nn: {'[' * 20_000}\n")
+    command.refused(run("experiment=own"))
+    put(folder, "conf/experiment/own.yaml", "# @package _global_\nadversary: 2020-13-45\n")
+    command.refused(run("experiment=own"))
+
+
+def test_files_beside_the_one_that_is_used_do_not_matter(folder):
+    put(folder, "conf/experiment/other.yaml", CALLBACK)
+    put(folder, "conf/experiment/own.yaml", "# @package _global_\nseed: 1\n")
+    assert run("experiment=own").code == 0
+
+
+def test_a_process_that_goes_on_keeps_its_resolvers(folder, monkeypatch):
+    """A notebook may use Hydra and OmegaConf for something else."""
+    monkeypatch.setenv("VECSIM_TEST_WORD", "a word")
+    vecsim.run(n=30, trials=2)
+    made = OmegaConf.create({"word": "${oc.env:VECSIM_TEST_WORD}"})
+    assert made.word == "a word"
 
 
 def test_the_environment_is_not_read(folder, monkeypatch):
@@ -97,6 +153,45 @@ def test_the_environment_is_not_read(folder, monkeypatch):
     assert message.startswith("adversary.note is '${oc.env:VECSIM_TEST_WORD}'; allowed: ")
     assert "something private" not in message
     assert not (folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "w: env\nadversary: {note: '${oc.${w}:VECSIM_TEST_WORD}'}",
+        "w: oc.env\nseed: '${${w}:VECSIM_TEST_WORD}'",
+        "seed: '${oc.decode:${oc.env:VECSIM_TEST_WORD}}'",
+    ],
+)
+def test_by_no_other_name(folder, monkeypatch, text):
+    monkeypatch.setenv("VECSIM_TEST_WORD", "something private")
+    put(folder, "conf/experiment/own.yaml", f"# @package _global_\n{text}\n")
+    result = run("experiment=own")
+    command.refused(result)
+    assert "something private" not in result.err
+
+
+def test_a_scenario_does_not_read_the_environment(folder, monkeypatch):
+    monkeypatch.setenv("VECSIM_TEST_WORD", "something private")
+    text = """
+        # @package _global_
+        defaults: [/scenario/ci_smoke_test, _self_]
+        scenario:
+          name: env
+          about: ${oc.${scenario.name}:VECSIM_TEST_WORD}
+    """
+    put(folder, "mine.yaml", text)
+    result = command.call("scenario=mine.yaml", "output=here")
+    command.refused(result)
+    assert "something private" not in result.err
+    assert not (folder / "here").exists()
+
+
+def test_an_output_by_way_of_another_key(folder):
+    text = "# @package _global_\nwhere: /tmp/elsewhere\noutput: ${where}\n"
+    put(folder, "conf/experiment/own.yaml", text)
+    message = command.refused(run("experiment=own"))
+    assert message.startswith("output is '/tmp/elsewhere'; allowed: ")
 
 
 @pytest.mark.parametrize("output", ["/tmp/elsewhere", "../elsewhere", ".", "a/../.."])

@@ -65,6 +65,7 @@ def run(*overrides: str, output: str | Path | None = None, **parameters: Any) ->
     parameters: the same as keywords, `protocol="snowball", n=100, protocol__k=10`,
     `sweep={"n": [100, 1000]}`; two underscores stand for the dot.
     output: folder of the results; default results/<name>-<hash of the parameters>.
+    Figures and a NetCDF file are made where `figure=True`, `theory=True` or `netcdf=True` is given.
     """
     from vecsim import cli
 

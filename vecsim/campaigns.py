@@ -1,5 +1,6 @@
 """Studies of the defended cluster: at each point a campaign, and what is measured on it."""
 
+import contextlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from vecsim.cluster import campaign, simulate
+from vecsim.cluster import campaign, checkpoint, simulate
 from vecsim.cluster.record import VARIABLES
 from vecsim.errors import number, require
 from vecsim.layout import Variable
@@ -137,7 +138,7 @@ class Campaigns:
         outcomes = _outcomes(point.section, "outcomes")
         first, stop = int(trials[0]), int(trials[-1]) + 1
         run = point.run._replace(trials=stop - first, first_trial=first)
-        data = simulate(run, self.folder / f"{point.hash():016x}", self.roster)
+        data = simulate(run, self._partial(point), self.roster, short=False)
         data = data.isel(trial=trials - first)
         values = {name: outcome.measure(data) for name, outcome in outcomes.items()}
         rows = {name: [] for name in self.series}
@@ -146,6 +147,16 @@ class Campaigns:
             for name, outcome in self.series.items():
                 rows[name].append(outcome.measure(part))
         return values | {name: np.stack(parts, axis=1) for name, parts in rows.items()}
+
+    def written(self, numbers: list[int]) -> None:
+        """What was saved of the campaigns as they went is not needed any more."""
+        for each in numbers if self.folder.is_dir() else ():
+            checkpoint.remove(self._partial(self.study.points[each]))
+        with contextlib.suppress(OSError):  # others are still to be done
+            self.folder.rmdir()
+
+    def _partial(self, point: Planned) -> Path:
+        return self.folder / f"{point.hash():016x}"
 
     def events(self, values):
         """Not used: these studies have a fixed number of trials."""

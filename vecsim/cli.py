@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _stand_in()
     sys.argv = [sys.argv[0], *overrides.told(given)]
     _environment()
-    from vecsim import launch
+    from vecsim import launch, outside
     from vecsim.errors import ConfigError, JobFailed, JobKilled
     from vecsim.files import StoreError
     from vecsim.scenario import arguments
@@ -35,11 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = 0
     try:
         _require_folder()
-        if arguments.concerns(given) and not {"--help", "-h"} & {*given}:
-            code = _scenarios(given)
-        else:
-            with refusals(), launch.watched():
-                _hydra(given)
+        with outside.closed():
+            if arguments.concerns(given) and not {"--help", "-h"} & {*given}:
+                code = _scenarios(given)
+            else:
+                with refusals(), launch.watched():
+                    _hydra(given)
         sys.stdout.flush()  # what can't be written is told here
     except (ConfigError, StoreError) as error:
         return _fail(str(error), error.__cause__)
@@ -92,16 +93,21 @@ def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | 
     _environment()
     from hydra import initialize_config_dir
 
-    from vecsim import build, progress, store
+    from vecsim import build, outside, progress, report, store
     from vecsim.scenario import arguments
 
+    _require_folder()
     given = overrides.from_python(words, keywords)
     if arguments.concerns(given):
         return _scenario(given, output)
     conf = str(build.root("conf").resolve())
-    with refusals(), initialize_config_dir(conf, version_base="1.3"):
+    with outside.closed(), refusals(), initialize_config_dir(conf, version_base="1.3"):
         task = composed(given, output)
-        _, folder = execute(task, progress.reporter())
+        studies, folder = execute(task, progress.reporter())
+        wanted = {overrides.parse(word).key for word in overrides.given(task.words)}
+        if wanted & {"netcdf", "figure", "theory"}:
+            drawn = bool(wanted & {"figure", "theory"}) and task.config.figure
+            report.save(studies, folder, task.config.netcdf, drawn, task.config.theory)
     return store.open(folder / "data.zarr")
 
 
@@ -109,13 +115,13 @@ def _scenario(given: Sequence[str], output: str | Path | None):
     """The dataset of one scenario."""
     from rich.console import Console
 
-    from vecsim import device, trust
+    from vecsim import device, outside, trust
     from vecsim.scenario import arguments, command
 
     words = arguments.read(given)
     words = words._replace(output=words.output if output is None else Path(output))
     device.configure(words.cores)
-    with trust.packages(words.packages):
+    with outside.closed(), trust.packages(words.packages):
         return command.single(words, Console())
 
 
@@ -145,7 +151,11 @@ def planned(task):
         options = [f"{group}={option}" for group, option in choices.items()]
         return compose("config", [*task.words, *options])
 
-    return plan.plan(task, other)
+    def bare():
+        paths = [word for word in task.words if word.startswith("hydra.searchpath=")]
+        return compose("config", paths)
+
+    return plan.plan(task, other, bare)
 
 
 def execute(task, reporter, begun=lambda output: None) -> tuple[Any, Path]:
@@ -234,7 +244,7 @@ def _job(config) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     _environment()  # a launcher's process has not come by way of `main`
-    from vecsim import launch, plan, progress, report
+    from vecsim import launch, outside, plan, progress, report
     from vecsim.errors import ConfigError, JobFailed
     from vecsim.files import StoreError
 
@@ -255,7 +265,7 @@ def _job(config) -> None:
     task = plan.Task(config, [*paths, *words], options, folder, ["vecsim", *command])
     with job or contextlib.nullcontext():
         try:
-            with refusals():
+            with outside.closed(), refusals():
                 begun = [job.begun] if job else []
                 studies, output = execute(task, progress.reporter(), *begun)
                 report.show(studies, output, config.netcdf, config.figure, config.theory)

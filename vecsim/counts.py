@@ -34,6 +34,15 @@ def range_of(points: Iterable[Any]) -> str:
     return f"{few} of {all_} nodes Byzantine"
 
 
+def started(points: Iterable[Any]) -> str:
+    """A share that starts at 1 and is none of the honest nodes, or all; in words."""
+    for point in points:
+        share, ones, honest = point.initial_accept, point.start_ones, point.honest
+        if not point.network.groups and 0 < share < 1 and honest and ones in (0, honest):
+            return f"initial_accept {share:g} is {ones} of {honest:,} honest nodes"
+    return ""
+
+
 def rounded(points: Iterable[Any]) -> str:
     """Shares of the nodes that are the same number of them, in words; none: nothing."""
     shares: dict[tuple[int, int], set[float]] = {}

@@ -106,6 +106,9 @@ class Decisions:
         n = self.study.points[number].n
         return min(n, COUNTED_NODES) if self.study.engines[number] == "population" else n
 
+    def written(self, numbers: list[int]) -> None:
+        """Nothing is kept beside the store."""
+
     def events(self, values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Which trials show what the precision is about, and which count for it."""
         assert self.study.precision

@@ -101,6 +101,9 @@ class Designs:
         found = [self._values(number, len(trials)) for number in numbers]
         return {name: np.stack([each[name] for each in found]) for name in found[0]}
 
+    def written(self, numbers: list[int]) -> None:
+        """Nothing is kept beside the store."""
+
     def events(self, values):
         """Not used: these studies have a fixed number of replicas."""
         raise NotImplementedError

@@ -39,6 +39,7 @@ SHARED = {
     "campaign.cluster.adversary": "adversary",
 }
 PROTOCOL = "campaign.cluster.protocol"
+OF_BYZANTINE = ("adversary", "misbehaving_share", "double_votes", "double_spend_share")
 
 
 def used_by(config: Mapping[str, Any]) -> dict[str, set[str]]:
@@ -68,6 +69,22 @@ def check_given(given: Mapping[str, str], used: Mapping[str, set[str]], wanted: 
             raise ConfigError(f"{told}what the campaign uses with defence=on{instead}")
         if len(wanted) > 1 and not _same(key, text, given, taken):
             raise ConfigError(f"{told}with defence=[off,on] what describes both: {_both(key)}")
+
+
+def check_file(
+    written: Mapping[str, Any], bare: Mapping[str, Any], used: Iterable[str], name: str
+) -> None:
+    """Raise ConfigError where the file of an experiment of campaigns sets what they do not use.
+
+    written, bare: the configuration but for keys set by hand, and the one without any word;
+    unresolved. used: by
+    campaigns.
+    """
+    for key in DECISIONS:
+        if key in written and not is_used(key, used) and written[key] != bare.get(key):
+            instead = f" ({INSTEAD[key]})" if key in INSTEAD else ""
+            told = f"{key} is set by experiment={name}; allowed: what the campaign uses"
+            raise ConfigError(f"{told} with defence=on{instead}")
 
 
 def _same(key: str, text: str, given: Mapping[str, str], taken: list[str]) -> bool:
@@ -110,11 +127,28 @@ def check_swept(
                 raise ConfigError(f"{text}with defence=[off,on] what describes both: {_both(key)}")
 
 
+def check_byzantine(keys: Iterable[str], numbers: Iterable[int], share: str) -> None:
+    """Raise ConfigError where a key says what Byzantine nodes do and there are none anywhere.
+
+    share: the key that would make some.
+    """
+    if any(numbers):
+        return
+    for key in keys:
+        name = key.removeprefix(f"{CAMPAIGN}.").removeprefix("scenario.").removeprefix("cluster.")
+        if name.partition(".")[0] in OF_BYZANTINE:
+            told = f"{key} has no effect, for no node is Byzantine"
+            raise ConfigError(f"{told}; allowed: with {share} that makes one at least")
+
+
 def check_effect(
     given: Iterable[str], swept: list[Dimension], points: list[Any], estimator: Any
 ) -> None:
     """Raise ConfigError where a parameter of single decisions that was set has no effect."""
     moving = keys_of(swept)
+    if estimator != "threshold":  # which tries fractions of its own
+        numbers = [point.byzantine for point in points]
+        check_byzantine((*given, *moving), numbers, "byzantine_fraction")
     for key in (*given, *moving):
         group, _, field = key.partition(".")
         if group == "network" and field:

@@ -1,12 +1,12 @@
 """From a composed configuration to what a command will compute and where, without computing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from vecsim import device, overrides, runner, sweep, trust
+from vecsim import build, device, obey, overrides, runner, sweep, trust
 from vecsim.dimensions import listed
 from vecsim.engines.choose import ENGINES
 from vecsim.errors import ConfigError, count, require
@@ -47,10 +47,10 @@ class Plan(NamedTuple):
     output: Path
 
 
-def plan(task: Task, compose: Compose) -> Plan:
+def plan(task: Task, compose: Compose, bare: Callable[[], DictConfig]) -> Plan:
     """What the task computes, once everything is checked; ConfigError where it has no meaning.
 
-    compose: the task's configuration with other options of groups.
+    compose: the task's configuration with other options of groups. bare: the one without any word.
     """
     config = task.config
     words = overrides.given(task.words)
@@ -70,12 +70,15 @@ def plan(task: Task, compose: Compose) -> Plan:
         return trusted(compose(choices))
 
     trusted(config)
+    _check_experiment(task, given, bare)
     with trust.packages(config.get("packages")):
         studies = sweep.studies(task.name, config, options, given)
         output = Path(
             task.output or config.output or task.folder / f"{task.name}-{sweep.digest(studies)}"
         )
         require(not output.is_file(), "output", str(output), "a folder, not a file")
+        if "theory" in given and config.theory:
+            _check_theory(config, task.name)
         stores = dict(zip(store_names(studies), studies, strict=True))
         works = {name: _work(study, output, config) for name, study in stores.items()}
     for name, study in stores.items():
@@ -126,6 +129,26 @@ def _check(config: DictConfig) -> None:
     require(output is None or isinstance(output, str), "output", output, "a folder, or null")
     for key in ("netcdf", "figure", "theory"):
         require(isinstance(config.get(key), bool), key, config.get(key), "true or false")
+
+
+def _check_experiment(task: Task, given: Mapping[str, str], bare: Callable[[], DictConfig]) -> None:
+    """Raise ConfigError where an experiment sets what it may not, or what has no use."""
+    config = task.config
+    if "output" not in given:
+        trust.check_output(config.get("output"))
+    if config.get("defence") in ("on", True) and task.name != "study" and "defence" not in given:
+        by_hand = {key.partition(".")[0] for key in given}
+        written = unresolved(config)
+        filed = {key: each for key, each in written.items() if key not in by_hand}
+        obey.check_file(filed, unresolved(bare()), obey.used_by(written)["on"], task.name)
+
+
+def _check_theory(config: DictConfig, name: str) -> None:
+    """Raise ConfigError where what theory says would be drawn nowhere."""
+    scripts = sorted(build.root("figures").glob("*.py"))
+    drawn = [each.stem for each in scripts if '.get("theory"' in each.read_text(encoding="utf-8")]
+    allowed = f"with figure=true and experiment={' or '.join(drawn)}"
+    require(config.figure and name in drawn, "theory", True, allowed)
 
 
 def prepare() -> None:

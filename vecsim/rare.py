@@ -84,6 +84,9 @@ class RareEvents:
                 break
         return values
 
+    def written(self, numbers: list[int]) -> None:
+        """Nothing is kept beside the store."""
+
     def events(self, values):
         """Not used: these studies have a fixed number of replicas."""
         raise NotImplementedError

@@ -27,8 +27,10 @@ def announce(study: Study, device: str) -> None:
     engine = f"engine {', '.join(sorted(set(study.engines)))}"
     what = [f"{study.name}: {points} {most}{study.trials:,} trials", counts.range_of(study.points)]
     print(", ".join(filter(None, [*what, engine, device])), flush=True)
-    if rounded := counts.rounded(study.points):
-        print(f"vecsim: {rounded}", flush=True)
+    alone = not isinstance(study.points[0], Planned)
+    for told in (counts.rounded(study.points), counts.started(study.points) if alone else ""):
+        if told:
+            print(f"vecsim: {told}", flush=True)
 
 
 def complete() -> None:
@@ -39,16 +41,12 @@ def complete() -> None:
 def show(
     studies: Mapping[str, Study], output: Path, whole: bool, figure: bool, theory: bool
 ) -> None:
-    """Save the summaries, draw the figures, print the tables and where everything is.
-
-    studies: by the name of their store. whole: save the data as one NetCDF file too.
-    """
+    """Save the summaries, print the tables and where everything is; the rest as `save`."""
     from vecsim import front, netcdf, store, table
 
-    opened = {}
     for name, study in studies.items():
         stem = name.removesuffix(".zarr")
-        data = opened[stem] = store.open(output / name)
+        data = store.open(output / name)
         summary = data.vecsim.summary()
         kept = {key: data.attrs[key] for key in ("config", "versions") if key in data.attrs}
         summary.attrs |= kept
@@ -68,14 +66,30 @@ def show(
             table.show(summary, dims, {point.protocol.decides for point in study.points})
         print(f"dataset  {output / name}")
         print(f"summary  {output / summarised}.nc and .csv")
-        if whole:
-            netcdf.save(data, output / f"{stem}.nc")
-            print(f"netcdf   {output / stem}.nc")
+    for kind, path in save(studies, output, whole, figure, theory):
+        print(f"{kind:8} {path}")
+
+
+def save(
+    studies: Mapping[str, Study], output: Path, whole: bool, figure: bool, theory: bool
+) -> list[tuple[str, Path]]:
+    """What is asked for beside the stores, each file with its kind.
+
+    studies: by the name of their store. whole: the data as one NetCDF file too. figure: the
+    experiment's figures. theory: lines of it in them.
+    """
+    from vecsim import netcdf, store
+
+    opened = {name.removesuffix(".zarr"): store.open(output / name) for name in studies}
+    saved = []
+    for stem, data in opened.items() if whole else ():
+        netcdf.save(data, path := output / f"{stem}.nc")
+        saved.append(("netcdf", path))
     study = next(iter(studies.values()))
     script = build.root("figures") / f"{study.name}.py"
     if figure and script.exists():
-        for path in figures(study, script, opened, output, theory):
-            print(f"figure   {path}")
+        saved += [("figure", path) for path in figures(study, script, opened, output, theory)]
+    return saved
 
 
 def to_csv(summary: xr.Dataset, path: Path) -> None:

@@ -54,6 +54,10 @@ class Work(Protocol):
         """Values of each variable for the points with these numbers, [points, trials, ...]."""
         ...
 
+    def written(self, numbers: list[int]) -> None:
+        """Hears that the values of these points are stored."""
+        ...
+
     def events(self, values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Which trials show what the study's precision is about, and which were run."""
         ...
@@ -121,6 +125,7 @@ def _run(
                 wanted = [int(i) for i in indices.ravel() if not totals.stopped(i)]
                 values, run = _compute(work, plan, indices, wanted, points, trials, store.earlier)
                 store.write(index, values)
+            work.written([int(i) for i in indices.ravel()])
             if study.precision:
                 totals.add(indices, *work.events(store.read(index)))
             reporter.advance(run, indices.size * len(trials) - run)

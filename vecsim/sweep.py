@@ -14,6 +14,7 @@ from vecsim.cluster.config import Run, parse
 from vecsim.dimensions import (
     Dimension,
     dimensions,
+    keys_of,
     own,
 )
 from vecsim.engines.choose import engine_of
@@ -26,6 +27,7 @@ from vecsim.resolve import Compose, at, once, places, plain, resolved, unresolve
 from vecsim.sources import code_of
 
 MOST_TRIALS = 10**9
+TRIALS = 1000  # in conf/config.yaml, where nobody says
 PLAIN: Mapping[str, Any] = MappingProxyType({"name": "plain"})
 MEASURED = ("outcomes", "series")  # of a campaign: what is measured on it
 
@@ -114,7 +116,7 @@ def studies(
     obey.check_given(given, used, wanted)
     obey.check_swept(swept, own(section, is_section), used, wanted)
     values["seed"] = count("seed", values.get("seed"), 0, build.SEEDS - 1)
-    make = {"off": partial(_decisions, given), "on": _campaigns}
+    make = {"off": partial(_decisions, given), "on": partial(_campaigns, given)}
     made = []
     for each in wanted:
         mine = [d for d in swept if obey.is_used(d.parameters[0].key, used[each])]
@@ -195,6 +197,7 @@ def _decisions(
 
 
 def _campaigns(
+    given: Mapping[str, str],
     dimensions: list[Dimension],
     name: str,
     config: DictConfig,
@@ -208,6 +211,9 @@ def _campaigns(
             points.append(planned(each[CAMPAIGN], values["seed"]))
         except ConfigError as error:
             raise ConfigError(f"{error}{_where(place)}") from None
+    share = "campaign.cluster.byzantine_fraction"
+    numbers = [point.byzantine for point in points]
+    obey.check_byzantine((*given, *keys_of(dimensions)), numbers, share)
     trials = points[0].run.trials
     same = len({point.run.trials for point in points}) == 1
     require(same, "sweep", "campaign.trials", "what may differ between points")
@@ -271,6 +277,9 @@ def _precision(section: Any, trials: int, given: Mapping[str, str]) -> Precision
         allowed = f"by itself, or trials={trials} by itself"
         require(good, "precision.max_trials", most, allowed)
         most = trials
+    elif most is not None and not by_hand & {"precision", "precision.max_trials"}:  # by files
+        allowed = f"precision.max_trials, {most}, or that set to null"
+        require(trials in (most, TRIALS), "trials", trials, allowed)
     target: Any = section.get("target")
     width: Any = section.get("half_width")
     good = isinstance(target, str) and target in RATES

@@ -117,6 +117,9 @@ class Threshold:
         nodes, events = place(draw, *self._range(point.n), self.level, trials)
         return {FRACTION: nodes / point.n, "event": events.astype(np.int32)}
 
+    def written(self, numbers: list[int]) -> None:
+        """Nothing is kept beside the store."""
+
     def events(self, values):
         """Not used: these studies have a fixed number of trials."""
         raise NotImplementedError

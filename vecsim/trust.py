@@ -21,6 +21,7 @@ from vecsim.errors import ConfigError, require
 RESOLVERS = ("share", "sum", "rest", "range")  # functions of `plan.prepare`
 SEARCH = "hydra.searchpath"
 FUNCTION = re.compile(r"\$\{\s*([\w.]+)\s*:")
+NESTED = re.compile(r"\$\{[^:}]*\$\{")  # a key, or a function, whose name is another key's value
 
 _packages: ContextVar[tuple[str, ...]] = ContextVar("packages", default=())
 
@@ -53,14 +54,20 @@ def check(config: Mapping[str, Any], given: Collection[str]) -> None:
 
     given: keys that were set on the command line, where more is allowed.
     """
-    for key, value in _texts(config):
-        for function in FUNCTION.findall(value):
-            allowed = f"values, other keys, and the functions {', '.join(RESOLVERS)}"
-            require(function in RESOLVERS, key, value, allowed)
+    allowed = f"values, other keys, and the functions {', '.join(RESOLVERS)}"
+    for key, value in _leaves(config):
+        require(value is None or isinstance(value, (str, int, float)), key, value, allowed)
+        text = value if isinstance(value, str) else ""
+        functions = FUNCTION.findall(text)
+        require(functions == [f for f in functions if f in RESOLVERS], key, value, allowed)
+        require(not NESTED.search(text), key, value, allowed)
     if config.get("packages") and "packages" not in given:
         raise ConfigError("packages is set by a file; allowed: packages=... on the command line")
-    output = config.get("output")
-    if isinstance(output, str) and "output" not in given:
+
+
+def check_output(output: Any) -> None:
+    """ConfigError where a file chooses a folder outside the working folder; resolved."""
+    if isinstance(output, str):
         inside = Path.cwd() in (Path.cwd() / output).resolve().parents
         allowed = "a folder inside the working folder, or output=FOLDER on the command line"
         require(inside, "output", output, allowed)
@@ -68,17 +75,22 @@ def check(config: Mapping[str, Any], given: Collection[str]) -> None:
 
 def check_options(options: Namespace) -> None:
     """ConfigError where options of Hydra would replace vecsim's configuration, or unpickle a file,
-    or where the folders of configuration that are given reach for Hydra's own."""
+    or where folders of configuration are given that are no folders."""
     for name in ("config_path", "config_name", "experimental_rerun"):
         allowed = "--config-dir FOLDER, beside vecsim's own configuration"
         option, value = f"--{name.replace('_', '-')}", getattr(options, name)
         require(value is None, option, value, allowed)
     if options.config_dir is not None:
-        check_folder(Path(options.config_dir))
+        require_folder(Path(options.config_dir))
     for word in options.overrides:
         if word.lstrip("+").startswith(f"{SEARCH}="):
             for folder in _searched(word.partition("=")[2]):
-                check_folder(folder)
+                require_folder(folder)
+
+
+def require_folder(folder: Path) -> None:
+    """ConfigError unless there is such a folder of configuration."""
+    require(folder.is_dir(), "--config-dir", str(folder), "a folder that exists")
 
 
 def _searched(text: str) -> list[Path]:
@@ -96,39 +108,13 @@ def _searched(text: str) -> list[Path]:
     return [Path(each) for each in paths]
 
 
-def check_folder(folder: Path) -> None:
-    """ConfigError where a file below a folder of configuration reaches for Hydra's own."""
-    require(folder.is_dir(), "--config-dir", str(folder), "a folder that exists")
-    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
-        if "hydra" in path.relative_to(folder).parts:
-            raise ConfigError(
-                f"{path} configures Hydra; allowed: hydra.KEY=... on the command line"
-            )
-        if path.suffix == ".yaml":
-            _check_file(path)
-
-
-def _check_file(path: Path) -> None:
-    """Errors of YAML are Hydra's to tell, once it reads the file."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    reaches = any("@package" in line and "hydra" in line for line in text.splitlines())
-    with contextlib.suppress(yaml.YAMLError):
-        for document in yaml.safe_load_all(text):
-            if isinstance(document, dict):
-                listed = str(document.get("defaults", ""))
-                reaches |= "hydra" in document or "hydra" in listed
-                reaches |= any(str(key).startswith("hydra.") for key in document)
-    if reaches:
-        raise ConfigError(f"{path} configures Hydra; allowed: hydra.KEY=... on the command line")
-
-
-def _texts(section: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in a nested configuration, with its dotted key."""
+def _leaves(section: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value in a nested configuration that is not nested itself, with its dotted key."""
     if isinstance(section, Mapping):
         for name, value in section.items():
-            yield from _texts(value, f"{key}.{name}".lstrip("."))
+            yield from _leaves(value, f"{key}.{name}".lstrip("."))
     elif isinstance(section, (list, tuple)):
         for value in section:
-            yield from _texts(value, key)
-    elif isinstance(section, str):
+            yield from _leaves(value, key)
+    else:
         yield key, section

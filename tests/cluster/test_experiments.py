@@ -6,8 +6,9 @@ import xarray as xr
 from command import assert_same, call, check_experiment
 
 import vecsim
-from vecsim import plot
+from vecsim import plot, store
 from vecsim.campaigns import Outcome
+from vecsim.cluster import ScaleTestCluster, campaign, checkpoint
 
 SHORTER = {
     "byzantine_sweep": ["n=120", "sweep.byzantine_fraction=[0,0.4]", "campaign.duration_s=3"],
@@ -77,3 +78,35 @@ def test_a_seed_of_campaigns_alone_is_refused():
         2,
         "vecsim: campaign.seed is 3; allowed: seed, of the whole study\n",
     )
+
+
+@pytest.mark.parametrize("moment", ["measured", "stored", "between"])
+def test_a_campaign_that_is_done_is_not_lost(moment, tmp_path, monkeypatch):
+    """Stopped before its outcomes are measured, or stored, or before what it saved is removed: it
+    goes on from its end, to the same bits, and nothing stays behind."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(campaign, "SAVE_EVERY_S", 0.0)
+    study = "defence=on", "n=40", "campaign.trials=2", "sweep.byzantine_fraction=[0,0.1]"
+    study += "campaign.duration_s=3", "campaign.drain_s=2", "campaign.window_s=1"
+    whole = vecsim.run(*study, output="whole")
+
+    def stop(*given, **named):
+        raise KeyboardInterrupt
+
+    place = {
+        "measured": (Outcome, "measure"),
+        "stored": (store.Store, "write"),
+        "between": (checkpoint, "remove"),
+    }[moment]
+    with monkeypatch.context() as patched:
+        patched.setattr(*place, stop)
+        assert call(*study, "output=here").code == 130
+    assert len([*(tmp_path / "here" / "partial").iterdir()]) == 1
+    steps, step = [], ScaleTestCluster.step
+    monkeypatch.setattr(ScaleTestCluster, "step", lambda *given: steps.append(1) or step(*given))
+    assert call(*study, "output=here").code == 0
+    assert_same(vecsim.open("here/data.zarr"), whole)
+    assert not (tmp_path / "here" / "partial").exists()
+    once = len(steps)
+    vecsim.run(*study, output="again")
+    assert len(steps) - once == 2 * once  # of two campaigns one was not run again

@@ -20,16 +20,16 @@ def simulate(
     config: Mapping[str, Any] | Run,
     folder: Path | None = None,
     roster: tuple[Adversary, ...] = (),
-    keep: bool = False,
+    short: bool = True,
     tell: Callable[[float, float], None] = lambda now_s, end_s: None,
 ):
     """Run what a configuration describes; returns its xarray.Dataset.
 
     config: the mapping under `scenario:`, or a parsed Run; see `vecsim.cluster.config`. folder:
     where the run is saved as it goes; a run that was interrupted goes on from there, with the same
-    results. At the end the files are removed, unless `keep` leaves that (`checkpoint.remove`) to
-    the caller, who has yet to save the results. roster: see ScaleTestCluster. tell: hears of the
-    simulated time that has passed, and of its end.
+    results. The files are removed (`checkpoint.remove`) by the caller, who has yet to save the
+    results. short: whether a run that ends before it was first saved is saved too. roster: see
+    ScaleTestCluster. tell: hears of the simulated time that has passed, and of its end.
     """
     run = config if isinstance(config, Run) else parse(config)
     cluster = ScaleTestCluster(run, roster)
@@ -46,8 +46,6 @@ def simulate(
         if checkpoint and time.monotonic() - saved > SAVE_EVERY_S:
             checkpoint.save(cluster.acted)
             saved = time.monotonic()
-    if checkpoint and keep:
+    if checkpoint and (short or checkpoint.saved):
         checkpoint.save(cluster.acted)
-    elif checkpoint:
-        checkpoint.remove()
     return cluster.results()

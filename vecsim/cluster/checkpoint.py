@@ -98,16 +98,13 @@ class Checkpoint:
         content = _bytes(packed | {"about": np.array(json.dumps(about))})
         write_sealed(self.folder / "state.npz", content)
 
-    def remove(self) -> None:
-        """The run is complete and its results are elsewhere."""
-        remove(self.folder)
-
     def _segment(self, number: int) -> Path:
         return self.folder / f"windows-{number:06d}.npz"
 
 
 def remove(folder: Path) -> None:
-    """Take away what runs saved in a folder, parts of an interrupted save too, and nothing else."""
+    """Take away what a run saved in its folder, parts of an interrupted save too, and nothing else:
+    its results are elsewhere."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if OURS.fullmatch(path.name):
             path.unlink()

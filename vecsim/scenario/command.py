@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import xarray as xr
 from rich.console import Console
 
-from vecsim import files, netcdf
+from vecsim import counts, files, netcdf, obey, overrides
+from vecsim.cluster.config import parse
 from vecsim.errors import ConfigError, require
 from vecsim.files import StoreError, one_line
 from vecsim.scenario import config, export, finding, report, saved, verdict
@@ -18,6 +19,7 @@ from vecsim.scenario.judging import judge_all
 from vecsim.scenario.progress import Progress
 from vecsim.scenario.run import own_code, prepare, run_scenario
 from vecsim.scenario.verdict import Outcome
+from vecsim.sweep import Planned
 
 FOLDER = Path("results/scenario")
 
@@ -29,6 +31,7 @@ class Job(NamedTuple):
     about: str  # what it shows
     folder: Path  # of its results
     varied: str  # what is particular about it in a multirun, "" if it is alone
+    nodes: list[str]  # lines that say how many are Byzantine
 
 
 def run(words: Words, console: Console) -> int:
@@ -43,7 +46,8 @@ def run(words: Words, console: Console) -> int:
     for number, job in enumerate(jobs, 1):
         name = Outcome(job.config, [], varied=job.varied).name
         text = f"[{number}/{len(jobs)}] {name}{': ' if job.about else ''}{job.about}"
-        console.print(verdict.plain(text), markup=False, highlight=False)
+        for line in (text, *job.nodes):
+            console.print(verdict.plain(line), markup=False, highlight=False)
         outcomes.append(_one(job, console)[0])
         verdict.show([outcomes[-1]], console)
     if len(outcomes) > 1:
@@ -86,7 +90,18 @@ def _jobs(wanted: Wanted, words: Words) -> Iterator[Job]:
         if wanted.varied:
             own += f"-{saved.digest({'varied': sorted(wanted.varied)})[:8]}"
         folder = (words.output or FOLDER) / own
-        yield Job(given, about, folder, ", ".join(wanted.varied))
+        yield Job(given, about, folder, ", ".join(wanted.varied), _nodes(given, wanted.changes))
+
+
+def _nodes(given: dict[str, Any], changes: list[str]) -> list[str]:
+    """Lines that say how many nodes are Byzantine; ConfigError where a change is about none."""
+    described = map(config.simulated, config.variants(given).values())
+    points = [Planned(parse(each), {}) for each in described]
+    keys = [overrides.parse(change).key for change in changes]
+    numbers = [point.byzantine for point in points]
+    obey.check_byzantine(keys, numbers, "scenario.cluster.byzantine_fraction")
+    lines = counts.range_of(points), counts.rounded(points)
+    return [f"  {line}" for line in lines if line]
 
 
 def _one(job: Job, console: Console) -> tuple[Outcome, xr.Dataset]:

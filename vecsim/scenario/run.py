@@ -82,7 +82,7 @@ def _run(config: dict[str, Any], saved: Saved | None, tell: Tell) -> xr.Dataset:
         def passed(now_s: float, end_s: float) -> None:
             tell(f"{now_s:,.0f} of {end_s:,.0f} s simulated")
 
-        data = simulate(simulated(config), saved and saved.folder, keep=True, tell=passed)
+        data = simulate(simulated(config), saved and saved.folder, tell=passed)
         # As variables they may differ between variants.
         for name in ("nodes", "byzantine", "duration_s"):
             data[name] = data.attrs[name]

@@ -38,7 +38,7 @@ from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent.parent / "data"
 ADVERSARIES = {"none": RandomVoting(), "always_reject": AlwaysReject()}
 ADVERSARIES["balance_informed"] = BalanceInformed()
 
