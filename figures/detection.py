@@ -28,7 +28,7 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
 def delays(data: xr.Dataset):
     """Median time to exclude half of the attackers and share excluded, by how often they disagree.
 
-    A band that reaches the top, the length of a run, has no upper end.
+    Times are infinite where half of the runs, or the end of the interval, were too short to see it.
     """
     figure, axes = plot.panels(1, 2, plot.PAGE, 2.9)
     attacks = data["adversary"].values
@@ -39,9 +39,7 @@ def delays(data: xr.Dataset):
     for attack in attacks:
         one, other = half.sel(adversary=attack), share.sel(adversary=attack)
         disagrees = DISAGREES[str(attack)] * data["misbehaving_share"].values
-        # Infinite where half of the runs, or the end of the interval, were too short to see it.
-        high = np.minimum(one["high"].values, longest)
-        ends = one["value"].values, one["low"].values, high
+        ends = tuple(one[part].values for part in ("value", "low", "high"))
         plot.band(left, disagrees, ends, looks[attack], str(attack))
         ends = [other[part].values for part in ("value", "low", "high")]
         low, high = (np.clip(part, 0, 100) for part in ends[1:])
@@ -60,7 +58,8 @@ def delays(data: xr.Dataset):
     right.set_ylabel("excluded at the end, %")
     entries = [Line2D([], [], label=plot.words(name), **look) for name, look in looks.items()]
     theory = Line2D([], [], label="Wald 1945", **THEORY)
-    plot.legend(figure, [*entries, theory, plot.INTERVAL], 5)
+    endless = bool((np.isfinite(half["value"]) & np.isposinf(half["high"])).any())
+    plot.legend(figure, [*entries, theory, plot.INTERVAL, *[plot.NO_END] * endless], 5)
     return figure
 
 

@@ -42,11 +42,8 @@ def start(*arguments: str, cwd: Path, code: str = "pass", **options) -> subproce
     """
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     main = f"{listen}; import sys; {code}; from vecsim.cli import main; sys.exit(main())"
-    environment = {
-        **os.environ,
-        "PYTHONWARNINGS": "error",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    } | options.pop("env", {})
+    environment = {**os.environ, "PYTHONWARNINGS": "error"} | options.pop("env", {})
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # this process, which has run vecsim, has set it
     return subprocess.Popen(
         [sys.executable, "-c", main, *arguments], cwd=cwd, env=environment, text=True, **options
     )

@@ -145,6 +145,8 @@ def test_jobs_that_are_missing_are_named(multirun: Path):
     assert "study-3, where no store is" in refusal(multirun)
     store(multirun / "study-3" / "data.zarr", 3, until=1)
     assert "study-3/data.zarr is unfinished" in refusal(multirun)
+    with pytest.warns(UserWarning, match=r"study-3/data\.zarr is unfinished"):
+        assert jobs.collect(multirun, missing="allow").n.values.tolist() == [1, 2]
     store(multirun / "study-3" / "data.zarr", 3)
     assert jobs.collect(multirun).n.values.tolist() == [1, 2, 3]
     shutil.rmtree(multirun.parents[1] / "elsewhere")

@@ -294,3 +294,16 @@ def test_refusals_of_commands_at_random():
     poor = [(words, line) for words, line in told if line and not told_well(words, line)]
     assert not poor
     assert Grammar(0).keys.keys() >= {"n", "protocol.k", "campaign.cluster.nodes"}
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("precision=[1]", "hydra.job.name=[1]", "+experiment=design", "protocol@foo=slush"),
+        *("experiment={a: 1}", "~estimator", "estimator.name={a: 1}", "n='${nokey}'", "foo.bar=1"),
+        *("~n", "n=${", "protocol={k: 5}", "n=1.5", "trials=[1]", "seed=-1", "sweep=[1]"),
+    ],
+)
+def test_a_refusal_says_what_is_allowed(word):
+    line = planned([word])
+    assert told_well([word], line), line

@@ -137,6 +137,26 @@ def test_an_edit_is_another_study(folder):
     assert refused(call(*OWN)) == told
 
 
+def test_an_edit_in_another_folder(folder):
+    """Of a package on another path, which the rule imports and the command does not name."""
+    write_rule(folder, "from other_package.core import NUMBER  # noqa")
+    core = folder / "elsewhere" / "other_package" / "core.py"
+    core.parent.mkdir(parents=True)
+    core.write_text("NUMBER = 1\n")
+    paths = os.pathsep.join([str(folder), str(folder / "elsewhere"), *sys.path])
+
+    def run():
+        return process(*OWN, "output=here", cwd=folder, env={"PYTHONPATH": paths})
+
+    assert run().code == 0
+    about = json.loads(vecsim.open(folder / "here" / "data.zarr").attrs["config"])
+    assert set(about["sources"]) == {"alone.py", "other_package/core.py"}
+    core.write_text("NUMBER = 2\n")
+    result = run()
+    assert result.code == 2
+    assert "other_package/core.py has changed since" in result.err
+
+
 def test_a_file_that_is_reloaded(folder):
     """In one session an edit is told, and after a reload the new code is what is run."""
     write_rule(folder)

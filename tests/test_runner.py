@@ -193,6 +193,31 @@ def test_multirun(launcher, folder):
     assert sorted(commands) == [f"vecsim {' '.join(rest)} protocol.k={k}" for k in (20, 24, 28)]
 
 
+def test_protocols_of_a_multirun_are_one_dimension(folder):
+    """By the names of the options, all of them filled; the attributes hold what each one resolves
+    to, with what its class says where the option's file is silent."""
+    options = ["snowflake", "snowflake_2018", "avalanche_mainnet", "frosty"]
+    result = call("-m", f"protocol={','.join(options)}", "n=100", "trials=2")
+    assert (result.code, result.err) == (0, "")
+    joined = vecsim.collect("results/multirun/study")
+    assert joined.sizes == {"protocol": 4, "trial": 2}
+    assert sorted(joined.protocol.values) == sorted(options)
+    assert joined.protocol.dtype.kind == "U"
+    assert joined.decided_1.notnull().all()
+    joined.vecsim.rate("finalised").value.plot()  # over names
+    alone = vecsim.run("protocol=frosty", "n=100", "trials=2")
+    assert_same(joined.sel(protocol="frosty").reset_coords(drop=True), alone)
+    protocol = json.loads(alone.attrs["config"])["protocol"]
+    assert protocol["k"] == 80
+    assert protocol.keys() >= {"max_rounds", "reset_on_failure", "decide_when", "count_after_flip"}
+
+
+def test_names_of_a_sweep_are_text(folder):
+    data = vecsim.run("sweep.protocol=[snowflake,frosty]", "n=100", "trials=2")
+    assert data.protocol.dtype.kind == "U"
+    data.vecsim.rate("finalised").value.plot()
+
+
 PROTOCOL = '''
 from vecsim.protocols.slush import Slush
 

@@ -73,8 +73,8 @@ def one_line(error: BaseException) -> str:
     if text.startswith("Could not delete"):
         key = text.split("'")[1]
         return f"~{key} takes nothing away; allowed: ~KEY of a key that there is (--cfg job)"
-    if text.startswith("Interpolation key"):
-        text = f"{text}; allowed: keys that there are (--cfg job)"
+    if "; allowed: " not in text:
+        text = f"{text}; allowed: keys that there are, and values like theirs (--cfg job)"
     key = getattr(error, "full_key", None)
     return f"{key}: {text}" if key else text
 

@@ -158,17 +158,18 @@ def planned(task):
     return plan.plan(task, other, bare)
 
 
-def execute(task, reporter, begun=lambda output: None) -> tuple[Any, Path]:
+def execute(task, reporter, begun=lambda output, options: None) -> tuple[Any, Path]:
     """Compute what the task's stores still lack; returns the studies by store and their folder.
 
-    begun: told the folder before anything is computed.
+    begun: told the folder, and the options of groups by name, before anything is computed.
     """
     from vecsim import build, provenance, report, runner
 
     studies, works, output = planned(task)
-    begun(output)
+    options = {each: task.options[each] for each in build.GROUPS if task.options.get(each)}
+    begun(output, options)
     about = provenance.provenance(task.command)
-    about["options"] = {each: task.options[each] for each in build.GROUPS if task.options.get(each)}
+    about["options"] = options
     for name, study in studies.items():
         report.announce(study, about["device"])
         if not runner.run(study, works[name], output / name, about, reporter):

@@ -62,12 +62,13 @@ def require_more(path: Path, there: Contents, here: Contents) -> None:
     if not (there.points and here.points):  # an older store, or nothing to know points by
         disk.require_same(path, "config", there.config, here.config)
         disk.require_same(path, "layout", there.layout.described(), here.layout.described())
-    there_fixed, here_fixed = (
-        {key: value for key, value in each.config.items() if key not in (*OF_POINTS, SOURCES)}
+    moving = {*OF_POINTS, SOURCES} | _swept(there.config) | _swept(here.config)
+    old, new = (
+        {key: value for key, value in each.config.items() if key not in moving}
         for each in (there, here)
     )
-    if there_fixed != here_fixed:
-        disk.require_same(path, "config", there_fixed, here_fixed)
+    if old != new:
+        disk.require_same(path, "config", old, new)
     old, new = (
         {"variables": [(v.name, v.inner) for v in each.variables], "inner": dict(each.inner)}
         for each in (there.layout, here.layout)
@@ -82,6 +83,12 @@ def require_more(path: Path, there: Contents, here: Contents) -> None:
     if here.layout.trials < there.layout.trials:
         _less(path, "trials", here.layout.trials, there.layout.trials, "or more")
     _require_precision(path, there.config.get("precision"), here.config.get("precision"))
+
+
+def _swept(config: Mapping[str, Any]) -> set[str]:
+    """What the points differ in; of parameters that move together, each."""
+    sweep = config.get("sweep") or {}
+    return set(sweep).union(*(each for each in sweep.values() if isinstance(each, Mapping)))
 
 
 def _require_sources(path: Path, there: Mapping[str, str], here: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import xarray as xr
 
@@ -22,6 +22,24 @@ from vecsim.files import StoreError, one_line
 ALL = "all"
 
 
+class Found(NamedTuple):
+    """A store to be joined.
+
+    job: the overrides of the job that wanted it. options: of groups, as the job named them; those
+    in the store are of whoever computed it, perhaps by another name.
+    """
+
+    path: Path
+    job: str = ""
+    options: Mapping[str, str] | None = None
+
+    def open(self) -> xr.Dataset:
+        data = stores.open(self.path)
+        if self.options is not None:
+            data.attrs["options"] = json.dumps(self.options)
+        return data
+
+
 def write_list(folder: Path, command: str, jobs: Sequence[Sequence[str]]) -> None:
     """Which jobs a multirun will have in this folder: the overrides of each."""
     listed = sorted({tuple(job) for job in jobs})
@@ -30,7 +48,7 @@ def write_list(folder: Path, command: str, jobs: Sequence[Sequence[str]]) -> Non
 
 def record(folder: Path, overrides: Sequence[str], **about: Any) -> None:
     """Keep what became of a job. state: begun, done, refused or failed; told: why; output: where
-    its results are."""
+    its results are; options: the names of what it chose."""
     _write(_record(folder, overrides), {"overrides": list(overrides), **about})
 
 
@@ -50,17 +68,20 @@ def collect(
     several = [source] if isinstance(source, (str, Path)) else list(source)
     if missing not in ("refuse", "allow"):
         raise ValueError(f"missing is {missing!r}; allowed: refuse, allow")
-    found, wrong = {}, []
+    found: dict[str, Found] = {}
+    wrong = []
     for folder in map(Path, several):
         with one_line(folder):
             there, bad = _of(folder, store, multirun)
-        found |= {_name(folder, path, len(several) > 1): path for path in there}
+        for each in there:
+            label = _name(folder, each.path, len(several) > 1)
+            found[f"{label} ({each.job})" if label in found else label] = each
         wrong += bad
     name = ", ".join(map(str, several))
     jobs: dict[str, xr.Dataset] = {}
-    for label, path in sorted(found.items(), key=lambda each: _natural(each[0])):
+    for label, each in sorted(found.items(), key=lambda pair: _natural(pair[0])):
         try:
-            jobs[label] = stores.open(path)
+            jobs[label] = each.open()
             if not jobs[label].attrs.get("complete"):
                 del jobs[label]
                 wrong.append(f"{label} is unfinished: the same command goes on")
@@ -81,14 +102,14 @@ def collect(
     return joined
 
 
-def _of(folder: Path, store: str | None, multirun: str | None) -> tuple[list[Path], list[str]]:
+def _of(folder: Path, store: str | None, multirun: str | None) -> tuple[list[Found], list[str]]:
     """Stores to be joined in a folder, and what is wrong with jobs that have none."""
     if folder.suffix == ".zarr":
-        return [folder], []
+        return [Found(folder)], []
     if not folder.is_dir():
         raise StoreError(f"{folder} is not a directory")
     outputs, wrong = _outputs(folder, multirun)
-    kinds = sorted({path.stem for several in outputs.values() for path in several})
+    kinds = sorted({each.path.stem for several in outputs.values() for each in several})
     if store is None and len(kinds) > 1:
         allowed = " or ".join(f"store={kind!r}" for kind in kinds)
         raise StoreError(f"{folder} holds {', '.join(kinds)}; allowed: {allowed}")
@@ -97,17 +118,17 @@ def _of(folder: Path, store: str | None, multirun: str | None) -> tuple[list[Pat
     chosen = store or (kinds[0] if kinds else "")
     there = []
     for name, several in outputs.items():
-        mine = [path for path in several if path.stem == chosen]
+        mine = [each for each in several if each.path.stem == chosen]
         wrong += [] if mine else [f"{name} holds no store"]
         there += mine
     return there, wrong
 
 
-def _outputs(folder: Path, multirun: str | None) -> tuple[dict[str, list[Path]], list[str]]:
+def _outputs(folder: Path, multirun: str | None) -> tuple[dict[str, list[Found]], list[str]]:
     """The stores of each job, and what became of jobs that have none."""
     listed = {path.stem.removeprefix("jobs-"): _read(path) for path in folder.glob("jobs-*.json")}
     outputs = {
-        str(each.relative_to(folder)): sorted(_stores(each))
+        str(each.relative_to(folder)): [Found(path) for path in sorted(_stores(each))]
         for each in sorted(folder.iterdir(), key=lambda path: _natural(str(path)))
         if each.is_dir() and not each.name.startswith(".") and each.name != "jobs"
     }
@@ -119,8 +140,8 @@ def _outputs(folder: Path, multirun: str | None) -> tuple[dict[str, list[Path]],
         raise StoreError(f"{folder} holds {len(listed)} multiruns: {names}; allowed: {allowed}")
     if multirun is not None and multirun not in listed:
         raise StoreError(f"multirun is {multirun!r}; allowed: {names or 'none'}, or {ALL}")
-    wanted: dict[str, list[Path]] = {}
-    wrong = []
+    wanted: dict[str, list[Found]] = {}
+    known, wrong = set(), []
     for job in listed[multirun or next(iter(listed))]["jobs"]:
         name, about = f"job {', '.join(job)}", read_record(folder, job)
         output = Path(about["output"]) if "output" in about else None
@@ -134,8 +155,9 @@ def _outputs(folder: Path, multirun: str | None) -> tuple[dict[str, list[Path]],
             where = f"wrote to {output}, where no store is" if output else "was stopped"
             wrong.append(f"{name} {where}")
         else:
-            wanted[str(output)] = found
-    known = {Path(path).resolve() for path in wanted}
+            options = about.get("options")
+            wanted[name] = [Found(path, ", ".join(job), options) for path in found]
+            known.add(output.resolve())
     others = [each for each in outputs if outputs[each] and (folder / each).resolve() not in known]
     if others and multirun is None and not wrong:
         allowed = f"multirun='{min(listed)}' without, multirun='{ALL}' with them"

@@ -6,7 +6,7 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
@@ -119,11 +119,12 @@ class Job:
         with contextlib.suppress(OSError):  # the job itself says what it cannot write
             jobs.record(self.folder, self.given, **about)
 
-    def begun(self, output: Path) -> None:
-        """What it computes is known, and where."""
+    def begun(self, output: Path, options: Mapping[str, str]) -> None:
+        """What it computes is known, where, and by which names."""
         inside = output.is_relative_to(self.folder)
-        self.output = str(output.relative_to(self.folder) if inside else output.absolute())
-        self.record(state="begun", output=self.output)
+        where = str(output.relative_to(self.folder) if inside else output.absolute())
+        self.results = {"output": where, "options": dict(options)}
+        self.record(state="begun", **self.results)
 
     def failed(self, state: str, told: str) -> None:
         self.record(state=state, told=told)
@@ -145,7 +146,7 @@ class Job:
             sys.stdout.write(self.text.getvalue())
             sys.stdout.flush()
         if error is None:
-            self.record(state="done", output=self.output)
+            self.record(state="done", **self.results)
         elif isinstance(error, Exception):
             told = f"{kind.__name__}: {error}"
             if jobs.read_record(self.folder, self.given).get("state") == "begun":

@@ -74,7 +74,8 @@ def check(words: Sequence[str]) -> None:
             continue
         if text.startswith("["):
             raise ConfigError(several(key, text))
-        if text in ("", "null") or not re.match(r"[A-Za-z_'\"{$]", text):
+        section = key == "experiment" and text.startswith("{")
+        if section or text in ("", "null") or not re.match(r"[A-Za-z_'\"{$]", text):
             named = f"an option of the group, {key}=NAME, or ~{key} for none"
             raise ConfigError(f"{key} is {text or 'nothing'}; allowed: {named}")
 

@@ -37,10 +37,10 @@ def code_of(components: Iterable[Any]) -> dict[str, dict[str, str]]:
 def sources(classes: Iterable[type]) -> dict[str, str]:
     """A hash of every file that the classes' code is in, but vecsim's.
 
-    Those are the files of their modules, and of what these import from the same package or the same
-    folder, as far as import statements say; packages that are installed elsewhere are not among
-    them. Names are relative to the folder of the package, `mypackage/blizzard.py`. ConfigError
-    where a file has changed since it was imported, or where there is none.
+    Those are the files of their modules and of what these import, as far as import statements say,
+    but for Python's own and installed packages (in `site-packages`); files of data that they read
+    are not among them. Names are relative to the folder of the package, `mypackage/blizzard.py`.
+    ConfigError where a file has changed since it was imported, or where there is none.
     """
     found: dict[str, str] = {}
     for class_ in sorted({c for c in classes if is_own(c)}, key=lambda c: c.__module__):
@@ -48,12 +48,11 @@ def sources(classes: Iterable[type]) -> dict[str, str]:
         name = f"{class_.__module__}.{class_.__qualname__}"
         file = getattr(module, "__file__", None)
         require(bool(file), name, "a class without a file", "one of a module with a file")
-        home = _home(module)
-        modules = _with_imported(module, home)
+        modules = _with_imported(module)
         paths = [Path(str(each.__file__)).resolve() for each in modules]
         alone = sum(path.stat().st_size > 0 for path in paths) == 1
         for each, path in zip(modules, paths, strict=True):
-            found[path.relative_to(home).as_posix()] = _hash(each, path, alone)
+            found[path.relative_to(_home(each)).as_posix()] = _hash(each, path, alone)
     return dict(sorted(found.items()))
 
 
@@ -64,28 +63,27 @@ def _home(module: ModuleType) -> Path:
     return above.parents[module.__name__.count(".")]
 
 
-def _with_imported(module: ModuleType, home: Path) -> list[ModuleType]:
-    """The module and what it imports, directly or not, that is of its own package or folder."""
+def _with_imported(module: ModuleType) -> list[ModuleType]:
+    """The module and what it imports, directly or not, of its own package or not installed."""
     top = module.__name__.partition(".")[0]
     waiting, found = [module.__name__], {}
     while waiting:
         name = waiting.pop()
         each = sys.modules.get(name)
-        if name not in found and each is not None and _belongs(each, top, home):
+        if name not in found and each is not None and _belongs(each, top):
             found[name] = each
             waiting += _mentioned(each)
     return [each for each in found.values() if getattr(each, "__file__", None)]
 
 
-def _belongs(module: ModuleType, top: str, home: Path) -> bool:
+def _belongs(module: ModuleType, top: str) -> bool:
     first = module.__name__.partition(".")[0]
     if first == top:
         return True
     file = getattr(module, "__file__", None)
     if first == OWN or first in sys.stdlib_module_names or not file:
         return False
-    path = Path(file).resolve()
-    return path.is_relative_to(home) and not INSTALLED & set(path.parts)
+    return not INSTALLED & set(Path(file).resolve().parts)
 
 
 def _mentioned(module: ModuleType) -> Iterator[str]:

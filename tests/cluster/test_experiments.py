@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 from command import assert_same, call, check_experiment
 
 import vecsim
-from vecsim import plot, store
+from vecsim import build, plot, store
 from vecsim.campaigns import Outcome
 from vecsim.cluster import ScaleTestCluster, campaign, checkpoint
 
@@ -110,3 +111,33 @@ def test_a_campaign_that_is_done_is_not_lost(moment, tmp_path, monkeypatch):
     once = len(steps)
     vecsim.run(*study, output="again")
     assert len(steps) - once == 2 * once  # of two campaigns one was not run again
+
+
+MEASURED = {
+    ("detection", "half_s"): ("detected_percent", "reached_s", 50),
+    ("detection", "all_s"): ("detected_percent", "reached_s", 100),
+    ("partition_heal", "recovery_s"): ("healthy", "reached_s", 1),
+}
+
+
+@pytest.mark.parametrize(("experiment", "name"), MEASURED)
+def test_times_are_those_at_which_a_level_is_reached_first(experiment, name):
+    """Shares of what there is, so that they hold for any n and fraction."""
+    config = yaml.safe_load((build.root("conf") / "experiment" / f"{experiment}.yaml").read_text())
+    described = config["campaign"]["outcomes"][name] | {"period": None}
+    found = described["metric"], described["statistic"], described["level"]
+    assert found == MEASURED[experiment, name]
+    assert Outcome.parse(name, described).variable(name).attrs["censored"]
+
+
+def test_latencies_are_said_to_be_of_the_finalised():
+    files = [*(build.root("conf") / "experiment").glob("*.yaml")]
+    files += (build.root("conf") / "campaign").glob("*.yaml")
+    outcomes = [
+        (yaml.safe_load(file.read_text()).get("campaign") or {}).get("outcomes")
+        or yaml.safe_load(file.read_text()).get("outcomes", {})
+        for file in files
+    ]
+    latencies = [o for each in outcomes for o in each.values() if o["metric"] == "latency_ms"]
+    assert len(latencies) > 3
+    assert all("finalised" in each["long_name"] for each in latencies)
