@@ -1,6 +1,7 @@
 """What scenarios leave behind: tables, JSON that keeps to its schema, self-contained pages."""
 
 import copy
+import html
 import json
 import re
 import subprocess
@@ -10,6 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from jsonschema import ValidationError
+from markdown_it import MarkdownIt
 from synthetic import CONFIG, dataset
 
 from vecsim.scenario import config, drawing, export, report, run, verdict
@@ -151,6 +153,19 @@ def test_a_page_needs_nothing_but_itself(tmp_path):
     assert "@import" not in text
     assert "a &lt; b" in text
     assert text == report.html(judged(data, given), data, "What it shows: a < b.")
+
+
+HOSTILE = (
+    "*a* _b_ **c** `d` ~~e~~ [f](http://g.h) ![i](j.png) <b>k</b> <script>l()</script> &lt; \\_ m_n"
+)
+
+
+def test_what_a_file_says_is_text_in_markdown():
+    """Nothing of it is a link, a picture, a tag or an emphasis; all of it can be read."""
+    pages = report.markdown(judged(dataset()), dataset(), HOSTILE)
+    shown = MarkdownIt().render(pages.split("\n\n")[1])
+    assert html.unescape(shown) == f"<p>{HOSTILE}</p>\n"
+    assert set(re.findall("<[^>]*>", shown)) == {"<p>", "</p>"}
 
 
 def test_markdown_has_the_criteria_the_record_and_the_cost():

@@ -176,3 +176,24 @@ def test_refusals(arguments, message, folder):
     assert result.code == 2
     assert result.err.startswith(f"vecsim: {message}")
     assert result.err.count("\n") == 1
+
+
+SKEW = "[{at_s: 60, do: set_clock_skew, count: 20, max_s: 15}]"
+RED = {
+    "harness_resource_monitoring": ("scenario.cluster.payload_bytes=1100", "network_mbps"),
+    "harness_metrics_collection": ("scenario.workload.rate_tps=101", "avg_tps"),
+    "harness_network_simulation": ("scenario.variants.local={cluster.profile: lan}", "round_trip"),
+    "1000_nodes_clock_skew": (f"scenario.timeline={SKEW}", "refused_clocks"),
+}
+
+
+@pytest.mark.parametrize("name", RED)
+def test_a_scenario_fails_where_what_it_measures_is_another(name, tmp_path):
+    change, metric = RED[name]
+    words = [f"scenario={name}", change, f"output={tmp_path}/out"]
+    words += ["scenario.cluster.nodes=200"] * ("clock" in name)
+    result = call(*words)
+    assert (result.code, result.err) == (1, "")
+    verdicts = xr.open_dataset(tmp_path / "out" / name / "data.nc").vecsim.verdicts()
+    failed = {each["name"].replace(" ", "_") for each in verdicts if not each["passed"]}
+    assert any(each.startswith(metric) for each in failed), failed

@@ -1,11 +1,12 @@
 """Every command of the README, of the experiments' pages and of the help, word for word.
 
-What would take long is stopped as by Ctrl-C: a study after its first chunk, a run of several
-scenarios after the first. `.ci/run` runs the README's commands that install.
+What would take long is stopped as by Ctrl-C: a study after its first chunk or a while, a run of
+several scenarios after the first. `.ci/run` runs the README's commands that install.
 """
 
 import re
 import shlex
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from vecsim import progress
 from vecsim.scenario import command as scenarios
 
 ROOT = Path(__file__).parent.parent.parent
+WHILE_S = 15
 MODULE = re.compile(r"^(?:PYTHONPATH=\. )?(?:\.venv/bin/)?python -m (?=vecsim )")
 
 
@@ -56,8 +58,13 @@ COMMANDS = sorted(
 
 @pytest.fixture
 def short(tmp_path, monkeypatch):
-    """A study stops after its first chunk, and a second scenario does not begin."""
+    """A study stops after its first chunk or a while, and a second scenario does not begin."""
     monkeypatch.chdir(tmp_path)
+
+    def stop(*given):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stop)
 
     class Short(progress.Lines):
         def advance(self, run, skipped):
@@ -75,7 +82,10 @@ def short(tmp_path, monkeypatch):
 
     monkeypatch.setattr(progress, "reporter", Short)
     monkeypatch.setattr(scenarios, "run_scenario", once)
-    return tmp_path
+    signal.alarm(WHILE_S)
+    yield tmp_path
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def test_every_page_has_commands():
@@ -101,12 +111,11 @@ def test_a_command(given, short):
 
 
 def check(data: xr.Dataset, whole: bool) -> None:
-    """Something was computed: of all trials, if all is done and nothing was stopped early."""
+    """All was computed if nothing was stopped early."""
     [*_, numbers] = (v for v in data.data_vars.values() if v.dims[-1] == "trial")
-    run = numbers.notnull()
-    assert run.any()
     assert data.attrs["complete"] == whole
-    if "decided_1" in data:
+    assert numbers.notnull().any() or not whole
+    if "decided_1" in data and numbers.notnull().any():
         nodes = (data["decided_0"] + data["decided_1"] + data["undecided"]).values
         assert np.nanmin(nodes) > 0
 
