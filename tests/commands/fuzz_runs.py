@@ -167,8 +167,10 @@ def _wrong_in_trials(data: xr.Dataset) -> Iterator[str]:
     stops_early = bool(precision.get("target"))
     if not (run.all() or (stops_early and run.any("trial").all())):
         yield "trials are missing"
-    honest = data["n"] if "n" in data.coords else json.loads(data.attrs["config"])["n"]
-    honest = honest - data["byzantine_nodes"]
+    config = json.loads(data.attrs["config"])
+    n = data["n"] if "n" in data.coords else config["n"]
+    byzantine = data.get("byzantine_nodes", np.rint(config["byzantine_fraction"] * n))
+    honest = n - byzantine
     counts = data["decided_0"] + data["decided_1"] + data["undecided"]
     if not (counts == honest).where(run, True).all():
         yield "counts do not add up"
