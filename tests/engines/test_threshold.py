@@ -7,11 +7,11 @@ from subprocess import DEVNULL
 import numpy as np
 import pytest
 from command import assert_same, call, refused, start
+from helpers import compilations
 from scipy import special, stats
 
 import vecsim
 from vecsim import build, decisions, threshold
-from vecsim.engines import batch as engine
 
 FEW_ROUNDS = "estimator=threshold", "protocol.max_rounds=60"
 SMALL = *FEW_ROUNDS, "n=60"
@@ -109,14 +109,14 @@ def test_batches_do_not_matter(whole, monkeypatch):
     ids=["silent", "population", "async", "graph"],
 )
 def test_every_engine_and_one_program_for_all_fractions(options, tmp_path):
-    before = engine.batch._cache_size()
-    data = vecsim.run(*SMALL, *options, "trials=100", output=tmp_path)
+    with compilations() as compiled:
+        data = vecsim.run(*SMALL, *options, "trials=100", output=tmp_path)
     fractions = np.unique(data.byzantine_fraction)
     assert len(fractions) > 8
     np.testing.assert_allclose(fractions * 60, np.round(fractions * 60))
     found = data.vecsim.threshold()
     assert found.low < found.value < found.high
-    assert engine.batch._cache_size() - before <= (2 if "adversary=silent" in options else 1)
+    assert len(compiled) <= (2 if "adversary=silent" in options else 1)
 
 
 def test_killed(tmp_path):
