@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -283,19 +282,14 @@ def test_the_worst_share_to_feed_is_looked_for_both_ways(peak, first, missed):
     """Shares of which one is the worst, from any on; the first that misses the target will do."""
     seen = []
 
-    def attempt(number, beta, share):
+    def attempt(share):
         seen.append(share)
         value = 10.0 ** -(6 + abs(share - peak))
         if missed and share == peak:
             value = 1e-3
-        return design.Attempt(beta, share, np.full((4, 2), value))
+        return design.Attempt(5, share, np.full((4, 2), value))
 
-    designs = design.Designs.__new__(design.Designs)
-    target = SimpleNamespace(safety=1e-4)
-    designs.planned = [(SimpleNamespace(target=target, fed=[0.0] * 7), None)]
-    designs._attempt = attempt
-    found = designs._worst(0, 5, first)
-    assert (found.beta, found.share) == (5, peak)
+    assert design.worst(attempt, first, 7, 1e-4).share == peak
     assert len(seen) == len(set(seen)) <= abs(first - peak) + 3
     if missed:
         assert seen[-1] == peak
