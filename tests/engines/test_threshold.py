@@ -64,7 +64,7 @@ def test_exact_crossings(level, trials):
     truth = np.array([crossed(400, beta, level) for beta in BETAS])
     inside = ((found.low <= truth) & (truth <= found.high)).sum()
     assert inside >= stats.binom.ppf(stats.norm.sf(5), len(BETAS), 0.95)
-    assert (found.high - found.low < 0.4 * truth).all()
+    assert (found.high - found.low < 0.2 * truth).all()  # sharp: to a tenth of the crossing
     judged = found.fit.values[found.fit.notnull()]  # the steepest curves leave nothing to judge
     assert len(judged) > len(BETAS) / 2
     assert judged.min() > 2 * stats.norm.sf(5)
@@ -158,8 +158,8 @@ def test_thresholds_out_of_the_range_are_told(low, high, accept, told, tmp_path)
     assert f" {told} " in result.out
     found = vecsim.open(tmp_path / "a" / "data.zarr").vecsim.threshold()
     assert np.isinf(found.value)
-    known = found.low if told == "above" else found.high
-    np.testing.assert_allclose(known, high if told == "above" else low, rtol=0.05)
+    # All trials are alike, so that nothing inside the range is a crossing.
+    assert (found.low, found.high) == ((high, np.inf) if told == "above" else (-np.inf, low))
     assert (found.attrs["searched_low"], found.attrs["searched_high"]) == (low, high)
 
 
