@@ -38,7 +38,7 @@ def draw(data: xr.Dataset, folder: Path, defended: xr.Dataset | None = None) -> 
             theory = json.loads(data.attrs.get("theory", "[]"))
             plain = _undisputed(part)
             if defended is not None and plain is not None and not at:
-                both = [_plain(plain), _defended(plot.complete(defended, DIMS[2:]))]
+                both = [undefended(plain), _defended(plot.complete(defended, DIMS[2:]))]
                 paths += plot.save(limits(both, theory), folder, "byzantine_sweep", at)
             paths += plot.save(finalised(part, theory), folder, "byzantine_sweep_protocols", at)
             paths += plot.save(rounds(part), folder, "byzantine_sweep_rounds", at)
@@ -64,7 +64,7 @@ class Limit(NamedTuple):
     lost: xr.DataArray | None = None
 
 
-def _plain(data: xr.Dataset) -> Limit:
+def undefended(data: xr.Dataset) -> Limit:
     title, label = "QR-Avalanche without its defence", "vertices finalised,\neither colour, %"
     rate, nodes = data.vecsim.rate("finalised"), plot.setting(data, "n")
     return Limit(rate, nodes, title, label, _lost(data))

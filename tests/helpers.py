@@ -1,5 +1,6 @@
 """Running points without a study, and the statistics that tests compare with."""
 
+import contextlib
 import math
 from fractions import Fraction
 
@@ -75,6 +76,20 @@ def assembler_of(points, size, seed, change=None, explicit=False):
         assembler.polls = Stack(0, assembler.polls.row)
         assembler.shape = shape._replace(engine="graph", nodes=n, bits=32, degree=table.shape[1])
     return assembler
+
+
+@contextlib.contextmanager
+def compilations(name="batch"):
+    """A list that grows with every program that the jitted function of this name is compiled to."""
+    compiled = []
+
+    def listen(event, duration, *, fun_name="", **about):
+        if event.endswith("/backend_compile_duration") and fun_name in (name, f"jit({name})"):
+            compiled.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield compiled
+    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def standard_error(values):

@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import run
+from helpers import compilations, run
 from omegaconf import OmegaConf
 
 from vecsim import build
-from vecsim.engines import batch as engine
 from vecsim.engines.assemble import program_key
 from vecsim.point import Point
 from vecsim.types import Adversary, Counts, Protocol, Quorum, View
@@ -138,9 +137,9 @@ def test_protocols_and_adversaries_run_together():
         for adversary in options("adversary")
         if protocol in plain or adversary in ("random_voting", "safety_split")
     ]
-    before = engine.batch._cache_size()
-    outs = run(points, 4)
-    assert engine.batch._cache_size() - before == len({program_key(p) for p in points})
+    with compilations() as compiled:
+        outs = run(points, 4)
+    assert len(compiled) == len({program_key(p) for p in points})
     for p, out in zip(points, outs, strict=True):
         total = out["decided_0"] + out["decided_1"] + out["undecided"]
         assert (total == p.honest).all()
@@ -216,9 +215,9 @@ def test_a_sweep_over_numbers_compiles_once(schedule):
         points += [points[0]._replace(initial_accept=f) for f in (0.0, 1.0)]
         if schedule == "async":
             points = [p for p in points if p.protocol.max_rounds <= 300]
-        before = engine.batch._cache_size()
-        run(points, 2)
-        assert engine.batch._cache_size() - before == 1
+        with compilations() as compiled:
+            run(points, 2)
+        assert len(compiled) == 1
 
 
 def test_replacement_loss_and_self_are_data():
@@ -228,9 +227,9 @@ def test_replacement_loss_and_self_are_data():
         for own in (True, False)
         for loss in (0.0, 0.1)
     ]
-    before = engine.batch._cache_size()
-    run([point_of(network=network, n=32) for network in networks], 2)
-    assert engine.batch._cache_size() - before == 1
+    with compilations() as compiled:
+        run([point_of(network=network, n=32) for network in networks], 2)
+    assert len(compiled) == 1
 
 
 def test_the_byzantine_sweep_compiles_once_per_protocol():
@@ -254,6 +253,6 @@ def test_the_byzantine_sweep_compiles_once_per_protocol():
         for fraction in fractions.tolist()[::8]
     ]
     assert len({program_key(p) for p in points}) == len(sweep["protocol"])
-    before = engine.batch._cache_size()
-    run(points, 2, size=64)
-    assert engine.batch._cache_size() - before == len(sweep["protocol"])
+    with compilations() as compiled:
+        run(points, 2, size=64)
+    assert len(compiled) == len(sweep["protocol"])

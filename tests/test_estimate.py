@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from helpers import assert_mean
 from scipy import stats
 
 from vecsim import accessor as _accessor  # noqa: F401
@@ -61,7 +62,7 @@ def test_exact_coverage_of_rate_intervals(trials: int):
     rates = np.concatenate([RATES, worst[(worst > 0) & (worst < 1)]])
     assert fixed_coverage(clopper_pearson, trials, rates).min() >= 0.95
     middle = fixed_coverage(wilson, trials, np.linspace(0.1, 0.9, 801))
-    assert abs(middle.mean() - 0.95) < 0.01
+    assert abs(middle.mean() - 0.95) < 0.01  # on average only: to 1 %, from 10 trials on
 
 
 def stopped_coverage(
@@ -185,7 +186,7 @@ def test_restricted_means():
     truth = 1 - np.exp(-limit)
     variance = 2 * (1 - np.exp(-limit) * (1 + limit)) - truth**2
     assert abs(result.value.mean() - truth) < 5 * np.sqrt(variance / studies / count)
-    np.testing.assert_allclose(result.error.mean(), np.sqrt(variance / count), rtol=0.01)
+    assert_mean(result.error**2, variance / count)
     covered = np.mean((result.low <= truth) & (truth <= result.high))
     assert abs(covered - 0.95) < coverage_error(0.95, studies)
     np.testing.assert_allclose(result.censored, (times > limit).mean(-1))

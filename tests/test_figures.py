@@ -175,7 +175,7 @@ def test_whose_colour_won_is_marked():
     with plot.style():
         both = module.finalised(data, [])
         main = module.limits(
-            [module._plain(plot.complete(data.isel(protocol=[0], initial_accept=[0]), ()))], []
+            [module.undefended(plot.complete(data.isel(protocol=[0], initial_accept=[0]), ()))], []
         )
     for figure in (both, main):
         drawn = lines(figure.axes[0])

@@ -12,6 +12,7 @@ from subprocess import DEVNULL
 import numpy as np
 import pytest
 from command import assert_same, call, start
+from helpers import compilations
 from hypothesis import HealthCheck, settings
 from hypothesis import given as drawn
 from hypothesis import strategies as st
@@ -20,7 +21,6 @@ from scipy import optimize, stats
 import vecsim
 from vecsim import decisions, runner
 from vecsim.dimensions import Dimension
-from vecsim.engines import batch
 from vecsim.estimate import Precision
 from vecsim.sweep import Study
 
@@ -33,12 +33,12 @@ def folder(tmp_path, monkeypatch):
 
 def test_the_main_job_compiles_once_per_protocol():
     """All attacks, starts and fractions, stopped on their precision; its tables and figures."""
-    least = "precision={target: finalised, half_width: 0.4, min_trials: 4}", "trials=8"
-    before = batch.batch._cache_size()
+    least = "precision.half_width=0.4", "precision.min_trials=4", "trials=8"
     job = "experiment=byzantine_sweep", "defence=off", "n=90", *least, "output=here", "netcdf=true"
-    result = call(*job)
+    with compilations() as compiled:
+        result = call(*job)
     assert (result.code, result.err) == (0, "")
-    assert batch.batch._cache_size() - before == 3
+    assert len(compiled) == 3
     data = vecsim.open("here/data.zarr")
     sizes = {"protocol": 3, "adversary": 5, "initial_accept": 2, "byzantine_fraction": 41}
     assert dict(data.sizes) == sizes | {"trial": 8}

@@ -14,7 +14,7 @@ from rich.console import Console
 import vecsim
 from vecsim import cluster
 from vecsim.files import StoreError
-from vecsim.scenario import arguments, command, finding, saved
+from vecsim.scenario import arguments, command, finding, report, saved
 
 NAMES = ("few", "some", "many")
 SCENARIO = """# @package _global_
@@ -76,10 +76,9 @@ def simulated(monkeypatch, tmp_path):
         monkeypatch.setattr(finding, name, cached(getattr(finding, name)))
     begun = []
 
-    def simulate(config, folder, keep, tell):
+    def simulate(config, folder, tell):
         nodes = config["cluster"]["nodes"]
         begun.append(NAMES[nodes - 5])
-        assert keep
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("windows-000000.npz", "state.npz"):
             with (folder / name).open("wb") as file:
@@ -154,7 +153,7 @@ def test_two_kills_in_a_row(simulated, monkeypatch):
 
 def test_a_damaged_variant_is_refused_and_one_of_another_scenario_too(simulated, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(command, "_reports", stop)
+        patched.setattr(report, "write", stop)
         with pytest.raises(KeyboardInterrupt):
             run()
     path = Path("out/three/partial/some/data.nc")
@@ -239,7 +238,7 @@ def test_a_full_disk_is_told_in_one_line_and_is_no_failed_criterion(simulated, m
 
 
 def test_an_error_of_vecsims_own_is_no_failed_criterion(simulated, monkeypatch):
-    monkeypatch.setattr(command, "_one", lambda job, console: 1 / 0)
+    monkeypatch.setattr(command, "run_scenario", lambda *given: 1 / 0)
     result = call("scenario=three", "output=out", "--config-dir=conf")
     assert result.code == 3
     assert "ZeroDivisionError" in result.err

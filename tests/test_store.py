@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import timeit
 from pathlib import Path
 
 import numpy as np
@@ -374,14 +375,17 @@ def test_netcdf(path: Path):
 
 
 def test_a_thousand_chunk_files_open_quickly(path: Path):
+    """Beside xarray, best of three: whatever looks at all chunks for each of them takes far more
+    than twice as long."""
     layout = Layout({"n": list(range(34))}, 1000, (1, 100), VARIABLES)
     run(path, layout)
-    start = time.perf_counter()
-    Store.open_or_create(path, layout, CONFIG, CREATE).close()
-    opened = time.perf_counter()
-    stores.open(path)
-    assert opened - start < 1.5
-    assert time.perf_counter() - opened < 1.5
+    ways = (
+        lambda: xr.open_zarr(path, chunks=None).load(),
+        lambda: Store.open_or_create(path, layout, CONFIG, CREATE).close(),
+        lambda: stores.open(path),
+    )
+    plain, begun, opened = (min(timeit.repeat(way, number=1, repeat=3)) for way in ways)
+    assert max(begun, opened) < 2 * plain
 
 
 def job(directory: Path, config: dict, fractions: list, until: int | None = None):

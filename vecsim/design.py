@@ -12,6 +12,8 @@ anywhere.
 
 import json
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -188,7 +190,8 @@ class Designs:
             if candidate.costs(beta).rounds > target.rounds:
                 state = "too slow"
                 break
-            tried.append(self._worst(number, beta, share))
+            attempt = partial(self._attempt, number, beta)
+            tried.append(worst(attempt, share, len(candidate.fed), target.safety))
             value, high, share = tried[-1].value, tried[-1].high, tried[-1].share
             if value == 0 or target.safety <= high > WIDE * value:
                 break  # another beta would not help: replicas do not agree on the order
@@ -211,26 +214,6 @@ class Designs:
             beta = min(beta or target.most_beta, target.most_beta)
         return Found(state, beta, tried)
 
-    def _worst(self, number: int, beta: int, share: int) -> Attempt:
-        """At the share that is worst among its neighbours, from that one on; any share at which
-        the target is missed will do."""
-        assert self.planned
-        candidate = self.planned[number][0]
-        worst = self._attempt(number, beta, share)
-        for step in (1, -1):
-            moved = False
-            while not worst.high >= candidate.target.safety:
-                share = worst.share + step
-                if not 0 <= share < len(candidate.fed):
-                    break
-                other = self._attempt(number, beta, share)
-                if other.value <= worst.value:
-                    break
-                worst, moved = other, True
-            if moved:
-                break
-        return worst
-
     def _attempt(self, number: int, beta: int, share: int) -> Attempt:
         """By each score; by the second only where the first meets the target."""
         candidate = self.planned[number][0]  # type: ignore
@@ -244,6 +227,25 @@ class Designs:
             if rare_interval(found).high >= candidate.target.safety:
                 break
         return Attempt(beta, share, found)
+
+
+def worst(attempt: Callable[[int], Attempt], share: int, shares: int, safety: float) -> Attempt:
+    """The attempt at the share, of so many, that is worst among its neighbours, from that one on;
+    any share at which the target is missed will do."""
+    found = attempt(share)
+    for step in (1, -1):
+        moved = False
+        while not found.high >= safety:
+            share = found.share + step
+            if not 0 <= share < shares:
+                break
+            other = attempt(share)
+            if other.value <= found.value:
+                break
+            found, moved = other, True
+        if moved:
+            break
+    return found
 
 
 def following(upper: dict[int, float], safety: float, slope: float, beta: int) -> int | None:

@@ -10,9 +10,16 @@ from collections import Counter
 
 import pytest
 from cluster_oracle import AGREE, DISAGREE, EXCLUDE, Cluster
+from latency_law import (
+    ALPHA,
+    ROUNDS,
+    K,
+    last_failures,
+    latency_below,
+    latency_with_failures_below,
+)
 from scipy import optimize, stats
 
-K, ALPHA, ROUNDS = 30, 24, 22  # of the defaults; the polls that a vertex needs when all answer yes
 WAN = {"round_trip_ms": (50, 200), "loss": 1e-3}
 
 
@@ -44,27 +51,7 @@ def assert_all_finalised(cluster):
     assert cluster.counts["finalised"] == cluster.counts["issued"] == len(cluster.vertices)
 
 
-def percentile(cluster):
-    latencies = sorted(vertex.latency_ms(parents=False) for vertex in cluster.vertices)
-    return latencies[math.ceil(0.95 * len(latencies)) - 1]
-
-
 # Latency
-
-
-def resolution_below(delay_ms, low, high, loss):
-    """The chance that a poll resolves within a delay: its alpha-th yes, or a failure at 250 ms."""
-    arrival = (1 - loss) ** 2
-    share = min(max((delay_ms - low) / (high - low), 0), 1)
-    # The alpha-th yes came if at least alpha of k peers answered within the delay.
-    success = stats.binom.sf(ALPHA - 1, K, arrival * share)
-    return success + (delay_ms >= 250) * stats.binom.cdf(ALPHA - 1, K, arrival)
-
-
-def latency_below(latency_ms, low, high, loss):
-    """The chance for a vertex of 22 polls at 4 ms, which count in order."""
-    delays = (latency_ms - 4 * i for i in range(ROUNDS))
-    return math.prod(resolution_below(delay, low, high, loss) for delay in delays)
 
 
 @pytest.mark.parametrize(
@@ -89,39 +76,18 @@ def test_latency_of_22_polls(round_trip_ms, loss, published_ms):
         return latency_below(latency_ms, *round_trip_ms, loss) - 0.95
 
     expected_ms = optimize.brentq(above, 84, 400)
-    assert expected_ms == pytest.approx(published_ms, rel=0.03)
-    assert percentile(cluster) == pytest.approx(published_ms, rel=0.03)
+    assert round(expected_ms) == published_ms
     assert_share(cluster, lambda v: v.latency_ms(parents=False) <= expected_ms, 0.95)
-
-
-def last_failures(success, max_rounds=100):
-    """The chance of each last failed poll before a decision (-1: none); the rest time out."""
-    decided, undecided = {}, {-1: 1.0}
-    for poll in range(max_rounds):
-        failed = sum(undecided.values()) * (1 - success)
-        undecided = {last: chance * success for last, chance in undecided.items()} | {poll: failed}
-        for last in [last for last in undecided if poll - last >= 20 and poll + 1 >= ROUNDS]:
-            decided[last] = decided.get(last, 0) + undecided.pop(last)
-    return decided
 
 
 def test_latency_at_5_percent_loss():
     cluster = Cluster(2, loss=0.05, rate_tps=200, parents="none", drain_s=3, benching=False)
-    success = stats.binom.sf(ALPHA - 1, K, 0.95**2)
-    decided = last_failures(success)
-
-    def chance_below(latency_ms):
-        # A failed poll resolves at 250 ms, after the 20 successes that follow it within 81 ms.
-        return sum(chance for last, chance in decided.items() if 4 * last + 250 <= latency_ms)
-
-    # Latencies after a failure are 250 ms and a multiple of 4 ms.
-    expected_ms = next(ms for ms in range(250, 650, 4) if chance_below(ms + 0.5) >= 0.95)
-    expected_ms = 250 + 4 * math.ceil((expected_ms - 250) / 4)
-    assert expected_ms == 362
-    assert percentile(cluster) == pytest.approx(362, rel=0.03)
+    steps = range(250, 650, 4)
+    assert next(ms for ms in steps if latency_with_failures_below(ms + 0.5, 0.05) >= 0.95) == 362
     for latency_ms in (85.5, 300, 362.5):
-        expected = decided[-1] if latency_ms < 250 else chance_below(latency_ms)
+        expected = latency_with_failures_below(latency_ms, 0.05)
         assert_share(cluster, lambda v, b=latency_ms: v.latency_ms(False) <= b, expected)
+    decided = last_failures(stats.binom.sf(ALPHA - 1, K, 0.95**2))
     mean_rounds = sum((max(last, 1) + 21) * chance for last, chance in decided.items())
     finished = [v.rounds for v in cluster.vertices if v.attempts == 1]
     assert_mean(finished, mean_rounds / sum(decided.values()))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import LEAST_P, SIGMAS
 from scipy import optimize, special, stats
 
 from vecsim import crossing
@@ -15,7 +16,8 @@ CURVES = {  # a rate that rises with z, and its inverse
         lambda rate: np.log(-np.log1p(-rate)),
     ),
 }
-NODES, STUDIES = 100_000, 500
+NODES, STUDIES = 100_000, 300
+NARROW = "complementary log-log", 0.5  # the curve and the level with the least coverage to spare
 
 
 def covered(curve, level, trials, scale, nodes=NODES, studies=STUDIES):
@@ -37,14 +39,15 @@ def covered(curve, level, trials, scale, nodes=NODES, studies=STUDIES):
 
 
 def least(studies=STUDIES):
-    """Fewer than these are a sign, at 1 %, that less than 95 % cover."""
-    return stats.binom.ppf(0.01, studies, 0.95)
+    """Fewer than these are five standard errors too few for 95 %."""
+    return stats.binom.ppf(stats.norm.sf(SIGMAS), studies, 0.95)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.01])
 @pytest.mark.parametrize("curve", CURVES)
 def test_coverage(curve, level):
-    assert covered(curve, level, 1000, 0.005) >= least()
+    studies = 4 * STUDIES if (curve, level) == NARROW else STUDIES
+    assert covered(curve, level, 1000, 0.005, studies=studies) >= least(studies)
 
 
 @pytest.mark.parametrize(("trials", "level"), [(250, 0.5), (20_000, 0.5), (20_000, 0.01)])
@@ -73,7 +76,7 @@ def test_a_curve_through_all_trials_would_miss(monkeypatch):
 
     assert inside() >= least(studies)
     monkeypatch.setattr(Counts, "reach", lambda *_: 20.0)
-    assert inside() < stats.binom.ppf(1e-6, studies, 0.95)
+    assert inside() < least(studies)
 
 
 def test_places():
@@ -118,7 +121,11 @@ def test_a_crossing_near_the_end_may_lie_beyond():
 @pytest.mark.parametrize("trials", [200, 10_000, 1_000_000])
 @pytest.mark.parametrize("level", [0.5, 0.01])
 def test_interval_is_the_profile(level, trials):
-    """Against the definition, with a general optimiser; few trials and many, in a wide range."""
+    """Against the definition, with a general optimiser; few trials and many, in a wide range.
+
+    Nothing is drawn but the counts: differences are of grids. Of the log-likelihood at an end 3 %
+    are 1.5 % of the half-width, for the profile is nearly a parabola.
+    """
     random = np.random.default_rng(6)
     width = Counts(np.zeros(1), np.zeros(1), np.array([41 * trials])).reach(level)
     x = np.linspace(-2, 2, 41) * width
@@ -151,6 +158,6 @@ def test_the_misfit_is_uniform_and_finds_a_step():
         x = np.repeat(np.linspace(-5, 5, 6), 50)
         happened = random.random(300) < special.expit(0.1 * x)
         values.append(crossing.crossing(Counts.of(x, happened), 0.5, -10, 10).fit)
-    assert stats.kstest(values, "uniform").pvalue > 1e-4
+    assert stats.kstest(values, "uniform").pvalue > LEAST_P
     uneven = Counts(np.arange(6.0), np.array([50, 30, 50, 30, 50, 70]), np.full(6, 100))
     assert crossing.crossing(uneven, 0.5, 0, 5).fit < 1e-4

@@ -2,15 +2,15 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import xarray as xr
 from command import assert_same, call, refused
-from helpers import assert_mean, assert_rate, point, run, standard_error
+from helpers import LEAST_P, SIGMAS, assert_mean, assert_rate, point, run, standard_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 import vecsim
 from vecsim import design, front, plot
@@ -92,12 +92,13 @@ def test_theory_says_the_same(p):
 
 
 def test_nodes_that_are_turned_now_and_then():
-    """Where quorums against a node come up, costs are near those of plain trials."""
+    """Where quorums against a node come up, costs are near those of plain trials: within 5 %, for
+    as many nodes as are turned on average are taken to be so all the time."""
     p = point(Snowflake(6, 4, 4, 6), AlwaysReject(), n=200, byzantine_fraction=0.2)
     p = p._replace(initial_accept=1.0)
     [out] = run([p], 2000, seed=4)
     polls = 12 * out["polls"] / p.honest
-    assert 40 * standard_error(polls) < polls.mean()
+    assert SIGMAS * standard_error(polls) < 0.01 * polls.mean()
     assert undisputed(p).messages(6) == pytest.approx(polls.mean(), rel=0.05)
 
 
@@ -116,8 +117,10 @@ def test_screening_where_nothing_moves():
     chance, both = (values[0] for values in attacked(p, [2]))
     assert 0.2 < chance < 0.8
     assert_rate(out["decided_1"] > 0, chance)
+    # A second one is rare, and at most three times as likely as screened, see below.
     assert both < 0.01 * chance
-    assert ((out["decided_1"] > 0) & (out["decided_0"] > 0)).mean() < 0.01
+    twice = ((out["decided_1"] > 0) & (out["decided_0"] > 0)).sum()
+    assert twice <= stats.binom.isf(LEAST_P, 2000, 3 * both)
 
 
 def split_in_two(k, alpha, beta, fed):
@@ -135,7 +138,7 @@ def test_screening_and_plain_trials(k, alpha, beta, fed):
     first, both = (values[0] for values in attacked(p, [beta]))
     assert found > 100 / 40_000
     assert 1 / 3 < found / both < 3
-    assert (both < 0.75 * first) == (fed == 0.48)
+    assert round(3 * (1 - both / first)) == (fed == 0.48)  # thirds that come too late
 
 
 @pytest.mark.parametrize(("beta", "fed"), [(6, 0.43), (7, 0.45)])
@@ -283,19 +286,14 @@ def test_the_worst_share_to_feed_is_looked_for_both_ways(peak, first, missed):
     """Shares of which one is the worst, from any on; the first that misses the target will do."""
     seen = []
 
-    def attempt(number, beta, share):
+    def attempt(share):
         seen.append(share)
         value = 10.0 ** -(6 + abs(share - peak))
         if missed and share == peak:
             value = 1e-3
-        return design.Attempt(beta, share, np.full((4, 2), value))
+        return design.Attempt(5, share, np.full((4, 2), value))
 
-    designs = design.Designs.__new__(design.Designs)
-    target = SimpleNamespace(safety=1e-4)
-    designs.planned = [(SimpleNamespace(target=target, fed=[0.0] * 7), None)]
-    designs._attempt = attempt
-    found = designs._worst(0, 5, first)
-    assert (found.beta, found.share) == (5, peak)
+    assert design.worst(attempt, first, 7, 1e-4).share == peak
     assert len(seen) == len(set(seen)) <= abs(first - peak) + 3
     if missed:
         assert seen[-1] == peak

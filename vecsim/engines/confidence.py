@@ -146,8 +146,8 @@ def _ninths() -> Ninths:
     return Ninths(least, np.flatnonzero(np.diff(least, append=len(kept)) == 2))
 
 
-def _kept(part: Part) -> Part:
-    """Before a poll adds its own."""
+def nine_tenths(part: Part) -> Part:
+    """Of every confidence, as a poll keeps them before it adds its own."""
     least, double = _ninths()
     low, high = part.low, part.low + len(part.mass) - 1
     first, last = (int(np.searchsorted(least, end, "right")) - 1 for end in (low, high))
@@ -166,7 +166,7 @@ def _moved(part: Part, moves: Moves) -> Part:
     """After a poll that goes one of these ways."""
     if not len(part.mass) or not len(moves.added):
         return Part(0, np.zeros(0))
-    first, kept = _kept(part)
+    first, kept = nine_tenths(part)
     low = int(moves.added[0])
     mass = np.zeros(len(kept) + int(moves.added[-1]) - low)
     ways = list(zip((moves.added - low).tolist(), moves.chance.tolist(), strict=True))

@@ -48,7 +48,7 @@ def supports(point: Point) -> str | None:
     if point.byzantine and float(point.adversary.admission) != 1:
         drawn = "its number of nodes is drawn by chance"
         return f"adversary={point.adversary.title}: {drawn}, trial by trial"
-    turns = max(turning(rule, polled(pool, colour)) for pool, colour in _pools(point))
+    turns = max(turning(rule, polled(pool, colour)) for pool, colour in pools_of(point))
     risk = min(turns * point.honest * rule.max_rounds, 1.0)
     if risk > RISK:
         fraction = f"byzantine_fraction={point.byzantine_fraction:g}"
@@ -114,7 +114,7 @@ def run(work: list[tuple[Point, np.ndarray]], seed: int) -> dict[str, np.ndarray
     return {name: np.concatenate([out[name] for out in outs]) for name in outs[0]}
 
 
-def _pools(point: Point) -> list[tuple[Pool, int]]:
+def pools_of(point: Point) -> list[tuple[Pool, int]]:
     """Whom a node may poll, for each mix that a trial may have, and the colour of all nodes."""
     colour, mixes = _colour(point), range(len(point.adversary.ways))
     if not point.byzantine or "trial_coin" not in conduct.uses(point.adversary):
@@ -139,11 +139,11 @@ def _trials(point: Point, trials: np.ndarray, seed: int) -> dict[str, np.ndarray
         for first in range(0, len(chosen), TRIALS):
             some = chosen[first : first + TRIALS]
             words = tuple(np.resize(word[some], TRIALS) for word in key)
-            decided[some, 1:] = _shared_out(words, point.honest, law)[: len(some)]
+            decided[some, 1:] = shared_out(words, point.honest, law)[: len(some)]
     return outcome(point, decided)
 
 
-def _shared_out(key, nodes: int, law: Floats) -> Floats:
+def shared_out(key, nodes: int, law: Floats) -> Floats:
     """Nodes that decide in round 1, 2, ..., [trials, max_rounds]."""
     rounds = len(law) - 1
     later = np.cumsum(law[::-1])[::-1]  # from a round on, or never
