@@ -77,8 +77,9 @@ def test_points_are_the_product_and_the_last_dimension_is_the_fastest():
 
 
 def test_a_point_is_what_it_would_be_alone():
-    made = study("sweep.adversary=[sybil,echo]", "sweep.protocol.k=[20,22]", "n=80")
-    alone = study("adversary=echo", "protocol.k=22", "n=80")
+    some = "n=80", "byzantine_fraction=0.1"
+    made = study("sweep.adversary=[sybil,echo]", "sweep.protocol.k=[20,22]", *some)
+    alone = study("adversary=echo", "protocol.k=22", *some)
     assert made.points[3] == alone.points[0]
     assert made.points[3].hash() == alone.points[0].hash()
 
@@ -102,7 +103,8 @@ def test_interpolated_parameters_follow_the_sweep():
 
 
 def test_options_are_composed_once_each():
-    with composing("sweep.protocol=[slush,snowflake,snowball]", "sweep.adversary=[echo,flip]") as c:
+    swept = "sweep.protocol=[slush,snowflake,snowball]", "sweep.adversary=[echo,flip]"
+    with composing(*swept, "byzantine_fraction=0.1") as c:
         config, composed, made = c
         assert len(sweep.studies("study", config, composed)[0].points) == 6
     assert made == [
@@ -115,7 +117,8 @@ def test_options_are_composed_once_each():
 
 def test_options_that_set_more_than_their_section():
     """Such options are composed in every combination."""
-    with composing("sweep.protocol=[slush,snowflake]", "sweep.adversary=[echo,flip]") as c:
+    swept = "sweep.protocol=[slush,snowflake]", "sweep.adversary=[echo,flip]"
+    with composing(*swept, "byzantine_fraction=0.1") as c:
         config, composed, _ = c
 
         def meddling(choices):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vecsim import overrides
+from vecsim import overrides, streams
 
 BAD, FAILED, KILLED, UNWRITTEN, STOPPED, UNREAD = 2, 3, 4, 74, 130, 141
 # The same command can be tried again when there is room.
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     interrupted.
     """
     given = list(sys.argv[1:] if argv is None else argv)
-    _stand_in()
+    streams.stand_in()
     sys.argv = [sys.argv[0], *overrides.told(given)]
     _environment()
     from vecsim import launch, outside
@@ -53,27 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("vecsim: stopped; the same command goes on from here", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
-        _drop_output()
+        streams.drop_output()
         return UNREAD
     except OSError as error:
         if error.filename is None:
-            _drop_output()
+            streams.drop_output()
         where = error.filename or "output"
         return _fail(f"{where}: {error.strerror or str(error).partition(chr(10))[0]}", error)
     return code
-
-
-def _stand_in() -> None:
-    """Where a standard stream is closed nothing is written, and no other file takes its number."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
-
-
-def _drop_output() -> None:
-    """What is still to be written to the standard output would be found wrong again at the end."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _require_folder() -> None:

@@ -272,12 +272,13 @@ def _precision(section: Any, trials: int, given: Mapping[str, str]) -> Precision
         return None
     by_hand = {key for key in given if key.partition(".")[0] == "precision"}
     most, least = section.get("max_trials"), section.get("min_trials")
+    most_by_hand = "precision.max_trials" in given or "max_trials" in given.get("precision", "")
     if "trials" in given:
-        good = most is None or not by_hand & {"precision", "precision.max_trials"}
+        good = most is None or not most_by_hand
         allowed = f"by itself, or trials={trials} by itself"
         require(good, "precision.max_trials", most, allowed)
         most = trials
-    elif most is not None and not by_hand & {"precision", "precision.max_trials"}:  # by files
+    elif most is not None and not most_by_hand:  # by files
         allowed = f"precision.max_trials, {most}, or that set to null"
         require(trials in (most, TRIALS), "trials", trials, allowed)
     target: Any = section.get("target")
