@@ -146,7 +146,7 @@ def check_effect(
 ) -> None:
     """Raise ConfigError where a parameter of single decisions that was set has no effect."""
     moving = keys_of(swept)
-    if estimator != "threshold":  # which tries fractions of its own
+    if estimator in ("plain", "splitting", "design"):  # a threshold tries fractions of its own
         numbers = [point.byzantine for point in points]
         check_byzantine((*given, *moving), numbers, "byzantine_fraction")
     for key in (*given, *moving):

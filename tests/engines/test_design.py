@@ -381,7 +381,7 @@ def test_a_single_candidate(tmp_path):
         (("sweep.protocol.k=[]",), "sweep.protocol.k is []"),
         (("sweep.quorum=[0.4]",), "protocol.alpha_preference is 8; allowed: more than k/2"),
         (("sweep.protocol.k=[60]",), "at most n - 1 = 59 peers"),
-        (("sweep.protocol.beta=[5,6]",), "beta is found"),
+        (("sweep.protocol.beta=[5,6]",), "which finds it"),
         (("estimator.size=3",), "size"),
         (("estimator.walkers=5",), "10 to"),
         (("estimator.keep=1.5",), "estimator.keep is 1.5"),
