@@ -174,11 +174,11 @@ def test_more_walkers_where_few_get_on(monkeypatch):
 )
 def test_plain_trials_agree(p):
     climbers = Climbers(p, "disagreement", "agents", MEMORY)
-    events = plain(climbers, 1000, 60, 3).sum()
+    events = plain(climbers, 1000, 30, 3).sum()
     assert events > 20
-    found = rare_interval(split(climbers, 0, Effort(500, 0.2), 16, 3).estimates[:, None])
-    error = np.hypot(found.error, np.sqrt(events) / 60_000)
-    assert abs(found.value - events / 60_000) < 5 * error
+    found = rare_interval(split(climbers, 0, Effort(250, 0.2), 16, 3).estimates[:, None])
+    error = np.hypot(found.error, np.sqrt(events) / 30_000)
+    assert abs(found.value - events / 30_000) < 5 * error
 
 
 def test_estimates_depend_on_the_point_and_the_seed_alone(monkeypatch):
