@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from vecsim import estimate, front, outcomes
-from vecsim.crossing import Counts, crossing
+from vecsim.crossing import crossings
 
 ROUGH_BELOW = 1e-12
 METHODS = {  # of the studies that an estimator makes; without one: single decisions, campaigns
@@ -134,17 +134,11 @@ class Estimates:
         run = self._run.transpose(..., "trial").values
         x = self._data["byzantine_fraction"].transpose(..., "trial").values
         happened = event.transpose(..., "trial").values > 0
-        found = np.full((*run.shape[:-1], 5), np.nan)
-        for place in np.ndindex(*run.shape[:-1]):
-            if (there := run[place]).any():
-                counts = Counts.of(x[place][there], happened[place][there])
-                limits = about["low"], about["high"]
-                found[place] = crossing(counts, about["crossed"], *limits, level)
-        names = ("value", "low", "high", "slope", "fit")
-        columns: dict[str, Any] = dict(zip(names, np.moveaxis(found, -1, 0), strict=True))
-        searched = {f"searched_{end}": about[end] for end in ("low", "high")}
-        kept = {"outcome": about["outcome"], "crossed": about["crossed"], **searched}
-        columns["trials"] = run.sum(-1)
+        searched = about["low"], about["high"]
+        found = crossings(x, happened, run, about["crossed"], *searched, level)
+        columns = found | {"trials": run.sum(-1)}
+        kept = {"outcome": about["outcome"], "crossed": about["crossed"]}
+        kept |= {f"searched_{end}": about[end] for end in ("low", "high")}
         return self._table(columns, "1", level, kept | {"interval": "profile likelihood"})
 
     def front(self, level: float = 0.95) -> xr.Dataset:

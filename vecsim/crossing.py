@@ -78,6 +78,21 @@ def crossing(counts: Counts, level: float, low: float, high: float, confidence=0
     return _estimate(counts, level, (low, high), cut, FINE)
 
 
+def crossings(
+    x: Array, happened: Array, run: Array, level: float, low: float, high: float, confidence: float
+) -> dict[str, Array]:
+    """`crossing` of every point, by its fields, [...]; NaN where nothing was run.
+
+    x, happened (bool), run (bool): of single trials, [..., trials].
+    """
+    found = np.full((*run.shape[:-1], len(Crossing._fields)), np.nan)
+    for place in np.ndindex(*run.shape[:-1]):
+        if (there := run[place]).any():
+            counts = Counts.of(x[place][there], happened[place][there])
+            found[place] = crossing(counts, level, low, high, confidence)
+    return dict(zip(Crossing._fields, np.moveaxis(found, -1, 0), strict=True))
+
+
 def _estimate(
     counts: Counts,
     level: float,

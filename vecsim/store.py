@@ -12,10 +12,11 @@ import numpy as np
 import xarray as xr
 
 from vecsim import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
-from vecsim import chunks, disk, extension, multirun, netcdf
+from vecsim import chunks, contents, disk, extension, multirun, netcdf
 from vecsim.chunks import Marks
+from vecsim.contents import Contents
 from vecsim.disk import FORMAT
-from vecsim.extension import Contents, Earlier
+from vecsim.extension import Earlier
 from vecsim.files import StoreError, one_line
 from vecsim.layout import Index, Layout, Variable, json_safe
 
@@ -67,13 +68,13 @@ class Store:
             path = Path(path).resolve()
             if not path.exists() or (path.is_dir() and not any(path.iterdir())):
                 for aside in extension.asides(path):  # a process was killed as it set it aside
-                    extension.require_more(path, Contents.of(aside), here)
+                    contents.require_more(path, Contents.of(aside), here)
                     about["extends"] = json.dumps(extension.provenance(aside))
                 return cls(path, layout, {}, disk.create(path, layout, about, points))
             there = Contents.of(path)
             same = (there.config, there.layout.described()) == (config, layout.described())
             if not same:
-                extension.require_more(path, there, here)
+                contents.require_more(path, there, here)
             lock = disk.lock(path, path)
             try:
                 marks = chunks.read_marks(path, there.layout)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vecsim.engines.conduct import uses
+from vecsim.engines.uses import uses
 from vecsim.errors import name_of, one_line, require, whole
 from vecsim.types import Adversary, View
 

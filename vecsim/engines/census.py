@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecsim.engines.cells import Cells, enumerate_cells
-from vecsim.engines.conduct import Situations, uses
+from vecsim.engines.conduct import Situations
 from vecsim.engines.drawn import first_ones_law
+from vecsim.engines.uses import uses
 from vecsim.point import Point
 
 UNTIL_CLOSED = 2**30  # rounds to enumerate cells for: until no new one comes up

@@ -1,7 +1,7 @@
 """What an adversary does in every situation of a trial, tabulated from its own `answer`."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vecsim import pool as pools
 from vecsim.engines.batch import asked, pooling_nodes
-from vecsim.errors import one_line
+from vecsim.engines.uses import uses
 from vecsim.point import Nodes, Point
 from vecsim.types import Adversary, View
 
@@ -50,49 +50,6 @@ class Conduct(NamedTuple):
     phases: tuple[int, ...]
     branches: tuple[tuple[Branch, ...], ...]
     memories: int
-
-
-@lru_cache(maxsize=256)
-def uses(adversary: Adversary) -> frozenset[str]:
-    """Names of the parts of its view (and `memory`) that an adversary's answers depend on.
-
-    ConfigError where `answer` raises.
-    """
-    if len(adversary.kinds) > 1:
-        return frozenset().union(*map(uses, adversary.kinds))
-
-    def answer(adversary: Adversary, seen: View, memory):
-        mixes, after = adversary.answer(seen, memory)
-        return jnp.asarray(mixes), jnp.asarray(after)
-
-    parts: list[Any] = [np.float32(0) if "coin" in name else np.int32(1) for name in View._fields]
-    with one_line(adversary, "answer"):
-        memory = np.zeros(() if adversary.memories == 1 else adversary.memories, np.int32)
-        jaxpr = jax.make_jaxpr(answer)(adversary, View(*parts), memory).jaxpr
-    names = (*View._fields, "memory")
-    first = len(jaxpr.invars) - len(names)  # before them are the adversary's own numbers
-
-    def looked_at(output: int) -> set[str]:
-        needed = _needed(jaxpr, [i == output for i in range(2)])[first:]
-        return {name for name, used in zip(names, needed, strict=True) if used}
-
-    found = looked_at(0)
-    return frozenset(found | looked_at(1) if "memory" in found else found)
-
-
-def _needed(jaxpr: Any, outputs: Sequence[bool]) -> list[bool]:
-    """Which inputs of a traced program the outputs that are wanted may depend on."""
-    wanted = {id(v) for v, needed in zip(jaxpr.outvars, outputs, strict=True) if needed}
-    for step in reversed(jaxpr.eqns):
-        out = [id(v) in wanted for v in step.outvars]
-        if not any(out):
-            continue
-        inputs = [True] * len(step.invars)
-        inner = step.params.get("jaxpr")
-        if step.primitive.name in ("jit", "pjit") and hasattr(inner, "jaxpr"):
-            inputs = _needed(inner.jaxpr, out)
-        wanted |= {id(v) for v, needed in zip(step.invars, inputs, strict=True) if needed}
-    return [id(v) in wanted for v in jaxpr.invars]
 
 
 def unsupported(point: Point, situations: int) -> str | None:

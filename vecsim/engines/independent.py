@@ -22,6 +22,7 @@ from vecsim.engines import conduct
 from vecsim.engines.assemble import pool_of
 from vecsim.engines.binomial import Names, binomial
 from vecsim.engines.confidence import decision_law, turning
+from vecsim.engines.uses import uses
 from vecsim.point import Point
 from vecsim.pool import Floats, Pool
 from vecsim.protocols.qr_avalanche import QrAvalanche
@@ -60,7 +61,7 @@ def supports(point: Point) -> str | None:
 @lru_cache(maxsize=64)
 def steady(adversary: Adversary) -> bool:
     """Whether its answers to a colour stay the same while no honest node turns or decides."""
-    return adversary.groups == 1 and not adversary.pools and conduct.uses(adversary) <= STEADY
+    return adversary.groups == 1 and not adversary.pools and uses(adversary) <= STEADY
 
 
 def mix_shares(point: Point, colour: int) -> NDArray[np.float64]:
@@ -117,7 +118,7 @@ def run(work: list[tuple[Point, np.ndarray]], seed: int) -> dict[str, np.ndarray
 def pools_of(point: Point) -> list[tuple[Pool, int]]:
     """Whom a node may poll, for each mix that a trial may have, and the colour of all nodes."""
     colour, mixes = _colour(point), range(len(point.adversary.ways))
-    if not point.byzantine or "trial_coin" not in conduct.uses(point.adversary):
+    if not point.byzantine or "trial_coin" not in uses(point.adversary):
         mixes = mixes_of(point, np.zeros(1, np.float32))[:, colour].tolist()
     return [(pool_of(point, point.adversary.ways[mix], point.kinds), colour) for mix in mixes]
 
