@@ -88,8 +88,10 @@ def compilations(name="batch"):
             compiled.append(duration)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    yield compiled
-    jax.monitoring.unregister_event_duration_listener(listen)
+    try:
+        yield compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def standard_error(values):

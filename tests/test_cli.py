@@ -446,3 +446,47 @@ def test_package_help_is_the_command(folder):
             [*command, "trials=0"], capture_output=True, text=True, check=False, cwd=folder
         )
         refused(Result(done.returncode, done.stdout, done.stderr))
+
+
+SMALL = "protocol=slush", "protocol.k=5", "protocol.alpha=4", "trials=2"
+
+
+def test_files_beside_the_store_are_made_where_python_asks(folder):
+    """A copy as NetCDF, figures, and theory in them; a notebook that does not ask gets none."""
+    data = vecsim.run(*SMALL, "n=20", output="plain")
+    assert {path.name for path in Path("plain").iterdir()} == {"data.zarr"}
+    vecsim.run(*SMALL, "n=20", output="plain", netcdf=True)
+    assert vecsim.open("plain/data.nc").identical(data)
+    study = "experiment=scale_sweep", "trials=2", "sweep.n=[100,200]", "sweep.protocol=[snowflake]"
+    vecsim.run(*study, output="figures")
+    assert not [*Path("figures").glob("*.png")]
+    vecsim.run(*study, output="figures", figure=True, theory=False)
+    bare = {path.name: path.read_bytes() for path in Path("figures").glob("*.png")}
+    assert bare
+    vecsim.run(*study, output="figures", theory=True)
+    assert any(Path("figures", name).read_bytes() != drawn for name, drawn in bare.items())
+
+
+def test_shares_that_are_no_nodes_are_told(folder):
+    lines = call(*SMALL, "n=20", "initial_accept=0.01").out.splitlines()
+    assert lines[1] == "vecsim: initial_accept 0.01 is 0 of 20 honest nodes"
+    scenario = "scenario=harness_creates_cluster", "output=here"
+    lines = call(*scenario, "scenario.cluster.byzantine_fraction=0.04").out.splitlines()
+    assert "  byzantine_fraction 0.04 is 0 of 10 nodes" in lines
+    line = refused(call(*scenario, "scenario.cluster.adversary=flip"))
+    assert line.startswith("scenario.cluster.adversary has no effect, for no node is Byzantine; ")
+
+
+@pytest.mark.parametrize("words", [("n=50",), ("experiment=scale_sweep", "figure=false")])
+def test_theory_that_is_drawn_nowhere_is_refused(words):
+    line = refused(call(*words, "theory=true"))
+    assert line.startswith("theory is True; allowed: with figure=true and experiment=byzantine_")
+
+
+def test_a_folder_that_is_gone_is_told_to_python(folder, monkeypatch):
+    gone = folder / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigError, match="the working folder is deleted"):
+        vecsim.run(*SMALL, "n=20")

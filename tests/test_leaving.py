@@ -104,6 +104,27 @@ def test_a_deleted_working_folder(folder):
     assert refused(result) == "the working folder is deleted; allowed: one that exists"
 
 
+def test_ctrl_c_within_a_callback(folder):
+    """As in the one that JAX has of the garbage collector, where Python would only tell of it."""
+    hook = """
+import gc
+from pathlib import Path
+
+def interrupted(phase, info):
+    if Path("here/data.zarr").exists():
+        gc.callbacks.remove(interrupted)
+        raise KeyboardInterrupt
+
+gc.callbacks.append(interrupted)
+"""
+    (folder / "hook.py").write_text(hook)
+    study = ("n=400", "trials=1e5", "output=here")
+    result = process(*study, cwd=folder, code="import hook", env={"PYTHONPATH": "."})
+    assert result.code == 130
+    assert result.err == "vecsim: stopped; the same command goes on from here\n"
+    assert not vecsim.open("here/data.zarr").attrs["complete"]
+
+
 def test_formulas_in_tables_are_text(folder):
     names = ["=cmd()", "+1+1", "-x", "@SUM(A1)", "slush"]
     summary = xr.Dataset({"rate": ("=kind", np.array([-0.5, 0, 1, 2, 3]))}, {"=kind": names})

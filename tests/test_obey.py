@@ -307,3 +307,9 @@ def test_refusals_of_commands_at_random():
 def test_a_refusal_says_what_is_allowed(word):
     line = planned([word])
     assert told_well([word], line), line
+
+
+def test_trials_that_nobody_sets():
+    """The number by which files are known to leave them alone is the configuration's own."""
+    config = yaml.safe_load((build.root("conf") / "config.yaml").read_text())
+    assert config["trials"] == sweep.TRIALS

@@ -25,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if argv is None else argv)
     streams.stand_in()
+    if argv is None:  # a process of its own
+        streams.listen()
     sys.argv = [sys.argv[0], *overrides.told(given)]
     _environment()
     from vecsim import launch, outside
@@ -51,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return KILLED
     except KeyboardInterrupt:
         print("vecsim: stopped; the same command goes on from here", file=sys.stderr)
+        if argv is None:
+            streams.leave_at_once(STOPPED)
         return STOPPED
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
         streams.drop_output()

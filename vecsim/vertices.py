@@ -103,19 +103,20 @@ class Vertices:
         if first == self._size:
             return self._ids[:first]
         parents = self.field("parents")[first:]
-        parents = parents[:, (parents >= 0).any(axis=0)]
+        there = parents >= 0
         memory = self._rows.view(np.uint8).reshape(len(self._rows), -1)
         tails = np.ascontiguousarray(memory[first : self._size, :TAIL]).view(f"V{TAIL}")[:, 0]
         # A list for each vertex would set off the garbage collector.
-        listed, width, hasher = parents.ravel().tolist(), parents.shape[1], blake3()
-        for row, tail in enumerate(tails.tolist()):
+        listed, ends = parents[there].tolist(), np.cumsum(there.sum(axis=1)).tolist()
+        hasher, begin = blake3(), 0
+        for end, tail in zip(ends, tails.tolist(), strict=True):
             message = b""
-            for parent in listed[row * width : (row + 1) * width]:
-                if parent >= 0:
-                    message += known[parent]
+            for parent in listed[begin:end]:
+                message += known[parent]
             hasher.reset()
             hasher.update(message + tail)
             known.append(hasher.digest())
+            begin = end
         fresh = np.frombuffer(b"".join(known[first:]), np.uint8)
         self._ids[first : self._size] = fresh.reshape(-1, 32)
         return self._ids[: self._size]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import LEAST_P, SIGMAS
+from helpers import SIGMAS
 from scipy import optimize, special, stats
 
 from vecsim import crossing
@@ -16,7 +16,7 @@ CURVES = {  # a rate that rises with z, and its inverse
         lambda rate: np.log(-np.log1p(-rate)),
     ),
 }
-NODES, STUDIES = 100_000, 300
+NODES, STUDIES = 100_000, 500
 NARROW = "complementary log-log", 0.5  # the curve and the level with the least coverage to spare
 
 
@@ -46,7 +46,7 @@ def least(studies=STUDIES):
 @pytest.mark.parametrize("level", [0.5, 0.01])
 @pytest.mark.parametrize("curve", CURVES)
 def test_coverage(curve, level):
-    studies = 4 * STUDIES if (curve, level) == NARROW else STUDIES
+    studies = 1200 if (curve, level) == NARROW else STUDIES
     assert covered(curve, level, 1000, 0.005, studies=studies) >= least(studies)
 
 
@@ -158,6 +158,6 @@ def test_the_misfit_is_uniform_and_finds_a_step():
         x = np.repeat(np.linspace(-5, 5, 6), 50)
         happened = random.random(300) < special.expit(0.1 * x)
         values.append(crossing.crossing(Counts.of(x, happened), 0.5, -10, 10).fit)
-    assert stats.kstest(values, "uniform").pvalue > LEAST_P
+    assert stats.kstest(values, "uniform").pvalue > 1e-4
     uneven = Counts(np.arange(6.0), np.array([50, 30, 50, 30, 50, 70]), np.full(6, 100))
     assert crossing.crossing(uneven, 0.5, 0, 5).fit < 1e-4

@@ -120,6 +120,7 @@ def test_screening_where_nothing_moves():
     # A second one is rare, and at most three times as likely as screened, see below.
     assert both < 0.01 * chance
     twice = ((out["decided_1"] > 0) & (out["decided_0"] > 0)).sum()
+    assert twice < 0.01 * 2000
     assert twice <= stats.binom.isf(LEAST_P, 2000, 3 * both)
 
 
@@ -138,7 +139,7 @@ def test_screening_and_plain_trials(k, alpha, beta, fed):
     first, both = (values[0] for values in attacked(p, [beta]))
     assert found > 100 / 40_000
     assert 1 / 3 < found / both < 3
-    assert round(3 * (1 - both / first)) == (fed == 0.48)  # thirds that come too late
+    assert (both < 0.75 * first) == (fed == 0.48)
 
 
 @pytest.mark.parametrize(("beta", "fed"), [(6, 0.43), (7, 0.45)])

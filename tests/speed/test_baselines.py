@@ -1,4 +1,4 @@
-"""The toolkit's own speed against the published baselines."""
+"""The toolkit's own speed against the published baselines, where nothing else runs."""
 
 import math
 
