@@ -104,6 +104,25 @@ def test_a_deleted_working_folder(folder):
     assert refused(result) == "the working folder is deleted; allowed: one that exists"
 
 
+@pytest.mark.parametrize("module", ["xarray", "equinox", "jax"])
+def test_ctrl_c_while_libraries_are_loaded(module, folder):
+    hook = f"""
+import signal, sys
+
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            sys.meta_path.remove(self)
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupted())
+"""
+    (folder / "hook.py").write_text(hook)
+    result = process(*STUDY, cwd=folder, code="import hook", env={"PYTHONPATH": "."})
+    assert (result.code, result.out) == (130, "")
+    assert result.err == "vecsim: stopped; the same command goes on from here\n"
+
+
 def test_ctrl_c_within_a_callback(folder):
     """As in the one that JAX has of the garbage collector, where Python would only tell of it."""
     hook = """

@@ -150,6 +150,26 @@ def test_what_a_file_sets_and_campaigns_do_not_use(text, refusal, tmp_path):
     plan(*experiment(tmp_path, 'defence: "on"\nbyzantine_fraction: 0.2\n'), "adversary=flip")
 
 
+@pytest.mark.parametrize(
+    ("text", "refusal"),
+    [
+        ("network: {degree: 40}\n", r"network.degree is 40; .* not complete"),
+        (
+            "defaults: [override /network: random_regular]\nnetwork: {rewiring: 0.3}\n",
+            r"network.rewiring is 0.3; .*topology=small_world, not random_regular",
+        ),
+        (
+            "defaults: [override /network: small_world]\n"
+            "network: {topology: complete, graphs: 2}\n",
+            r"network.graphs is 2; .* not complete",
+        ),
+    ],
+)
+def test_what_a_file_sets_and_its_network_does_not_use(text, refusal, tmp_path):
+    with pytest.raises(ConfigError, match=refusal):
+        plan(*experiment(tmp_path, text))
+
+
 def test_trials_in_a_file_and_the_most_in_another(tmp_path):
     text = "defaults: [/experiment/byzantine_sweep, _self_]\ntrials: 200\n"
     with pytest.raises(ConfigError, match=r"trials is 200; allowed: precision\.max_trials, 1000"):

@@ -25,14 +25,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if argv is None else argv)
     streams.stand_in()
-    if argv is None:  # a process of its own
-        streams.listen()
+    alone = argv is None  # in a process
     sys.argv = [sys.argv[0], *overrides.told(given)]
     _environment()
-    from vecsim import launch, outside
-    from vecsim.errors import ConfigError, JobFailed, JobKilled
-    from vecsim.files import StoreError
-    from vecsim.scenario import arguments
+    with streams.leaving_at_once(STOPPED) if alone else contextlib.nullcontext():
+        from vecsim import launch, outside
+        from vecsim.errors import ConfigError, JobFailed, JobKilled
+        from vecsim.files import StoreError
+        from vecsim.scenario import arguments
+    if alone:
+        streams.listen()
 
     code = 0
     try:
@@ -52,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _fail(str(error))
         return KILLED
     except KeyboardInterrupt:
-        print("vecsim: stopped; the same command goes on from here", file=sys.stderr)
-        if argv is None:
+        print(streams.TOLD, file=sys.stderr)
+        if alone:
             streams.leave_at_once(STOPPED)
         return STOPPED
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
@@ -64,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             streams.drop_output()
         where = error.filename or "output"
         return _fail(f"{where}: {error.strerror or str(error).partition(chr(10))[0]}", error)
+    if alone:
+        streams.finish()
     return code
 
 

@@ -164,6 +164,17 @@ def check_effect(
             raise ConfigError(
                 f"{key} has no effect; allowed: none with estimator=design, which finds it"
             )
+    _check_networks([point.network for point in points])
+
+
+def _check_networks(networks: list[Network]) -> None:
+    """Raise ConfigError where a file has set what has no effect: it is not what it would be."""
+    networks = list({id(each): each for each in networks}.values())
+    useful, usual = set().union(*map(effective, networks)), vars(Network())
+    kinds = {each.topology for each in networks}
+    for name, value in ((n, v) for each in networks for n, v in vars(each).items()):
+        if name not in useful and value != usual[name]:
+            raise ConfigError(f"network.{name} is {value}; allowed: {_needs(name, kinds)}")
 
 
 def effective(network: Network) -> set[str]:

@@ -4,11 +4,14 @@ import _thread
 import atexit
 import contextlib
 import os
+import signal
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 AGAIN_S = 0.05
+TOLD = "vecsim: stopped; the same command goes on from here"
 
 
 def stand_in() -> None:
@@ -22,6 +25,26 @@ def drop_output() -> None:
     """What is still to be written to the standard output would be found wrong again at the end."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def leaving_at_once(code: int) -> Iterator[None]:
+    """While libraries are loaded, in whose midst an exception may be a crash, Ctrl-C ends all.
+
+    Where whoever started the process wants it to be deaf to Ctrl-C, it stays so.
+    """
+    before = signal.getsignal(signal.SIGINT)
+
+    def leave(*_: object) -> None:
+        print(TOLD, file=sys.stderr, flush=True)
+        os._exit(code)
+
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def listen() -> None:
@@ -38,6 +61,11 @@ def listen() -> None:
             told(unraisable)
 
     sys.unraisablehook = hook
+
+
+def finish() -> None:
+    """All is done: Ctrl-C comes too late, and finds an interpreter that is taken apart."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def leave_at_once(code: int) -> None:
