@@ -154,7 +154,11 @@ def told_well(words: Sequence[str], refusal: str) -> bool:
     return (
         "\n" not in refusal
         and "allowed: " in refusal
-        and any(part in refusal for part in parts if part != "sweep" or "sweep is" in refusal)
+        and any(
+            re.search(rf"\b{part}\b", refusal)
+            for part in parts
+            if part != "sweep" or "sweep is" in refusal
+        )
     )
 
 

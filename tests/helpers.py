@@ -12,7 +12,9 @@ from scipy import stats
 from vecsim.decisions import Program
 from vecsim.engines.assemble import Assembler, program_key, shape_of
 from vecsim.engines.batch import all_devices
+from vecsim.engines.results import result_probabilities
 from vecsim.engines.stack import Stack
+from vecsim.engines.weights import polls_of, third_part
 from vecsim.network import Network
 from vecsim.point import Point
 
@@ -168,3 +170,17 @@ def assert_same_distribution(first, second):
 def binomial_fraction(n, p):
     p = Fraction(p)
     return [math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(n + 1)]
+
+
+every_class = jax.jit(result_probabilities)
+
+
+def probabilities(p, ones):
+    """What one poll gives, by the population engine: [ones, way, own colour, results]."""
+    ways = len(p.adversary.ways)
+    mixes = np.tile(np.arange(ways, dtype=np.int32)[:, None], (32, 1, 2))
+    with jax.enable_x64(True):
+        polls = polls_of(p, max(ways, 4), 8 if p.protocol.k <= 8 else 20, third_part(p))
+        padded = np.resize(np.asarray(ones, float), 32)  # one compilation for all
+        kinds = np.tile(np.array(p.kinds, float), (32, 1))
+        return np.asarray(every_class(polls, kinds, padded, mixes))[: len(ones)]

@@ -79,14 +79,19 @@ STEPS = {
     "another axis": (["sweep.n=[40,50]"], ["sweep.n=[40,50]", "sweep.protocol.beta=[12,20]"]),
     "from one point": (["trials=8"], ["sweep.n=[30,40]"]),
     "other chunks": (["trials=5", "sweep.n=[40,50]"], ["trials=12", "sweep.n=[30,40,50]"]),
+    "chunks past the last trial": (
+        ["trials=5", "sweep.n=[40,50]"],
+        ["trials=9", "sweep.n=[40,50]"],
+    ),
 }
+CHUNKS = {"other chunks": (3, 40), "chunks past the last trial": (4, 3)}  # trials of each step
 
 
 @pytest.mark.parametrize("case", STEPS)
 def test_as_if_asked_for_at_once(case, computed, monkeypatch):
     for number, step in enumerate(STEPS[case]):
-        if case == "other chunks":
-            monkeypatch.setattr(decisions, "CHUNK_NODES", 50 * (3, 40)[number])
+        if case in CHUNKS:
+            monkeypatch.setattr(decisions, "CHUNK_NODES", 50 * CHUNKS[case][number])
         given = [text.partition("=")[0].removeprefix("sweep.") for text in step]
         default = [text for text in ("trials=8", "n=40") if text.partition("=")[0] not in given]
         arguments = [*step, *default, *REST]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from functools import lru_cache
 
 import jax
@@ -286,7 +287,7 @@ def test_no_key_is_without_effect():
                 after = identity(base, key, other)
             except ConfigError as error:
                 refusal = str(error)
-                named = key.rpartition(".")[2] in refusal
+                named = re.search(rf"\b{key.rpartition('.')[2]}\b", refusal)
             else:
                 named = after != before
                 changed.add(key)
@@ -294,11 +295,13 @@ def test_no_key_is_without_effect():
     assert len(changed) > 40
 
 
-@pytest.mark.parametrize("key", [key for key in SAME_STUDY if not key.startswith("p")])
+@pytest.mark.parametrize(
+    "key", [key for key in SAME_STUDY if not key.startswith(("packages", "precision."))]
+)
 def test_what_leaves_the_study_as_it_is(key):
     cores = str(len(jax.devices()))  # others cannot be had once JAX has been used
     other = {"output": "there", "engine.memory_mb": "64", "engine.cores": cores}.get(key)
-    value = other or str(key == "netcdf").lower()
+    value = other or str(key in ("netcdf", "theory")).lower()
     base = ["experiment=scale_sweep"] * (key == "theory")  # whose figure has it
 
     def digest(*words):

@@ -42,6 +42,8 @@ CLUSTER = {
     "link_mbps": 10,
     "double_spend_share": 0.1,
 }
+DAILY = {"kind": "sine", "low_tps": 1, "high_tps": 4, "period_s": 8}
+BURSTS = {"kind": "burst", "rate_tps": 2, "burst_tps": 4, "at_s": 3, "burst_s": 2}
 RAMP = {"kind": "ramp", "start_tps": 1, "end_tps": 9, "ramp_s": 5, "then_tps": 2}
 RELATIVE = {"metric": "tps", "statistic": "max", "variant": "a", "times": 2, "plus": 1}
 SCENARIO = {
@@ -58,7 +60,12 @@ SCENARIO = {
     "cluster": CLUSTER,
     "workload": RAMP,
     "timeline": TIMELINE,
-    "variants": {"a": {"cluster.nodes": 9}, "b": {"workload": {"kind": "at_once", "count": 3}}},
+    "variants": {
+        "a": {"cluster.nodes": 9},
+        "b": {"workload": {"kind": "at_once", "count": 3}},
+        "c": {"workload": DAILY},
+        "d": {"workload": BURSTS},
+    },
     "probes": ["network_round_trips"],
     "criteria": [
         {"metric": "tps", "op": ">=", "threshold": 1, "statistic": "mean", "period": [1, 5]},

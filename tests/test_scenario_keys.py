@@ -2,6 +2,7 @@
 what is judged, and the digest that says which scenario the results belong to."""
 
 import pytest
+import yaml
 from fuzz_scenarios import changed, places
 from test_scenario_fuzz import SCENARIO
 
@@ -38,7 +39,7 @@ SPECIAL = {
     ("cluster", "adversary"): "echo",
     ("cluster", "byzantine_fraction"): 0.4,
     ("cluster", "poll_interval_ms"): 4,
-    ("variants", "b", "workload"): {"kind": "constant", "rate_tps": 3},
+    **{("variants", each, "workload"): {"kind": "constant", "rate_tps": 3} for each in "bcd"},
     ("timeline", 4, "extra_ms"): 7,
 }
 
@@ -108,13 +109,16 @@ def test_no_key_is_without_effect():
 
 
 def test_every_key_of_the_scenarios_in_conf_is_among_those_walked():
-    here = {tuple(k for k in path if isinstance(k, str))[-1:] for path in places(SCENARIO)}
-    known = {key for (key,) in (p for p in here if p)}
-    text = "".join(path.read_text() for path in (finding.root() / "scenario").glob("*.yaml"))
-    for key in ("duration_s", "sampled_vertices", *SCENARIO["cluster"]):
-        assert key in known
-    for word in ("set_packet_loss", "throttle_cpu", "create_partition"):
-        assert word in text
+    known = {name(path) for path in places(SCENARIO)}
+    for file in (finding.root() / "scenario").glob("*.yaml"):
+        scenario = yaml.safe_load(file.read_text())["scenario"]
+        written = [path for path in places(scenario) if path[:-1] != ("variants",)]
+        assert {name(path).rpartition(".")[2] for path in written} <= known, file
+
+
+def name(path):
+    """The key that a place is, or is below in a list."""
+    return [key for key in path if isinstance(key, str)][-1]
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`vecsim` and `python -m vecsim`.
 
     Exit codes: 0 done, 1 a scenario does not show what it should, 2 bad input, 3 a scenario came
-    upon an error of vecsim's own, 4 a job of a multirun was killed, 74 the disk is full, 130
-    interrupted.
+    upon an error of vecsim's own, 4 a job of a multirun was killed, 74 output could not be written
+    (disk full, quota, size of a file), 130 interrupted, 141 the reader of the output has gone.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     streams.stand_in()
@@ -83,7 +83,8 @@ def _require_folder() -> None:
 def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | None = None):
     """Compute a study, or read it if it is there, and return its dataset.
 
-    words, keywords: as of `vecsim.run`. output: folder of the results; default: as there.
+    words, keywords: as of `vecsim.run`. output: folder of the results; default
+    results/<name>-<hash of the parameters>.
     """
     _environment()
     from hydra import initialize_config_dir
@@ -125,9 +126,10 @@ def composed(given: Sequence[str], output: str | Path | None = None):
     from hydra import compose
     from omegaconf import open_dict
 
-    from vecsim import plan
+    from vecsim import plan, trust
 
     plan.prepare()
+    trust.check_searched(given)
     overrides.check(given)
     config = compose("config", words := overrides.told(given), return_hydra_config=True)
     options = dict(config.hydra.runtime.choices)

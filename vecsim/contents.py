@@ -101,7 +101,7 @@ def _require_sources(path: Path, there: Mapping[str, str], here: Mapping[str, st
 
 def _less(path: Path, name: str, here: Any, there: Any, more: str) -> None:
     held = f"{name} is {here}, {path} holds {there}"
-    raise StoreError(f"{held}; allowed: {there} {more}, {OTHER}".replace("  ", " "))
+    raise StoreError(f"{held}; allowed: {there} {more}, {OTHER}")
 
 
 def _require_fixed(path: Path, there: Contents, here: Contents) -> None:

@@ -76,6 +76,8 @@ class Earlier:
                 held, values = found
                 first = max(held.start, int(trials[0]))
                 stop = min(held.stop, int(trials[-1]) + 1)
+                if first >= stop:  # past the last trial of a chunk that is not full
+                    continue
                 theirs = slice(first - held.start, stop - held.start)
                 ours = np.arange(first, stop) - int(trials[0])
                 run = was_run({name: array[theirs] for name, array in values.items()})

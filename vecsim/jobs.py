@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
+from vecsim import files
 from vecsim import multirun as joining
 from vecsim import store as stores
 from vecsim.files import StoreError, one_line
@@ -195,8 +196,7 @@ def _write(path: Path, about: Mapping[str, Any]) -> None:
     """Whole or not at all; jobs of other multiruns may write the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(about, indent=2))
-    part.replace(path)
+    files.write(path, json.dumps(about, indent=2).encode(), part)
 
 
 def _read(path: Path) -> dict[str, Any]:

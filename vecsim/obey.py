@@ -1,5 +1,6 @@
 """What is set by hand is used, or refused: nothing that a user says is dropped without a word."""
 
+import re
 from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
@@ -76,9 +77,8 @@ def check_file(
 ) -> None:
     """Raise ConfigError where the file of an experiment of campaigns sets what they do not use.
 
-    written, bare: the configuration but for keys set by hand, and the one without any word;
-    unresolved. used: by
-    campaigns.
+    written: the configuration without the keys set by hand; bare: the one without any word; both
+    unresolved. used: keys that campaigns use. name: of the experiment.
     """
     for key in DECISIONS:
         if key in written and not is_used(key, used) and written[key] != bare.get(key):
@@ -109,8 +109,11 @@ def _both(key: str) -> str:
 def check_swept(
     swept: list[Dimension], files: Iterable[str], used: Mapping[str, set[str]], wanted: list[str]
 ) -> None:
-    """The same of what is swept. files: what an experiment sweeps by itself: it may sweep for
-    single decisions what campaigns do not have."""
+    """Raise ConfigError where a swept parameter is not used.
+
+    files: what an experiment sweeps by itself: it may sweep for single decisions what campaigns do
+    not have.
+    """
     files = set(files)
     for dimension in swept:
         for each in dimension.parameters:
@@ -135,10 +138,17 @@ def check_byzantine(keys: Iterable[str], numbers: Iterable[int], share: str) -> 
     if any(numbers):
         return
     for key in keys:
-        name = key.removeprefix(f"{CAMPAIGN}.").removeprefix("scenario.").removeprefix("cluster.")
-        if name.partition(".")[0] in OF_BYZANTINE:
+        name = re.sub(r"^(sweep\.)?(campaign\.|scenario\.)?(cluster\.)?", "", key)
+        if re.split(r"[. ]", name)[0] in OF_BYZANTINE:
             told = f"{key} has no effect, for no node is Byzantine"
             raise ConfigError(f"{told}; allowed: with {share} that makes one at least")
+
+
+def swept_keys(keys: Iterable[str], given: Iterable[str]) -> list[str]:
+    """As a refusal names them: what the file of an experiment sweeps is said to be its own."""
+    by_hand = {*given}
+    names = [f"sweep.{key}" for key in keys]
+    return [name if name in by_hand else f"{name} of the experiment" for name in names]
 
 
 def check_effect(
@@ -148,7 +158,7 @@ def check_effect(
     moving = keys_of(swept)
     if estimator in ("plain", "splitting", "design"):  # a threshold tries fractions of its own
         numbers = [point.byzantine for point in points]
-        check_byzantine((*given, *moving), numbers, "byzantine_fraction")
+        check_byzantine((*given, *swept_keys(moving, given)), numbers, "byzantine_fraction")
     for key in (*given, *moving):
         group, _, field = key.partition(".")
         if group == "network" and field:

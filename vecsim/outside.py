@@ -1,4 +1,4 @@
-"""Configuration files as Hydra reads them: of each from outside it is checked that it is data.
+"""Checks configuration files from outside as Hydra reads them: they may hold data only.
 
 Done where Hydra reads a file, so that what is checked is what is used: by whatever link, relative
 path or list of defaults it was reached, and as OmegaConf understood it.
@@ -52,9 +52,15 @@ def _check(path: Path, name: str, result: ConfigResult) -> None:
 
 @contextlib.contextmanager
 def closed() -> Iterator[None]:
-    """While this lasts files from outside are checked, and none can read the environment."""
+    """While this lasts files from outside are checked, and none can read the environment.
+
+    It may be entered within itself: what is closed stays so until the outermost one ends.
+    """
     Plugins.instance()  # registers Hydra's own
     types = SourcesRegistry.instance().types
+    if types["file"] is FileConfigSource:
+        yield
+        return
     before, types["file"] = types["file"], FileConfigSource
     OmegaConf.register_new_resolver(ENVIRONMENT, _unread, replace=True)
     try:

@@ -9,7 +9,7 @@ the working folder.
 import contextlib
 import re
 from argparse import Namespace
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -81,16 +81,21 @@ def check_options(options: Namespace) -> None:
         option, value = f"--{name.replace('_', '-')}", getattr(options, name)
         require(value is None, option, value, allowed)
     if options.config_dir is not None:
-        require_folder(Path(options.config_dir))
-    for word in options.overrides:
+        require_folder("--config-dir", Path(options.config_dir))
+    check_searched(options.overrides)
+
+
+def check_searched(words: Iterable[str]) -> None:
+    """ConfigError where an override has Hydra search what is no folder."""
+    for word in words:
         if word.lstrip("+").startswith(f"{SEARCH}="):
             for folder in _searched(word.partition("=")[2]):
-                require_folder(folder)
+                require_folder(SEARCH, folder)
 
 
-def require_folder(folder: Path) -> None:
-    """ConfigError unless there is such a folder of configuration."""
-    require(folder.is_dir(), "--config-dir", str(folder), "a folder that exists")
+def require_folder(key: str, folder: Path) -> None:
+    """ConfigError unless there is such a folder of configuration. key: what names it."""
+    require(folder.is_dir(), key, str(folder), "a folder that exists")
 
 
 def _searched(text: str) -> list[Path]:

@@ -58,8 +58,9 @@ class View(NamedTuple):
     ones: Int[Array, ""]  # prefer 1 now, decided or not, 0 to honest
     decided_0: Int[Array, ""]  # have decided 0; stays 0 under a protocol that does not decide
     decided_1: Int[Array, ""]
-    # The minority colour among k answers that each Byzantine node has pooled in this round, from
-    # honest nodes as they were at its start: 0 or 1, 0 on a tie. Only where `pools` is True.
+    # The minority colour among k answers that each Byzantine node has pooled from honest nodes, as
+    # they were at the start of the round, or at this poll with `every = "poll"`: 0 or 1, 0 on a
+    # tie. Only where `pools` is True.
     pooled_minority: Int[Array, ""]
     trial_coin: Float[Array, ""]  # float32, uniform in [0, 1): one for the whole trial, shared
     round_coin: Float[Array, ""]  # float32, uniform in [0, 1): a new one each round, shared
@@ -68,18 +69,18 @@ class View(NamedTuple):
 class Outcome(NamedTuple):
     """What each trial gave. Steps are rounds (lockstep) or single polls (async); -1 is never."""
 
-    decided_0: Int[Array, "*trial"]
+    decided_0: Int[Array, "*trial"]  # honest nodes that ended decided on 0
     decided_1: Int[Array, "*trial"]
-    undecided: Int[Array, "*trial"]
-    rounds: Int[Array, "*trial"]
-    first_decision: Int[Array, "*trial"]
-    median_decision: Int[Array, "*trial"]
-    last_decision: Int[Array, "*trial"]
-    unanimity: Int[Array, "*trial"]
-    start_ones: Int[Array, "*trial"]
-    final_ones: Int[Array, "*trial"]
-    flips: Int[Array, "*trial"]
-    polls: Int[Array, "*trial"]
+    undecided: Int[Array, "*trial"]  # honest nodes; the three add up to all of them
+    rounds: Int[Array, "*trial"]  # steps until the trial ended
+    first_decision: Int[Array, "*trial"]  # step of a decision: the first of an honest node
+    median_decision: Int[Array, "*trial"]  # of half of the honest nodes
+    last_decision: Int[Array, "*trial"]  # of all of them
+    unanimity: Int[Array, "*trial"]  # step from which all honest nodes preferred one colour
+    start_ones: Int[Array, "*trial"]  # honest nodes that started at 1
+    final_ones: Int[Array, "*trial"]  # honest nodes that preferred 1 at the end
+    flips: Int[Array, "*trial"]  # changes of an honest node's preference, added up
+    polls: Int[Array, "*trial"]  # polls that honest nodes made, added up
 
 
 STEPPED = ("rounds", "first_decision", "median_decision", "last_decision", "unanimity")

@@ -73,7 +73,10 @@ SOAK += (f"scenario.timeline=[{', '.join(FAULTS)}]", "scenario.cluster.double_sp
 
 @pytest.mark.parametrize(
     ("name", "overrides", "saves"),
-    [("harness_resource_monitoring", (), 1), ("5000_nodes_7day_endurance", SOAK, 25)],
+    [
+        ("harness_resource_monitoring", (), 1),
+        pytest.param("5000_nodes_7day_endurance", SOAK, 25, marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_scenario_goes_on(name, overrides, saves, folder):
     """kill -9 between two saves, then the same command; the second is a soak with faults, killed

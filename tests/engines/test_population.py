@@ -18,6 +18,7 @@ from helpers import (
     assert_same_distribution,
     mesh_of,
     point,
+    probabilities,
     run,
 )
 from scipy import stats
@@ -45,8 +46,6 @@ from vecsim.engines.blocks import blocks_of, program_key, shape_of, supports
 from vecsim.engines.cells import RESULTS, enumerate_cells
 from vecsim.engines.drawn import admitted
 from vecsim.engines.moves import moves_of
-from vecsim.engines.results import result_probabilities
-from vecsim.engines.weights import polls_of, third_part
 from vecsim.errors import ConfigError
 from vecsim.network import Network
 from vecsim.point import Point
@@ -245,19 +244,6 @@ class Colours(Mixed):
     """Fixed colours only."""
 
     mixes = ((1.0, 0.0), (0.0, 1.0))
-
-
-every_class = jax.jit(result_probabilities)
-
-
-def probabilities(p, ones):
-    """[ones, mix, own colour, results]."""
-    mixes = np.tile(np.arange(len(p.adversary.ways), dtype=np.int32)[:, None], (32, 1, 2))
-    with jax.enable_x64(True):
-        polls = polls_of(p, 4, 8 if p.protocol.k <= 8 else 20, third_part(p))
-        padded = np.resize(np.asarray(ones, float), 32)  # one compilation for all
-        kinds = np.tile(np.array(p.kinds, float), (32, 1))
-        return np.asarray(every_class(polls, kinds, padded, mixes))[: len(ones)]
 
 
 def assert_close(ours, theirs):

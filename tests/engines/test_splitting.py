@@ -46,8 +46,10 @@ def solved(p, event):
     ("adversary", "beta", "event", "score", "walkers"),
     [
         (SafetySplit(), 4, "disagreement", 0, 100),  # 3e-2
-        (SafetySplit(), 4, "disagreement", 1, 100),
-        (BalanceInformed(), 4, "disagreement", 1, 200),  # 1.4e-4
+        pytest.param(SafetySplit(), 4, "disagreement", 1, 100, marks=pytest.mark.slow),
+        pytest.param(
+            BalanceInformed(), 4, "disagreement", 1, 200, marks=pytest.mark.slow
+        ),  # 1.4e-4
         (BalanceInformed(), 2, "stalled", 0, 100),  # 6e-3
         (BalanceInformed(), 2, "stalled", 1, 100),
     ],
@@ -65,6 +67,17 @@ def test_no_bias_and_coverage(adversary, beta, event, score, walkers):
     intervals = rare_interval(found.reshape(REPEATED, REPLICAS, 1))
     covered = ((intervals.low <= truth) & (truth <= intervals.high)).sum()
     assert covered >= stats.binom.ppf(stats.norm.sf(5), REPEATED, 0.95)
+
+
+@pytest.mark.parametrize(("deviation", "least"), [(0.3, 0.945), (1.0, 0.935)])
+@pytest.mark.parametrize("replicas", [4, 8, 16])
+def test_coverage_of_lognormal_replicas(deviation, least, replicas):
+    """As the text of `rare_interval` says, to five standard errors of 40,000 studies."""
+    studies, sigma = 40_000, np.sqrt(np.log(1 + deviation**2))
+    draws = np.random.default_rng(0).lognormal(-(sigma**2) / 2, sigma, (studies, replicas, 1))
+    found = rare_interval(draws * 1e-6)
+    covered = ((found.low <= 1e-6) & (1e-6 <= found.high)).sum()
+    assert covered >= stats.binom.ppf(stats.norm.sf(5), studies, least)
 
 
 def undecided_at_the_end(honest, byzantine, beta, rounds):
@@ -166,7 +179,10 @@ def test_more_walkers_where_few_get_on(monkeypatch):
 @pytest.mark.parametrize(
     "p",
     [
-        point(Snowflake(20, 15, 15, 5), SafetySplit(), n=100, byzantine_fraction=0.12),
+        pytest.param(
+            point(Snowflake(20, 15, 15, 5), SafetySplit(), n=100, byzantine_fraction=0.12),
+            marks=pytest.mark.slow,
+        ),
         point(Snowball(20, 12, 15, 5), SafetySplit(), n=60, byzantine_fraction=0.15),
         point(QrAvalanche(20, 15, 5, 0.8), SafetySplit(), n=100, byzantine_fraction=0.23),
     ],

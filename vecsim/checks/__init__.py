@@ -1,1 +1,1 @@
-"""Whether a component keeps what its interface promises; before anything is compiled with it."""
+"""Whether a component keeps what its interface promises; before a study is computed with it."""

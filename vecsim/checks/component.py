@@ -17,8 +17,8 @@ CHECKED = 4096  # components that are remembered
 def check(component: Protocol | Adversary | Network) -> None:
     """Raise ConfigError unless a component keeps what its interface promises.
 
-    A protocol is followed through some thousand polls of every kind, an adversary through the
-    rounds of some dozen trials (the same ones each time), so that a fault in what hardly ever comes
+    Nodes of a protocol are followed through thousands of polls, an adversary through hundreds of
+    rounds of several trials (the same ones each time), so that a fault in what hardly ever comes
     up may be missed. Takes milliseconds, and at the first component of a class a fraction of a
     second.
     """

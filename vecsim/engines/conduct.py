@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vecsim import pool as pools
 from vecsim.engines.batch import asked, pooling_nodes
 from vecsim.engines.uses import uses
+from vecsim.errors import require
 from vecsim.point import Nodes, Point
 from vecsim.types import Adversary, View
 
@@ -66,7 +67,10 @@ def unsupported(point: Point, situations: int) -> str | None:
 
 
 def conducts(point: Point, admitted: Nodes, situations: Situations) -> list[Conduct]:
-    """The adversary's answers for each value of the trial's coin that makes a difference."""
+    """The adversary's answers for each value of the trial's coin that makes a difference.
+
+    ConfigError where it may come to remember more than can be tabulated.
+    """
     used = uses(point.adversary)
     table = partial(_table, point, admitted, situations, used)
     memories = _memories(table, used, point.adversary.memories)
@@ -118,7 +122,11 @@ def _numbered(memories: list[Memory], found: NDArray[np.int64]) -> NDArray[np.in
     """Numbers of the memories in an array [..., slots]."""
     number = {memory: i for i, memory in enumerate(memories)}
     rows, which = np.unique(found.reshape(-1, found.shape[-1]), axis=0, return_inverse=True)
-    numbers = np.array([number[tuple(row)] for row in rows.tolist()])
+    met = [tuple(row) for row in rows.tolist()]
+    allowed = f"at most {MOST_MEMORIES} different ones, none that hardly ever comes up"
+    missing = [memory for memory in met if memory not in number]
+    require(not missing, "the adversary's memory", missing[:1], allowed)
+    numbers = np.array([number[memory] for memory in met])
     return numbers[which.reshape(found.shape[:-1])]
 
 

@@ -85,17 +85,18 @@ def _of_colour(polls: Polls, own: int, same, honest, kinds, mixes, all_heard=Tru
     peers = honest - polls.exclude_self + kinds.sum(axis=-1)
     apart = polls.apart[mixes]
     c = polls.arrives * (apart * kinds).sum(axis=-1) + polls.lost * peers
-    terms = _terms(polls, a, b, c, (apart > 0.0).any(axis=-1) if all_heard else None)
+    known = all_heard and kinds.shape[-1] == 1  # as of `Polls.weights`
+    terms = _terms(polls, a, b, c, (apart > 0.0).any(axis=-1) if known else None)
 
-    def given(mix: int, known):
+    def given(mix: int, found):
         return jnp.where(
-            mixes == mix, polls.weights[mix, own].reshape(-1, len(terms)) @ terms, known
+            mixes == mix, polls.weights[mix, own].reshape(-1, len(terms)) @ terms, found
         )
 
-    known = jnp.zeros((len(RESULTS), len(mixes)))
+    found = jnp.zeros((len(RESULTS), len(mixes)))
     for mix in range(len(polls.weights)):  # one that nobody meets costs nothing
-        known = lax.cond((mixes == mix).any(), partial(given, mix), lambda known: known, known)
-    return known
+        found = lax.cond((mixes == mix).any(), partial(given, mix), lambda found: found, found)
+    return found
 
 
 def _terms(polls: Polls, a, b, c, apart):

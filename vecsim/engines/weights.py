@@ -28,7 +28,9 @@ class Polls(NamedTuple):
     apart: Any  # float64 [mixes, kinds]: share in the third part
     ways: Any  # float64 [x]: C(k, x)
     weights: Any  # float64 [mixes, own colour, results, y, x]: 0 where x + y is more than k; with
-    # unheard nodes there is a first axis of draws of those that are heard
+    # unheard nodes there is a first axis of draws of those that are heard. Where a third part is
+    # beside honest nodes alone, all of them heard, they hold `_rests`: of several kinds of
+    # Byzantine nodes some answer a fixed colour meanwhile, so many as the trial has
 
 
 def third_part(point: Point) -> bool:
@@ -78,7 +80,7 @@ def _polls_of(point: Point, mixes: int, size: int, third: bool, k: int, unheard:
             loss = 0.0 if replacement else network.loss
             given = () if replacement else _third(way, kinds, own)
             rows = result_weights(k, low, high, loss, given, third)
-            if given and not unheard:
+            if given and not unheard and len(kinds) == 1:
                 rows = rows * _rests(point.honest - network.exclude_self, k)[: rows.shape[1]]
             weights[i, own, :, : rows.shape[1], : rows.shape[2]] = rows
     return Polls(
