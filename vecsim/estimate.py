@@ -181,8 +181,9 @@ def rare_interval(estimates: ArrayLike, level: float = 0.95) -> Rare:
     t: of the replicas' mean on a logarithmic scale, and Cox's for the mean of a lognormal (Olsson
     2005), which knows what rare large replicas would add. With lognormal replicas whose
     deviation is their mean 95 % intervals cover in 93.5 % of studies or more, with a deviation of
-    0.3 of it in 94.5 % (tests/engines/test_splitting.py). Scores without estimates (NaN) are left out; without any, or with none above 0, there is no interval. Where two scores
-    disagree (gap below DISAGREE) the larger estimate counts alone: a bad score errs low.
+    0.3 of it in 94.5 % (tests/engines/test_splitting.py). Scores without estimates (NaN) are left
+    out; without any, or with none above 0, there is no interval. Where two scores disagree (gap
+    below DISAGREE) the larger estimate counts alone: a bad score errs low.
     """
     estimates = np.asarray(estimates, float)
     freedom = estimates.shape[-2] - 1
