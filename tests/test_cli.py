@@ -473,11 +473,27 @@ def test_files_beside_the_store_are_made_where_python_asks(folder):
 def test_shares_that_are_no_nodes_are_told(folder):
     lines = call(*SMALL, "n=20", "initial_accept=0.01").out.splitlines()
     assert lines[1] == "vecsim: initial_accept 0.01 is 0 of 20 honest nodes"
+    mixed = "adversary=mixture", "adversary.of={always_reject: 0.5, silent: 0.5}"
+    lines = call(*SMALL, *mixed, "n=20", "byzantine_fraction=0.05").out.splitlines()
+    assert lines[1] == "vecsim: of 1 Byzantine nodes none is of the kind silent"
     scenario = "scenario=harness_creates_cluster", "output=here"
     lines = call(*scenario, "scenario.cluster.byzantine_fraction=0.04").out.splitlines()
     assert "  byzantine_fraction 0.04 is 0 of 10 nodes" in lines
     line = refused(call(*scenario, "scenario.cluster.adversary=flip"))
     assert line.startswith("scenario.cluster.adversary has no effect, for no node is Byzantine; ")
+
+
+def test_a_precision_that_is_not_reached_is_told(folder):
+    target = "protocol=snowflake", "n=20", "byzantine_fraction=0.3", "adversary=balance_informed"
+    wanted = "precision.target=stalled", "precision.min_trials=4", "precision.max_trials=8"
+    out = call(*target, *wanted, "precision.half_width=0.02").out
+    [line] = [line for line in out.splitlines() if "max_trials" in line]
+    summary = vecsim.open(next(folder.glob("results/*/summary.nc")))
+    half = float(summary.stalled_high - summary.stalled_low) / 2
+    assert line.startswith("vecsim: the point ran precision.max_trials = 8 trials; stalled is ")
+    assert f" known to {half:.2g} or better, not to precision.half_width = 0.02" in line
+    out = call(*target, *wanted, "precision.half_width=0.49").out
+    assert "max_trials" not in out
 
 
 @pytest.mark.parametrize("words", [("n=50",), ("experiment=scale_sweep", "figure=false")])

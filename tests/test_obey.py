@@ -100,6 +100,13 @@ def never(*choices):
         ("experiment=[design,threshold]", "experiment is .*; allowed: one option; .*with -m"),
         ("experiment=byzantine_sweep trials=300 precision.max_trials=400", "max_trials is 400"),
         ("sweep={}", "sweep is {}; allowed: .*~sweep takes all away"),
+        ("figure=true", "figure is True; allowed: with experiment=byzantine_sweep, "),
+        ("protocol=null", "protocol is null; allowed: an option of the group, protocol=NAME$"),
+        ("sweep.n={start:1,stop:9,stp:2}", "a key of sweep.n is 'stp'; allowed: start, stop, step"),
+        (
+            "sweep.both={protocol.k:[5,8],protocol.alpha:[4,6]} protocol.k=9",
+            "set and swept; allowed: protocol.k=... with ~sweep.both, or sweep.both=",
+        ),
     ],
 )
 def test_what_is_not_used_is_refused(words, refusal):

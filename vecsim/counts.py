@@ -34,6 +34,15 @@ def range_of(points: Iterable[Any]) -> str:
     return f"{few} of {all_} nodes Byzantine"
 
 
+def missing(points: Iterable[Any]) -> str:
+    """A kind of Byzantine nodes that has a share of them, and is none of them; in words."""
+    for point in points:
+        for name, nodes in point.adversary.told(point.byzantine).items():
+            if point.byzantine and not nodes:
+                return f"of {point.byzantine:,} Byzantine nodes none is of the kind {name}"
+    return ""
+
+
 def started(points: Iterable[Any]) -> str:
     """A share that starts at 1 and is none of the honest nodes, or all; in words."""
     for point in points:

@@ -83,13 +83,15 @@ def crossings(
 ) -> dict[str, Array]:
     """`crossing` of every point, by its fields, [...]; NaN where nothing was run.
 
+    Of a crossing out of the range the slope and the fit are NaN: of the curve only a tail was seen.
     x, happened (bool), run (bool): of single trials, [..., trials].
     """
     found = np.full((*run.shape[:-1], len(Crossing._fields)), np.nan)
     for place in np.ndindex(*run.shape[:-1]):
         if (there := run[place]).any():
             counts = Counts.of(x[place][there], happened[place][there])
-            found[place] = crossing(counts, level, low, high, confidence)
+            one = crossing(counts, level, low, high, confidence)
+            found[place] = one if np.isfinite(one.value) else one._replace(slope=np.nan, fit=np.nan)
     return dict(zip(Crossing._fields, np.moveaxis(found, -1, 0), strict=True))
 
 

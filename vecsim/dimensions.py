@@ -54,6 +54,8 @@ def dimensions(section: Any, is_section: Callable[[str], bool]) -> list[Dimensio
     found = []
     for key, values in by_key(section, is_section).items():
         if isinstance(values, dict) and not is_range(values):
+            wrong = {*values} - {*RANGE} if {*values} & {*RANGE} else {}
+            require(not wrong, f"a key of sweep.{key}", ", ".join(wrong), ", ".join(RANGE))
             found.append(_zip(key, values))
         else:
             name = key.rpartition(".")[2]

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from vecsim.errors import require
+
 Array = np.ndarray[Any, Any]
 
 
@@ -102,7 +104,9 @@ def quantile_interval(samples: ArrayLike, q: float, level: float = 0.95) -> Quan
     The value is the smallest sample that at least a share q of the samples does not exceed. The
     ends come from the binomial distribution of the number of samples below the quantile, so they
     hold for every distribution; with too few samples one is infinite. David and Nagaraja 2003, 7.1.
+    ConfigError unless q is 0 to 1.
     """
+    require(0 <= q <= 1, "q", q, "0 to 1")
     ordered = np.sort(np.asarray(samples, float), axis=-1)  # NaN goes last
     count = np.count_nonzero(~np.isnan(ordered), axis=-1)
     padding = np.full((*ordered.shape[:-1], 1), np.inf)

@@ -214,7 +214,7 @@ def check_sweep(
     for name in (dimension.name for dimension in dimensions if dimension.zipped):
         require(name not in written, "sweep", name, "for a zip, a name that is no parameter's")
     parameters = f"{', '.join((*build.NUMBERS, *build.GROUPS))}, or theirs, such as protocol.k"
-    for key in keys_of(dimensions):
+    for key, swept in ((p.key, d.key) for d in dimensions for p in d.parameters):
         group, _, field = key.partition(".")
         known = key in build.NUMBERS or (group in build.GROUPS and "." not in field)
         known = known or group == CAMPAIGN
@@ -222,7 +222,7 @@ def check_sweep(
         if not known and not referred:
             raise ConfigError(f"sweep.{key} is no parameter of a trial; allowed: {parameters}")
         if key in given:
-            allowed = f"{key}=... with ~sweep.{key}, or sweep.{key}=[...] alone"
+            allowed = f"{key}=... with ~sweep.{swept}, or sweep.{swept}=... alone"
             raise ConfigError(f"{key} is both set and swept; allowed: {allowed}")
     for each in (each for dimension in dimensions for each in dimension.parameters):
         words = all(isinstance(value, str) for value in each.values)

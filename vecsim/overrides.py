@@ -76,7 +76,8 @@ def check(words: Sequence[str]) -> None:
             raise ConfigError(several(key, text))
         section = key == "experiment" and text.startswith("{")
         if section or text in ("", "null") or not re.match(r"[A-Za-z_'\"{$]", text):
-            named = f"an option of the group, {key}=NAME, or ~{key} for none"
+            named = f"an option of the group, {key}=NAME"
+            named += ", or ~experiment for none" if key == "experiment" else ""
             raise ConfigError(f"{key} is {text or 'nothing'}; allowed: {named}")
 
 

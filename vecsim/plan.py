@@ -77,6 +77,10 @@ def plan(task: Task, compose: Compose, bare: Callable[[], DictConfig]) -> Plan:
             task.output or config.output or task.folder / f"{task.name}-{sweep.digest(studies)}"
         )
         require(not output.is_file(), "output", str(output), "a folder, not a file")
+        if "figure" in given and config.figure:
+            drawn = [each.stem for each in _scripts()]
+            allowed = f"with experiment={', '.join(drawn)}, which have figures"
+            require(task.name in drawn, "figure", True, allowed)
         if "theory" in given and config.theory:
             _check_theory(config, task.name)
         stores = dict(zip(store_names(studies), studies, strict=True))
@@ -143,10 +147,16 @@ def _check_experiment(task: Task, given: Mapping[str, str], bare: Callable[[], D
         obey.check_file(filed, unresolved(bare()), obey.used_by(written)["on"], task.name)
 
 
+def _scripts() -> list[Path]:
+    """What draws an experiment's figures, by its name."""
+    return sorted(build.root("figures").glob("[!_]*.py"))
+
+
 def _check_theory(config: DictConfig, name: str) -> None:
     """Raise ConfigError where what theory says would be drawn nowhere."""
-    scripts = sorted(build.root("figures").glob("*.py"))
-    drawn = [each.stem for each in scripts if '.get("theory"' in each.read_text(encoding="utf-8")]
+    drawn = [
+        each.stem for each in _scripts() if '.get("theory"' in each.read_text(encoding="utf-8")
+    ]
     allowed = f"with figure=true and experiment={' or '.join(drawn)}"
     require(config.figure and name in drawn, "theory", True, allowed)
 

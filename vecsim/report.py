@@ -15,6 +15,7 @@ from typing import Any
 import xarray as xr
 
 from vecsim import build, counts, files
+from vecsim.estimate import Precision
 from vecsim.sweep import Planned, Study
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how it begins, to a spreadsheet
@@ -28,7 +29,8 @@ def announce(study: Study, device: str) -> None:
     what = [f"{study.name}: {points} {most}{study.trials:,} trials", counts.range_of(study.points)]
     print(", ".join(filter(None, [*what, engine, device])), flush=True)
     alone = not isinstance(study.points[0], Planned)
-    for told in (counts.rounded(study.points), counts.started(study.points) if alone else ""):
+    single = (counts.started, counts.missing) if alone else ()
+    for told in (each(study.points) for each in (counts.rounded, *single)):
         if told:
             print(f"vecsim: {told}", flush=True)
 
@@ -64,10 +66,26 @@ def show(
             front.show(data)
         else:
             table.show(summary, dims, {point.protocol.decides for point in study.points})
+            if study.precision and (told := _too_wide(summary, study.precision)):
+                print(f"vecsim: {told}")
         print(f"dataset  {output / name}")
         print(f"summary  {output / summarised}.nc and .csv")
     for kind, path in save(studies, output, whole, figure, theory):
         print(f"{kind:8} {path}")
+
+
+def _too_wide(summary: xr.Dataset, precision: Precision) -> str:
+    """How many points ran all trials that they may without the precision asked for; in words."""
+    name, wanted = precision.target, precision.half_width
+    width = (summary[f"{name}_high"] - summary[f"{name}_low"]) / 2
+    wide = width.where(width > wanted * (1 + 1e-9))
+    if not (number := int(wide.count())):
+        return ""
+    points = f"{number} of {width.size} points" if width.size > 1 else "the point"
+    return (
+        f"{points} ran precision.max_trials = {precision.max_trials:,} trials; {name} is known to "
+        f"{float(wide.max()):.2g} or better, not to precision.half_width = {wanted:g}"
+    )
 
 
 def save(

@@ -105,6 +105,9 @@ def test_rates_that_do_not_cross(rate, told):
     found = crossing.crossing(Counts.of(x, events), 0.5, 10, 200)
     sign = 1 if told == "above" else -1
     assert found.value == sign * np.inf
+    table = crossing.crossings(x[None], events[None] > 0, x[None] > 0, 0.5, 10, 200, 0.95)
+    assert table["value"] == found.value
+    assert np.isnan([table["slope"], table["fit"]]).all()
     assert (found.high if told == "above" else -found.low) == np.inf
     known = found.low if told == "above" else found.high
     assert 10 <= known <= 200
