@@ -484,7 +484,7 @@ def test_shares_that_are_no_nodes_are_told(folder):
 
 
 def test_a_precision_that_is_not_reached_is_told(folder):
-    target = "protocol=snowflake", "n=20", "byzantine_fraction=0.3", "adversary=balance_informed"
+    target = "protocol=snowflake", "n=30", "byzantine_fraction=0.3", "adversary=balance_informed"
     wanted = "precision.target=stalled", "precision.min_trials=4", "precision.max_trials=8"
     out = call(*target, *wanted, "precision.half_width=0.02").out
     [line] = [line for line in out.splitlines() if "max_trials" in line]

@@ -276,7 +276,12 @@ def _check(point: Point, engine: str, adversary) -> None:
     allowed = "snowflake or snowball with reset_on_failure, whose nodes count quorums in a row"
     require(good, "protocol", type(rule).__name__, allowed)
     attack = point.adversary
-    require(isinstance(attack, SafetySplit), "adversary", attack.title, "safety_split")
+    require(
+        isinstance(attack, SafetySplit),
+        "adversary",
+        attack.title,
+        "safety_split with estimator=design",
+    )
     grouping = attack.grouping
     require(grouping == "by_colour", "adversary.grouping", grouping, "by_colour with design")
     reason = supports(point, engine)
