@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from hydra import initialize_config_dir
 
-from vecsim import build, cli
+from vecsim import build, cli, notebook
 from vecsim.errors import ConfigError
 
 GROUPS = ("protocol", "adversary", "network", "engine", "campaign", "estimator", "experiment")
@@ -142,7 +142,7 @@ def planned(words: Sequence[str]) -> str:
     """How the command is refused; empty where it could be computed. Within `composing`."""
     try:
         with cli.refusals():
-            cli.planned(cli.composed(words))
+            cli.planned(notebook.composed(words))
     except ConfigError as error:
         return str(error)
     return ""

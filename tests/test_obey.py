@@ -11,7 +11,7 @@ import yaml
 from fuzz import Grammar, commands, composing, keys, options, planned, told_well
 from omegaconf import OmegaConf
 
-from vecsim import build, cli, sweep
+from vecsim import build, cli, notebook, sweep
 from vecsim import plan as planning
 from vecsim.errors import ConfigError
 
@@ -38,13 +38,13 @@ def hydra():
 
 def plan(*words):
     with cli.refusals():
-        return cli.planned(cli.composed(words))
+        return cli.planned(notebook.composed(words))
 
 
 @lru_cache(maxsize=64)
 def task(*words):
     with cli.refusals():
-        return cli.composed(words)
+        return notebook.composed(words)
 
 
 def identity(words, key="", value=None):

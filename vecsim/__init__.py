@@ -67,9 +67,9 @@ def run(*overrides: str, output: str | Path | None = None, **parameters: Any) ->
     output: folder of the results; default results/<name>-<hash of the parameters>.
     Figures and a NetCDF file are made where `figure=True`, `theory=True` or `netcdf=True` is given.
     """
-    from vecsim import cli
+    from vecsim import notebook
 
-    return cli.run(overrides, parameters, output)
+    return notebook.run(overrides, parameters, output)
 
 
 def __dir__() -> list[str]:

@@ -1,11 +1,11 @@
-"""The command line, and the same for notebooks: compose, configure JAX, run, save, show."""
+"""The command line: compose, configure JAX, run, save, show."""
 
 import contextlib
 import errno
 import importlib.metadata
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if argv is None else argv)
     streams.stand_in()
-    alone = argv is None  # in a process
+    alone = argv is None  # the process is the command's own
     sys.argv = [sys.argv[0], *overrides.told(given)]
-    _environment()
-    with streams.leaving_at_once(STOPPED) if alone else contextlib.nullcontext():
+    environment()
+    with streams.exiting_on_interrupt(STOPPED) if alone else contextlib.nullcontext():
         from vecsim import launch, outside
         from vecsim.errors import ConfigError, JobFailed, JobKilled
         from vecsim.files import StoreError
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     code = 0
     try:
-        _require_folder()
+        require_folder()
         with outside.closed():
             if arguments.concerns(given) and not {"--help", "-h"} & {*given}:
                 code = _scenarios(given)
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(streams.TOLD, file=sys.stderr)
         if alone:
-            streams.leave_at_once(STOPPED)
+            streams.skip_teardown(STOPPED)
         return STOPPED
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
         streams.drop_output()
@@ -67,75 +67,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = error.filename or "output"
         return _fail(f"{where}: {error.strerror or str(error).partition(chr(10))[0]}", error)
     if alone:
-        streams.finish()
+        streams.ignore_interrupts()
     return code
 
 
-def _require_folder() -> None:
+def require_folder() -> None:
     from vecsim.errors import ConfigError
 
     try:
         os.getcwd()
     except FileNotFoundError:
         raise ConfigError("the working folder is deleted; allowed: one that exists") from None
-
-
-def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | None = None):
-    """Compute a study, or read it if it is there, and return its dataset.
-
-    words, keywords: as of `vecsim.run`. output: folder of the results; default
-    results/<name>-<hash of the parameters>.
-    """
-    _environment()
-    from hydra import initialize_config_dir
-
-    from vecsim import build, outside, progress, report, store
-    from vecsim.scenario import arguments
-
-    _require_folder()
-    given = overrides.from_python(words, keywords)
-    if arguments.concerns(given):
-        return _scenario(given, output)
-    conf = str(build.root("conf").resolve())
-    with outside.closed(), refusals(), initialize_config_dir(conf, version_base="1.3"):
-        task = composed(given, output)
-        studies, folder = execute(task, progress.reporter())
-        wanted = {overrides.parse(word).key for word in overrides.given(task.words)}
-        if wanted & {"netcdf", "figure", "theory"}:
-            drawn = bool(wanted & {"figure", "theory"}) and task.config.figure
-            report.save(studies, folder, task.config.netcdf, drawn, task.config.theory)
-    return store.open(folder / "data.zarr")
-
-
-def _scenario(given: Sequence[str], output: str | Path | None):
-    """The dataset of one scenario."""
-    from rich.console import Console
-
-    from vecsim import device, outside, trust
-    from vecsim.scenario import arguments, command
-
-    words = arguments.read(given)
-    words = words._replace(output=words.output if output is None else Path(output))
-    device.configure(words.cores)
-    with outside.closed(), trust.packages(words.packages):
-        return command.single(words, Console())
-
-
-def composed(given: Sequence[str], output: str | Path | None = None):
-    """The task that some words describe; Hydra knows where the configuration is."""
-    from hydra import compose
-    from omegaconf import open_dict
-
-    from vecsim import plan, trust
-
-    plan.prepare()
-    trust.check_searched(given)
-    overrides.check(given)
-    config = compose("config", words := overrides.told(given), return_hydra_config=True)
-    options = dict(config.hydra.runtime.choices)
-    with open_dict(config):
-        del config["hydra"]
-    return plan.Task(config, words, options, Path("results"), ["vecsim.run", *given], output)
 
 
 def planned(task):
@@ -241,7 +183,7 @@ def _job(config) -> None:
     """One job, in this process or in another one that a launcher has started."""
     from hydra.core.hydra_config import HydraConfig
 
-    _environment()  # a launcher's process has not come by way of `main`
+    environment()  # a launcher's process has not come by way of `main`
     from vecsim import launch, outside, plan, progress, report
     from vecsim.errors import ConfigError, JobFailed
     from vecsim.files import StoreError
@@ -274,7 +216,7 @@ def _job(config) -> None:
             raise JobFailed(_fail(told, error.__cause__)) from None
 
 
-def _environment() -> None:
+def environment() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, to be told in one line
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA finds fault with its own compile cache
 

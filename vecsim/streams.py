@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-AGAIN_S = 0.05
+AGAIN_S = 0.05  # seconds, after which a callback that was interrupted has returned
 TOLD = "vecsim: stopped; the same command goes on from here"
 
 
@@ -28,7 +28,7 @@ def drop_output() -> None:
 
 
 @contextlib.contextmanager
-def leaving_at_once(code: int) -> Iterator[None]:
+def exiting_on_interrupt(code: int) -> Iterator[None]:
     """While libraries are loaded, in whose midst an exception may be a crash, Ctrl-C ends all.
 
     Where whoever started the process wants it to be deaf to Ctrl-C, it stays so.
@@ -54,7 +54,7 @@ def listen() -> None:
 
     def hook(unraisable: Any) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            again = threading.Timer(AGAIN_S, _thread.interrupt_main)  # the callback is over then
+            again = threading.Timer(AGAIN_S, _thread.interrupt_main)
             again.daemon = True
             again.start()
         else:
@@ -63,12 +63,12 @@ def listen() -> None:
     sys.unraisablehook = hook
 
 
-def finish() -> None:
+def ignore_interrupts() -> None:
     """All is done: Ctrl-C comes too late, and finds an interpreter that is taken apart."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def leave_at_once(code: int) -> None:
+def skip_teardown(code: int) -> None:
     """End without taking the interpreter apart: XLA may still compute, and would crash then."""
 
     def leave() -> None:

@@ -1,0 +1,66 @@
+"""What the command line does, from Python."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vecsim import overrides
+from vecsim.cli import environment, execute, refusals, require_folder
+
+
+def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | None = None):
+    """Compute a study, or read it if it is there, and return its dataset.
+
+    words, keywords: as of `vecsim.run`. output: folder of the results; default
+    results/<name>-<hash of the parameters>.
+    """
+    environment()
+    from hydra import initialize_config_dir
+
+    from vecsim import build, outside, progress, report, store
+    from vecsim.scenario import arguments
+
+    require_folder()
+    given = overrides.from_python(words, keywords)
+    if arguments.concerns(given):
+        return _scenario(given, output)
+    conf = str(build.root("conf").resolve())
+    with outside.closed(), refusals(), initialize_config_dir(conf, version_base="1.3"):
+        task = composed(given, output)
+        studies, folder = execute(task, progress.reporter())
+        wanted = {overrides.parse(word).key for word in overrides.given(task.words)}
+        if wanted & {"netcdf", "figure", "theory"}:
+            drawn = bool(wanted & {"figure", "theory"}) and task.config.figure
+            report.save(studies, folder, task.config.netcdf, drawn, task.config.theory)
+    return store.open(folder / "data.zarr")
+
+
+def _scenario(given: Sequence[str], output: str | Path | None):
+    """The dataset of one scenario."""
+    from rich.console import Console
+
+    from vecsim import device, outside, trust
+    from vecsim.scenario import arguments, command
+
+    words = arguments.read(given)
+    words = words._replace(output=words.output if output is None else Path(output))
+    device.configure(words.cores)
+    with outside.closed(), trust.packages(words.packages):
+        return command.single(words, Console())
+
+
+def composed(given: Sequence[str], output: str | Path | None = None):
+    """The task that some words describe; Hydra knows where the configuration is."""
+    from hydra import compose
+    from omegaconf import open_dict
+
+    from vecsim import plan, trust
+
+    plan.prepare()
+    trust.check_searched(given)
+    overrides.check(given)
+    config = compose("config", words := overrides.told(given), return_hydra_config=True)
+    options = dict(config.hydra.runtime.choices)
+    with open_dict(config):
+        del config["hydra"]
+    return plan.Task(config, words, options, Path("results"), ["vecsim.run", *given], output)

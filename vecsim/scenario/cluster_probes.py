@@ -1,0 +1,135 @@
+"""Probes of a cluster that is stepped, or that sends single votes (see `probes`)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Values = dict[str, Array]
+Config = Mapping[str, Any]
+
+DRAWS = 20_000  # answers that are drawn in each trial
+VOTES, CUT_S = 2_000, 100  # votes, and seconds of a cut, in each trial
+
+
+def cluster_lifecycle(config: Config) -> Values:
+    """Nodes that run, and what was finalised, as a cluster is started, stopped and started."""
+    cluster = stepped(config)
+    found = {"running_before_start": cluster.running}
+    cluster.start()
+    cluster.advance(10)
+    found["running_started"] = cluster.running
+    found["finalised_before_stop"] = _finalised(cluster)
+    cluster.stop()
+    cluster.advance(5)
+    found["running_stopped"] = cluster.running
+    after_stop = _finalised(cluster)
+    cluster.start()
+    cluster.advance(30)
+    found["running_restarted"] = cluster.running
+    results = cluster.results()
+    missing = results["lost"].max("window").values + np.maximum(
+        found["finalised_before_stop"] - after_stop, 0
+    )
+    found["finalised_missing_after_restart"] = missing
+    return _numbers(found)
+
+
+def network_round_trips(config: Config) -> Values:
+    """Round trips of the votes that vertices use, against the uniform distribution of the profile.
+
+    Each vertex asks one peer, once: its latency is the round trip of that vote, and it times out
+    where the vote is lost. There is one vertex in each window, so that none waits for another.
+    """
+    from scipy import stats
+
+    from vecsim.cluster import simulate
+    from vecsim.cluster.config import constants
+
+    described = _one_vote(config) | {"duration_s": VOTES, "drain_s": 0, "sampled_vertices": 4}
+    data = simulate(described | {"window_s": 1, "workload": {"kind": "constant", "rate_tps": 1}})
+    outcome = _attempts(data)
+    first = data["latency_ms"].values.reshape(outcome.shape) < constants().reissue_after_ms
+    trips = np.where(first, data["latency_ms"].values.reshape(outcome.shape), np.nan)
+    low, high = constants().profiles[config["cluster"]["profile"]]["round_trip_ms"]
+    uniform = stats.uniform(low, high - low)
+    fits = [stats.kstest(row[np.isfinite(row)], uniform.cdf).pvalue for row in trips]
+    close = 1e-3  # ms, of times in float32
+    inside = np.where(first, (trips >= low - close) & (trips <= high + close), np.nan)
+    return _numbers(
+        {
+            "round_trip_ms": trips,
+            "round_trip_within_profile": inside,
+            "round_trip_ks_p_value": fits,
+            "round_trip_lost": 1 - outcome,
+        }
+    )
+
+
+def byzantine_answers(config: Config) -> Values:
+    """How many nodes are Byzantine, and what they answer."""
+    cluster = stepped(config)
+    cluster.start()
+    answers = np.asarray(cluster.sample_byzantine_answers(DRAWS))
+    count = np.full(len(answers), cluster.byzantine)
+    return _numbers({"byzantine_nodes": count, "byzantine_answer": answers})
+
+
+def messages_across_cut(config: Config) -> Values:
+    """Votes of one random peer each while the cluster is cut in two, and afterwards: those across
+    the cut are not answered. Without the defence, which would stop to ask them."""
+    off = {"cluster": config["cluster"] | {"benching": False, "guard": False}}
+    cluster = _stepped(_one_vote(dict(config) | off) | {"window_s": 1})
+    cluster.start()
+    cluster.advance(5)
+    cluster.create_partition([0.5, 0.5])
+    cluster.advance(CUT_S)
+    found = {"parts_while_cut": cluster.sides}
+    cluster.heal_partition()
+    cluster.advance(CUT_S)
+    sides, data = np.asarray(cluster.sides), cluster.results()
+    found["parts_after_healing"] = np.where(sides > 1, sides, 0)
+    # What was issued before the cut or its end has run in the windows before.
+    for name, start in (("while_cut", 5), ("after_healing", 5 + CUT_S)):
+        windows = data.isel(window=slice(start, start + CUT_S))
+        found[f"answered_{name}"] = _attempts(windows)
+    return _numbers(found)
+
+
+def stepped(config: Config) -> Any:
+    """A cluster to be stepped, with load without end."""
+    from vecsim.scenario.config import simulated
+
+    return _stepped(simulated(config))
+
+
+def _stepped(described: Config) -> Any:
+    from vecsim.cluster import ScaleTestCluster
+
+    timed = ("duration_s", "drain_s")
+    return ScaleTestCluster({key: described[key] for key in described if key not in timed})
+
+
+def _one_vote(config: Config) -> dict[str, Any]:
+    """The same cluster where a vertex asks one peer, once, and is final if it answers."""
+    from vecsim.scenario.config import simulated
+
+    rule = {"k": 1, "alpha": 1, "beta": 1, "max_rounds": 1, "confidence_threshold": 0.0}
+    cluster = dict(config["cluster"]) | {"protocol": rule}
+    return simulated(config) | {"cluster": cluster, "timeline": []}
+
+
+def _attempts(data: Any) -> Array:
+    """Outcomes of attempts, [trial, attempt]: 1 finalised, 0 timed out, NaN where there is none."""
+    outcome = data["outcome"].where(data["weight"] > 0)
+    outcome = outcome.where(outcome >= 0).transpose("trial", "window", "sample").values
+    return outcome.reshape(len(outcome), -1)
+
+
+def _finalised(cluster: Any) -> Array:
+    return cluster.results()["finalised"].sum("window").values
+
+
+def _numbers(values: Mapping[str, Any]) -> Values:
+    return {name: np.asarray(value, float) for name, value in values.items()}
