@@ -4,11 +4,14 @@ What would take long is stopped after a while, as by Ctrl-C. `.ci/run` runs the 
 that install.
 """
 
+import os
 import re
 import shlex
 import signal
+import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -85,14 +88,26 @@ def stopped_after_a_while(given: Sequence[str], work: Path) -> Result:
     alone = not any(word.startswith("hydra/launcher=") for word in given)
     with out.open("w") as one, err.open("w") as other:
         running = start(*given, cwd=work, stdout=one, stderr=other)
-        until = time.monotonic() + WHILE_S
-        while running.poll() is None:
-            begun = [*work.rglob("*.zarr"), *work.rglob(".lock")]
-            if alone and begun and time.monotonic() > until:
-                running.send_signal(signal.SIGINT)
-                running.wait(timeout=120)
-            time.sleep(0.1)
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(timeout=WHILE_S)
+            while running.poll() is None:
+                if alone and begun(work):
+                    running.send_signal(signal.SIGINT)
+                    running.wait(timeout=120)
+                time.sleep(0.1)
+        finally:
+            running.kill()
+            running.wait()
     return Result(running.returncode, out.read_text(), err.read_text())
+
+
+def begun(work: Path) -> bool:
+    """Whether there is a store or its lock. `os.walk` passes over what goes while it looks."""
+    return any(
+        ".lock" in files or any(name.endswith(".zarr") for name in folders)
+        for _, folders, files in os.walk(work)
+    )
 
 
 def check(data: xr.Dataset, whole: bool) -> None:
