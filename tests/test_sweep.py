@@ -222,6 +222,17 @@ def test_zips_that_have_no_meaning(words, refusal):
         study(*re.split(r" (?=sweep)", words))
 
 
+def test_mixtures_are_swept():
+    """Each is a mixture by itself, none a change of the one before."""
+    mixed = "adversary=mixture", "n=80", "byzantine_fraction=0.2"
+    mixes = ["{always_reject: 0.5, silent: 0.5}", "{echo: {share: 0.9}, flip: 0.1}"]
+    made = study(*mixed, f"sweep.adversary.of=[{', '.join(mixes)}]")
+    for point, mix in zip(made.points, mixes, strict=True):
+        assert point.hash() == study(*mixed, f"adversary.of={mix}").points[0].hash()
+    [dimension] = made.dimensions
+    assert labels(dimension.values)[0] == '{"always_reject": 0.5, "silent": 0.5}'
+
+
 def test_options_with_their_parameters():
     """On top of an experiment's list of options, too."""
     made = study("sweep.protocol=[snowflake,snowball]", "sweep.protocol.beta=[10,20]")

@@ -135,14 +135,14 @@ def _check(dimensions: list[Dimension]) -> None:
 def listed(key: str, values: Any, different: bool = True) -> list:
     """A list of values, or a range: start, stop (reached), and step, or num, evenly or by log.
 
-    A value is a number, a word or a list. different: whether no two may be the same.
+    A value is a number, a word, a list or a mapping. different: whether no two may be the same.
     """
     if isinstance(values, dict):
         values = _range(key, values)
     good = isinstance(values, list) and len(values) > 0
-    good = good and all(isinstance(value, (int, float, str, list)) for value in values)
+    good = good and all(isinstance(value, (int, float, str, list, dict)) for value in values)
     require(good, key, values, LIST)
-    marks = [json.dumps(v, sort_keys=True) if isinstance(v, list) else v for v in values]
+    marks = [json.dumps(v, sort_keys=True) if isinstance(v, (list, dict)) else v for v in values]
     require(not different or len(set(marks)) == len(marks), key, values, LIST)
     return values
 

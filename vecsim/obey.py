@@ -130,25 +130,30 @@ def check_swept(
                 raise ConfigError(f"{text}with defence=[off,on] what describes both: {_both(key)}")
 
 
-def check_byzantine(keys: Iterable[str], numbers: Iterable[int], share: str) -> None:
+def check_byzantine(
+    given: Iterable[str], moving: Iterable[str], numbers: Iterable[int], share: str
+) -> None:
     """Raise ConfigError where a key says what Byzantine nodes do and there are none anywhere.
 
-    share: the key that would make some.
+    given: keys that were set by hand. moving: keys that are swept, by hand (then among the given
+    ones too) or by an experiment. share: the key that would make some.
     """
     if any(numbers):
         return
-    for key in keys:
-        name = re.sub(r"^(sweep\.)?(campaign\.|scenario\.)?(cluster\.)?", "", key)
-        if re.split(r"[. ]", name)[0] in OF_BYZANTINE:
-            told = f"{key} has no effect, for no node is Byzantine"
-            raise ConfigError(f"{told}; allowed: with {share} that makes one at least")
+    given = {*given}
+    told = {key: key for key in sorted(given)}
+    told |= {key: _swept(key, given) for key in moving}
+    for key, name in told.items():
+        field = re.sub(r"^(sweep\.)?(campaign\.|scenario\.)?(cluster\.)?", "", key)
+        if field.partition(".")[0] in OF_BYZANTINE:
+            reason = f"{name} has no effect, for no node is Byzantine"
+            raise ConfigError(f"{reason}; allowed: with {share} that makes one at least")
 
 
-def swept_keys(keys: Iterable[str], given: Iterable[str]) -> list[str]:
-    """As a refusal names them: what the file of an experiment sweeps is said to be its own."""
-    by_hand = {*given}
-    names = [f"sweep.{key}" for key in keys]
-    return [name if name in by_hand else f"{name} of the experiment" for name in names]
+def _swept(key: str, given: set[str]) -> str:
+    """As a refusal names it: what the file of an experiment sweeps is said to be its own."""
+    name = f"sweep.{key}"
+    return name if name in given else f"{name} of the experiment"
 
 
 def check_effect(
@@ -158,7 +163,7 @@ def check_effect(
     moving = keys_of(swept)
     if estimator in ("plain", "splitting", "design"):  # a threshold tries fractions of its own
         numbers = [point.byzantine for point in points]
-        check_byzantine((*given, *swept_keys(moving, given)), numbers, "byzantine_fraction")
+        check_byzantine(given, moving, numbers, "byzantine_fraction")
     for key in (*given, *moving):
         group, _, field = key.partition(".")
         if group == "network" and field:

@@ -213,8 +213,7 @@ def _campaigns(
             raise ConfigError(f"{error}{_where(place)}") from None
     share = "campaign.cluster.byzantine_fraction"
     numbers = [point.byzantine for point in points]
-    keys = obey.swept_keys(keys_of(dimensions), given)
-    obey.check_byzantine((*given, *keys), numbers, share)
+    obey.check_byzantine(given, keys_of(dimensions), numbers, share)
     trials = points[0].run.trials
     same = len({point.run.trials for point in points}) == 1
     require(same, "sweep", "campaign.trials", "what may differ between points")

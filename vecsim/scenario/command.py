@@ -99,7 +99,7 @@ def _nodes(given: dict[str, Any], changes: list[str]) -> list[str]:
     points = [Planned(parse(each), {}) for each in described]
     keys = [overrides.parse(change).key for change in changes]
     numbers = [point.byzantine for point in points]
-    obey.check_byzantine(keys, numbers, "scenario.cluster.byzantine_fraction")
+    obey.check_byzantine(keys, (), numbers, "scenario.cluster.byzantine_fraction")
     lines = counts.range_of(points), counts.rounded(points)
     return [f"  {line}" for line in lines if line]
 
