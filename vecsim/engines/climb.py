@@ -6,6 +6,7 @@ of its own, so that it climbs the same way however often it is asked to, and in 
 company.
 """
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from vecsim.point import Point
 
 BATCH_NODES = 2**15  # of the agents engine, per device: they wait for the last to end
 BATCH_BLOCKS = 16  # of the population engine, per device
+FEWER = 8  # walkers that fill no such part of a batch of the agents engine get a smaller one
 
 
 class Walk(NamedTuple):
@@ -111,21 +113,15 @@ class Climbers:
             ((trials, tables, _),) = assembler.batches(listed)
             self.shape, self.trials, self.shared = shape, trials, tables
 
-    @property
-    def size(self) -> int:
-        """Walkers of a batch."""
-        return int(np.prod(self.axes))
-
     def start(self, keys) -> Any:
         """Walkers at the start; keys: two uint32 [walkers]."""
         found, which = np.unique(first_ones(self.point, keys)[:, 0], return_inverse=True)
         parts = []
-        for first in range(0, len(found), self.size):
-            trials = self._begun(self._part(first, found))
+        for first in range(0, len(found), math.prod(self.axes)):
+            trials = self._begun(_part(self.axes, first, found))
             with jax.enable_x64(self.x64):
                 parts.append(_begin(self.shape, trials))
-        flat = [jax.tree.map(self._flat, jax.device_get(part)) for part in parts]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[which], *flat)
+        return jax.tree.map(lambda leaf: leaf[which], _joined(self.axes, parts))
 
     def _begun(self, ones):
         """The trials, where so many nodes of the adversary's first group start at 1."""
@@ -139,10 +135,11 @@ class Climbers:
         """keys: two uint32 [walkers]. coins: uint32 [walkers], the adversary's of the whole trial.
         state: from `start`, or of another climb. aim: [walkers]."""
         total = len(coins)
+        axes, batch = self._batch(total)
         parts = []
-        for first in range(0, total, self.size):
-            chosen = partial(self._part, first)
-            trials = self._named(*(chosen(words) for words in (*keys, coins)))
+        for first in range(0, total, math.prod(axes)):
+            chosen = partial(_part, axes, first)
+            trials = _named(batch, *(chosen(words) for words in (*keys, coins)))
             level = aim.level.astype(np.float64 if self.x64 else np.float32)
             aimed = Aim(chosen(level, -np.inf), chosen(aim.score))
             given = jax.tree.map(chosen, state)
@@ -150,24 +147,42 @@ class Climbers:
                 parts.append(
                     _climb(self.shape, self.mesh, self.event, trials, self.shared, given, aimed)
                 )
-        flat = [jax.tree.map(self._flat, jax.device_get(part)) for part in parts]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:total], *flat)
+        return jax.tree.map(lambda leaf: leaf[:total], _joined(axes, parts))
 
-    def _part(self, first: int, array, filling=None):
-        """One batch of an array, filled up with a value, or with the first row."""
-        part = np.asarray(array)[first : first + self.size]
-        missing = self.size - len(part)
-        row = part[:1] if filling is None else np.full_like(part[:1], filling)
-        part = np.concatenate([part, np.repeat(row, missing, axis=0)])
-        return part.reshape(*self.axes, *part.shape[1:])
+    def _batch(self, walkers: int) -> tuple[tuple[int, ...], Any]:
+        """The axes of a batch for so many walkers, and its trials."""
+        if self.x64:
+            return self.axes, self.trials
+        devices = self.mesh.size
+        few = -(-self.axes[0] // (FEWER * devices)) * devices
+        if walkers > few:
+            return self.axes, self.trials
+        return (few,), jax.tree.map(lambda leaf: leaf[:few], self.trials)
 
-    def _flat(self, leaf) -> np.ndarray:
-        return np.asarray(leaf).reshape(self.size, *np.shape(leaf)[len(self.axes) :])
 
-    def _named(self, high, low, coins):
-        trials = self.trials if isinstance(self.trials, Trials) else self.trials.trials
-        named = trials._replace(key=(high, low), coin=coins)
-        return named if trials is self.trials else self.trials._replace(trials=named)
+def _part(axes: tuple[int, ...], first: int, array, filling=None) -> np.ndarray:
+    """One batch of an array, filled up with a value, or with the first row."""
+    size = math.prod(axes)
+    part = np.asarray(array)[first : first + size]
+    row = part[:1] if filling is None else np.full_like(part[:1], filling)
+    part = np.concatenate([part, np.repeat(row, size - len(part), axis=0)])
+    return part.reshape(*axes, *part.shape[1:])
+
+
+def _joined(axes: tuple[int, ...], parts: list) -> Any:
+    """Batches on the device as arrays with one axis of walkers."""
+
+    def flat(leaf) -> np.ndarray:
+        return np.asarray(leaf).reshape(-1, *np.shape(leaf)[len(axes) :])
+
+    got = [jax.tree.map(flat, jax.device_get(part)) for part in parts]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *got)
+
+
+def _named(batch, high, low, coins):
+    trials = batch if isinstance(batch, Trials) else batch.trials
+    named = trials._replace(key=(high, low), coin=coins)
+    return named if trials is batch else batch._replace(trials=named)
 
 
 @partial(jax.jit, static_argnums=0)
