@@ -1,5 +1,6 @@
 """What every option in conf/ promises: it builds, compiles, keeps types, and is data in a sweep."""
 
+import json
 from pathlib import Path
 
 import equinox as eqx
@@ -13,7 +14,8 @@ from omegaconf import OmegaConf
 from vecsim import build
 from vecsim.engines.assemble import program_key
 from vecsim.point import Point
-from vecsim.types import Adversary, Counts, Protocol, Quorum, View
+from vecsim.protocols.snowflake import Snowflake
+from vecsim.types import Adversary, Counts, Protocol, Quorum, View, identity_of
 
 CONF = build.root("conf")
 NEEDED = {"mixture": {"of": {"balance_pooled": 0.5, "random_voting": 0.25, "silent": 0.25}}}
@@ -51,6 +53,26 @@ def test_there_is_an_option_for_every_file():
         used = {type(built(kind, option)).__module__.rpartition(".")[2] for option in options(kind)}
         assert used == files - {"__init__", "checks", "streak", "shared"}
     assert len(options("adversary")) == 15
+
+
+def test_identities_stay():
+    """Random words follow from them, so that they may not change when a class moves."""
+    kinds = ("protocol", "adversary", "network")
+    every = [(kind, option) for kind in kinds for option in options(kind)]
+    points = {f"{kind}={option}": point_of(**{kind: option}, n=1000) for kind, option in every}
+    known = json.loads((Path(__file__).parent / "data/identities.json").read_text())
+    assert {name: f"{point.hash():016x}" for name, point in points.items()} == known
+    for point in points.values():
+        for part in (point.protocol, point.adversary, point.network):
+            assert "identity" in vars(type(part))
+
+
+def test_a_class_of_ones_own_has_its_own_identity():
+    """Also where it extends one of vecsim's, or was copied from it with all that it says."""
+    copied = type("Snowflake", (Snowflake,), {"identity": Snowflake.identity})
+    for rule in (copied(), type("Other", (Snowflake,), {})()):
+        assert identity_of(rule) == f"{type(rule).__module__}.{type(rule).__qualname__}"
+    assert identity_of(Snowflake()) == "vecsim.protocols.snowflake.Snowflake"
 
 
 @pytest.mark.parametrize("option", options("protocol"))

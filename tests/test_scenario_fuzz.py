@@ -7,6 +7,7 @@ from fuzz_scenarios import fuzz
 
 from vecsim import sweep
 from vecsim.campaigns import Campaigns
+from vecsim.planned import planned as campaign_of
 from vecsim.scenario import run
 
 TIMELINE = [
@@ -98,7 +99,7 @@ CAMPAIGN = {
 
 def planned(section, folder="nowhere"):
     """All that is checked of a campaign before its store is made."""
-    point = sweep.planned(section, 0)
+    point = campaign_of(section, 0)
     trials = point.run.trials
     study = sweep.Study("campaign", [], [point], trials, trials, None, 0, {}, ["cluster"])
     return Campaigns(study, folder)

@@ -13,12 +13,13 @@ from vecsim.cluster import campaign, checkpoint, simulate
 from vecsim.cluster.record import VARIABLES
 from vecsim.errors import number, require
 from vecsim.layout import Variable
+from vecsim.planned import Planned
 from vecsim.scenario import checks
 from vecsim.scenario.criteria import COMPARISONS
 from vecsim.scenario.judging import Estimate, compare
 from vecsim.scenario.measure import cut, measure
 from vecsim.scenario.probes import METRICS
-from vecsim.sweep import Planned, Study
+from vecsim.sweep import Study
 
 LONGEST_SERIES = 10_000  # stretches
 EVENTS = COMPARISONS[:-1]

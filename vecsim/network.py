@@ -1,7 +1,7 @@
 """The network: whom a node may poll, and which answers are lost."""
 
 from math import fsum
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 
@@ -35,6 +35,8 @@ class Network(eqx.Module):
       and answer everybody, and know of all honest nodes together what they prefer, not who is on
       which side or rests.
     """
+
+    identity: ClassVar[str] = "network.Network"
 
     sampling: str = "without_replacement"
     exclude_self: bool = True

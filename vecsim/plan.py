@@ -10,8 +10,9 @@ from vecsim import build, device, obey, overrides, runner, sweep, trust
 from vecsim.dimensions import listed
 from vecsim.engines.choose import ENGINES
 from vecsim.errors import ConfigError, count, require
+from vecsim.planned import Planned
 from vecsim.resolve import Compose, unresolved
-from vecsim.sweep import Planned, Study
+from vecsim.sweep import Study
 
 # Here a parameter may be set that the configuration does not list: its class says what there is.
 OPEN = ("sweep", "protocol", "adversary", "network", "campaign")

@@ -11,7 +11,7 @@ import numpy as np
 from vecsim import random
 from vecsim.errors import require
 from vecsim.network import Network
-from vecsim.types import Adversary, Protocol
+from vecsim.types import Adversary, Protocol, identity_of
 
 MOST_NODES = 10**12  # of any engine: counts and draws are exact up to there
 MOST_ROUNDS = 2**24  # with groups of honest nodes
@@ -195,7 +195,7 @@ class Point(NamedTuple):
         def plain(value):
             known = isinstance(value, Network | Adversary)
             fields = value.parameters() if known else vars(value)
-            return {"class": _name(value), **fields}
+            return {"class": identity_of(value), **fields}
 
         return {
             name: plain(value) if hasattr(value, "__dict__") else value
@@ -206,7 +206,3 @@ class Point(NamedTuple):
         """64 bits that stand for the parameters (SHA-256 of their canonical JSON)."""
         text = json.dumps(self.parameters(), sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
-def _name(component) -> str:
-    return f"{type(component).__module__}.{type(component).__qualname__}"

@@ -16,7 +16,8 @@ import xarray as xr
 
 from vecsim import build, counts, files
 from vecsim.estimate import Precision
-from vecsim.sweep import Planned, Study
+from vecsim.planned import Planned
+from vecsim.sweep import Study
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how it begins, to a spreadsheet
 

@@ -13,8 +13,9 @@ import numpy as np
 from vecsim.estimate import enough
 from vecsim.extension import Earlier
 from vecsim.layout import Layout, Variable
+from vecsim.planned import Planned
 from vecsim.store import Store
-from vecsim.sweep import Planned, Study
+from vecsim.sweep import Study
 
 MISSING = {"int32": -1, "float64": np.nan}
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from vecsim import build, counts, obey
-from vecsim.cluster.config import Run, parse
 from vecsim.dimensions import (
     Dimension,
     dimensions,
@@ -23,13 +22,13 @@ from vecsim.estimate import Precision
 from vecsim.layout import Beside
 from vecsim.obey import CAMPAIGN, KNOWN
 from vecsim.outcomes import RATES
+from vecsim.planned import TARGET, planned
 from vecsim.resolve import Compose, at, once, places, plain, resolved, unresolved
 from vecsim.sources import code_of
 
 MOST_TRIALS = 10**9
 TRIALS = 1000  # in conf/config.yaml, where nobody says
 PLAIN: Mapping[str, Any] = MappingProxyType({"name": "plain"})
-MEASURED = ("outcomes", "series")  # of a campaign: what is measured on it
 
 
 class Study(NamedTuple):
@@ -57,38 +56,6 @@ class Study(NamedTuple):
             for each in dimension.zipped
         }
         return {**zipped, **counts.beside(self.dimensions, self.points)}
-
-
-class Planned(NamedTuple):
-    """A point of a study of campaigns: what the defended cluster goes through, and what counts."""
-
-    run: Run
-    section: dict[str, Any]  # resolved, `campaign` in the configuration
-
-    @property
-    def nodes(self) -> int:
-        return self.run.cluster.nodes
-
-    @property
-    def byzantine(self) -> int:
-        return self.run.cluster.byzantine
-
-    @property
-    def byzantine_share(self) -> float:
-        return self.run.cluster.byzantine_fraction
-
-    def hash(self) -> int:
-        """64 bits that stand for the parameters."""
-        return _hash64(self.section)
-
-    def lasting(self) -> int:
-        """The same but for the number of trials."""
-        return _hash64({key: value for key, value in self.section.items() if key != "trials"})
-
-
-def _hash64(section: Mapping[str, Any]) -> int:
-    text = json.dumps(section, sort_keys=True)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def studies(
@@ -171,7 +138,7 @@ def _decisions(
     first = every[0] | {key: getattr(points[0], key) for key in build.NUMBERS}
     full = points[0].parameters()  # with what the class says where the file is silent
     for kind in build.GROUPS:
-        full[kind]["_target_"] = every[0][kind]["_target_"]
+        full[kind][TARGET] = every[0][kind][TARGET]
         first[kind] = {key: value for key, value in full[kind].items() if key != "class"}
     kept: dict[str, Any] = {"seed": values["seed"], "trials": trials}
     kept["precision"] = precision._asdict() if precision else None
@@ -228,14 +195,6 @@ def _campaigns(
 def _where(place: Mapping[str, Any]) -> str:
     """The swept values of a point, to say where something is wrong."""
     return f" (at {', '.join(f'{key}={value}' for key, value in place.items())})" if place else ""
-
-
-def planned(section: Any, seed: int) -> Planned:
-    """What a campaign's section describes; ConfigError where it has no meaning."""
-    require(isinstance(section, dict), CAMPAIGN, section, "duration_s, cluster, workload, ...")
-    described = {key: value for key, value in section.items() if key not in MEASURED}
-    require("seed" not in section, "campaign.seed", section.get("seed"), "seed, of the whole study")
-    return Planned(parse(described | {"seed": seed}), section)
 
 
 def _bare(config: DictConfig) -> DictConfig:

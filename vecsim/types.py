@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt
 
 from vecsim import fields
+from vecsim.errors import name_of
 
 Cell = UInt[Array, "..."]  # uint32
 Colour = UInt[Array, "..."]  # uint32, 0 or 1
@@ -84,6 +85,18 @@ class Outcome(NamedTuple):
 
 
 STEPPED = ("rounds", "first_decision", "median_decision", "last_decision", "unanimity")
+
+
+def identity_of(component: Any) -> str:
+    """What stands for the class of a protocol, adversary or network in the identity of a point.
+
+    Random words follow from it. vecsim's classes declare theirs as `identity`, once and for all,
+    wherever they move; any other class is known by its module and its name.
+    """
+    class_ = type(component)
+    package = class_.__module__.partition(".")[0]
+    own = vars(class_).get("identity") if package == "vecsim" else None
+    return f"{package}.{own}" if own else name_of(class_)
 
 
 class Protocol(eqx.Module):

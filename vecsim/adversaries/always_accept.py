@@ -9,6 +9,7 @@ from vecsim.types import Adversary, View
 class AlwaysAccept(Adversary):
     """Every answer is 1."""
 
+    identity: ClassVar[str] = "adversaries.always_accept.AlwaysAccept"
     mixes: ClassVar = (ACCEPT,)
 
     def answer(self, view: View, memory):

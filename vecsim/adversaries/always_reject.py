@@ -9,6 +9,7 @@ from vecsim.types import Adversary, View
 class AlwaysReject(Adversary):
     """Every answer is 0."""
 
+    identity: ClassVar[str] = "adversaries.always_reject.AlwaysReject"
     mixes: ClassVar = (REJECT,)
 
     def answer(self, view: View, memory):

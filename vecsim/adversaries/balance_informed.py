@@ -9,6 +9,7 @@ from vecsim.types import Adversary, View
 class BalanceInformed(Adversary):
     """Pushes the true honest minority, at the start of the round, or at the poll under async."""
 
+    identity: ClassVar[str] = "adversaries.balance_informed.BalanceInformed"
     mixes: ClassVar = COLOURS
 
     def answer(self, view: View, memory):

@@ -19,6 +19,7 @@ class BalancePooled(Adversary):
     stronger; lockstep rounds, whose polls are all made at once, know no such thing.
     """
 
+    identity: ClassVar[str] = "adversaries.balance_pooled.BalancePooled"
     mixes: ClassVar = COLOURS
 
     pools: ClassVar[bool] = True

@@ -12,6 +12,7 @@ class CoordinatedCollusion(Adversary):
     undisputed vertices they reject the same share.
     """
 
+    identity: ClassVar[str] = "adversaries.coordinated_collusion.CoordinatedCollusion"
     mixes: ClassVar = COLOURS
 
     reject_share: float = 0.1  # of undisputed vertices, 0 to 1

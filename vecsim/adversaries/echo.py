@@ -9,6 +9,7 @@ from vecsim.types import Adversary, View
 class Echo(Adversary):
     """Answers the querier's own colour."""
 
+    identity: ClassVar[str] = "adversaries.echo.Echo"
     mixes: ClassVar = COLOURS
 
     def answer(self, view: View, memory):

@@ -9,6 +9,7 @@ from vecsim.types import Adversary, View
 class Flip(Adversary):
     """Answers against the querier's colour."""
 
+    identity: ClassVar[str] = "adversaries.flip.Flip"
     mixes: ClassVar = COLOURS
 
     def answer(self, view: View, memory):

@@ -5,13 +5,13 @@ import json
 import math
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 
 from vecsim.errors import require
-from vecsim.types import Adversary, View
+from vecsim.types import Adversary, View, identity_of
 
 MOST_WAYS = 64  # in which all kinds together may answer: each may need a table of its own
 
@@ -25,6 +25,8 @@ class Mixture(Adversary):
     same for all, and so are pooled samples, which only nodes of kinds that pool make. Memories are
     apart. At most one kind may tell groups of honest nodes apart.
     """
+
+    identity: ClassVar[str] = "adversaries.mixture.Mixture"
 
     members: tuple[Adversary, ...]
     shares: tuple[float, ...]
@@ -143,5 +145,4 @@ def _is_share(share: Any) -> bool:
 
 
 def _described(kind: Adversary) -> list:
-    class_ = type(kind)
-    return [f"{class_.__module__}.{class_.__qualname__}", kind.parameters()]
+    return [identity_of(kind), kind.parameters()]

@@ -11,6 +11,7 @@ from vecsim.types import Adversary, View
 class NonAnswer(Adversary):
     """Answers the honest minority's colour if the querier holds it, else nothing."""
 
+    identity: ClassVar[str] = "adversaries.non_answer.NonAnswer"
     mixes: ClassVar = (*COLOURS, SILENT)
 
     def answer(self, view: View, memory):

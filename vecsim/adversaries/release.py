@@ -12,6 +12,7 @@ from vecsim.types import Adversary, View
 class Release(Adversary):
     """Pushes the true honest minority in the first `release_round` rounds, then echoes."""
 
+    identity: ClassVar[str] = "adversaries.release.Release"
     mixes: ClassVar = COLOURS
 
     release_round: int = 50  # rounds, >= 0

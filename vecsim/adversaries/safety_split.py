@@ -26,6 +26,7 @@ class SafetySplit(Adversary):
     in each trial, whatever they start at.
     """
 
+    identity: ClassVar[str] = "adversaries.safety_split.SafetySplit"
     mixes: ClassVar = COLOURS
 
     groups: ClassVar[int] = 2

@@ -9,6 +9,7 @@ from vecsim.types import Adversary, View
 class Silent(Adversary):
     """No answer ever."""
 
+    identity: ClassVar[str] = "adversaries.silent.Silent"
     mixes: ClassVar = (SILENT,)
 
     def answer(self, view: View, memory):

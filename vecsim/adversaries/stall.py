@@ -14,6 +14,7 @@ class Stall(Adversary):
     otherwise silent, since a vote could then only help the other colour.
     """
 
+    identity: ClassVar[str] = "adversaries.stall.Stall"
     mixes: ClassVar = (*COLOURS, SILENT)
 
     def answer(self, view: View, memory):

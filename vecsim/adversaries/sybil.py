@@ -12,6 +12,7 @@ class Sybil(Adversary):
     those refused are not part of the network, those admitted act as coordinated collusion.
     """
 
+    identity: ClassVar[str] = "adversaries.sybil.Sybil"
     mixes: ClassVar = COLOURS
 
     admission_rate: float = 0.1  # 0 to 1

@@ -24,6 +24,7 @@ class QrAvalanche(Protocol):
     device; the rounding moves it by less than 4e-6.
     """
 
+    identity: ClassVar[str] = "protocols.qr_avalanche.QrAvalanche"
     counts: ClassVar[bool] = True
     k: int = 30  # sample size, peers
     alpha: int = 24  # replies that make a success, k/2 < alpha <= k

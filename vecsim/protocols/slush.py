@@ -16,6 +16,7 @@ class Slush(Protocol):
     unanimous trial cannot change any more, and ends there. Cell: the preference.
     """
 
+    identity: ClassVar[str] = "protocols.slush.Slush"
     decides: ClassVar[bool] = False
 
     k: int = 20  # sample size, peers

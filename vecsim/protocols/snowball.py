@@ -1,5 +1,7 @@
 """Snowball. Team Rocket 2018, figure 4; with two thresholds as in avalanchego."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 
@@ -21,6 +23,8 @@ class Snowball(Protocol):
     of all polls can no longer be lost, so it stops growing there. A node that decides prefers from
     then on what it decided, as in avalanchego.
     """
+
+    identity: ClassVar[str] = "protocols.snowball.Snowball"
 
     k: int = 20  # sample size, peers
     alpha_preference: int = 15  # answers that add strength, k/2 < alpha_preference <= k

@@ -1,5 +1,7 @@
 """Snowflake. Team Rocket 2018, figure 3; with two thresholds as in avalanchego."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 
@@ -17,6 +19,8 @@ class Snowflake(Protocol):
 
     Cell: counter << 3 | decided << 1 | preference.
     """
+
+    identity: ClassVar[str] = "protocols.snowflake.Snowflake"
 
     k: int = 20  # sample size, peers
     alpha_preference: int = 15  # answers that set the preference, k/2 < alpha_preference <= k

@@ -13,13 +13,13 @@ from vecsim import counts, files, netcdf, obey, overrides
 from vecsim.cluster.config import parse
 from vecsim.errors import ConfigError, require
 from vecsim.files import StoreError, one_line
+from vecsim.planned import Planned
 from vecsim.scenario import config, export, finding, report, saved, verdict
 from vecsim.scenario.arguments import Wanted, Words
 from vecsim.scenario.judging import judge_all
 from vecsim.scenario.progress import Progress
 from vecsim.scenario.run import own_code, prepare, run_scenario
 from vecsim.scenario.verdict import Outcome
-from vecsim.sweep import Planned
 
 FOLDER = Path("results/scenario")
 

@@ -1,0 +1,63 @@
+"""A point of a study of campaigns: what the defended cluster goes through, and what counts."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from vecsim.cluster.config import Run, parse
+from vecsim.errors import require
+from vecsim.obey import CAMPAIGN
+from vecsim.types import identity_of
+
+TARGET = "_target_"  # the class of a component, as Hydra names it
+MEASURED = ("outcomes", "series")  # of a campaign: what is measured on it
+
+
+class Planned(NamedTuple):
+    """A point of a study of campaigns: what the defended cluster goes through, and what counts."""
+
+    run: Run
+    section: dict[str, Any]  # resolved, `campaign` in the configuration
+
+    @property
+    def nodes(self) -> int:
+        return self.run.cluster.nodes
+
+    @property
+    def byzantine(self) -> int:
+        return self.run.cluster.byzantine
+
+    @property
+    def byzantine_share(self) -> float:
+        return self.run.cluster.byzantine_fraction
+
+    def hash(self) -> int:
+        """64 bits that stand for the parameters."""
+        return _hash64(self._described())
+
+    def lasting(self) -> int:
+        """The same but for the number of trials."""
+        return _hash64({k: v for k, v in self._described().items() if k != "trials"})
+
+    def _described(self) -> dict[str, Any]:
+        """The section, where the adversary's class is known by what it will always be called."""
+        cluster = self.section.get("cluster") or {}
+        adversary = cluster.get("adversary")
+        if not isinstance(adversary, dict) or TARGET not in adversary:
+            return self.section
+        named = adversary | {TARGET: identity_of(self.run.cluster.adversary)}
+        return self.section | {"cluster": cluster | {"adversary": named}}
+
+
+def _hash64(section: Mapping[str, Any]) -> int:
+    text = json.dumps(section, sort_keys=True)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def planned(section: Any, seed: int) -> Planned:
+    """What a campaign's section describes; ConfigError where it has no meaning."""
+    require(isinstance(section, dict), CAMPAIGN, section, "duration_s, cluster, workload, ...")
+    described = {key: value for key, value in section.items() if key not in MEASURED}
+    require("seed" not in section, "campaign.seed", section.get("seed"), "seed, of the whole study")
+    return Planned(parse(described | {"seed": seed}), section)
