@@ -78,7 +78,7 @@ BAD = {
     "engine.name=fast": "engine.name is .fast.; allowed: auto, agents, population",
     "defence=maybe": "defence is .maybe.; allowed: off, on, or",
     "defence=on campaign.speed=1": "speed is no parameter; allowed: ",
-    "defence=on campaign.cluster.nodes=1": "cluster.nodes is 1; allowed: a whole number",
+    "defence=on campaign.cluster.nodes=1": "campaign.cluster.nodes is 1; allowed: a whole number",
     "defence=on campaign.outcomes.x={metric:speed}": "campaign.outcomes.x.metric is .speed.; ",
     "defence=on sweep.protocol=[slush,snowflake]": "sweep is .protocol.; allowed: what the camp",
     "n=inf": "n is inf; allowed: a whole number",

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from vecsim.cluster.config import Run, parse
-from vecsim.errors import require
+from vecsim.cluster.config import KEYS, Run, parse
+from vecsim.errors import ConfigError, require
 from vecsim.obey import CAMPAIGN
 from vecsim.types import identity_of
 
@@ -60,4 +61,8 @@ def planned(section: Any, seed: int) -> Planned:
     require(isinstance(section, dict), CAMPAIGN, section, "duration_s, cluster, workload, ...")
     described = {key: value for key, value in section.items() if key not in MEASURED}
     require("seed" not in section, "campaign.seed", section.get("seed"), "seed, of the whole study")
-    return Planned(parse(described | {"seed": seed}), section)
+    try:
+        return Planned(parse(described | {"seed": seed}), section)
+    except ConfigError as error:  # which knows its keys as those of a scenario
+        key = re.split(r"\W", str(error))[0]
+        raise ConfigError(f"{CAMPAIGN}.{error}" if key in KEYS else str(error)) from None
