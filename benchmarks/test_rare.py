@@ -4,10 +4,10 @@ import numpy as np
 
 from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.engines.climb import Climbers
-from vecsim.estimate import rare_interval
 from vecsim.network import Network
 from vecsim.point import Point
 from vecsim.protocols.snowflake import Snowflake
+from vecsim.results.estimate import rare_interval
 from vecsim.splitting import Effort, split
 
 EFFORT, REPLICAS, SCORES = Effort(300, 0.2), 8, 2

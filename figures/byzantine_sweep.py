@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
-from vecsim import outcomes, plot
+from vecsim.results import outcomes, plot
 
 DIMS = ("protocol", "initial_accept", "adversary", "byzantine_fraction")
 ATTACKS = ("random_voting", "always_reject", "always_accept", "coordinated_collusion", "sybil")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from vecsim import plot
+from vecsim.results import plot
 
 DIMS = ("killed",)
 EVERY_S = 5  # between two kills, see the experiment

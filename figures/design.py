@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
 
-from vecsim import plot
-from vecsim.front import candidates, front, named, own
+from vecsim.results import plot
+from vecsim.results.pareto import candidates, front, named, own
 
 FRONT, BEATEN, SCREENED = plot.PALETTE[0], plot.PALETTE[1], "0.6"
 PLACES = 12  # rows of labels that fit the right panel at its least height

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
 
-from vecsim import plot
+from vecsim.results import plot
 
 DIMS = ("adversary", "misbehaving_share")
 # Share of the vertices it misbehaves on, on which an attacker disagrees with the outcome.

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
 
-from vecsim import plot
+from vecsim.results import plot
 
 DIMS = ("adversary", "n", "byzantine_fraction")
 LEVEL = 0.5

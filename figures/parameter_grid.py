@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.colors import LogNorm, Normalize
 
-from vecsim import plot
+from vecsim.results import plot
 
 DIMS = ("alpha_share", "k", "beta")
 MAPS = {

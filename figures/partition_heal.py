@@ -5,7 +5,7 @@ from pathlib import Path
 import xarray as xr
 from matplotlib.lines import Line2D
 
-from vecsim import plot
+from vecsim.results import plot
 
 DIMS = ("cut_s", "larger_share")
 GUARD = 0.67

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
 
-from vecsim import plot
+from vecsim.results import plot
 
 DIMS = ("payload_bytes", "rate_tps")
 RESOURCES = ("cpu", "network", "disk", "memory")

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
 
-from vecsim import plot
+from vecsim.results import plot
 
 DIMS = ("protocol", "byzantine_fraction")
 LOWEST = 1e-26  # what is less likely lies at the edge

@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from vecsim import estimate, plot
+from vecsim.results import estimate, plot
 
 DIMS = ("protocol", "n")
 THEORY = {"color": "black", "linestyle": (0, (1, 1.5)), "linewidth": 0.9, "zorder": 4}

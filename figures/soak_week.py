@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
 
-from vecsim import estimate, plot
+from vecsim.results import estimate, plot
 
 DAY_S = 86_400
 SHOWN = {

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
 
-from vecsim import plot
+from vecsim.results import plot
 
 DIMS = ("protocol", "adversary", "n")
 BARS = "95 % interval (short ones lie within the marks)"

@@ -14,15 +14,15 @@ import xarray as xr
 from test_store import CONFIG, CREATE, LAYOUT, run, tree
 
 import vecsim
-from vecsim import netcdf
 from vecsim.cluster import ScaleTestCluster
 from vecsim.cluster.checkpoint import Checkpoint
 from vecsim.cluster.record import Record
-from vecsim.files import StoreError
+from vecsim.results import netcdf
+from vecsim.results.files import StoreError
+from vecsim.results.store import Store
 from vecsim.scenario import export
 from vecsim.scenario.config import criteria
 from vecsim.scenario.judging import judge_all
-from vecsim.store import Store
 
 SECONDS = 60  # that a read may take before the whole process is given up; it takes milliseconds
 

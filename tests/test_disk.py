@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from test_store import CONFIG, CREATE, LAYOUT, VARIABLES, refusal, run, tree, value
 
-from vecsim import disk, files
-from vecsim import store as stores
-from vecsim.store import Layout, Store, StoreError
+from vecsim.results import disk, files
+from vecsim.results import store as stores
+from vecsim.results.store import Layout, Store, StoreError
 
 
 @pytest.fixture

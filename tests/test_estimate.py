@@ -8,9 +8,9 @@ import xarray as xr
 from helpers import assert_mean
 from scipy import stats
 
-from vecsim import accessor as _accessor  # noqa: F401
-from vecsim import outcomes
-from vecsim.estimate import (
+from vecsim.results import accessor as _accessor  # noqa: F401
+from vecsim.results import outcomes
+from vecsim.results.estimate import (
     Precision,
     clopper_pearson,
     enough,

@@ -272,7 +272,7 @@ import numpy as np
 import zarr
 from vecsim import disk, runner
 from vecsim.dimensions import Dimension
-from vecsim.layout import Variable
+from vecsim.results.layout import Variable
 from vecsim.sweep import Study
 
 class Number(int):

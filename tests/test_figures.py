@@ -13,8 +13,8 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from vecsim import plot
-from vecsim.estimate import clopper_pearson, fit_log, fit_power, mean_interval
+from vecsim.results import plot
+from vecsim.results.estimate import clopper_pearson, fit_log, fit_power, mean_interval
 
 FIGURES = Path(__file__).parents[1] / "figures"
 TRIALS = 40
@@ -532,6 +532,6 @@ def test_files_are_the_same_bytes_every_time(tmp_path):
 
 
 def test_reading_results_needs_neither_jax_nor_pyplot():
-    code = "import sys, vecsim.plot; print({'jax', 'matplotlib.pyplot'} & set(sys.modules))"
+    code = "import sys, vecsim.results.plot; print({'jax', 'matplotlib.pyplot'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -13,10 +13,11 @@ import xarray as xr
 from command import assert_same, call, process, refused
 
 import vecsim
-from vecsim import netcdf, report
+from vecsim import report
 from vecsim.errors import ConfigError
-from vecsim.files import StoreError
-from vecsim.layout import Layout
+from vecsim.results import netcdf
+from vecsim.results.files import StoreError
+from vecsim.results.layout import Layout
 
 STUDY = ("n=40", "trials=4", "sweep.byzantine_fraction=[0.0,0.1]")
 FULL = 74

@@ -17,7 +17,7 @@ from scipy import optimize, stats
 import vecsim
 from vecsim import decisions, runner
 from vecsim.dimensions import Dimension
-from vecsim.estimate import Precision
+from vecsim.results.estimate import Precision
 from vecsim.sweep import Study
 
 

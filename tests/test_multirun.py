@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from vecsim import jobs
-from vecsim import store as stores
-from vecsim.multirun import join
-from vecsim.store import Layout, Store, StoreError, Variable
+from vecsim.results import jobs
+from vecsim.results import store as stores
+from vecsim.results.join import join
+from vecsim.results.store import Layout, Store, StoreError, Variable
 
 VARIABLE = Variable("decided_1", "int32", {"units": "nodes"})
 

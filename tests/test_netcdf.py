@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 
 import vecsim
-from vecsim import netcdf
-from vecsim.files import StoreError
+from vecsim.results import netcdf
+from vecsim.results.files import StoreError
 
 DATA = xr.Dataset(
     {
@@ -80,7 +80,7 @@ def test_files_of_others_are_refused(path: Path, monkeypatch):
 
 
 def test_a_sealed_file_that_is_no_netcdf(path: Path):
-    from vecsim.files import write_sealed
+    from vecsim.results.files import write_sealed
 
     write_sealed(path, b"thesis")
     with pytest.raises(StoreError, match="no NetCDF file"):

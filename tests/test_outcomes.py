@@ -6,13 +6,13 @@ from command import call, refused
 from helpers import point, run
 
 import vecsim
-from vecsim import outcomes
 from vecsim.adversaries.always_accept import AlwaysAccept
 from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.engines import population
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowball import Snowball
+from vecsim.results import outcomes
 
 TURNED = dict(n=5, byzantine_fraction=0.6, initial_accept=1.0)
 SNOWBALL = Snowball(4, 3, 3, 5)

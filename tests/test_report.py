@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from vecsim import accessor as _accessor  # noqa: F401
-from vecsim import progress, report, table, wording
+from vecsim import progress, report
+from vecsim.results import accessor as _accessor  # noqa: F401
+from vecsim.results import table, text
 
 WORDS = ["random_voting", "coordinated_collusion"]
 
@@ -46,7 +47,7 @@ def shown(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("interval", "text"),
+    ("interval", "shown"),
     [
         ((0.9, 0.883, 0.921), "0.90 [.88 .92]"),
         ((1, 0.983, 1), "1 [.98 1]"),
@@ -59,24 +60,24 @@ def shown(capsys, monkeypatch):
         ((math.nan, 0, 1), "-"),
     ],
 )
-def test_rate(interval, text):
-    assert wording.rate(*interval) == text
+def test_rate(interval, shown):
+    assert text.rate(*interval) == shown
 
 
 @pytest.mark.parametrize(
-    ("interval", "text"),
+    ("interval", "shown"),
     [
         ((84.91, 84.02, 85.8), "84.9 [84.0 85.8]"),
         ((7.0, 7.0, 7.0), "7"),
         ((7.0, -math.inf, math.inf), "7 [-inf inf]"),
     ],
 )
-def test_amount(interval, text):
-    assert wording.amount(*interval) == text
+def test_amount(interval, shown):
+    assert text.amount(*interval) == shown
 
 
 @pytest.mark.parametrize(
-    ("interval", "text"),
+    ("interval", "shown"),
     [
         ((46.71, 46, 47), "46.7 [46 47]"),
         ((1234.5, 1200, math.inf), "1234 [1200 inf]"),
@@ -85,8 +86,8 @@ def test_amount(interval, text):
         ((math.nan, 0, 1), "-"),
     ],
 )
-def test_rounds(interval, text):
-    assert wording.rounds(*interval) == text
+def test_rounds(interval, shown):
+    assert text.rounds(*interval) == shown
 
 
 @pytest.mark.parametrize("columns", [80, 100, 140])
@@ -104,7 +105,7 @@ def test_a_long_sweep_runs_across(shown, columns):
     rows = [line for line in lines if line.startswith(("qr_avalanche ", "snowball "))]
     assert len(rows) == 8
     point = data.isel(dict.fromkeys(dims, 0))
-    first = wording.rate(*(float(point[f"finalised{end}"]) for end in ("", "_low", "_high")))
+    first = text.rate(*(float(point[f"finalised{end}"]) for end in ("", "_low", "_high")))
     assert first in rows[0]
     assert all(row.count("[") >= 2 for row in rows)
     if columns == 140:
@@ -119,10 +120,10 @@ def test_few_points_run_down(shown, columns):
     lines = shown(summary(dims), dims, columns)
     assert max(map(len, lines)) <= columns
     assert lines[0].split()[:5] == ["protocol", "adversary", "n", "finalised", "disagreement"]
-    text = "\n".join(lines)
+    whole = "\n".join(lines)
     for name in WORDS:  # whole, or over two lines
         parts = [name] if columns == 140 else name.replace("_", "_ ").split()
-        assert all(text.count(part) == 4 for part in parts)
+        assert all(whole.count(part) == 4 for part in parts)
     assert sum(line.startswith("snowball ") for line in lines) == 4
     told = " ".join(lines[-2:])
     assert told.endswith("in brackets" if columns == 140 else "in the summary: stalled, trials")
@@ -208,10 +209,10 @@ def test_signs_of_life_while_the_first_chunk_is_computed(monkeypatch):
     monkeypatch.setattr(progress, "LOG_EVERY", 0.01)
     written, seen = io.StringIO(), threading.Event()
 
-    def write(text: str) -> int:
-        if "compiling" in text:
+    def write(part: str) -> int:
+        if "compiling" in part:
             seen.set()
-        return io.StringIO.write(written, text)
+        return io.StringIO.write(written, part)
 
     written.write = write  # type: ignore[method-assign]
     monkeypatch.setattr("sys.stdout", written)
@@ -220,8 +221,8 @@ def test_signs_of_life_while_the_first_chunk_is_computed(monkeypatch):
     assert seen.wait(60)
     lines.advance(1000, 0)
     lines.finish()
-    text = written.getvalue()
-    first, taken, *told = text.splitlines()
+    before = written.getvalue()
+    first, taken, *told = before.splitlines()
     assert (first, taken) == (
         "1 of 8 chunks are there already",
         "500 of 4,000 trials are there already",
@@ -229,7 +230,7 @@ def test_signs_of_life_while_the_first_chunk_is_computed(monkeypatch):
     assert told[0].startswith("  0%, 0 of 4 points, compiling and running the first, 0:00:0")
     assert threads() == []
     lines.finish()  # as after an interruption
-    assert written.getvalue() == text
+    assert written.getvalue() == before
 
 
 def test_lines_end_where_nobody_reads_them(monkeypatch):

@@ -13,7 +13,7 @@ from command import assert_same, call, check_experiment, files, process, refused
 
 import vecsim
 from vecsim import build, decisions, report, runner
-from vecsim.estimate import Precision, enough
+from vecsim.results.estimate import Precision, enough
 
 STUDY = ("n=60", "trials=24", "sweep.adversary=[sybil,random_voting]", "sweep.protocol.beta=[5,9]")
 MIXED = ("byzantine_fraction=0.2", "protocol=qr_avalanche")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 import vecsim
 from vecsim import cluster
-from vecsim.files import StoreError
+from vecsim.results.files import StoreError
 from vecsim.scenario import arguments, command, finding, report, saved
 
 NAMES = ("few", "some", "many")

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from vecsim import chunks, jobs, netcdf
-from vecsim import store as stores
-from vecsim.store import Layout, Store, StoreError, Variable
+from vecsim.results import chunks, jobs, netcdf
+from vecsim.results import store as stores
+from vecsim.results.store import Layout, Store, StoreError, Variable
 
 VARIABLES = (
     Variable("decided_0", "int32", {"long_name": "decided 0", "units": "nodes", "modelled": True}),

@@ -10,9 +10,9 @@ from omegaconf import OmegaConf, open_dict
 from vecsim import build, counts, overrides, plan, sweep
 from vecsim.dimensions import listed
 from vecsim.errors import ConfigError
-from vecsim.layout import labels
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowflake import Snowflake
+from vecsim.results.layout import labels
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def check(component: Protocol | Adversary | Network) -> None:
 
 def open(path: str | Path) -> xr.Dataset:
     """Load a study, finished or not (missing trials are NaN), or a NetCDF file of vecsim's."""
-    from vecsim import store
+    from vecsim.results import store
 
     return store.open(path)
 
@@ -53,7 +53,7 @@ def collect(
     are several in the folder (the names are told), or "all". What differs between the jobs becomes
     a dimension; what moves together with it, a coordinate.
     """
-    from vecsim import jobs
+    from vecsim.results import jobs
 
     return jobs.collect(source, store, missing, multirun)
 

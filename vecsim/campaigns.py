@@ -12,8 +12,8 @@ import xarray as xr
 from vecsim.cluster import campaign, checkpoint, simulate
 from vecsim.cluster.record import VARIABLES
 from vecsim.errors import number, require
-from vecsim.layout import Variable
 from vecsim.planned import Planned
+from vecsim.results.layout import Variable
 from vecsim.scenario import checks
 from vecsim.scenario.criteria import COMPARISONS
 from vecsim.scenario.judging import Estimate, compare

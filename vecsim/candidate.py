@@ -10,9 +10,9 @@ from vecsim import build
 from vecsim.dimensions import listed
 from vecsim.engines.runs import Undisputed, attacked, length_of, undisputed
 from vecsim.errors import ConfigError, count, require
-from vecsim.front import STATES
-from vecsim.layout import Variable
 from vecsim.point import Point
+from vecsim.results.layout import Variable
+from vecsim.results.pareto import STATES
 from vecsim.splitting import MOST_WALKERS, Effort
 
 EVENT = "disagreement"

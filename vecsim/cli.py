@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with streams.exiting_on_interrupt(STOPPED) if alone else contextlib.nullcontext():
         from vecsim import launch, outside
         from vecsim.errors import ConfigError, JobFailed, JobKilled
-        from vecsim.files import StoreError
+        from vecsim.results.files import StoreError
         from vecsim.scenario import arguments
     if alone:
         streams.listen()
@@ -124,7 +124,7 @@ def _scenarios(given: list[str]) -> int:
 
     from vecsim import device, trust
     from vecsim.errors import ConfigError
-    from vecsim.files import StoreError
+    from vecsim.results.files import StoreError
     from vecsim.scenario import arguments, command
 
     words = arguments.read(given)
@@ -186,7 +186,7 @@ def _job(config) -> None:
     environment()  # a launcher's process has not come by way of `main`
     from vecsim import launch, outside, plan, progress, report
     from vecsim.errors import ConfigError, JobFailed
-    from vecsim.files import StoreError
+    from vecsim.results.files import StoreError
 
     plan.prepare()
     hydra = HydraConfig.get()

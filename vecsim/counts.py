@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from vecsim.dimensions import Dimension
-from vecsim.layout import Beside
+from vecsim.results.layout import Beside
 
 NAME = "byzantine_nodes"
 

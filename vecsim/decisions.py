@@ -7,13 +7,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from vecsim import outcomes
 from vecsim.engines import population
 from vecsim.engines.assemble import Assembler, items, program_key, shape_of
 from vecsim.engines.batch import Shape, all_devices, batch
 from vecsim.errors import require
-from vecsim.layout import Variable
 from vecsim.point import Point
+from vecsim.results import outcomes
+from vecsim.results.layout import Variable
 from vecsim.sweep import Study
 from vecsim.types import STEPPED
 

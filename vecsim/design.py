@@ -33,11 +33,11 @@ from vecsim.engines import independent
 from vecsim.engines.climb import Climbers, supports
 from vecsim.engines.scores import SCORES
 from vecsim.errors import require, whole
-from vecsim.estimate import rare_interval
-from vecsim.front import STATES, before
 from vecsim.point import Point
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
+from vecsim.results.estimate import rare_interval
+from vecsim.results.pareto import STATES, before
 from vecsim.splitting import MOST_REPLICAS, split
 from vecsim.sweep import Study
 

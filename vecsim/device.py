@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from vecsim.errors import ConfigError
-from vecsim.files import write
+from vecsim.results.files import write
 
 VECTOR_FLAG = "--xla_cpu_prefer_vector_width"
 SHARE = "VECSIM_JOB_CORES"  # environment: cores of one of the jobs that run beside each other

@@ -15,8 +15,9 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
-from vecsim import device, jobs, overrides
+from vecsim import device, overrides
 from vecsim.errors import JobKilled
+from vecsim.results import jobs
 
 
 @contextlib.contextmanager

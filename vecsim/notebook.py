@@ -17,7 +17,8 @@ def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | 
     environment()
     from hydra import initialize_config_dir
 
-    from vecsim import build, outside, progress, report, store
+    from vecsim import build, outside, progress, report
+    from vecsim.results import store
     from vecsim.scenario import arguments
 
     require_folder()

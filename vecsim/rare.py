@@ -5,7 +5,7 @@ import numpy as np
 from vecsim.engines.climb import Climbers, supports
 from vecsim.engines.scores import SCORES
 from vecsim.errors import count, require, whole
-from vecsim.layout import Variable
+from vecsim.results.layout import Variable
 from vecsim.splitting import MOST_REPLICAS, MOST_WALKERS, Effort, plain, split
 from vecsim.sweep import Study
 

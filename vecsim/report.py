@@ -14,9 +14,10 @@ from typing import Any
 
 import xarray as xr
 
-from vecsim import build, counts, files
-from vecsim.estimate import Precision
+from vecsim import build, counts
 from vecsim.planned import Planned
+from vecsim.results import files
+from vecsim.results.estimate import Precision
 from vecsim.sweep import Study
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how it begins, to a spreadsheet
@@ -45,7 +46,7 @@ def show(
     studies: Mapping[str, Study], output: Path, whole: bool, figure: bool, theory: bool
 ) -> None:
     """Save the summaries, print the tables and where everything is; the rest as `save`."""
-    from vecsim import front, netcdf, store, table
+    from vecsim.results import netcdf, pareto, store, table
 
     for name, study in studies.items():
         stem = name.removesuffix(".zarr")
@@ -64,7 +65,7 @@ def show(
         elif study.estimator["name"] == "threshold":
             table.show_thresholds(summary, dims)
         elif study.estimator["name"] == "design":
-            front.show(data)
+            pareto.show(data)
         else:
             table.show(summary, dims, {point.protocol.decides for point in study.points})
             if study.precision and (told := _too_wide(summary, study.precision)):
@@ -97,7 +98,7 @@ def save(
     studies: by the name of their store. whole: the data as one NetCDF file too. figure: the
     experiment's figures. theory: lines of it in them.
     """
-    from vecsim import netcdf, store
+    from vecsim.results import netcdf, store
 
     opened = {name.removesuffix(".zarr"): store.open(output / name) for name in studies}
     saved = []

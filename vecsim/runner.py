@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vecsim.estimate import enough
-from vecsim.extension import Earlier
-from vecsim.layout import Layout, Variable
 from vecsim.planned import Planned
-from vecsim.store import Store
+from vecsim.results.estimate import enough
+from vecsim.results.extension import Earlier
+from vecsim.results.layout import Layout, Variable
+from vecsim.results.store import Store
 from vecsim.sweep import Study
 
 MISSING = {"int32": -1, "float64": np.nan}

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from vecsim import dag, store
+from vecsim import dag
 from vecsim.adversaries.random_voting import RandomVoting
 from vecsim.decisions import VARIABLES, Program, batch_size
-from vecsim.layout import Layout
 from vecsim.network import Network
 from vecsim.point import Point
 from vecsim.protocols.qr_avalanche import QrAvalanche
+from vecsim.results import store
+from vecsim.results.layout import Layout
 from vecsim.vertices import Vertices, hashes
 
 BASELINES = {  # ns, as published for the 150-node prototype

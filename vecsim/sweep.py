@@ -18,12 +18,12 @@ from vecsim.dimensions import (
 )
 from vecsim.engines.choose import engine_of
 from vecsim.errors import ConfigError, count, require
-from vecsim.estimate import Precision
-from vecsim.layout import Beside
 from vecsim.obey import CAMPAIGN, KNOWN
-from vecsim.outcomes import RATES
 from vecsim.planned import TARGET, planned
 from vecsim.resolve import Compose, at, once, places, plain, resolved, unresolved
+from vecsim.results.estimate import Precision
+from vecsim.results.layout import Beside
+from vecsim.results.outcomes import RATES
 from vecsim.sources import code_of
 
 MOST_TRIALS = 10**9

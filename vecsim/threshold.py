@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 
-from vecsim import outcomes
-from vecsim.crossing import place
 from vecsim.decisions import Engines
 from vecsim.dimensions import keys_of
 from vecsim.engines.choose import engine_of
 from vecsim.errors import ConfigError, require, whole
-from vecsim.layout import Variable
 from vecsim.point import Point
+from vecsim.results import outcomes
+from vecsim.results.crossing import place
+from vecsim.results.layout import Variable
 from vecsim.sweep import Study
 
 FIELDS = ("name", "event", "level", "low", "high")

@@ -9,7 +9,7 @@ import pytest
 from vecsim.cluster import ScaleTestCluster, checkpoint
 from vecsim.cluster.checkpoint import Checkpoint
 from vecsim.cluster.record import Record
-from vecsim.files import StoreError
+from vecsim.results.files import StoreError
 
 SEGMENTS, WINDOWS = 4, 3
 

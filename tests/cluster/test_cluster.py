@@ -31,8 +31,8 @@ from vecsim.cluster import (
 from vecsim.cluster.config import parse
 from vecsim.cluster.window import vertex_coin
 from vecsim.errors import ConfigError
-from vecsim.files import StoreError
 from vecsim.protocols.qr_avalanche import QrAvalanche
+from vecsim.results.files import StoreError
 
 LOSSY = [{"at_s": 0, "do": "set_packet_loss", "loss": 0.05}]
 

@@ -7,9 +7,10 @@ import yaml
 from command import assert_same, call, check_experiment
 
 import vecsim
-from vecsim import build, plot, store
+from vecsim import build
 from vecsim.campaigns import Outcome
 from vecsim.cluster import ScaleTestCluster, campaign, checkpoint
+from vecsim.results import plot, store
 
 SHORTER = {
     "byzantine_sweep": ["n=120", "sweep.byzantine_fraction=[0,0.4]", "campaign.duration_s=3"],

@@ -8,8 +8,9 @@ import pytest
 from command import process
 
 import vecsim
-from vecsim import device, jobs
-from vecsim.files import StoreError
+from vecsim import device
+from vecsim.results import jobs
+from vecsim.results.files import StoreError
 
 SMALL = "n=20", "protocol=slush", "protocol.k=5", "protocol.alpha=4"
 DEADLY = """

@@ -5,8 +5,8 @@ import pytest
 from helpers import SIGMAS
 from scipy import optimize, special, stats
 
-from vecsim import crossing
-from vecsim.crossing import Counts, place
+from vecsim.results import crossing
+from vecsim.results.crossing import Counts, place
 
 CURVES = {  # a rate that rises with z, and its inverse
     "logistic": (special.expit, special.logit),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import vecsim
-from vecsim import design, front, plot
+from vecsim import design
 from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.adversaries.coordinated_collusion import CoordinatedCollusion
 from vecsim.adversaries.random_voting import RandomVoting
@@ -25,6 +25,7 @@ from vecsim.engines.climb import Climbers
 from vecsim.engines.runs import attacked, completed, length_of, mean_polls, undisputed
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
+from vecsim.results import pareto, plot
 from vecsim.splitting import Effort, split
 from vecsim.theory import finalised_undisputed
 
@@ -197,11 +198,11 @@ COSTS = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), max_size=12)
 @settings(deadline=None)
 @given(COSTS)
 def test_the_front_is_what_nothing_beats(costs):
-    on = front.pareto(np.reshape(costs, (-1, 2)))
+    on = pareto.pareto(np.reshape(costs, (-1, 2)))
     for i, each in enumerate(costs):
         beaten = any(a <= each[0] and b <= each[1] and (a, b) != each for a, b in costs)
         assert on[i] != beaten
-        assert beaten == any(front.before(other, each) for other in costs)
+        assert beaten == any(pareto.before(other, each) for other in costs)
 
 
 def made(states, messages, rounds, high, **dims):
@@ -214,11 +215,11 @@ def made(states, messages, rounds, high, **dims):
         return [*axes, "trial"], np.repeat(values[..., None], replicas, -1)
 
     number = np.arange(1, 1 + np.prod(shape)).reshape(shape)
-    variables = {name: every(20 + number) for name in front.CHOSEN[:3]}
+    variables = {name: every(20 + number) for name in pareto.CHOSEN[:3]}
     variables |= {"chosen_beta": every(number), "messages": every(messages)}
     variables |= {"rounds": every(rounds), "screened": every(1e-9)}
     variables |= {"target_safety": every(1e-9), "target_rounds": every(60.0)}
-    state = np.vectorize(front.STATES.index)(states)
+    state = np.vectorize(pareto.STATES.index)(states)
     variables["state"] = (*every(state), {"candidates": json.dumps(["quorum"])})
     tried = np.stack([every(number)[1], np.full((*shape, replicas), np.nan)], -1)
     variables["tried"] = [*axes, "trial", "attempt"], tried
@@ -317,7 +318,7 @@ def test_a_study_and_how_it_goes_on(tmp_path, monkeypatch):
     assert rows.sizes["candidate"] > 0
     assert (rows["probability_high"] < 1e-4).all()
     assert (rows["rounds"] <= 60).all()
-    best = front.named({name: rows[name].values for name in front.CHOSEN}, 0)
+    best = pareto.named({name: rows[name].values for name in pareto.CHOSEN}, 0)
     assert f"k/alpha/beta = {best}, " in result.out
     assert (tmp_path / "a" / "design.png").stat().st_size > 0
     # Interrupted after one candidate, it goes on and ends with the same.

@@ -15,7 +15,6 @@ import pytest
 from helpers import assert_distribution, assert_rate, binomial_fraction, point, run
 from scipy import sparse, stats
 
-from vecsim import outcomes
 from vecsim.adversaries.always_accept import AlwaysAccept
 from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.adversaries.balance_informed import BalanceInformed
@@ -41,6 +40,7 @@ from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
+from vecsim.results import outcomes
 from vecsim.types import Adversary
 
 DATA = Path(__file__).parents[1] / "data"

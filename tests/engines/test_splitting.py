@@ -19,13 +19,13 @@ from vecsim.adversaries.random_voting import RandomVoting
 from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.engines import climb, exact
 from vecsim.engines.climb import Climbers
-from vecsim.estimate import rare_interval
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
+from vecsim.results.estimate import rare_interval
+from vecsim.results.text import agreement
 from vecsim.splitting import Effort, next_level, plain, split, taken
 from vecsim.types import Counts, Quorum
-from vecsim.wording import agreement
 
 MEMORY = 2**28
 REPEATED, REPLICAS = 200, 8

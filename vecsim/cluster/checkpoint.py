@@ -19,7 +19,7 @@ import numpy as np
 from vecsim.cluster import record
 from vecsim.cluster.front import ScaleTestCluster
 from vecsim.cluster.record import Record
-from vecsim.files import (
+from vecsim.results.files import (
     StoreError,
     damaged,
     digest,

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import xarray as xr
 from rich.console import Console
 
-from vecsim import counts, files, netcdf, obey, overrides
+from vecsim import counts, obey, overrides
 from vecsim.cluster.config import parse
 from vecsim.errors import ConfigError, require
-from vecsim.files import StoreError, one_line
 from vecsim.planned import Planned
+from vecsim.results import files, netcdf
+from vecsim.results.files import StoreError, one_line
 from vecsim.scenario import config, export, finding, report, saved, verdict
 from vecsim.scenario.arguments import Wanted, Words
 from vecsim.scenario.judging import judge_all

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from vecsim.estimate import mean_interval
-from vecsim.plot import GREY, PALETTE, panels, style
+from vecsim.results.estimate import mean_interval
+from vecsim.results.plot import GREY, PALETTE, panels, style
 from vecsim.scenario.figures import latency_curve, weighted_quantile
 from vecsim.scenario.measure import of_variant
 from vecsim.scenario.record import record

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from jsonschema import Draft202012Validator, ValidationError
 
-from vecsim import files
+from vecsim.results import files
 from vecsim.scenario.config import variants
 from vecsim.scenario.judging import Estimate, Verdict
 from vecsim.scenario.measure import of_variant

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from vecsim.estimate import clopper_pearson, mean_interval
+from vecsim.results.estimate import clopper_pearson, mean_interval
 from vecsim.scenario.criteria import OPPOSITE, SAFETY, Criterion
 from vecsim.scenario.measure import measure, of_variant
 from vecsim.scenario.series import COUNTS, NEVER

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import xarray as xr
 
-from vecsim import files
+from vecsim.results import files
 from vecsim.scenario.config import variants
 from vecsim.scenario.measure import of_variant
 from vecsim.scenario.record import record

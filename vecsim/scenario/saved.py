@@ -17,9 +17,9 @@ from typing import Any
 
 import xarray as xr
 
-from vecsim import netcdf
-from vecsim.disk import busy
-from vecsim.files import StoreError, one_line
+from vecsim.results import netcdf
+from vecsim.results.disk import busy
+from vecsim.results.files import StoreError, one_line
 
 PARTIAL, LOCK, DATA, WHOLE = "partial", ".lock", "data.nc", "run"
 

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from vecsim import chunks, disk
-from vecsim.contents import read_points
-from vecsim.layout import Index, Layout, Variable
+from vecsim.results import chunks
+from vecsim.results import disk
+from vecsim.results.contents import read_points
+from vecsim.results.layout import Index, Layout, Variable
 
 
 class Source:

@@ -2,7 +2,7 @@
 
 import math
 
-from vecsim.estimate import DISAGREE
+from vecsim.results.estimate import DISAGREE
 
 
 def rate(value: float, low: float, high: float) -> str:

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from vecsim import files
-from vecsim import multirun as joining
-from vecsim import store as stores
-from vecsim.files import StoreError, one_line
+from vecsim.results import files
+from vecsim.results import join as joining
+from vecsim.results import store as stores
+from vecsim.results.files import StoreError, one_line
 
 ALL = "all"
 

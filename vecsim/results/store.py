@@ -11,14 +11,19 @@ from typing import IO, Any
 import numpy as np
 import xarray as xr
 
-from vecsim import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
-from vecsim import chunks, contents, disk, extension, multirun, netcdf
-from vecsim.chunks import Marks
-from vecsim.contents import Contents
-from vecsim.disk import FORMAT
-from vecsim.extension import Earlier
-from vecsim.files import StoreError, one_line
-from vecsim.layout import Index, Layout, Variable, json_safe
+from vecsim.results import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
+from vecsim.results import chunks
+from vecsim.results import contents
+from vecsim.results import disk
+from vecsim.results import extension
+from vecsim.results import join
+from vecsim.results import netcdf
+from vecsim.results.chunks import Marks
+from vecsim.results.contents import Contents
+from vecsim.results.disk import FORMAT
+from vecsim.results.extension import Earlier
+from vecsim.results.files import StoreError, one_line
+from vecsim.results.layout import Index, Layout, Variable, json_safe
 
 __all__ = ["Layout", "Store", "StoreError", "Variable", "open"]
 
@@ -57,7 +62,7 @@ class Store:
 
         `config` is everything that decides the results; `attrs` are recorded when the study
         starts. points: the identity of each, without which a store is not extended; grows: what
-        there may be more of (see `vecsim.extension`). A refusal changes nothing on disk.
+        there may be more of (see `vecsim.results.extension`). A refusal changes nothing on disk.
         """
         layout = layout.checked()
         config = json.loads(json.dumps(config))
@@ -185,7 +190,7 @@ def _open_group(path: Path) -> xr.Dataset:
     for name, dtype, about, inner in layout.variables:
         missing = {"_FillValue": -1} if dtype == "int32" else {}
         variables[name] = (layout.dims + inner, arrays[name], about | missing)
-    coords = multirun.coordinates({**layout.coords, **layout.inner})
+    coords = join.coordinates({**layout.coords, **layout.inner})
     for name, beside in layout.beside.items():
         coords[name] = (beside.dims, layout.array(beside), beside.attrs)
     return xr.decode_cf(xr.Dataset(variables, coords, attrs)).load()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from vecsim.layout import labels, leaves
+from vecsim.results.layout import labels, leaves
 
 Codes = dict[str, list[int]]  # by column: equal numbers where the jobs have equal values
 CLASSES = ("_target_", "class")

@@ -19,8 +19,8 @@ from matplotlib.path import Path as Outline
 from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike
 
-from vecsim import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
-from vecsim import estimate
+from vecsim.results import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
+from vecsim.results import estimate
 
 COLUMN, PAGE = 3.5, 7.2  # widths of a figure, inches
 SMALL = 7  # points, for labels inside panels

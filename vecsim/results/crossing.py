@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from vecsim.estimate import stopping_level
+from vecsim.results.estimate import stopping_level
 
 Array = np.ndarray[Any, Any]
 

@@ -9,8 +9,10 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from vecsim import estimate, front, outcomes
-from vecsim.crossing import crossings
+from vecsim.results import estimate
+from vecsim.results import pareto
+from vecsim.results import outcomes
+from vecsim.results.crossing import crossings
 
 ROUGH_BELOW = 1e-12
 METHODS = {  # of the studies that an estimator makes; without one: single decisions, campaigns
@@ -142,14 +144,14 @@ class Estimates:
         return self._table(columns, "1", level, kept | {"interval": "profile likelihood"})
 
     def front(self, level: float = 0.95) -> xr.Dataset:
-        """Of a study of designs, the candidates that none beats: see `vecsim.front.front`."""
+        """Of a study of designs, the candidates that none beats: see `vecsim.results.pareto.front`."""
         self._require("front")
-        return front.front(self._data, level)
+        return pareto.front(self._data, level)
 
     def candidates(self, level: float = 0.95) -> xr.Dataset:
-        """Of a study of designs, every candidate: see `vecsim.front.candidates`."""
+        """Of a study of designs, every candidate: see `vecsim.results.pareto.candidates`."""
         self._require("candidates")
-        return front.candidates(self._data, level)
+        return pareto.candidates(self._data, level)
 
     def verdicts(self) -> list[dict[str, Any]]:
         """Of a scenario, what came of each criterion: name, op, threshold, measured, low, high,

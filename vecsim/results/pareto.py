@@ -9,7 +9,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from vecsim import estimate, table, wording
+from vecsim.results import estimate
+from vecsim.results import table
+from vecsim.results import text
 
 # What may become of a candidate. Only those of the first three were looked at by splitting.
 STATES = (
@@ -139,12 +141,12 @@ def show(data: xr.Dataset) -> None:
     ]
     columns.append(table.Column("k/alpha/beta", [named(values, i) for i in number], right=False))
     chances = [
-        wording.chance(*(values[f"probability{end}"][i] for end in ("", "_low", "_high")))
+        text.chance(*(values[f"probability{end}"][i] for end in ("", "_low", "_high")))
         for i in number
     ]
     columns.append(table.Column("P(disagreement)", chances))
     columns.append(
-        table.Column("scores", [wording.agreement(values["gap"][i]) for i in number], False)
+        table.Column("scores", [text.agreement(values["gap"][i]) for i in number], False)
     )
     columns.append(
         table.Column("messages\nper node", [f"{values['messages'][i]:,.0f}" for i in number])

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecsim import disk
-from vecsim.files import StoreError, damaged
-from vecsim.layout import Layout, leaves
+from vecsim.results import disk
+from vecsim.results.files import StoreError, damaged
+from vecsim.results.layout import Layout, leaves
 
 SOURCES = "sources"  # of the configuration: files with code that is not vecsim's
 OTHER = "or another output"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vecsim.disk import LAYOUT
-from vecsim.files import StoreError
-from vecsim.layout import Index, Layout, Variable
+from vecsim.results.disk import LAYOUT
+from vecsim.results.files import StoreError
+from vecsim.results.layout import Index, Layout, Variable
 
 WRITTEN = re.compile(r"\d+(\.[0-9a-f]+\.partial)?")  # chunk files, whole or being written
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from vecsim.files import damaged, one_line, read_sealed, write_sealed
-from vecsim.layout import json_safe
+from vecsim.results.files import damaged, one_line, read_sealed, write_sealed
+from vecsim.results.layout import json_safe
 
 
 def save(dataset: xr.Dataset, path: str | Path) -> None:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from vecsim.estimate import DISAGREE
-from vecsim.wording import agreement, amount, chance, crossed, label, order, rate, rounds
+from vecsim.results.estimate import DISAGREE
+from vecsim.results.text import agreement, amount, chance, crossed, label, order, rate, rounds
 
 MAJORITY = "majority_kept"
 MOST_ROWS = 40
