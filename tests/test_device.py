@@ -6,7 +6,9 @@ import sys
 import zlib
 from pathlib import Path
 
+import jax
 import pytest
+from command import call
 from numcodecs.zstd import Zstd
 
 from vecsim import device
@@ -109,3 +111,25 @@ def test_without_a_home(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", nobody)
     assert device.cache_folder() is None
+
+
+@pytest.mark.parametrize("most", [15, 25])
+def test_programs_are_let_go_before_memory_has_too_many_pieces(most, tmp_path, monkeypatch):
+    """As those of hundreds of studies in a notebook, or of jobs in one process."""
+    (tmp_path / "self").mkdir()
+    (tmp_path / "sys/vm").mkdir(parents=True)
+    (tmp_path / "self/maps").write_text("a piece\n" * 10)
+    (tmp_path / "sys/vm/max_map_count").write_text(f"{most}\n")
+    monkeypatch.setattr(device, "PROC", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    program = jax.jit(lambda x: x + 1)
+    program(1)
+    result = call("protocol=slush", "n=30", "trials=2", "output=here")
+    assert (result.code, result.err) == (0, "")
+    assert program._cache_size() == (1 if most > 20 else 0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells")
+def test_what_linux_tells_of_a_process_is_found():
+    assert (device.PROC / "self/maps").read_bytes().count(b"\n") > 100
+    assert int((device.PROC / "sys/vm/max_map_count").read_text()) > 1000

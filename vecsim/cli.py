@@ -102,8 +102,9 @@ def execute(task, reporter, begun=lambda output, options: None) -> tuple[Any, Pa
 
     begun: told the folder, and the options of groups by name, before anything is computed.
     """
-    from vecsim import build, provenance, report, runner
+    from vecsim import build, device, provenance, report, runner
 
+    device.forget_programs()  # of the studies before, in a notebook or a multirun
     studies, works, output = planned(task)
     options = {each: task.options[each] for each in build.GROUPS if task.options.get(each)}
     begun(output, options)

@@ -11,6 +11,7 @@ from vecsim.results.files import write
 
 VECTOR_FLAG = "--xla_cpu_prefer_vector_width"
 SHARE = "VECSIM_JOB_CORES"  # environment: cores of one of the jobs that run beside each other
+PROC = Path("/proc")
 ZSTD = b"\x28\xb5\x2f\xfd"  # how its frames begin
 
 
@@ -46,6 +47,23 @@ def configure(wanted: int | None = None) -> None:
     if wanted is not None and wanted != (there := len(jax.devices("cpu"))):
         why = "as many as this process has had from its start on, or another process"
         raise ConfigError(f"engine.cores is {wanted}; allowed: {there}, {why}")
+
+
+def forget_programs() -> None:
+    """Let go of compiled programs where there are so many that more could not be loaded.
+
+    Each takes some 100 of the pieces of memory of which Linux gives a process 65,530 (of JAX 0.10);
+    past that LLVM fails and the process ends. The compile cache on disk keeps them.
+    """
+    try:
+        held = (PROC / "self/maps").read_bytes().count(b"\n")
+        most = int((PROC / "sys/vm/max_map_count").read_text())
+    except (OSError, ValueError):  # not on Linux
+        return
+    if held > most / 2:
+        import jax
+
+        jax.clear_caches()
 
 
 def cache_folder() -> Path | None:
