@@ -28,6 +28,7 @@ from vecsim.splitting import Effort, next_level, plain, split, taken
 from vecsim.types import Counts, Quorum
 
 MEMORY = 2**28
+SLOW = pytest.mark.slow  # the cases beside them go through the same code, with the same checks
 REPEATED, REPLICAS = 200, 8
 
 
@@ -45,11 +46,9 @@ def solved(p, event):
 @pytest.mark.parametrize(
     ("adversary", "beta", "event", "score", "walkers"),
     [
-        (SafetySplit(), 4, "disagreement", 0, 100),  # 3e-2
-        pytest.param(SafetySplit(), 4, "disagreement", 1, 100, marks=pytest.mark.slow),
-        pytest.param(
-            BalanceInformed(), 4, "disagreement", 1, 200, marks=pytest.mark.slow
-        ),  # 1.4e-4
+        pytest.param(SafetySplit(), 4, "disagreement", 0, 100, marks=SLOW),  # 3e-2
+        pytest.param(SafetySplit(), 4, "disagreement", 1, 100, marks=SLOW),
+        pytest.param(BalanceInformed(), 4, "disagreement", 1, 200, marks=SLOW),  # 1.4e-4
         (BalanceInformed(), 2, "stalled", 0, 100),  # 6e-3
         (BalanceInformed(), 2, "stalled", 1, 100),
     ],
@@ -138,7 +137,11 @@ def test_stalled_is_the_same_in_plain_trials_and_splitting(engine):
 
 @pytest.mark.parametrize("engine", ["agents", "population"])
 @pytest.mark.parametrize(
-    ("adversary", "beta"), [(BalanceInformed(), 6), (RandomVoting(), 4)], ids=["4e-7", "1e-4"]
+    ("adversary", "beta"),
+    [
+        pytest.param(BalanceInformed(), 6, id="4e-7"),
+        pytest.param(RandomVoting(), 4, marks=SLOW, id="1e-4"),
+    ],
 )
 def test_small_probabilities(engine, adversary, beta):
     """Both scores, on both engines, to five standard errors of a tenth at most."""
@@ -181,9 +184,11 @@ def test_more_walkers_where_few_get_on(monkeypatch):
     [
         pytest.param(
             point(Snowflake(20, 15, 15, 5), SafetySplit(), n=100, byzantine_fraction=0.12),
-            marks=pytest.mark.slow,
+            marks=SLOW,
         ),
-        point(Snowball(20, 12, 15, 5), SafetySplit(), n=60, byzantine_fraction=0.15),
+        pytest.param(
+            point(Snowball(20, 12, 15, 5), SafetySplit(), n=60, byzantine_fraction=0.15), marks=SLOW
+        ),
         point(QrAvalanche(20, 15, 5, 0.8), SafetySplit(), n=100, byzantine_fraction=0.23),
     ],
     ids=lambda p: type(p.protocol).__name__,
