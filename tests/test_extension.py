@@ -270,8 +270,9 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from vecsim import disk, runner
+from vecsim import runner
 from vecsim.dimensions import Dimension
+from vecsim.results import disk
 from vecsim.results.layout import Variable
 from vecsim.sweep import Study
 
