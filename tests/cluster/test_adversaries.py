@@ -76,8 +76,8 @@ def test_campaigns_refuse_them_too(tmp_path):
     result = call(*arguments)
     assert result.code == 2
     assert result.err == (
-        "vecsim: cluster.adversary is 'safety_split'; allowed: one that does not tell groups of "
-        "honest nodes apart\n"
+        "vecsim: campaign.cluster.adversary is 'safety_split'; allowed: one that does not tell "
+        "groups of honest nodes apart\n"
     )
     assert not (tmp_path / "a").exists()
 
