@@ -1,0 +1,1 @@
+"""What is stored, read, estimated, shown and drawn: never JAX."""
