@@ -9,9 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from vecsim.results import estimate
-from vecsim.results import pareto
-from vecsim.results import outcomes
+from vecsim.results import estimate, outcomes, pareto
 from vecsim.results.crossing import crossings
 
 ROUGH_BELOW = 1e-12
@@ -144,7 +142,7 @@ class Estimates:
         return self._table(columns, "1", level, kept | {"interval": "profile likelihood"})
 
     def front(self, level: float = 0.95) -> xr.Dataset:
-        """Of a study of designs, the candidates that none beats: see `vecsim.results.pareto.front`."""
+        """Of a study of designs, the candidates that none beats (`vecsim.results.pareto.front`)."""
         self._require("front")
         return pareto.front(self._data, level)
 

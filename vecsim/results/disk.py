@@ -2,7 +2,8 @@
 
 Beside the arrays of the Zarr group stands a subgroup `vecsim`, invisible to `xarray.open_zarr`,
 with the lock, the layout, the checksums of every file that never changes, and the marks of finished
-chunks (`vecsim.results.chunks`). Nothing is parsed before its checksum was right, no link is followed.
+chunks (`vecsim.results.chunks`). Nothing is parsed before its checksum was right, and no link is
+followed.
 """
 
 import contextlib
@@ -22,7 +23,15 @@ from typing import IO
 
 import numpy as np
 
-from vecsim.results.files import StoreError, damaged, digest, read_checksums, require_own, write, write_checksums
+from vecsim.results.files import (
+    StoreError,
+    damaged,
+    digest,
+    read_checksums,
+    require_own,
+    write,
+    write_checksums,
+)
 from vecsim.results.layout import Layout, leaves
 
 FORMAT = 2

@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from vecsim.results import chunks
-from vecsim.results import disk
+from vecsim.results import chunks, disk
 from vecsim.results.contents import read_points
 from vecsim.results.layout import Index, Layout, Variable
 

@@ -9,9 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from vecsim.results import estimate
-from vecsim.results import table
-from vecsim.results import text
+from vecsim.results import estimate, table, text
 
 # What may become of a candidate. Only those of the first three were looked at by splitting.
 STATES = (

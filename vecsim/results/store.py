@@ -12,12 +12,7 @@ import numpy as np
 import xarray as xr
 
 from vecsim.results import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
-from vecsim.results import chunks
-from vecsim.results import contents
-from vecsim.results import disk
-from vecsim.results import extension
-from vecsim.results import join
-from vecsim.results import netcdf
+from vecsim.results import chunks, contents, disk, extension, join, netcdf
 from vecsim.results.chunks import Marks
 from vecsim.results.contents import Contents
 from vecsim.results.disk import FORMAT
