@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import signal
+import tempfile
 import time
 from pathlib import Path
 from subprocess import DEVNULL
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 from command import assert_same, call, start
 from helpers import compilations
+from hypothesis import HealthCheck, settings
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 from scipy import optimize, stats
 
 import vecsim
@@ -89,6 +93,58 @@ def test_killed_while_it_stops_on_its_precision(folder):
     trials = after["decided_1"].notnull().sum("trial")
     assert before["decided_1"].notnull().sum() < trials.sum()
     assert len(np.unique(trials)) > 2
+
+
+@st.composite
+def configurations(draw):
+    """Overrides of a valid configuration: presets with their parameters, networks, sweeps."""
+
+    def of(*values):
+        return draw(st.sampled_from(values))
+
+    k = draw(st.integers(2, 8))
+    alpha = draw(st.integers(k // 2 + 1, k))
+    protocol = of("slush", "snowflake", "snowball", "qr_avalanche")
+    given = [f"protocol={protocol}", f"protocol.k={k}"]
+    if protocol in ("snowflake", "snowball"):
+        low = draw(st.integers(k // 2 + 1, alpha))
+        given += [f"protocol.alpha_preference={low}", f"protocol.alpha_confidence={alpha}"]
+        given += [f"protocol.reset_on_failure={of('true', 'false')}"]
+        given += [f"protocol.decide_when={of('ge', 'gt')}"]
+    else:
+        given += [f"protocol.alpha={alpha}"]
+    if protocol != "slush":
+        given += [f"protocol.beta={of(1, 4)}", "protocol.max_rounds=40"]
+    attack = of("random_voting", "sybil", "echo", "balance_informed", "safety_split", "stall")
+    given += [f"adversary={attack}", f"schedule={of('lockstep', 'async')}"]
+    given += of([], ["network.loss=0.1"], ["network.sampling=with_replacement"])
+    graph = "network=random_regular", "network.degree=10"
+    given += of([], [], [*graph, "schedule=lockstep", "adversary=random_voting"])
+    starts = of("0.5", "1.0", "0.3")
+    swept = of("sweep.byzantine_fraction=[0,0.2]", "sweep.initial_accept=[0,0.5,1]")
+    some = "byzantine_fraction=0.2" if "initial" in swept else f"initial_accept={starts}"
+    given += [swept, some]
+    return list({text.partition("=")[0]: text for text in given}.values())
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@drawn(configurations())
+def test_valid_configurations(given):
+    """Never a crash or a complaint, and the honest nodes add up."""
+    with tempfile.TemporaryDirectory() as output:
+        result = call(*given, "n=30", "trials=6", "figure=false", f"output={output}/here")
+        assert (result.code, result.err) == (0, "")
+        data = vecsim.open(f"{output}/here/data.zarr")
+    counted = data["decided_0"] + data["decided_1"] + data["undecided"]
+    set_ = json.loads(data.attrs["config"])["byzantine_fraction"]
+    fraction = data.coords.get("byzantine_fraction", set_)
+    assert (counted == 30 - np.round(30 * np.asarray(fraction, float))[..., None]).all()
+    for name in ("rounds", "final_ones", "flips", "polls", "admitted"):
+        assert data[name].notnull().all()
+    rates = [data.vecsim.rate(name)["value"] for name in ("finalised", "disagreement", "stalled")]
+    assert all(((rate >= 0) & (rate <= 1)).all() for rate in rates)
 
 
 STUDIES = 1500  # made-up ones, points of one

@@ -74,8 +74,7 @@ def test_memory_is_bounded(folder):
     def peak_mb(points):
         fractions = f"sweep.byzantine_fraction={{start: 0, stop: 0.2, num: {points}}}"
         options = "engine.cores=2", f"output=p{points}"  # a device each
-        soon = "initial_accept=1.0", "protocol.beta=1"
-        result = process("trials=1024", fractions, *soon, *options, cwd=folder, code=code)
+        result = process("trials=1024", fractions, *options, cwd=folder, code=code)
         assert (result.code, result.err) == (0, "")
         return int(result.out.split("peak")[1]) / 1024
 

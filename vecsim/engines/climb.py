@@ -30,7 +30,9 @@ from vecsim.point import Point
 
 BATCH_NODES = 2**15  # of the agents engine, per device: they wait for the last to end
 BATCH_BLOCKS = 16  # of the population engine, per device
-FEWER = 8  # walkers that fill no such part of a batch of the agents engine get a smaller one
+# A batch of the agents engine is so many times smaller where that still holds all walkers, as those
+# of a pilot: places without a walker are stepped too. Another size is one more program to compile.
+FEWER = 8
 
 
 class Walk(NamedTuple):
