@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from vecsim.build import root
 from vecsim.cluster import simulate
+from vecsim.places import root
 
 SCENARIOS = {"1000_nodes_24hour_stability": 30, "5000_nodes_7day_endurance": 120}  # seconds at most
 

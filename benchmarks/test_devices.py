@@ -22,8 +22,8 @@ from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
 from vecsim.engines import blocks, population
 from vecsim.errors import ConfigError
+from vecsim.model.point import Point
 from vecsim.network import Network
-from vecsim.point import Point
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowball import Snowball

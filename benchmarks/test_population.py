@@ -13,8 +13,8 @@ from jax import lax
 from vecsim.adversaries.random_voting import RandomVoting
 from vecsim.engines import population
 from vecsim.engines.binomial import Names, binomial
+from vecsim.model.point import Point
 from vecsim.network import Network
-from vecsim.point import Point
 from vecsim.protocols.snowflake import Snowflake
 
 SIZES = (10**4, 10**6, 10**9)

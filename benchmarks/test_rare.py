@@ -4,8 +4,8 @@ import numpy as np
 
 from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.engines.climb import Climbers
+from vecsim.model.point import Point
 from vecsim.network import Network
-from vecsim.point import Point
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.results.estimate import rare_interval
 from vecsim.splitting import Effort, split

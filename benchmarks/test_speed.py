@@ -14,12 +14,12 @@ from vecsim.adversaries.random_voting import RandomVoting
 from vecsim.decisions import ACCELERATOR_NODES, BATCH_NODES, batch_size
 from vecsim.engines.assemble import Assembler, items, shape_of
 from vecsim.engines.batch import all_devices, batch
+from vecsim.model.point import Point
+from vecsim.model.random import threefry
 from vecsim.network import Network
-from vecsim.point import Point
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
-from vecsim.random import threefry
 
 SIZES = (1_000, 10_000, 100_000)
 ROUNDS, K, ALPHA = 100, 30, 27

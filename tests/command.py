@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 import vecsim
-from vecsim import build, cli
+from vecsim import cli, places
 
 
 class Result(NamedTuple):
@@ -97,5 +97,5 @@ def check_experiment(name: str, *overrides: str, folder: Path) -> None:
         assert data.sizes["trial"] == 16
         assert next(iter(data.data_vars.values())).notnull().all()
     figures = [line.split()[1] for line in lines if line.startswith("figure ")]
-    assert bool(figures) == (build.root("figures") / f"{name}.py").exists()
+    assert bool(figures) == (places.root("figures") / f"{name}.py").exists()
     assert all(os.path.getsize(figure) > 0 for figure in figures)

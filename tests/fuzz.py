@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from hydra import initialize_config_dir
 
-from vecsim import build, cli, notebook
+from vecsim import cli, notebook, places
 from vecsim.errors import ConfigError
 
 GROUPS = ("protocol", "adversary", "network", "engine", "campaign", "estimator", "experiment")
@@ -32,12 +32,12 @@ SWEEPS = (
 
 def options(group: str) -> list[str]:
     """The names of a group's options."""
-    return sorted(file.stem for file in (build.root("conf") / group).glob("*.yaml"))
+    return sorted(file.stem for file in (places.root("conf") / group).glob("*.yaml"))
 
 
 def keys() -> dict[str, Any]:
     """Every key of the configuration and of the groups' options, with a value that it has."""
-    conf = build.root("conf")
+    conf = places.root("conf")
     found = _leaves("", _read(conf / "config.yaml"))
     for group in GROUPS[:-1]:
         for option in options(group):
@@ -135,7 +135,7 @@ def commands(seed: int, number: int) -> list[list[str]]:
 
 def composing():
     """Where Hydra finds the configuration."""
-    return initialize_config_dir(str(build.root("conf").resolve()), version_base="1.3")
+    return initialize_config_dir(str(places.root("conf").resolve()), version_base="1.3")
 
 
 def planned(words: Sequence[str]) -> str:

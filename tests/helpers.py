@@ -15,8 +15,8 @@ from vecsim.engines.batch import all_devices
 from vecsim.engines.results import result_probabilities
 from vecsim.engines.stack import Stack
 from vecsim.engines.weights import polls_of, third_part
+from vecsim.model.point import Point
 from vecsim.network import Network
-from vecsim.point import Point
 
 SIGMAS = 5
 LEAST_P = 1e-6

@@ -11,8 +11,8 @@ from test_contract import built, options
 import vecsim
 from vecsim.adversaries.echo import Echo
 from vecsim.adversaries.mixture import Mixture
-from vecsim.engines.uses import uses
 from vecsim.errors import ConfigError
+from vecsim.model.uses import uses
 from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
 

@@ -11,13 +11,14 @@ import pytest
 from helpers import compilations, run
 from omegaconf import OmegaConf
 
-from vecsim import build
+from vecsim import places
 from vecsim.engines.assemble import program_key
-from vecsim.point import Point
+from vecsim.model import build
+from vecsim.model.point import Point
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.types import Adversary, Counts, Protocol, Quorum, View, identity_of
 
-CONF = build.root("conf")
+CONF = places.root("conf")
 NEEDED = {"mixture": {"of": {"balance_pooled": 0.5, "random_voting": 0.25, "silent": 0.25}}}
 
 

@@ -8,11 +8,11 @@ import pytest
 from helpers import SIGMAS, assert_rate
 from scipy import sparse
 
-from vecsim import graphs
 from vecsim.adversaries.echo import Echo
 from vecsim.errors import ConfigError
+from vecsim.model import graphs
+from vecsim.model.point import Point
 from vecsim.network import Network
-from vecsim.point import Point
 from vecsim.protocols.slush import Slush
 
 

@@ -11,7 +11,7 @@ import yaml
 from fuzz import Grammar, commands, composing, keys, options, planned, told_well
 from omegaconf import OmegaConf
 
-from vecsim import build, cli, notebook, sweep
+from vecsim import cli, notebook, places, sweep
 from vecsim import plan as planning
 from vecsim.errors import ConfigError
 
@@ -250,7 +250,7 @@ def _cases():
     """A base, and words that each must make another study of it."""
     precision = "precision={target: finalised, half_width: 0.1, min_trials: 50}"
     top = {key: value for key, value in keys().items() if "." not in key}
-    conf = build.root("conf")
+    conf = places.root("conf")
     for key in yaml.safe_load((conf / "config.yaml").read_text()):
         if key in top and key not in ("sweep", "safety", "latency_rounds"):
             yield [], key, top[key]
@@ -341,5 +341,5 @@ def test_a_refusal_says_what_is_allowed(word):
 
 def test_trials_that_nobody_sets():
     """The number by which files are known to leave them alone is the configuration's own."""
-    config = yaml.safe_load((build.root("conf") / "config.yaml").read_text())
+    config = yaml.safe_load((places.root("conf") / "config.yaml").read_text())
     assert config["trials"] == sweep.TRIALS

@@ -12,12 +12,12 @@ import pytest
 from command import call, files, process, refused
 
 import vecsim
-from vecsim import trust
 from vecsim.adversaries.echo import Echo
 from vecsim.adversaries.mixture import Mixture
+from vecsim.model import trust
+from vecsim.model.sources import code_of, sources
 from vecsim.protocols.slush import Slush
 from vecsim.scenario.run import own_code
-from vecsim.sources import code_of, sources
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 SMALL = "n=60", "trials=8"

@@ -12,7 +12,6 @@ import pytest
 from helpers import SIGMAS, assembler_of, assert_distribution, point
 from scipy import stats
 
-from vecsim import pool as pools
 from vecsim.adversaries.always_accept import AlwaysAccept
 from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.adversaries.balance_informed import BalanceInformed
@@ -30,8 +29,9 @@ from vecsim.adversaries.sybil import Sybil
 from vecsim.engines.agents import class_rows
 from vecsim.engines.assemble import Item, items
 from vecsim.engines.batch import Tally, answers, view
-from vecsim.poll import Kind, boundary, draw, thresholds
-from vecsim.pool import Pool
+from vecsim.model import poll_law as pools
+from vecsim.model.poll_draw import Kind, boundary, draw, thresholds
+from vecsim.model.poll_law import Pool
 from vecsim.protocols.qr_avalanche import QrAvalanche
 
 SPLIT_KIND = Kind(counts=False, silent=False, split=True, wide=False, k=0)

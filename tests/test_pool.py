@@ -10,8 +10,8 @@ import pytest
 from helpers import binomial_fraction
 from scipy import stats
 
-from vecsim import pool as pools
-from vecsim.pool import Pool
+from vecsim.model import poll_law as pools
+from vecsim.model.poll_law import Pool
 
 # The exact law of one poll, from the definition: draw kinds of peers, then coins, then losses.
 

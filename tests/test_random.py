@@ -10,7 +10,7 @@ from helpers import assert_distribution
 from jax.extend.random import threefry_2x32
 from scipy import stats
 
-from vecsim import random
+from vecsim.model import random
 
 WORDS = 200_000
 

@@ -12,7 +12,7 @@ import yaml
 from command import assert_same, call, check_experiment, files, process, refused, start
 
 import vecsim
-from vecsim import build, decisions, report, runner
+from vecsim import decisions, places, report, runner
 from vecsim.results.estimate import Precision, enough
 
 STUDY = ("n=60", "trials=24", "sweep.adversary=[sybil,random_voting]", "sweep.protocol.beta=[5,9]")
@@ -268,18 +268,18 @@ def test_components_from_outside(folder, monkeypatch):
 
 def single(name: str) -> bool:
     """Whether the experiment's trials are single decisions, and nothing else."""
-    study = yaml.safe_load((build.root("conf") / "experiment" / f"{name}.yaml").read_text())
+    study = yaml.safe_load((places.root("conf") / "experiment" / f"{name}.yaml").read_text())
     estimated = any("override /estimator" in option for option in study.get("defaults", []))
     return "defence" not in study and not estimated
 
 
-EXPERIMENTS = sorted(file.stem for file in (build.root("conf") / "experiment").glob("*.yaml"))
+EXPERIMENTS = sorted(file.stem for file in (places.root("conf") / "experiment").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if single(name)])
 def test_experiment(name, folder):
     """Every experiment with 16 trials at the ends of what it sweeps, and its figure."""
-    study = yaml.safe_load((build.root("conf") / "experiment" / f"{name}.yaml").read_text())
+    study = yaml.safe_load((places.root("conf") / "experiment" / f"{name}.yaml").read_text())
     swept = study["sweep"]
     smaller = [*reduced(swept), *["n=120"] * ("n" not in swept)]
     check_experiment(name, "trials=16", "precision=null", *smaller, folder=folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from synthetic import CONFIG
 
+from vecsim import places
 from vecsim.cluster.config import parse as parse_cluster
 from vecsim.errors import ConfigError
 from vecsim.scenario import config, finding
@@ -21,7 +22,7 @@ COUNTS = {
     "byzantine": 13,
     "regression": 12,
 }
-NAMES = [path.stem for path in sorted((finding.root() / "scenario").glob("*.yaml"))]
+NAMES = [path.stem for path in sorted((places.root("conf") / "scenario").glob("*.yaml"))]
 load = lru_cache(finding.load)
 
 

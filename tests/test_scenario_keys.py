@@ -8,7 +8,7 @@ from test_scenario_fuzz import SCENARIO
 
 from vecsim.cluster.config import parse
 from vecsim.cluster.timeline import schedule
-from vecsim.scenario import config, finding, run, saved
+from vecsim.scenario import config, run, saved
 
 # Where it stands in the results, and in which table: the only keys that change neither.
 NAMED = {("name",), ("category",)}
@@ -110,7 +110,7 @@ def test_no_key_is_without_effect():
 
 def test_every_key_of_the_scenarios_in_conf_is_among_those_walked():
     known = {name(path) for path in places(SCENARIO)}
-    for file in (finding.root() / "scenario").glob("*.yaml"):
+    for file in (root("conf") / "scenario").glob("*.yaml"):
         scenario = yaml.safe_load(file.read_text())["scenario"]
         written = [path for path in places(scenario) if path[:-1] != ("variants",)]
         assert {name(path).rpartition(".")[2] for path in written} <= known, file

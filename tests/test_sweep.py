@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
-from vecsim import build, counts, overrides, plan, sweep
+from vecsim import counts, overrides, places, plan, sweep
 from vecsim.dimensions import listed
 from vecsim.errors import ConfigError
 from vecsim.protocols.slush import Slush
@@ -25,7 +25,7 @@ def composing(*words):
         options = [f"{group}={option}" for group, option in choices.items()]
         return compose("config", [*overrides.told(words), *options])
 
-    with initialize_config_dir(str(build.root("conf")), version_base="1.3"):
+    with initialize_config_dir(str(places.root("conf")), version_base="1.3"):
         plan.prepare()
         yield composed({}), composed, made
 

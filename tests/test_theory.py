@@ -8,8 +8,8 @@ from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.adversaries.balance_informed import BalanceInformed
 from vecsim.adversaries.coordinated_collusion import CoordinatedCollusion
 from vecsim.adversaries.random_voting import RandomVoting
+from vecsim.model.point import Point
 from vecsim.network import Network
-from vecsim.point import Point
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake

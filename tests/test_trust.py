@@ -7,8 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 import vecsim
-from vecsim import trust
 from vecsim.errors import ConfigError
+from vecsim.model import trust
 
 SLUSH = """
     _target_: {target}

@@ -27,7 +27,7 @@ def check(component: Protocol | Adversary | Network) -> None:
     Done by itself before a study of one's own components is computed (vecsim's own are checked by
     its tests).
     """
-    from vecsim.checks.component import check
+    from vecsim.model.checks.component import check
 
     check(component)
 

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecsim import build
 from vecsim.dimensions import listed
 from vecsim.engines.runs import Undisputed, attacked, length_of, undisputed
 from vecsim.errors import ConfigError, count, require
-from vecsim.point import Point
+from vecsim.model import build
+from vecsim.model.point import Point
 from vecsim.results.layout import Variable
 from vecsim.results.pareto import STATES
 from vecsim.splitting import MOST_WALKERS, Effort

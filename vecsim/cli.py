@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from vecsim import overrides, streams
+from vecsim import overrides, places, streams
 
 BAD, FAILED, KILLED, UNWRITTEN, STOPPED, UNREAD = 2, 3, 4, 74, 130, 141
 # The same command can be tried again when there is room.
@@ -102,7 +102,8 @@ def execute(task, reporter, begun=lambda output, options: None) -> tuple[Any, Pa
 
     begun: told the folder, and the options of groups by name, before anything is computed.
     """
-    from vecsim import build, device, provenance, report, runner
+    from vecsim import device, provenance, report, runner
+    from vecsim.model import build
 
     device.forget_programs()  # of the studies before, in a notebook or a multirun
     studies, works, output = planned(task)
@@ -123,8 +124,9 @@ def _scenarios(given: list[str]) -> int:
 
     from rich.console import Console
 
-    from vecsim import device, trust
+    from vecsim import device
     from vecsim.errors import ConfigError
+    from vecsim.model import trust
     from vecsim.results.files import StoreError
     from vecsim.scenario import arguments, command
 
@@ -146,8 +148,9 @@ def _hydra(given: list[str]) -> None:
     from hydra._internal.utils import get_args_parser
     from hydra.core.utils import JobReturn, JobStatus
 
-    from vecsim import build, plan, trust
+    from vecsim import plan
     from vecsim.errors import ConfigError
+    from vecsim.model import trust
 
     plan.prepare()
     if "--version" in given:
@@ -169,7 +172,7 @@ def _hydra(given: list[str]) -> None:
 
     setattr(JobReturn, "return_value", property(result, JobReturn.return_value.fset))  # noqa: B010
     command = hydra.main(
-        version_base="1.3", config_path=str(build.root("conf")), config_name="config"
+        version_base="1.3", config_path=str(places.root("conf")), config_name="config"
     )(_job)
     if "--help" in given or "-h" in given:
         from vecsim import report
@@ -225,8 +228,8 @@ def environment() -> None:
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
     """What Hydra finds wrong becomes a ConfigError."""
-    from vecsim import build
     from vecsim.errors import ConfigError
+    from vecsim.model import build
 
     try:
         yield

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from vecsim.meanfield import Crowd, drift_slope, follows_quorums, turning, undecided
-from vecsim.point import Point
+from vecsim.model.point import Point
 
 PIECES = 16  # of equal probability, of the normal distribution's upper half
 CENSORED = 1e-3  # P(some node is undecided at the end) below which the mean is that of all trials

@@ -11,7 +11,7 @@ from vecsim.engines import population
 from vecsim.engines.assemble import Assembler, items, program_key, shape_of
 from vecsim.engines.batch import Shape, all_devices, batch
 from vecsim.errors import require
-from vecsim.point import Point
+from vecsim.model.point import Point
 from vecsim.results import outcomes
 from vecsim.results.layout import Variable
 from vecsim.sweep import Study

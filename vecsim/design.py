@@ -33,7 +33,7 @@ from vecsim.engines import independent
 from vecsim.engines.climb import Climbers, supports
 from vecsim.engines.scores import SCORES
 from vecsim.errors import require, whole
-from vecsim.point import Point
+from vecsim.model.point import Point
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.results.estimate import rare_interval

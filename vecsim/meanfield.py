@@ -21,7 +21,7 @@ from vecsim.engines.cells import enumerate_cells
 from vecsim.engines.conduct import answers
 from vecsim.engines.shares import results, shares_of
 from vecsim.errors import require
-from vecsim.point import Point
+from vecsim.model.point import Point
 from vecsim.types import Adversary, Protocol, View
 
 Floats = NDArray[np.float64]

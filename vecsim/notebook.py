@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vecsim import overrides
+from vecsim import overrides, places
 from vecsim.cli import environment, execute, refusals, require_folder
 
 
@@ -17,7 +17,7 @@ def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | 
     environment()
     from hydra import initialize_config_dir
 
-    from vecsim import build, outside, progress, report
+    from vecsim import outside, progress, report
     from vecsim.results import store
     from vecsim.scenario import arguments
 
@@ -25,7 +25,7 @@ def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | 
     given = overrides.from_python(words, keywords)
     if arguments.concerns(given):
         return _scenario(given, output)
-    conf = str(build.root("conf").resolve())
+    conf = str(places.root("conf").resolve())
     with outside.closed(), refusals(), initialize_config_dir(conf, version_base="1.3"):
         task = composed(given, output)
         studies, folder = execute(task, progress.reporter())
@@ -40,7 +40,8 @@ def _scenario(given: Sequence[str], output: str | Path | None):
     """The dataset of one scenario."""
     from rich.console import Console
 
-    from vecsim import device, outside, trust
+    from vecsim import device, outside
+    from vecsim.model import trust
     from vecsim.scenario import arguments, command
 
     words = arguments.read(given)
@@ -55,7 +56,8 @@ def composed(given: Sequence[str], output: str | Path | None = None):
     from hydra import compose
     from omegaconf import open_dict
 
-    from vecsim import plan, trust
+    from vecsim import plan
+    from vecsim.model import trust
 
     plan.prepare()
     trust.check_searched(given)

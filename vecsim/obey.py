@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
 
-from vecsim import build
 from vecsim.dimensions import MOST_POINTS, Dimension, keys_of
 from vecsim.errors import ConfigError, require
+from vecsim.model import build
 from vecsim.network import Network
 from vecsim.resolve import is_used, references
 

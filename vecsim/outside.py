@@ -16,7 +16,7 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 from omegaconf.resolvers import oc
 
-from vecsim import build
+from vecsim import places
 from vecsim.errors import ConfigError
 
 ENVIRONMENT = "oc.env"
@@ -31,7 +31,7 @@ class FileConfigSource(HydraFiles):  # named as Hydra's, which registers only on
             result = super().load_config(config_path)
         except RecursionError:
             raise ConfigError(f"{path} is nested too deeply; allowed: settings") from None
-        own = Path(os.path.realpath(path)).is_relative_to(build.root("conf").resolve())
+        own = Path(os.path.realpath(path)).is_relative_to(places.root("conf").resolve())
         if not own:
             _check(path, config_path, result)
         return result

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vecsim import places
 from vecsim.errors import ConfigError
 
 # In `sweep`, how Hydra is told of keys of the command line: apart from those of files.
@@ -63,14 +64,13 @@ def readable(message: str) -> str:
 
 def check(words: Sequence[str]) -> None:
     """Raise ConfigError where a key is set twice, or a group to a list of options."""
-    from vecsim import build  # not before the environment is set, for it imports JAX
 
     overrides = [parse(word) for word in words if "=" in word]
     keys = [each.key for each in overrides if each.sign != "~"]
     for key, text, sign in overrides:
         if sign != "~" and keys.count(key) > 1:
             raise ConfigError(f"{key} is set twice; allowed: {key}=... once")
-        if not key or not (build.root("conf") / key).is_dir() or sign == "~":
+        if not key or not (places.root("conf") / key).is_dir() or sign == "~":
             continue
         if text.startswith("["):
             raise ConfigError(several(key, text))
@@ -83,7 +83,7 @@ def check(words: Sequence[str]) -> None:
 
 def several(group: str, options: str) -> str:
     """Why a group has no list of options, and what to set instead."""
-    from vecsim import build
+    from vecsim.model import build
 
     jobs = f"{group}={options.strip('[]')} with -m (one job for each)"
     swept = f"sweep.{group}={options} (one dataset), or " if group in build.GROUPS else ""

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from vecsim import build, device, obey, overrides, runner, sweep, trust
+from vecsim import device, obey, overrides, places, runner, sweep
 from vecsim.dimensions import listed
 from vecsim.engines.choose import ENGINES
 from vecsim.errors import ConfigError, count, require
+from vecsim.model import trust
 from vecsim.planned import Planned
 from vecsim.resolve import Compose, unresolved
 from vecsim.sweep import Study
@@ -150,7 +151,7 @@ def _check_experiment(task: Task, given: Mapping[str, str], bare: Callable[[], D
 
 def _scripts() -> list[Path]:
     """What draws an experiment's figures, by its name."""
-    return sorted(build.root("figures").glob("[!_]*.py"))
+    return sorted(places.root("figures").glob("[!_]*.py"))
 
 
 def _check_theory(config: DictConfig, name: str) -> None:

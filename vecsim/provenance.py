@@ -5,8 +5,9 @@ import importlib.metadata
 import platform
 import shlex
 import subprocess
-from pathlib import Path
 from typing import Any
+
+from vecsim import places
 
 
 def provenance(command: list[str]) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def provenance(command: list[str]) -> dict[str, Any]:
 
 def _commit() -> str:
     """The checkout's commit, with a plus sign if files differ from it; empty when installed."""
-    folder = Path(__file__).resolve().parent.parent
+    folder = places.PACKAGE.parent
     if not (folder / ".git").exists():
         return ""
     command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+"]

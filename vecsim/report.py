@@ -14,7 +14,7 @@ from typing import Any
 
 import xarray as xr
 
-from vecsim import build, counts
+from vecsim import counts, places
 from vecsim.planned import Planned
 from vecsim.results import files
 from vecsim.results.estimate import Precision
@@ -106,7 +106,7 @@ def save(
         netcdf.save(data, path := output / f"{stem}.nc")
         saved.append(("netcdf", path))
     study = next(iter(studies.values()))
-    script = build.root("figures") / f"{study.name}.py"
+    script = places.root("figures") / f"{study.name}.py"
     if figure and script.exists():
         saved += [("figure", path) for path in figures(study, script, opened, output, theory)]
     return saved
@@ -152,7 +152,7 @@ def _made_from(script: Path, opened: Mapping[str, xr.Dataset], output: Path, the
     """A hash of all that decides what figures show: data, attributes, code, options."""
     marks = (output / f"{stem}.zarr" / "vecsim" / "marks" for stem in opened)
     done = sorted(file for folder in marks for file in folder.iterdir())
-    code = [script, *sorted(Path(__file__).parent.rglob("*.py"))]
+    code = [script, *sorted(places.PACKAGE.rglob("*.py"))]
     told = [
         version("matplotlib"),
         *(json.dumps(data.attrs, sort_keys=True) for data in opened.values()),

@@ -16,8 +16,8 @@ import numpy as np
 from vecsim import dag
 from vecsim.adversaries.random_voting import RandomVoting
 from vecsim.decisions import VARIABLES, Program, batch_size
+from vecsim.model.point import Point
 from vecsim.network import Network
-from vecsim.point import Point
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.results import store
 from vecsim.results.layout import Layout

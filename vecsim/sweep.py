@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from vecsim import build, counts, obey
+from vecsim import counts, obey
 from vecsim.dimensions import (
     Dimension,
     dimensions,
@@ -18,13 +18,14 @@ from vecsim.dimensions import (
 )
 from vecsim.engines.choose import engine_of
 from vecsim.errors import ConfigError, count, require
+from vecsim.model import build
+from vecsim.model.sources import code_of
 from vecsim.obey import CAMPAIGN, KNOWN
 from vecsim.planned import TARGET, planned
 from vecsim.resolve import Compose, at, once, places, plain, resolved, unresolved
 from vecsim.results.estimate import Precision
 from vecsim.results.layout import Beside
 from vecsim.results.outcomes import RATES
-from vecsim.sources import code_of
 
 MOST_TRIALS = 10**9
 TRIALS = 1000  # in conf/config.yaml, where nobody says

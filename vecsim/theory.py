@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from vecsim import pool as pools
 from vecsim.contested import rounds_until_decided
 from vecsim.engines import exact, independent
 from vecsim.engines.assemble import pool_of
-from vecsim.point import Point
+from vecsim.model import poll_law as pools
+from vecsim.model.point import Point
 from vecsim.sweep import Study
 from vecsim.types import Quorum
 

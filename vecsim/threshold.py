@@ -8,7 +8,7 @@ from vecsim.decisions import Engines
 from vecsim.dimensions import keys_of
 from vecsim.engines.choose import engine_of
 from vecsim.errors import ConfigError, require, whole
-from vecsim.point import Point
+from vecsim.model.point import Point
 from vecsim.results import outcomes
 from vecsim.results.crossing import place
 from vecsim.results.layout import Variable

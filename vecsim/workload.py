@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecsim import random
 from vecsim.errors import number, require
+from vecsim.model import random
 
 # kind -> parameters and their defaults (None: must be given)
 KINDS: dict[str, dict[str, Any]] = {

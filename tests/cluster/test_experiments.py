@@ -7,7 +7,7 @@ import yaml
 from command import assert_same, call, check_experiment
 
 import vecsim
-from vecsim import build
+from vecsim import places
 from vecsim.campaigns import Outcome
 from vecsim.cluster import ScaleTestCluster, campaign, checkpoint
 from vecsim.results import plot, store
@@ -124,7 +124,7 @@ MEASURED = {
 @pytest.mark.parametrize(("experiment", "name"), MEASURED)
 def test_times_are_those_at_which_a_level_is_reached_first(experiment, name):
     """Shares of what there is, so that they hold for any n and fraction."""
-    config = yaml.safe_load((build.root("conf") / "experiment" / f"{experiment}.yaml").read_text())
+    config = yaml.safe_load((places.root("conf") / "experiment" / f"{experiment}.yaml").read_text())
     described = config["campaign"]["outcomes"][name] | {"period": None}
     found = described["metric"], described["statistic"], described["level"]
     assert found == MEASURED[experiment, name]
@@ -132,8 +132,8 @@ def test_times_are_those_at_which_a_level_is_reached_first(experiment, name):
 
 
 def test_latencies_are_said_to_be_of_the_finalised():
-    files = [*(build.root("conf") / "experiment").glob("*.yaml")]
-    files += (build.root("conf") / "campaign").glob("*.yaml")
+    files = [*(places.root("conf") / "experiment").glob("*.yaml")]
+    files += (places.root("conf") / "campaign").glob("*.yaml")
     outcomes = [
         (yaml.safe_load(file.read_text()).get("campaign") or {}).get("outcomes")
         or yaml.safe_load(file.read_text()).get("outcomes", {})

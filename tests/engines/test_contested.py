@@ -9,8 +9,8 @@ from scipy import stats
 
 from vecsim.adversaries.random_voting import RandomVoting
 from vecsim.contested import rounds_until_decided
+from vecsim.model.point import Point
 from vecsim.network import Network
-from vecsim.point import Point
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowball import Snowball

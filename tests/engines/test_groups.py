@@ -29,8 +29,8 @@ from vecsim.engines.choose import engine_of
 from vecsim.engines.results import result_probabilities
 from vecsim.engines.weights import polls_of, third_part
 from vecsim.errors import ConfigError
+from vecsim.model.point import Point
 from vecsim.network import Network
-from vecsim.point import Point
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowball import Snowball

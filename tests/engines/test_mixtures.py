@@ -20,7 +20,7 @@ from helpers import point as made
 from scipy import stats
 
 import vecsim
-from vecsim import build, meanfield
+from vecsim import meanfield
 from vecsim.adversaries.always_accept import AlwaysAccept
 from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.adversaries.balance_pooled import BalancePooled
@@ -40,6 +40,7 @@ from vecsim.engines.climb import Climbers
 from vecsim.engines.drawn import hypergeometric
 from vecsim.engines.exact import solve, supports
 from vecsim.errors import ConfigError
+from vecsim.model import build
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowflake import Snowflake

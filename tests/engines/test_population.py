@@ -23,8 +23,6 @@ from helpers import (
 )
 from scipy import stats
 
-from vecsim import pool as pools
-from vecsim import random as words
 from vecsim.adversaries.always_accept import AlwaysAccept
 from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.adversaries.balance_informed import BalanceInformed
@@ -47,8 +45,10 @@ from vecsim.engines.cells import RESULTS, enumerate_cells
 from vecsim.engines.drawn import admitted
 from vecsim.engines.moves import moves_of
 from vecsim.errors import ConfigError
+from vecsim.model import poll_law as pools
+from vecsim.model import random as words
+from vecsim.model.point import Point
 from vecsim.network import Network
-from vecsim.point import Point
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowball import Snowball

@@ -11,7 +11,7 @@ from helpers import compilations
 from scipy import special, stats
 
 import vecsim
-from vecsim import build, decisions, threshold
+from vecsim import decisions, places, threshold
 
 FEW_ROUNDS = "estimator=threshold", "protocol.max_rounds=60"
 SMALL = *FEW_ROUNDS, "n=60"
@@ -191,6 +191,6 @@ def test_bad_settings_are_told(overrides, told, tmp_path):
 
 def test_no_option_is_lost():
     """The levels that the configuration names are those of the code."""
-    text = (build.root("conf") / "estimator" / "threshold.yaml").read_text()
+    text = (places.root("conf") / "estimator" / "threshold.yaml").read_text()
     for event, level in threshold.LEVELS.items():
         assert f"{level} of {event}" in text

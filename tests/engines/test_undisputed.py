@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from helpers import assert_distribution, assert_mean, assert_same_distribution, point, run
 
-from vecsim import pool as pools
 from vecsim.adversaries.always_accept import AlwaysAccept
 from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.adversaries.balance_informed import BalanceInformed
@@ -28,8 +27,9 @@ from vecsim.engines import climb, confidence, independent, population
 from vecsim.engines.blocks import supports
 from vecsim.engines.choose import engine_of
 from vecsim.errors import ConfigError
+from vecsim.model import poll_law as pools
+from vecsim.model.point import Point
 from vecsim.network import Network
-from vecsim.point import Point
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Counts, Outcome
 

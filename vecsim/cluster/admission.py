@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from vecsim import random
 from vecsim.cluster.config import constants
 from vecsim.cluster.defence import Sides
 from vecsim.cluster.state import (
@@ -18,6 +17,7 @@ from vecsim.cluster.state import (
     uniform,
     whole,
 )
+from vecsim.model import random
 
 
 class Load(NamedTuple):

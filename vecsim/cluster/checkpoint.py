@@ -19,6 +19,7 @@ import numpy as np
 from vecsim.cluster import record
 from vecsim.cluster.front import ScaleTestCluster
 from vecsim.cluster.record import Record
+from vecsim.model.sources import code_of
 from vecsim.results.files import (
     StoreError,
     damaged,
@@ -28,7 +29,6 @@ from vecsim.results.files import (
     write,
     write_sealed,
 )
-from vecsim.sources import code_of
 from vecsim.workload import Workload
 
 # The files of a run, and what an interrupted save leaves.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from vecsim import places
 from vecsim.errors import ConfigError, number, plain, require, whole
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary
@@ -254,13 +255,13 @@ def _number(name: str, value: Any, low: float, high: float) -> None:
 
 def _adversary(given: Any) -> Adversary:
     """An adversary by its option's name, {name: ..., parameter: ...}, or a section of its own."""
-    from vecsim import build
+    from vecsim.model import build
 
     built: Any
     if isinstance(given, Mapping) and "_target_" in given:
         built = build.component("adversary", dict(given))
         return built
-    options = build.root("conf") / "adversary"
+    options = places.root("conf") / "adversary"
     known = sorted(path.stem for path in options.glob("*.yaml"))
     section = {"name": given} if isinstance(given, str) else given
     require(isinstance(section, Mapping), "cluster.adversary", given, ", ".join(known))

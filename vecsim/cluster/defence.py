@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vecsim import random
 from vecsim.cluster import votes
 from vecsim.cluster.config import constants
 from vecsim.cluster.roster import answering
 from vecsim.cluster.state import ANSWERS, SIDES, Conditions, Key, Queue, State, real, uniform
 from vecsim.cluster.votes import Peers
+from vecsim.model import random
 
 DISAGREE = math.log(constants().byzantine_disagreement / constants().honest_disagreement)
 AGREE = math.log((1 - constants().byzantine_disagreement) / (1 - constants().honest_disagreement))

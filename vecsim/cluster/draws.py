@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from vecsim import random
 from vecsim.cluster.config import Cluster
 from vecsim.cluster.state import Key
+from vecsim.model import random
 
 
 class Draws:

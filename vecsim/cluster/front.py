@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from vecsim import random
 from vecsim.cluster import actions, record, timeline
 from vecsim.cluster.actions import Actions
 from vecsim.cluster.config import LONGEST_S, MOST_VERTICES, Run, constants, parse, tenths
@@ -20,6 +19,7 @@ from vecsim.cluster.roster import OneOf
 from vecsim.cluster.state import Conditions, State, ticks_ahead, widened
 from vecsim.cluster.window import Shape
 from vecsim.errors import ConfigError, require
+from vecsim.model import random
 from vecsim.types import Adversary
 
 MS = 1000

@@ -3,11 +3,11 @@
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim import random
 from vecsim.cluster.admission import Load, Sample
 from vecsim.cluster.config import PARENTS, RANDOM_REACH
 from vecsim.cluster.state import Key
 from vecsim.cluster.votes import FINALISED, Fate
+from vecsim.model import random
 
 
 def parents_of(shape, key: Key, chosen: Sample):

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim import random
 from vecsim.cluster.state import Conditions, Key, real, uniform
+from vecsim.model import random
 from vecsim.protocols.qr_avalanche import SCALE
 from vecsim.types import Counts, View, decided, preference
 

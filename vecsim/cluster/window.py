@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim import random
 from vecsim.cluster import defence, resources, votes
 from vecsim.cluster.admission import Load, Sample, admit, sample
 from vecsim.cluster.config import constants
@@ -28,6 +27,7 @@ from vecsim.cluster.state import (
 )
 from vecsim.cluster.usage import Used, use
 from vecsim.cluster.votes import FINALISED, Fate, Peers, vertex_coin
+from vecsim.model import random
 
 RIVAL = 2**31  # number of the vertex with a rival, on the first side
 

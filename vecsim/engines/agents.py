@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim import random
 from vecsim.engines.batch import (
     Record,
     Shape,
@@ -24,7 +23,8 @@ from vecsim.engines.batch import (
     starts_at_one,
     view,
 )
-from vecsim.poll import draw
+from vecsim.model import random
+from vecsim.model.poll_draw import draw
 from vecsim.types import decided, preference
 
 FLIPPED = 2  # the bit of a cell that says whether its last poll changed its preference

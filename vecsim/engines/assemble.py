@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vecsim import graphs, random
-from vecsim import pool as pools
 from vecsim.engines.batch import Shape, Tables, Trials, pooling_nodes
 from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.stack import Stack, Wanted
-from vecsim.point import Nodes, Point
-from vecsim.poll import Kind, boundary, thresholds
-from vecsim.pool import Pool
+from vecsim.model import graphs, random
+from vecsim.model import poll_law as pools
+from vecsim.model.point import Nodes, Point
+from vecsim.model.poll_draw import Kind, boundary, thresholds
+from vecsim.model.poll_law import Pool
 from vecsim.types import Adversary
 
 Way = tuple[tuple[float, float], ...]  # a mix of each kind of Byzantine nodes

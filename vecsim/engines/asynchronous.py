@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim import random
 from vecsim.engines.agents import class_rows
 from vecsim.engines.batch import (
     Record,
@@ -23,7 +22,8 @@ from vecsim.engines.batch import (
     starts_at_one,
     view,
 )
-from vecsim.poll import draw
+from vecsim.model import random
+from vecsim.model.poll_draw import draw
 from vecsim.types import View, decided, preference
 
 

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from vecsim import random
-from vecsim.poll import Kind
+from vecsim.model import random
+from vecsim.model.poll_draw import Kind
 from vecsim.types import Adversary, Outcome, Protocol, View
 
 

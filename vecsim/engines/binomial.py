@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim import random
+from vecsim.model import random
 
 SMALL = 10.0  # means below this are drawn by inversion, as the rejection needs at least this
 PIECE = 128  # draws made together on a CPU: vectors are full, few lanes wait for the last one

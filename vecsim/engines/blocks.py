@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vecsim import random
 from vecsim.engines import independent
 from vecsim.engines.assemble import kind_key, roster_of
 from vecsim.engines.batch import Trials
@@ -15,7 +14,8 @@ from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.moves import Moves, moves_of
 from vecsim.engines.weights import Polls, polls_of, third_part, varies_apart
 from vecsim.errors import ConfigError
-from vecsim.point import MOST_NODES, Point
+from vecsim.model import random
+from vecsim.model.point import MOST_NODES, Point
 from vecsim.types import Adversary
 
 BLOCKS = 16  # of a batch and device at most

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from vecsim.engines.cells import Cells, enumerate_cells
 from vecsim.engines.conduct import Situations
 from vecsim.engines.drawn import first_ones_law
-from vecsim.engines.uses import uses
-from vecsim.point import Point
+from vecsim.model.point import Point
+from vecsim.model.uses import uses
 
 UNTIL_CLOSED = 2**30  # rounds to enumerate cells for: until no new one comes up
 

@@ -17,8 +17,8 @@ from vecsim.engines.census import Census, Counts, States, names_of, remembered
 from vecsim.engines.conduct import Branch, Conduct
 from vecsim.engines.exact_polls import results
 from vecsim.errors import ConfigError
-from vecsim.point import Nodes
-from vecsim.pool import Floats
+from vecsim.model.point import Nodes
+from vecsim.model.poll_law import Floats
 
 MOST_MOVES = 20_000_000  # pairs of a state and one that may follow it
 

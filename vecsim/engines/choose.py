@@ -3,7 +3,7 @@
 from vecsim.engines import blocks
 from vecsim.engines.moves import moves_of
 from vecsim.errors import require
-from vecsim.point import Point
+from vecsim.model.point import Point
 
 ENGINES = ("auto", "agents", "population")
 MOST_NODES = 2_000_000  # of the engines that keep every node

@@ -26,7 +26,7 @@ from vecsim.engines.cells import enumerate_cells
 from vecsim.engines.crowds import agents_crowd, agents_field, counted_crowd, counted_field
 from vecsim.engines.drawn import first_ones
 from vecsim.engines.scores import situations, standing
-from vecsim.point import Point
+from vecsim.model.point import Point
 
 BATCH_NODES = 2**15  # of the agents engine, per device: they wait for the last to end
 BATCH_BLOCKS = 16  # of the population engine, per device

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from vecsim import pool as pools
 from vecsim.engines.batch import asked, pooling_nodes
-from vecsim.engines.uses import uses
 from vecsim.errors import require
-from vecsim.point import Nodes, Point
+from vecsim.model import poll_law as pools
+from vecsim.model.point import Nodes, Point
+from vecsim.model.uses import uses
 from vecsim.types import Adversary, View
 
 COIN = 2**24  # values of a shared coin, as the other engines draw it

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import daxpy  # pyright: ignore[reportAttributeAccessIssue]
 
-from vecsim.pool import Floats
+from vecsim.model.poll_law import Floats
 from vecsim.protocols.qr_avalanche import SCALE, QrAvalanche
 from vecsim.types import Counts
 

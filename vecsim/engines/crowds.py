@@ -7,7 +7,7 @@ from vecsim.engines import agents
 from vecsim.engines.batch import Tables, Tally, Trials, answers, view
 from vecsim.engines.cells import AGAINST, AGAINST_CONFIDENT, AGREE, AGREE_CONFIDENT
 from vecsim.engines.scores import NEVER, Crowd, Field
-from vecsim.poll import quorum_chances
+from vecsim.model.poll_draw import quorum_chances
 from vecsim.types import decided, preference
 
 FAR = 254  # polls: what a node lacks is known up to there

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from vecsim import random
-from vecsim.point import Point
-from vecsim.pool import Floats
+from vecsim.model import random
+from vecsim.model.point import Point
+from vecsim.model.poll_law import Floats
 
 UNIT = 2.0**-53
 IDENTITIES, COLOURS = 1, 64  # numbers of the first blocks for admissions, and for groups' colours

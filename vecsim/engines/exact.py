@@ -19,8 +19,8 @@ from vecsim.engines.conduct import Conduct, Situations, conducts, unsupported
 from vecsim.engines.drawn import first_ones_law
 from vecsim.engines.tally_chain import tally_chain
 from vecsim.errors import ConfigError
-from vecsim.point import Nodes, Point
-from vecsim.pool import Floats
+from vecsim.model.point import Nodes, Point
+from vecsim.model.poll_law import Floats
 
 MOST_HONEST = 5000  # honest nodes of a chain on the number of 1-holders
 MOST_CENSUSES = 20_000  # as many censuses are solved without looking first

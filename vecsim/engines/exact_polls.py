@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from vecsim import pool as pools
 from vecsim.engines.assemble import Way, pool_of
-from vecsim.point import Nodes, Point
-from vecsim.pool import Floats
+from vecsim.model import poll_law as pools
+from vecsim.model.point import Nodes, Point
+from vecsim.model.poll_law import Floats
 
 
 def _sides(point: Point, way: Way, admitted: Nodes, colour: int):

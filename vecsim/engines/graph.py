@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim import random
 from vecsim.engines.batch import (
     Record,
     Shape,
@@ -22,7 +21,8 @@ from vecsim.engines.batch import (
     starts_at_one,
     view,
 )
-from vecsim.poll import FOLD
+from vecsim.model import random
+from vecsim.model.poll_draw import FOLD
 from vecsim.types import Counts, Quorum, decided, preference
 
 

@@ -16,15 +16,15 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
-from vecsim import pool as pools
-from vecsim import random
 from vecsim.engines import conduct
 from vecsim.engines.assemble import pool_of
 from vecsim.engines.binomial import Names, binomial
 from vecsim.engines.confidence import decision_law, turning
-from vecsim.engines.uses import uses
-from vecsim.point import Point
-from vecsim.pool import Floats, Pool
+from vecsim.model import poll_law as pools
+from vecsim.model import random
+from vecsim.model.point import Point
+from vecsim.model.poll_law import Floats, Pool
+from vecsim.model.uses import uses
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary, View
 

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vecsim import random
 from vecsim.engines import independent
 from vecsim.engines.batch import (
     Record,
@@ -34,7 +33,8 @@ from vecsim.engines.blocks import Blocks, Shape, blocks_of, program_key, shape_o
 from vecsim.engines.moves import Moves
 from vecsim.engines.results import honest_answers, result_probabilities
 from vecsim.engines.weights import Polls
-from vecsim.point import MOST_ROUNDS, Point
+from vecsim.model import random
+from vecsim.model.point import MOST_ROUNDS, Point
 from vecsim.types import STEPPED, Outcome
 
 GROUP = 20  # bits of a draw's number below the group: rows x STAGES must fit

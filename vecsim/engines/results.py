@@ -1,9 +1,9 @@
 """The probability of each result of a poll, computed inside the loop: any n, no table of n rows.
 
-The formulas are those of `vecsim.pool`. A poll draws own answers (of the querier's colour) and
-others, from the honest nodes and from Byzantine nodes that answer a fixed colour. Where an answer
-may also be a coin or silence there is a third part: distinct peers from Byzantine nodes that do
-not answer a fixed colour, or, with replacement, answers that do not come. A probability is
+The formulas are those of `vecsim.model.poll_law`. A poll draws own answers (of the querier's
+colour) and others, from the honest nodes and from Byzantine nodes that answer a fixed colour. Where
+an answer may also be a coin or silence there is a third part: distinct peers from Byzantine nodes
+that do not answer a fixed colour, or, with replacement, answers that do not come. A probability is
 then the sum over x own draws and y of the third part of
 
     coefficient [a]_x [b]_(k-x-y) [c]_y / [a+b+c]_k P(the result, given x and y)

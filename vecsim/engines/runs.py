@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vecsim import pool as pools
 from vecsim.engines import independent
 from vecsim.engines.assemble import pool_of
-from vecsim.point import Point
-from vecsim.pool import Pool
+from vecsim.model import poll_law as pools
+from vecsim.model.point import Point
+from vecsim.model.poll_law import Pool
 from vecsim.protocols.streak import run_length
 
 Floats = NDArray[np.float64]

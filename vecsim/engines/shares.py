@@ -11,7 +11,7 @@ from scipy import sparse
 
 from vecsim.engines.cells import RESULTS, enumerate_cells
 from vecsim.errors import require
-from vecsim.pool import Floats
+from vecsim.model.poll_law import Floats
 from vecsim.protocols.qr_avalanche import SCALE, QrAvalanche
 from vecsim.types import Counts, Protocol
 

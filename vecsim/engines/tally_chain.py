@@ -8,8 +8,8 @@ from scipy import sparse
 from vecsim.engines.absorbing import Chain
 from vecsim.engines.conduct import Branch, Conduct
 from vecsim.engines.exact_polls import turned
-from vecsim.point import Nodes, Point
-from vecsim.pool import Floats
+from vecsim.model.point import Nodes, Point
+from vecsim.model.poll_law import Floats
 
 TAIL = 1e-100  # of a binomial, relative to its mode: what is less likely is left out
 

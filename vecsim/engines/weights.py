@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vecsim import pool as pools
 from vecsim.engines.cells import RESULTS
-from vecsim.point import Point
+from vecsim.model import poll_law as pools
+from vecsim.model.point import Point
 
 Floats = NDArray[np.float64]
 

@@ -48,7 +48,7 @@ def read(arguments: Sequence[str]) -> Words:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    from vecsim import build
+    from vecsim.model import build
 
     parser = get_args_parser()
 

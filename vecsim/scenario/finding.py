@@ -10,18 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vecsim import places
 from vecsim.errors import ConfigError, require
 from vecsim.scenario.config import CATEGORIES, checked
 
 SUFFIX = ".yaml"
 CATEGORY = re.compile(r"^\s+category:\s*(\w+)", re.MULTILINE)
-
-
-def root() -> Path:
-    """Where vecsim's own configuration is: inside the installed package, or beside it."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
 
 
 def names(folders: Sequence[Path] = ()) -> list[str]:
@@ -55,12 +49,12 @@ def load(name: str, changes: Sequence[str] = (), folders: Sequence[Path] = ()) -
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from vecsim import build, trust
+    from vecsim.model import build, trust
 
     path = _path(name, folders)
     own = not name.endswith(SUFFIX)  # in a folder `scenario` of a configuration folder
     folder = path.parent.parent if own else path.parent
-    others = [each for each in (*map(Path.resolve, folders), root()) if each != folder]
+    others = [each for each in (*map(Path.resolve, folders), places.root("conf")) if each != folder]
     search = ",".join(_quoted(f"file://{each}") for each in others)
     try:
         with initialize_config_dir(str(folder), version_base="1.3"):
@@ -95,7 +89,7 @@ def _path(name: str, folders: Sequence[Path]) -> Path:
     if name.endswith(SUFFIX):
         return Path(name).resolve()
     found = [path for path in _files(folders) if path.stem == name]
-    require(bool(found), "scenario", name, f"a file of {root() / 'scenario'}, or all")
+    require(bool(found), "scenario", name, f"a file of {places.root('conf') / 'scenario'}, or all")
     allowed = f"a path: it is in {' and in '.join(str(path.parent) for path in found)}"
     require(len(found) == 1, "scenario", name, allowed)
     return found[0]
@@ -103,7 +97,7 @@ def _path(name: str, folders: Sequence[Path]) -> Path:
 
 def _files(folders: Sequence[Path]) -> list[Path]:
     found = []
-    for folder in dict.fromkeys((root(), *map(Path.resolve, folders))):
+    for folder in dict.fromkeys((places.root("conf"), *map(Path.resolve, folders))):
         found += sorted((folder / "scenario").glob(f"*{SUFFIX}"))
     return found
 

@@ -2,13 +2,13 @@
 
 import math
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 import yaml
 
+from vecsim import places
 from vecsim.scenario.judging import Estimate, estimate
 from vecsim.scenario.measure import measure
 
@@ -53,5 +53,5 @@ def cost_usd(config: dict[str, Any]) -> float:
 @lru_cache
 def _constants() -> dict[str, Any]:
     # Read as a file: importing the simulator would start JAX.
-    path = Path(__file__).resolve().parents[1] / "cluster" / "constants.yaml"
+    path = places.PACKAGE / "cluster" / "constants.yaml"
     return yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 
 from vecsim.errors import ConfigError
+from vecsim.model.sources import code_of
 from vecsim.scenario.config import TRIALS, checked, criteria, simulated, variants
 from vecsim.scenario.judging import Verdict, judge_all
 from vecsim.scenario.probes import PROBES
 from vecsim.scenario.saved import Saved
-from vecsim.sources import code_of
 
 Tell = Callable[[str], None]  # hears what is being done, in a few words
 

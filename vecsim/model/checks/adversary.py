@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vecsim.engines.uses import uses
 from vecsim.errors import name_of, one_line, require, whole
+from vecsim.model.uses import uses
 from vecsim.types import Adversary, View
 
 TRIALS, ROUNDS = 64, 256

@@ -17,14 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from vecsim import trust
+from vecsim import places
 from vecsim.adversaries.mixture import Mixture
-from vecsim.checks.component import check
 from vecsim.errors import ConfigError, require
 from vecsim.errors import one_line as raised_in_one_line
+from vecsim.model import trust
+from vecsim.model.checks.component import check
+from vecsim.model.point import Point
+from vecsim.model.sources import is_own
 from vecsim.network import Network
-from vecsim.point import Point
-from vecsim.sources import is_own
 from vecsim.types import Adversary, Protocol
 
 GROUPS = ("protocol", "adversary", "network")
@@ -36,13 +37,6 @@ MIXTURE = f"{Mixture.__module__}.{Mixture.__qualname__}"
 
 UNKNOWN = (ConfigAttributeError, ConfigKeyError)
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)  # errors of a configuration
-
-
-def root(name: str) -> Path:
-    """The folder `conf` or `figures`: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    inside = package / name
-    return inside if inside.is_dir() else package.parent / name
 
 
 def one_line(error: BaseException) -> str:
@@ -144,7 +138,7 @@ def option(kind: str, name: str) -> dict[str, Any]:
 
 def _folders(kind: str) -> list[Path]:
     """Where options of a group are: here, and in what Hydra was told to search as well."""
-    folders = [root("conf")]
+    folders = [places.root("conf")]
     if GlobalHydra.instance().is_initialized():
         elements = GlobalHydra.instance().config_loader().get_search_path().get_path()
         paths = (element.path.removeprefix("file://") for element in elements if element.path)

@@ -4,9 +4,9 @@ import dataclasses
 from functools import lru_cache
 from typing import Any
 
-from vecsim.checks.adversary import check_adversary
-from vecsim.checks.protocol import check_protocol
 from vecsim.errors import name_of, require
+from vecsim.model.checks.adversary import check_adversary
+from vecsim.model.checks.protocol import check_protocol
 from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
 

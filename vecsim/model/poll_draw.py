@@ -15,8 +15,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from vecsim import pool as pools
-from vecsim.pool import Pool
+from vecsim.model import poll_law as pools
+from vecsim.model.poll_law import Pool
 from vecsim.types import Counts, Quorum
 
 FOLD = np.uint32(2**32 - 2)

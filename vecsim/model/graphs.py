@@ -6,7 +6,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from vecsim import random
+from vecsim.model import random
 from vecsim.network import Network
 
 MOST_PAIRED = 4  # neighbours up to which pairing is tried until it gives a simple graph

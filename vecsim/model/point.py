@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import numpy as np
 
-from vecsim import random
 from vecsim.errors import require
+from vecsim.model import random
 from vecsim.network import Network
 from vecsim.types import Adversary, Protocol, identity_of
 
