@@ -50,7 +50,7 @@ def view_of(**fields):
 
 def test_there_is_an_option_for_every_file():
     for kind, folder in (("protocol", "protocols"), ("adversary", "adversaries")):
-        files = {p.stem for p in (Path(build.__file__).parent / folder).glob("*.py")}
+        files = {p.stem for p in (places.PACKAGE / folder).glob("*.py")}
         used = {type(built(kind, option)).__module__.rpartition(".")[2] for option in options(kind)}
         assert used == files - {"__init__", "checks", "streak", "shared"}
     assert len(options("adversary")) == 15
