@@ -12,8 +12,9 @@ from jax import lax
 
 from vecsim.adversaries.random_voting import RandomVoting
 from vecsim.decisions import ACCELERATOR_NODES, BATCH_NODES, batch_size
-from vecsim.engines.assemble import Assembler, items, shape_of
-from vecsim.engines.batch import all_devices, batch
+from vecsim.engines.agents.prepare import Assembler, items, shape_of
+from vecsim.engines.choose import PROGRAMS
+from vecsim.engines.trial import all_devices, batch
 from vecsim.model.point import Point
 from vecsim.model.random import threefry
 from vecsim.network import Network
@@ -41,8 +42,18 @@ def test_agents(record, name, n):
     work = items(point, 0, np.arange(size), np.arange(size))
     trials, tables, _ = next(iter(assembler.batches(work)))
     trials, tables = jax.device_put((trials, tables))
-    polls = int(np.sum(jax.device_get(batch(shape, mesh, trials, tables)).polls, dtype=np.int64))
-    record(name, n, polls, lambda: jax.block_until_ready(batch(shape, mesh, trials, tables)))
+    polls = int(
+        np.sum(
+            jax.device_get(batch(PROGRAMS[shape.engine], shape, mesh, trials, tables)).polls,
+            dtype=np.int64,
+        )
+    )
+    record(
+        name,
+        n,
+        polls,
+        lambda: jax.block_until_ready(batch(PROGRAMS[shape.engine], shape, mesh, trials, tables)),
+    )
 
 
 @pytest.mark.parametrize("n", SIZES)

@@ -12,7 +12,7 @@ from helpers import compilations, run
 from omegaconf import OmegaConf
 
 from vecsim import places
-from vecsim.engines.assemble import program_key
+from vecsim.engines.agents.prepare import program_key
 from vecsim.model import build
 from vecsim.model.point import Point
 from vecsim.protocols.snowflake import Snowflake

@@ -26,9 +26,9 @@ from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
-from vecsim.engines.agents import class_rows
-from vecsim.engines.assemble import Item, items
-from vecsim.engines.batch import Tally, answers, view
+from vecsim.engines.agents.lockstep import class_rows
+from vecsim.engines.agents.prepare import Item, items
+from vecsim.engines.trial import Tally, answers, view
 from vecsim.model import poll_law as pools
 from vecsim.model.poll_draw import Kind, boundary, draw, thresholds
 from vecsim.model.poll_law import Pool

@@ -8,8 +8,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vecsim.engines import population
-from vecsim.engines.assemble import Assembler, items, program_key, shape_of
-from vecsim.engines.batch import Shape, all_devices, batch
+from vecsim.engines.agents.prepare import Assembler, items, program_key, shape_of
+from vecsim.engines.choose import PROGRAMS
+from vecsim.engines.trial import Shape, all_devices, batch
 from vecsim.errors import require
 from vecsim.model.point import Point
 from vecsim.results import outcomes
@@ -205,7 +206,11 @@ class Program:
         )
         pending = None
         for trials, tables, place in self.assembler.batches(listed):
-            current = batch(self.shape, self.mesh, trials, tables), trials.byzantine, place
+            current = (
+                batch(PROGRAMS[self.shape.engine], self.shape, self.mesh, trials, tables),
+                trials.byzantine,
+                place,
+            )
             if pending:
                 yield jax.device_get(pending[0]), *pending[1:]
             pending = current

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from vecsim.engines.behaviour import answers
 from vecsim.engines.cells import enumerate_cells
-from vecsim.engines.conduct import answers
 from vecsim.engines.shares import results, shares_of
 from vecsim.errors import require
 from vecsim.model.point import Point

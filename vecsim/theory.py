@@ -18,7 +18,7 @@ from scipy import sparse
 
 from vecsim.contested import rounds_until_decided
 from vecsim.engines import exact, independent
-from vecsim.engines.assemble import pool_of
+from vecsim.engines.agents.prepare import pool_of
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
 from vecsim.sweep import Study

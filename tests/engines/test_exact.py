@@ -31,7 +31,7 @@ from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
 from vecsim.engines import blocks, population
 from vecsim.engines.absorbing import Chain, passage
-from vecsim.engines.assemble import program_key
+from vecsim.engines.agents.prepare import program_key
 from vecsim.engines.census import Census
 from vecsim.engines.exact import solve, supports
 from vecsim.engines.tally_chain import binomial

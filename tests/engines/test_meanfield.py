@@ -20,7 +20,7 @@ from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
-from vecsim.engines.assemble import program_key
+from vecsim.engines.agents.prepare import program_key
 from vecsim.errors import ConfigError
 from vecsim.meanfield import critical_fraction, fixed_points, trajectory
 from vecsim.protocols.qr_avalanche import QrAvalanche

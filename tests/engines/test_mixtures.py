@@ -35,7 +35,7 @@ from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
 from vecsim.cluster.config import parse
 from vecsim.engines import blocks, population
-from vecsim.engines.assemble import items, program_key
+from vecsim.engines.agents.prepare import items, program_key
 from vecsim.engines.climb import Climbers
 from vecsim.engines.drawn import hypergeometric
 from vecsim.engines.exact import solve, supports

@@ -38,7 +38,7 @@ from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
 from vecsim.engines import population
-from vecsim.engines.assemble import pool_of
+from vecsim.engines.agents.prepare import pool_of
 from vecsim.engines.binomial import Names, binomial
 from vecsim.engines.blocks import blocks_of, program_key, shape_of, supports
 from vecsim.engines.cells import RESULTS, enumerate_cells

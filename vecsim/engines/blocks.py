@@ -7,11 +7,11 @@ import jax
 import numpy as np
 
 from vecsim.engines import independent
-from vecsim.engines.assemble import kind_key, roster_of
-from vecsim.engines.batch import Trials
+from vecsim.engines.agents.prepare import kind_key, roster_of
 from vecsim.engines.cells import RESULTS
 from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.moves import Moves, moves_of
+from vecsim.engines.trial import Trials
 from vecsim.engines.weights import Polls, polls_of, third_part, varies_apart
 from vecsim.errors import ConfigError
 from vecsim.model import random

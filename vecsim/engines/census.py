@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vecsim.engines.behaviour import Situations
 from vecsim.engines.cells import Cells, enumerate_cells
-from vecsim.engines.conduct import Situations
 from vecsim.engines.drawn import first_ones_law
 from vecsim.model.point import Point
 from vecsim.model.uses import uses

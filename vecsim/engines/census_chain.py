@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vecsim.engines.absorbing import Chain
+from vecsim.engines.behaviour import Branch, Conduct
 from vecsim.engines.census import Census, Counts, States, names_of, remembered
-from vecsim.engines.conduct import Branch, Conduct
 from vecsim.engines.exact_polls import results
 from vecsim.errors import ConfigError
 from vecsim.model.point import Nodes

@@ -1,12 +1,18 @@
 """Which engine runs a point."""
 
 from vecsim.engines import blocks
+from vecsim.engines.agents import asynchronous, graph, lockstep
 from vecsim.engines.moves import moves_of
 from vecsim.errors import require
 from vecsim.model.point import Point
 
 ENGINES = ("auto", "agents", "population")
 MOST_NODES = 2_000_000  # of the engines that keep every node
+PROGRAMS = {
+    "agents": lockstep.program,
+    "asynchronous": asynchronous.program,
+    "graph": graph.program,
+}  # of the engines that keep every node
 MANY = 20_000  # nodes from which counts of few cells are quicker to step than the nodes
 FEW_CELLS = 200
 ALIKE = 50_000  # nodes from which one node's law is quicker to work out than to step them all

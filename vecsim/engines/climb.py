@@ -16,16 +16,17 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from vecsim.engines import agents, population
-from vecsim.engines.assemble import Assembler, items, kind_of
-from vecsim.engines.assemble import shape_of as agents_shape
-from vecsim.engines.batch import Trials, all_devices, no_memory, view
+from vecsim.engines import population
+from vecsim.engines.agents import lockstep
+from vecsim.engines.agents.prepare import Assembler, items, kind_of
+from vecsim.engines.agents.prepare import shape_of as agents_shape
 from vecsim.engines.blocks import blocks_of, sides_of
 from vecsim.engines.blocks import shape_of as population_shape
 from vecsim.engines.cells import enumerate_cells
 from vecsim.engines.crowds import agents_crowd, agents_field, counted_crowd, counted_field
 from vecsim.engines.drawn import first_ones
 from vecsim.engines.scores import situations, standing
+from vecsim.engines.trial import Trials, all_devices, no_memory, view
 from vecsim.model.point import Point
 
 BATCH_NODES = 2**15  # of the agents engine, per device: they wait for the last to end
@@ -193,7 +194,7 @@ def _begin(shape, trials):
         return jax.vmap(partial(population.begin, shape))(trials)
 
     def begin(trial):
-        lane, _ = agents.start(shape, trial)
+        lane, _ = lockstep.start(shape, trial)
         return Walk(jnp.int32(0), lane, no_memory(trial.adversaries))
 
     return jax.vmap(begin)(trials)
@@ -269,7 +270,7 @@ def _by_counts(shape, event, blocks, remaining, states, aims):
 
 def _by_nodes(shape, event, trials, tables, states, aims):
     def stand(trial, walk: Walk):
-        tally, _ = agents.tally(shape, walk.lane)
+        tally, _ = lockstep.tally(shape, walk.lane)
         fields = [
             agents_field(shape, trial, tables, each, walk.round, walk.memory)
             for each in situations(tally)
@@ -279,8 +280,8 @@ def _by_nodes(shape, event, trials, tables, states, aims):
         return found, view(trial, tables, tally, walk.round, tally.ones)
 
     def step(trial, walk: Walk, seen):
-        _, mask = agents.start(shape, trial)
-        lane, memory = agents.advance(shape, trial, tables, walk.lane, mask, seen, walk.memory)
+        _, mask = lockstep.start(shape, trial)
+        lane, memory = lockstep.advance(shape, trial, tables, walk.lane, mask, seen, walk.memory)
         return Walk(walk.round + 1, lane, memory)
 
     def look(state):

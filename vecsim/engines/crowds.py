@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines import agents
-from vecsim.engines.batch import Tables, Tally, Trials, answers, view
+from vecsim.engines.agents import lockstep
 from vecsim.engines.cells import AGAINST, AGAINST_CONFIDENT, AGREE, AGREE_CONFIDENT
 from vecsim.engines.scores import NEVER, Crowd, Field
+from vecsim.engines.trial import Tables, Tally, Trials, answers, view
 from vecsim.model.poll_draw import quorum_chances
 from vecsim.types import decided, preference
 
@@ -41,15 +41,15 @@ def counted_crowd(number, own, remaining) -> Crowd:
 def agents_field(shape, trial: Trials, tables: Tables, tally: Tally, round_, memory) -> Field:
     seen = view(trial, tables, tally, round_, tally.ones)
     mixes, _ = answers(trial, seen, memory)
-    rows = agents.class_rows(trial, tables, mixes, seen.ones)
+    rows = lockstep.class_rows(trial, tables, mixes, seen.ones)
     return Field(*quorum_chances(shape.kind, rows, trial.protocol.quorums, trial.protocol.k))
 
 
 def agents_crowd(shape, trial: Trials, lane, groups: int) -> Crowd:
     """What is known of a node goes into the byte of its class, so that few loops look at all."""
     rule = trial.protocol
-    cells = agents.unpack(lane & ~agents.flag(shape, agents.FLIPPED), shape.bits)
-    ids = [i.astype(jnp.int32) for i in agents.node_ids(shape, jnp.uint32(0))]
+    cells = lockstep.unpack(lane & ~lockstep.flag(shape, lockstep.FLIPPED), shape.bits)
+    ids = [i.astype(jnp.int32) for i in lockstep.node_ids(shape, jnp.uint32(0))]
 
     def placed(byte):
         """byte(cell) of each undecided node, at the place of its class, for all lanes."""
@@ -59,7 +59,7 @@ def agents_crowd(shape, trial: Trials, lane, groups: int) -> Crowd:
             place = (group * jnp.uint32(2) + preference(cell)) * jnp.uint32(8)
             there = ~decided(cell) & (node < trial.honest)
             parts.append(jnp.where(there, byte(cell) << place, jnp.uint32(0)))
-        return lax.optimization_barrier(jnp.stack(parts).reshape(-1, agents.lanes(shape)[1]))
+        return lax.optimization_barrier(jnp.stack(parts).reshape(-1, lockstep.lanes(shape)[1]))
 
     def largest(byte):
         every = placed(byte)
@@ -74,7 +74,7 @@ def agents_crowd(shape, trial: Trials, lane, groups: int) -> Crowd:
         near = largest(lambda cell: jnp.uint32(FAR + 1) - lacking(cell, colour))
         return jnp.where(near > 0, FAR + 1 - near.astype(jnp.int32), NEVER)
 
-    ones = placed(jnp.ones_like).reshape(-1, agents.lanes(shape)[1])
+    ones = placed(jnp.ones_like).reshape(-1, lockstep.lanes(shape)[1])
     number = lax.optimization_barrier(ones.sum(axis=0, dtype=jnp.uint32))
     number = jnp.stack([(number >> jnp.uint32(8 * i)) & 255 for i in range(2 * groups)])
     parts = (

@@ -13,9 +13,9 @@ import numpy as np
 from scipy import stats
 
 from vecsim.engines.absorbing import Chain, Passage, passage, spread
+from vecsim.engines.behaviour import Conduct, Situations, conducts, unsupported
 from vecsim.engines.census import Census
 from vecsim.engines.census_chain import TooLarge, census_chain
-from vecsim.engines.conduct import Conduct, Situations, conducts, unsupported
 from vecsim.engines.drawn import first_ones_law
 from vecsim.engines.tally_chain import tally_chain
 from vecsim.errors import ConfigError

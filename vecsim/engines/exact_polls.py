@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vecsim.engines.assemble import Way, pool_of
+from vecsim.engines.agents.prepare import Way, pool_of
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Nodes, Point
 from vecsim.model.poll_law import Floats

@@ -16,8 +16,8 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
-from vecsim.engines import conduct
-from vecsim.engines.assemble import pool_of
+from vecsim.engines import behaviour
+from vecsim.engines.agents.prepare import pool_of
 from vecsim.engines.binomial import Names, binomial
 from vecsim.engines.confidence import decision_law, turning
 from vecsim.model import poll_law as pools
@@ -88,7 +88,7 @@ def mixes_of(point: Point, coins: NDArray[np.float32]) -> NDArray[np.int64]:
     with jax.enable_x64(True):
         view = View(**parts)
         none = np.zeros((len(coins), point.adversary.memories), np.int32)
-        mixes, _ = conduct.answers(point.adversary, view, none)
+        mixes, _ = behaviour.answers(point.adversary, view, none)
         return np.asarray(mixes)[:, 0].astype(np.int64)
 
 

@@ -16,7 +16,11 @@ import numpy as np
 from jax import lax
 
 from vecsim.engines import independent
-from vecsim.engines.batch import (
+from vecsim.engines.binomial import Names, binomial
+from vecsim.engines.blocks import Blocks, Shape, blocks_of, program_key, shape_of
+from vecsim.engines.moves import Moves
+from vecsim.engines.results import honest_answers, result_probabilities
+from vecsim.engines.trial import (
     Record,
     Tally,
     Trials,
@@ -28,10 +32,6 @@ from vecsim.engines.batch import (
     pooling_nodes,
     seen,
 )
-from vecsim.engines.binomial import Names, binomial
-from vecsim.engines.blocks import Blocks, Shape, blocks_of, program_key, shape_of
-from vecsim.engines.moves import Moves
-from vecsim.engines.results import honest_answers, result_probabilities
 from vecsim.engines.weights import Polls
 from vecsim.model import random
 from vecsim.model.point import MOST_ROUNDS, Point
@@ -280,7 +280,7 @@ def run(work: list[tuple[Point, np.ndarray]], seed: int, memory: int = 2**28) ->
         served = [(*work[i], starts[i] + np.arange(len(work[i][1]))) for i in members]
         for blocks, place in blocks_of(shape, served, seed, mesh.size, memory):
             with jax.enable_x64(True):
-                outcome = jax.device_get(batch(shape, mesh, blocks, ()))
+                outcome = jax.device_get(batch(program, shape, mesh, blocks, ()))
             values = outcome._asdict() | {"admitted": blocks.trials.byzantine}
             there = place >= 0
             for name, array in values.items():

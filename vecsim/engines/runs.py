@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vecsim.engines import independent
-from vecsim.engines.assemble import pool_of
+from vecsim.engines.agents.prepare import pool_of
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
 from vecsim.model.poll_law import Pool

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
 
-from vecsim.engines.batch import Tally
+from vecsim.engines.trial import Tally
 
 SCORES = {"disagreement": ("run", "field", "staged"), "stalled": ("slowest", "average")}
 GRID = 2.0**-10  # scores are rounded, lest the last bits of a logarithm decide anything

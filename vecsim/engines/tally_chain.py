@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from vecsim.engines.absorbing import Chain
-from vecsim.engines.conduct import Branch, Conduct
+from vecsim.engines.behaviour import Branch, Conduct
 from vecsim.engines.exact_polls import turned
 from vecsim.model.point import Nodes, Point
 from vecsim.model.poll_law import Floats

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vecsim.engines.batch import Shape, Tables, Trials, pooling_nodes
+from vecsim.engines.agents.tables import Stack, Wanted
 from vecsim.engines.drawn import admitted, first_ones
-from vecsim.engines.stack import Stack, Wanted
+from vecsim.engines.trial import Shape, Tables, Trials, pooling_nodes
 from vecsim.model import graphs, random
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Nodes, Point

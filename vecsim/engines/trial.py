@@ -4,9 +4,8 @@ Trials of any points of a sweep go through one compiled program as long as `Shap
 every number of a point is data.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import jax
@@ -201,17 +200,13 @@ def starts_at_one(trial: Trials, node):
     return ((number < ones) | other).astype(jnp.uint32)
 
 
-def program(shape: Shape):
-    """The function (trials, tables) -> Outcome of the shape's engine, not compiled."""
-    return import_module(f"vecsim.engines.{shape.engine}").program(shape)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def batch(shape: Shape, mesh: Mesh, trials: Trials, tables: Tables) -> Outcome:
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def batch(program: Callable, shape: Any, mesh: Mesh, trials: Any, tables: Any) -> Outcome:
     """Outcomes of a batch; the trials are shared out over the devices of the mesh.
 
-    Every device goes on until its own trials are over. The number of trials must be a multiple of
-    the number of devices.
+    program: of an engine; from a shape of its own it makes the function (trials, tables) ->
+    Outcome. Every device goes on until its own trials are over. The number of trials must be a
+    multiple of the number of devices.
     """
     split, whole = PartitionSpec("trials"), PartitionSpec()
     run = jax.shard_map(

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.batch import (
+from vecsim.engines.trial import (
     Record,
     Shape,
     Tables,

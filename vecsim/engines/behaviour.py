@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from vecsim.engines.batch import asked, pooling_nodes
+from vecsim.engines.trial import asked, pooling_nodes
 from vecsim.errors import require
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Nodes, Point

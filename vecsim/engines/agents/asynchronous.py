@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.agents import class_rows
-from vecsim.engines.batch import (
+from vecsim.engines.agents.lockstep import class_rows
+from vecsim.engines.trial import (
     Record,
     Shape,
     Tables,

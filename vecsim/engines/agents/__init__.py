@@ -1,0 +1,1 @@
+"""Agents: every node is kept, as one small number."""
