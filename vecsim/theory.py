@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from vecsim.contested import rounds_until_decided
 from vecsim.engines import exact, independent
 from vecsim.engines.agents.prepare import pool_of
+from vecsim.engines.limit import rounds_until_decided
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
 from vecsim.sweep import Study

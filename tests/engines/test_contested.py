@@ -8,7 +8,7 @@ from helpers import assert_mean, point
 from scipy import stats
 
 from vecsim.adversaries.random_voting import RandomVoting
-from vecsim.contested import rounds_until_decided
+from vecsim.engines.limit import rounds_until_decided
 from vecsim.model.point import Point
 from vecsim.network import Network
 from vecsim.protocols.qr_avalanche import QrAvalanche

@@ -30,11 +30,11 @@ from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
 from vecsim.engines import blocks, population
-from vecsim.engines.absorbing import Chain, passage
 from vecsim.engines.agents.prepare import program_key
-from vecsim.engines.census import Census
 from vecsim.engines.exact import solve, supports
-from vecsim.engines.tally_chain import binomial
+from vecsim.engines.exact.absorbing import Chain, passage
+from vecsim.engines.exact.counts import Census
+from vecsim.engines.exact.ones_chain import binomial
 from vecsim.errors import ConfigError
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush

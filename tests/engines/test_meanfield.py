@@ -21,8 +21,8 @@ from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
 from vecsim.engines.agents.prepare import program_key
+from vecsim.engines.limit import critical_fraction, fixed_points, trajectory
 from vecsim.errors import ConfigError
-from vecsim.meanfield import critical_fraction, fixed_points, trajectory
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowball import Snowball

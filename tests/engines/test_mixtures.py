@@ -20,7 +20,6 @@ from helpers import point as made
 from scipy import stats
 
 import vecsim
-from vecsim import meanfield
 from vecsim.adversaries.always_accept import AlwaysAccept
 from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.adversaries.balance_pooled import BalancePooled
@@ -34,7 +33,7 @@ from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
 from vecsim.cluster.config import parse
-from vecsim.engines import blocks, population
+from vecsim.engines import blocks, limit, population
 from vecsim.engines.agents.prepare import items, program_key
 from vecsim.engines.climb import Climbers
 from vecsim.engines.drawn import hypergeometric
@@ -240,7 +239,7 @@ def test_the_limit_of_many_nodes():
         byzantine_fraction=0.2,
         initial_accept=0.7,
     )
-    path = meanfield.trajectory(p)
+    path = limit.trajectory(p)
     out = counted(p, 64)
     for name, share in (("final_ones", path.ones), ("decided_1", path.decided_1)):
         found = out[name] / p.honest

@@ -10,7 +10,7 @@ limit is followed. Nodes are then independent, and the last one's round is the m
 import numpy as np
 from scipy import stats
 
-from vecsim.meanfield import Crowd, drift_slope, follows_quorums, turning, undecided
+from vecsim.engines.limit.meanfield import Crowd, drift_slope, follows_quorums, turning, undecided
 from vecsim.model.point import Point
 
 PIECES = 16  # of equal probability, of the normal distribution's upper half

@@ -19,7 +19,7 @@ from scipy.optimize import brentq
 
 from vecsim.engines.behaviour import answers
 from vecsim.engines.cells import enumerate_cells
-from vecsim.engines.shares import results, shares_of
+from vecsim.engines.limit.shares import results, shares_of
 from vecsim.errors import require
 from vecsim.model.point import Point
 from vecsim.types import Adversary, Protocol, View

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from vecsim.engines.absorbing import Chain, Passage, passage, spread
 from vecsim.engines.behaviour import Conduct, Situations, conducts, unsupported
-from vecsim.engines.census import Census
-from vecsim.engines.census_chain import TooLarge, census_chain
 from vecsim.engines.drawn import first_ones_law
-from vecsim.engines.tally_chain import tally_chain
+from vecsim.engines.exact.absorbing import Chain, Passage, passage, spread
+from vecsim.engines.exact.counts import Census
+from vecsim.engines.exact.counts_chain import TooLarge, census_chain
+from vecsim.engines.exact.ones_chain import tally_chain
 from vecsim.errors import ConfigError
 from vecsim.model.point import Nodes, Point
 from vecsim.model.poll_law import Floats

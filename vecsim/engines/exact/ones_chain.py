@@ -5,9 +5,9 @@ from functools import cache
 import numpy as np
 from scipy import sparse
 
-from vecsim.engines.absorbing import Chain
 from vecsim.engines.behaviour import Branch, Conduct
-from vecsim.engines.exact_polls import turned
+from vecsim.engines.exact.absorbing import Chain
+from vecsim.engines.exact.polls import turned
 from vecsim.model.point import Nodes, Point
 from vecsim.model.poll_law import Floats
 

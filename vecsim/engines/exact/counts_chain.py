@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from vecsim.engines.absorbing import Chain
 from vecsim.engines.behaviour import Branch, Conduct
-from vecsim.engines.census import Census, Counts, States, names_of, remembered
-from vecsim.engines.exact_polls import results
+from vecsim.engines.exact.absorbing import Chain
+from vecsim.engines.exact.counts import Census, Counts, States, names_of, remembered
+from vecsim.engines.exact.polls import results
 from vecsim.errors import ConfigError
 from vecsim.model.point import Nodes
 from vecsim.model.poll_law import Floats
