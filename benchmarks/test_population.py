@@ -12,7 +12,7 @@ from jax import lax
 
 from vecsim.adversaries.random_voting import RandomVoting
 from vecsim.engines import population
-from vecsim.engines.binomial import Names, binomial
+from vecsim.engines.population.binomial import Names, binomial
 from vecsim.model.point import Point
 from vecsim.network import Network
 from vecsim.protocols.snowflake import Snowflake

@@ -12,9 +12,9 @@ from scipy import stats
 from vecsim.decisions import Program
 from vecsim.engines.agents.prepare import Assembler, program_key, shape_of
 from vecsim.engines.agents.tables import Stack
-from vecsim.engines.results import result_probabilities
+from vecsim.engines.population.poll_results import result_probabilities
+from vecsim.engines.population.weights import polls_of, third_part
 from vecsim.engines.trial import all_devices
-from vecsim.engines.weights import polls_of, third_part
 from vecsim.model.point import Point
 from vecsim.network import Network
 

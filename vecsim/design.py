@@ -29,8 +29,8 @@ from vecsim.candidate import (
     variables,
 )
 from vecsim.dimensions import keys_of
-from vecsim.engines import independent
 from vecsim.engines.climb import Climbers, supports
+from vecsim.engines.population import undisputed
 from vecsim.engines.scores import SCORES
 from vecsim.errors import require, whole
 from vecsim.model.point import Point
@@ -286,7 +286,7 @@ def _check(point: Point, engine: str, adversary) -> None:
     require(grouping == "by_colour", "adversary.grouping", grouping, "by_colour with design")
     reason = supports(point, engine)
     require(reason is None, "estimator", "design", f"plain ({reason})")
-    steady = independent.steady(adversary) and float(adversary.admission) == 1
+    steady = undisputed.steady(adversary) and float(adversary.admission) == 1
     allowed = "one whose answers stay the same, as always_reject, random_voting or silent"
     require(steady, "estimator.latency_adversary", adversary.title, allowed)
     require(point.byzantine > 0, "byzantine_fraction", point.byzantine_fraction, "above 0")

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from vecsim.engines import exact, independent
+from vecsim.engines import exact
 from vecsim.engines.agents.prepare import pool_of
 from vecsim.engines.limit import rounds_until_decided
+from vecsim.engines.population import undisputed
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
 from vecsim.sweep import Study
@@ -37,7 +38,7 @@ def finalised_undisputed(point: Point) -> float | None:
     start = point.start_ones
     if start not in (0, point.honest):
         return None
-    if point.byzantine and not independent.steady(point.adversary):
+    if point.byzantine and not undisputed.steady(point.adversary):
         return None
     if not point.protocol.decides or point.schedule != "lockstep":
         return None
@@ -45,7 +46,7 @@ def finalised_undisputed(point: Point) -> float | None:
         return None
     colour = int(start > 0)
     total = 0.0
-    for mix, share in enumerate(independent.mix_shares(point, colour)):
+    for mix, share in enumerate(undisputed.mix_shares(point, colour)):
         if share > 0:
             pool = pool_of(point, point.adversary.ways[mix], point.kinds)
             alone = _one_node(point, pool, colour)

@@ -29,7 +29,7 @@ from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
-from vecsim.engines import blocks, population
+from vecsim.engines import population
 from vecsim.engines.agents.prepare import program_key
 from vecsim.engines.exact import solve, supports
 from vecsim.engines.exact.absorbing import Chain, passage
@@ -290,7 +290,7 @@ def case_point(case):
 @cache
 def counted():
     """Outcomes of all cases that the population engine supports."""
-    points = [p for p in map(case_point, range(len(CASES))) if blocks.supports(p) is None]
+    points = [p for p in map(case_point, range(len(CASES))) if population.supports(p) is None]
     out = population.run([(p, np.arange(TRIALS)) for p in points], 8)
     parts = {name: values.reshape(len(points), TRIALS) for name, values in out.items()}
     return {p.hash(): {name: parts[name][i] for name in parts} for i, p in enumerate(points)}

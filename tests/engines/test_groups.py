@@ -23,11 +23,11 @@ from vecsim.adversaries.random_voting import RandomVoting
 from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
-from vecsim.engines import population
-from vecsim.engines.blocks import blocks_of, shape_of
 from vecsim.engines.choose import engine_of
-from vecsim.engines.results import result_probabilities
-from vecsim.engines.weights import polls_of, third_part
+from vecsim.engines.population import stepping
+from vecsim.engines.population.poll_results import result_probabilities
+from vecsim.engines.population.prepare import blocks_of, shape_of
+from vecsim.engines.population.weights import polls_of, third_part
 from vecsim.errors import ConfigError
 from vecsim.model.point import Point
 from vecsim.network import Network
@@ -208,13 +208,13 @@ def test_no_node_is_lost(n):
 
     @jax.jit
     def advanced(block, state):
-        tally = population.count(block.moves, state.nodes)
-        awake = population.taking_part(shape, block, state)
-        return population.advance(shape, block, state, tally, awake), awake
+        tally = stepping.count(block.moves, state.nodes)
+        awake = stepping.taking_part(shape, block, state)
+        return stepping.advance(shape, block, state, tally, awake), awake
 
     with jax.enable_x64(True):
         block = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), blocks)
-        state = population.begin(shape, block)
+        state = stepping.begin(shape, block)
         for _ in range(12):
             before = np.asarray(state.nodes)
             state, awake = advanced(block, state)
@@ -237,12 +237,12 @@ def test_draws_of_all_groups_are_their_own():
     states = []
     with jax.enable_x64(True):
         block = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), blocks)
-        state = population.begin(shape, block)
+        state = stepping.begin(shape, block)
         for _ in range(3):
-            awake = population.taking_part(shape, block, state)
+            awake = stepping.taking_part(shape, block, state)
             states.append(np.asarray(awake.sum(axis=-1)).T)
-            tally = population.count(block.moves, state.nodes)
-            state = population.advance(shape, block, state, tally, awake)
+            tally = stepping.count(block.moves, state.nodes)
+            state = stepping.advance(shape, block, state, tally, awake)
         states.append(np.asarray(state.nodes[..., 0]).T)
     for groups in states:
         assert groups.shape == (32, shape.block)

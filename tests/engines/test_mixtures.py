@@ -33,7 +33,7 @@ from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
 from vecsim.cluster.config import parse
-from vecsim.engines import blocks, limit, population
+from vecsim.engines import limit, population
 from vecsim.engines.agents.prepare import items, program_key
 from vecsim.engines.climb import Climbers
 from vecsim.engines.drawn import hypergeometric
@@ -358,7 +358,7 @@ def test_what_engines_refuse_of_mixtures():
     with pytest.raises(ConfigError, match="kinds that pool equally often"):
         mixed(BalancePooled(), BalancePooled(0, "poll"))
     p = made(RULE, mixed(Partial(), RandomVoting()), n=30, byzantine_fraction=0.4)
-    assert "mixture of a, b: numbers of nodes that toss coins vary" in blocks.supports(p)
+    assert "mixture of a, b: numbers of nodes that toss coins vary" in population.supports(p)
     with pytest.raises(ConfigError, match=r"TooMany.mixes\[0\] is \(0.75, 0.75\)"):
         vecsim.check(mixed(TooMany(), Silent()))
     with pytest.raises(ConfigError, match=r"one kind of Byzantine nodes in a cluster"):

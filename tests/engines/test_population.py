@@ -37,13 +37,13 @@ from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
-from vecsim.engines import population
 from vecsim.engines.agents.prepare import pool_of
-from vecsim.engines.binomial import Names, binomial
-from vecsim.engines.blocks import blocks_of, program_key, shape_of, supports
 from vecsim.engines.cells import RESULTS, enumerate_cells
 from vecsim.engines.drawn import admitted
-from vecsim.engines.moves import moves_of
+from vecsim.engines.population import stepping
+from vecsim.engines.population.binomial import Names, binomial
+from vecsim.engines.population.moves import moves_of
+from vecsim.engines.population.prepare import blocks_of, program_key, shape_of, supports
 from vecsim.errors import ConfigError
 from vecsim.model import poll_law as pools
 from vecsim.model import random as words
@@ -61,7 +61,7 @@ PAPER = {"reset_on_failure": False, "decide_when": "gt", "count_after_flip": 0}
 
 def outcomes(points, trials, seed=0):
     """Outcomes of each point's first trials."""
-    out = population.run([(p, np.arange(trials)) for p in points], seed)
+    out = stepping.run([(p, np.arange(trials)) for p in points], seed)
     return [
         {name: values[i * trials : (i + 1) * trials] for name, values in out.items()}
         for i in range(len(points))
@@ -450,21 +450,21 @@ def test_exact_expectations():
 def test_bits_depend_on_the_trial_alone(monkeypatch):
     first = point(Snowflake(6, 4, 4, 4, 40), BalanceInformed(), n=1000, byzantine_fraction=0.1)
     second = point(Snowflake(5, 4, 4, 4, 30), Flip(), n=50, byzantine_fraction=0.1)
-    together = population.run([(p, np.arange(300)) for p in (second, first)], 5)
-    monkeypatch.setattr(population, "all_devices", lambda: mesh_of(1))
+    together = stepping.run([(p, np.arange(300)) for p in (second, first)], 5)
+    monkeypatch.setattr(stepping, "all_devices", lambda: mesh_of(1))
     few = np.array([250, 3, 17, 299])
-    alone = population.run([(first, few)], 5, memory=1)
+    alone = stepping.run([(first, few)], 5, memory=1)
     for name, values in alone.items():
         assert np.array_equal(values, together[name][300 + few], equal_nan=True)
     assert len(np.unique(together["flips"][300:])) > 100
-    other = population.run([(first, few)], 6, memory=1)
+    other = stepping.run([(first, few)], 6, memory=1)
     assert not np.array_equal(other["flips"], alone["flips"])
 
 
 @partial(jax.jit, static_argnums=0)
 def advanced(shape, block, state):
-    tally = population.count(block.moves, state.nodes)
-    return population.advance(shape, block, state, tally, state.nodes)
+    tally = stepping.count(block.moves, state.nodes)
+    return stepping.advance(shape, block, state, tally, state.nodes)
 
 
 @pytest.mark.parametrize("n", [999, 10**12])
@@ -475,7 +475,7 @@ def test_no_node_is_lost(n):
     ((blocks, _),) = blocks_of(shape, [(p, trials, trials)], 0, 1, 1)
     with jax.enable_x64(True):
         block = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), blocks)
-        state = population.begin(shape, block)
+        state = stepping.begin(shape, block)
         half = -(-p.honest // 2)
         for _ in range(30):
             nodes = np.asarray(state.nodes)

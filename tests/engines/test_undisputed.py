@@ -23,9 +23,10 @@ from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
-from vecsim.engines import climb, confidence, independent, population
-from vecsim.engines.blocks import supports
+from vecsim.engines import climb
 from vecsim.engines.choose import engine_of
+from vecsim.engines.population import one_node, undisputed
+from vecsim.engines.population.prepare import supports
 from vecsim.errors import ConfigError
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
@@ -97,7 +98,7 @@ def test_law_by_hand(rule, silence):
     joint *= (positive <= answered) & (answered - positive < rule.alpha)
     joint[:-1] *= silence
     joint /= joint.sum()
-    law = confidence.decision_law(rule, joint, LOST)
+    law = one_node.decision_law(rule, joint, LOST)
     assert np.all(np.abs(law - law_by_hand(rule, joint)) < 1e-13)
     assert (law >= 0).all()
 
@@ -114,8 +115,8 @@ def test_a_poll_keeps_nine_tenths_and_adds_its_own():
         after, added = (
             rule.step(jnp.asarray(c), polls) >> jnp.uint32(10) for c in (cells, cells * 0)
         )
-        part = [confidence.Part(int(c), np.ones(1)) for c in cells[:300] >> np.uint32(10)]
-        kept = np.array([confidence.nine_tenths(one).low for one in part])
+        part = [one_node.Part(int(c), np.ones(1)) for c in cells[:300] >> np.uint32(10)]
+        kept = np.array([one_node.nine_tenths(one).low for one in part])
         found = (np.asarray(after).astype(int) - np.asarray(added).astype(int))[:300]
         assert (found == kept)[~turned[:300]].all()
 
@@ -124,9 +125,9 @@ def test_probabilities_of_wide_parts_are_kept():
     mass = np.random.default_rng(1).random(5000)
     for low in range(1000, 1020):
         for width in (1, 2, 9, 10, 11, 4999):
-            part = confidence.Part(low, mass[:width])
+            part = one_node.Part(low, mass[:width])
             expected = np.bincount((9 * (low + np.arange(width)) + 5) // 10, mass[:width])
-            kept = confidence.nine_tenths(part)
+            kept = one_node.nine_tenths(part)
             assert np.allclose(expected[kept.low :], kept.mass, rtol=1e-15, atol=0)
             assert not expected[: kept.low].any()
 
@@ -150,7 +151,7 @@ def test_everybody_agrees():
 def ten_percent():
     """The law of one of 900 honest nodes among 1,000, 10 % of which vote at random."""
     p = voters(1000, 0.1, PATIENT)
-    return independent.law_of(p.protocol, independent.pools_of(p)[0][0], 1, p.honest)
+    return undisputed.law_of(p.protocol, undisputed.pools_of(p)[0][0], 1, p.honest)
 
 
 def test_ten_percent_random_voters():
@@ -204,9 +205,9 @@ def test_trials_agree_with_agents(name):
 
 def test_nodes_are_shared_out_by_the_law():
     law = np.array([0.0, 0.2, 0.0, 1e-13, 0.3, 0.5 - 1e-13])
-    words = np.arange(independent.TRIALS, dtype=np.uint32)
+    words = np.arange(undisputed.TRIALS, dtype=np.uint32)
     drawn = np.concatenate(
-        [independent.shared_out((words, words * 0 + i), 10**12, law) for i in np.uint32(range(40))]
+        [undisputed.shared_out((words, words * 0 + i), 10**12, law) for i in np.uint32(range(40))]
     )
     for column, chance in zip(drawn.T, law[:-1], strict=True):
         if not chance:
@@ -227,7 +228,7 @@ def test_no_node_is_lost(n):
     assert all(out[name].dtype == np.int64 for name in ("decided_1", "undecided", "polls"))
     assert (out["decided_1"] + out["undecided"] == p.honest).all()
     assert np.isnan(out["last_decision"]).all()
-    law = independent.law_of(SHORT, independent.pools_of(p)[0][0], 1, p.honest)
+    law = undisputed.law_of(SHORT, undisputed.pools_of(p)[0][0], 1, p.honest)
     deviation = math.sqrt(p.honest * law[-1] * (1 - law[-1]))
     assert_mean((out["undecided"] - p.honest * law[-1]) / deviation, 0.0)
     polls = p.honest * (law * [*range(1, 41), 40]).sum()
@@ -286,8 +287,8 @@ def test_what_is_supported():
 
 def test_chance_of_a_quorum_against():
     p = voters(60, 0.3, QrAvalanche(10, 7, 3), AlwaysReject())
-    ((pool, colour),) = independent.pools_of(p)
-    turns = confidence.turning(p.protocol, independent.polled(pool, colour))
+    ((pool, colour),) = undisputed.pools_of(p)
+    turns = one_node.turning(p.protocol, undisputed.polled(pool, colour))
     ways = sum(math.comb(18, i) * math.comb(41, 10 - i) for i in range(7, 11))
     assert turns == pytest.approx(ways / math.comb(59, 10), rel=1e-12)
 

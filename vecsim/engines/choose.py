@@ -1,8 +1,8 @@
 """Which engine runs a point."""
 
-from vecsim.engines import blocks
+from vecsim.engines import population
 from vecsim.engines.agents import asynchronous, graph, lockstep
-from vecsim.engines.moves import moves_of
+from vecsim.engines.population.moves import moves_of
 from vecsim.errors import require
 from vecsim.model.point import Point
 
@@ -27,11 +27,11 @@ def engine_of(point: Point, wanted: str) -> str:
     """
     if point.network.groups:
         require(wanted != "agents", "engine.name", wanted, "auto or population with network.groups")
-        reason = blocks.supports(point)
+        reason = population.supports(point)
         require(reason is None, "network.groups", point.network.groups, f"none ({reason})")
         return "population"
     if wanted == "population":
-        reason = blocks.supports(point)
+        reason = population.supports(point)
         require(reason is None, "engine.name", wanted, f"auto or agents ({reason})")
     if wanted == "population" or (wanted == "auto" and _suits(point)):
         return "population"
@@ -46,7 +46,10 @@ def engine_of(point: Point, wanted: str) -> str:
 
 
 def _suits(point: Point) -> bool:
-    if point.n < (ALIKE if point.protocol.counts else MANY) or blocks.supports(point) is not None:
+    if (
+        point.n < (ALIKE if point.protocol.counts else MANY)
+        or population.supports(point) is not None
+    ):
         return False
     if point.protocol.counts:
         return True
@@ -55,5 +58,5 @@ def _suits(point: Point) -> bool:
 
 
 def _why_not(point: Point) -> str:
-    reason = blocks.supports(point) if point.n > MOST_NODES else None
+    reason = population.supports(point) if point.n > MOST_NODES else None
     return f" ({reason})" if reason else ""

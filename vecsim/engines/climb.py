@@ -16,15 +16,15 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from vecsim.engines import population
 from vecsim.engines.agents import lockstep
 from vecsim.engines.agents.prepare import Assembler, items, kind_of
 from vecsim.engines.agents.prepare import shape_of as agents_shape
-from vecsim.engines.blocks import blocks_of, sides_of
-from vecsim.engines.blocks import shape_of as population_shape
 from vecsim.engines.cells import enumerate_cells
 from vecsim.engines.crowds import agents_crowd, agents_field, counted_crowd, counted_field
 from vecsim.engines.drawn import first_ones
+from vecsim.engines.population import stepping
+from vecsim.engines.population.prepare import blocks_of, sides_of
+from vecsim.engines.population.prepare import shape_of as population_shape
 from vecsim.engines.scores import situations, standing
 from vecsim.engines.trial import Trials, all_devices, no_memory, view
 from vecsim.model.point import Point
@@ -191,7 +191,7 @@ def _named(batch, high, low, coins):
 @partial(jax.jit, static_argnums=0)
 def _begin(shape, trials):
     if shape.engine == "population":
-        return jax.vmap(partial(population.begin, shape))(trials)
+        return jax.vmap(partial(stepping.begin, shape))(trials)
 
     def begin(trial):
         lane, _ = lockstep.start(shape, trial)
@@ -242,10 +242,9 @@ def _by_counts(shape, event, blocks, remaining, states, aims):
         own = block.moves.preference[:-2]  # the last two are decided
 
         def look(state):
-            tally = population.count(block.moves, state.nodes)
+            tally = stepping.count(block.moves, state.nodes)
             faced = [
-                population.faced(shape, block, state, each, state.nodes)
-                for each in situations(tally)
+                stepping.faced(shape, block, state, each, state.nodes) for each in situations(tally)
             ]
             fields = [counted_field(chances) for chances, _ in faced]
 
@@ -253,15 +252,15 @@ def _by_counts(shape, event, blocks, remaining, states, aims):
                 crowd = counted_crowd(nodes[:, :-2], own, remaining)
                 return standing(event, trial.protocol, tally, round_, trial.honest, crowd, fields)
 
-            found = jax.vmap(stand, (population.EACH, 0, 0, 0, 0))(
+            found = jax.vmap(stand, (stepping.EACH, 0, 0, 0, 0))(
                 block.trials, tally, state.round, state.nodes, fields
             )
             return found, faced[0]
 
         def move(state, seen):
             chances, memory = seen
-            nodes, flips = population.move(shape, block, state, chances)
-            return population.State(state.round + 1, nodes, flips, memory)
+            nodes, flips = stepping.move(shape, block, state, chances)
+            return stepping.State(state.round + 1, nodes, flips, memory)
 
         return _until(look, move, state, aim)
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vecsim.engines import independent
 from vecsim.engines.agents.prepare import pool_of
+from vecsim.engines.population.undisputed import mix_shares
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
 from vecsim.model.poll_law import Pool
@@ -90,7 +90,7 @@ def undisputed(point: Point) -> Undisputed:
     average on the wrong side are taken to be there all the time.
     """
     point = point._replace(initial_accept=1.0)
-    shares = independent.mix_shares(point, colour=1)
+    shares = mix_shares(point, colour=1)
     numbers = np.flatnonzero(shares)
     made = [pool_of(point, point.adversary.ways[mix], point.kinds) for mix in numbers]
     chances = np.array([_chance(point, pool) for pool in made])

@@ -15,11 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vecsim.engines import independent
-from vecsim.engines.binomial import Names, binomial
-from vecsim.engines.blocks import Blocks, Shape, blocks_of, program_key, shape_of
-from vecsim.engines.moves import Moves
-from vecsim.engines.results import honest_answers, result_probabilities
+from vecsim.engines.population import undisputed
+from vecsim.engines.population.binomial import Names, binomial
+from vecsim.engines.population.moves import Moves
+from vecsim.engines.population.poll_results import honest_answers, result_probabilities
+from vecsim.engines.population.prepare import Blocks, Shape, blocks_of, program_key, shape_of
+from vecsim.engines.population.weights import Polls
 from vecsim.engines.trial import (
     Record,
     Tally,
@@ -32,7 +33,6 @@ from vecsim.engines.trial import (
     pooling_nodes,
     seen,
 )
-from vecsim.engines.weights import Polls
 from vecsim.model import random
 from vecsim.model.point import MOST_ROUNDS, Point
 from vecsim.types import STEPPED, Outcome
@@ -272,7 +272,7 @@ def run(work: list[tuple[Point, np.ndarray]], seed: int, memory: int = 2**28) ->
         if not point.protocol.counts:
             groups.setdefault(program_key(point), []).append(i)
             continue
-        for name, array in independent.run([(point, trials)], seed).items():
+        for name, array in undisputed.run([(point, trials)], seed).items():
             out[name][starts[i] : starts[i + 1]] = array
     mesh = all_devices()
     for members in groups.values():

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from vecsim.engines.cells import RESULTS
-from vecsim.engines.weights import Polls
+from vecsim.engines.population.weights import Polls
 
 
 def result_probabilities(polls: Polls, kinds, ones, mixes, heard=None):

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from vecsim.engines import behaviour
 from vecsim.engines.agents.prepare import pool_of
-from vecsim.engines.binomial import Names, binomial
-from vecsim.engines.confidence import decision_law, turning
+from vecsim.engines.population.binomial import Names, binomial
+from vecsim.engines.population.one_node import decision_law, turning
 from vecsim.model import poll_law as pools
 from vecsim.model import random
 from vecsim.model.point import Point

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vecsim.engines import independent
 from vecsim.engines.agents.prepare import kind_key, roster_of
 from vecsim.engines.cells import RESULTS
 from vecsim.engines.drawn import admitted, first_ones
-from vecsim.engines.moves import Moves, moves_of
+from vecsim.engines.population import undisputed
+from vecsim.engines.population.moves import Moves, moves_of
+from vecsim.engines.population.weights import Polls, polls_of, third_part, varies_apart
 from vecsim.engines.trial import Trials
-from vecsim.engines.weights import Polls, polls_of, third_part, varies_apart
 from vecsim.errors import ConfigError
 from vecsim.model import random
 from vecsim.model.point import MOST_NODES, Point
@@ -75,7 +75,7 @@ def supports(point: Point) -> str | None:
     if point.protocol.counts and groups:
         return f"protocol={type(point.protocol).__name__}: it looks at counts"
     if point.protocol.counts:
-        return independent.supports(point)
+        return undisputed.supports(point)
     if varies_apart(point):
         return f"adversary={point.adversary.title}: numbers of nodes that toss coins vary by chance"
     try:
