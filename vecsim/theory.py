@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vecsim.engines import exact
-from vecsim.engines.agents.prepare import pool_of
 from vecsim.engines.limit import rounds_until_decided
 from vecsim.engines.population import undisputed
 from vecsim.model import poll_law as pools
@@ -48,7 +47,7 @@ def finalised_undisputed(point: Point) -> float | None:
     total = 0.0
     for mix, share in enumerate(undisputed.mix_shares(point, colour)):
         if share > 0:
-            pool = pool_of(point, point.adversary.ways[mix], point.kinds)
+            pool = point.pool(point.adversary.ways[mix], point.kinds)
             alone = _one_node(point, pool, colour)
             if alone is None:
                 return None

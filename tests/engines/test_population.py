@@ -37,7 +37,6 @@ from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
-from vecsim.engines.agents.prepare import pool_of
 from vecsim.engines.cells import RESULTS, enumerate_cells
 from vecsim.engines.drawn import admitted
 from vecsim.engines.population import stepping
@@ -262,7 +261,7 @@ def test_results_have_the_probabilities_of_the_tables(sampling, exclude_self, lo
         p = point(Snowflake(k, low, high, 3), adversary, n=31, byzantine_fraction=share, **fields)
         ours = probabilities(p, np.arange(p.honest + 1))
         for (i, mix), own in itertools.product(enumerate(adversary.mixes), range(2)):
-            pool = pool_of(p, (mix,), p.kinds)
+            pool = p.pool((mix,), p.kinds)
             one = pools.ones(pool)
             zero = pools.ones(pool.swapped())[::-1]
             mine, theirs = (one, zero) if own else (zero, one)

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vecsim.engines.agents.prepare import pool_of
 from vecsim.engines.population.undisputed import mix_shares
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
@@ -92,7 +91,7 @@ def undisputed(point: Point) -> Undisputed:
     point = point._replace(initial_accept=1.0)
     shares = mix_shares(point, colour=1)
     numbers = np.flatnonzero(shares)
-    made = [pool_of(point, point.adversary.ways[mix], point.kinds) for mix in numbers]
+    made = [point.pool(point.adversary.ways[mix], point.kinds) for mix in numbers]
     chances = np.array([_chance(point, pool) for pool in made])
     return Undisputed(shares[numbers], chances, point.honest, point.protocol.k)
 
@@ -158,7 +157,7 @@ class _Quorums:
     """P(a quorum that sets the preference, or that counts) by how many peers hold its colour."""
 
     def __init__(self, point: Point):
-        pool, _ = pool_of(point, ((1.0, 0.0),), point.kinds).merged()
+        pool, _ = point.pool(((1.0, 0.0),), point.kinds).merged()
         self.holders, laws = _laws(pool)
         low, high = point.protocol.quorums
         tails = (laws[:, alpha:].sum(axis=1) for alpha in (low, high))

@@ -10,6 +10,7 @@ import numpy as np
 
 from vecsim.errors import require
 from vecsim.model import random
+from vecsim.model.poll_law import Pool
 from vecsim.network import Network
 from vecsim.types import Adversary, Protocol, identity_of
 
@@ -18,6 +19,7 @@ MOST_ROUNDS = 2**24  # with groups of honest nodes
 
 
 Nodes = tuple[int, ...]  # Byzantine ones in the network, of each kind
+Way = tuple[tuple[float, float], ...]  # a mix of each kind of Byzantine nodes
 
 
 class Group(NamedTuple):
@@ -158,6 +160,24 @@ class Point(NamedTuple):
         if self.network.groups:
             return sum(group.ones for group in self.groups)
         return round(self.initial_accept * self.honest)
+
+    def pool(self, way: Way, kinds: Nodes) -> Pool:
+        """Whom a node may poll when so many Byzantine nodes of each kind are in the network, and
+        those of each answer by its mix in `way`.
+        """
+        network = self.network
+        alike: dict[tuple[float, float], int] = {}
+        for mix, nodes in zip(way, kinds, strict=True):
+            alike[mix] = alike.get(mix, 0) + nodes
+        there = [(nodes, *mix) for mix, nodes in sorted(alike.items()) if nodes]
+        pool = Pool(
+            honest=self.honest - network.exclude_self,
+            byzantine=0,
+            k=self.protocol.k,
+            loss=network.loss,
+            replacement=network.replacement,
+        )
+        return pool.of_kinds(there or [(0, *way[0])])
 
     @property
     def first_group(self) -> int:

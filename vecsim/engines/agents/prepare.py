@@ -12,12 +12,9 @@ from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.trial import Shape, Tables, Trials, pooling_nodes
 from vecsim.model import graphs, random
 from vecsim.model import poll_law as pools
-from vecsim.model.point import Nodes, Point
+from vecsim.model.point import Nodes, Point, Way
 from vecsim.model.poll_draw import Kind, boundary, thresholds
-from vecsim.model.poll_law import Pool
 from vecsim.types import Adversary
-
-Way = tuple[tuple[float, float], ...]  # a mix of each kind of Byzantine nodes
 
 WIDE_BELOW = 5  # runs shorter than this draw two words; the bias of longer ones is below 6e-7
 TABLE_BYTES = 2**25  # of threshold tables sent with a batch, unless one trial needs more
@@ -73,25 +70,6 @@ def shape_of(points: list[Point], seed: int) -> Shape:
         return Shape("asynchronous", honest, 32, kind)
     limit = max(point.protocol.cell_limit() for point in points)
     return Shape("agents", honest, 8 if limit <= 2**8 else 16 if limit <= 2**16 else 32, kind)
-
-
-def pool_of(point: Point, way: Way, kinds: Nodes) -> Pool:
-    """Whom a node of this point may poll when so many Byzantine nodes of each kind are in the
-    network, and those of each answer by its mix in `way`.
-    """
-    network = point.network
-    alike: dict[tuple[float, float], int] = {}
-    for mix, nodes in zip(way, kinds, strict=True):
-        alike[mix] = alike.get(mix, 0) + nodes
-    there = [(nodes, *mix) for mix, nodes in sorted(alike.items()) if nodes]
-    pool = Pool(
-        honest=point.honest - network.exclude_self,
-        byzantine=0,
-        k=point.protocol.k,
-        loss=network.loss,
-        replacement=network.replacement,
-    )
-    return pool.of_kinds(there or [(0, *way[0])])
 
 
 def items(point: Point, seed: int, trials: np.ndarray, place: np.ndarray) -> list[Item]:
@@ -170,7 +148,7 @@ class Assembler:
         point, polls, pooled = item.point, {}, {}
         quorums = point.protocol.quorums
         for way in point.adversary.ways if self.shape.engine != "graph" else ():
-            pool, _ = pool_of(point, way, item.kinds).merged()
+            pool, _ = point.pool(way, item.kinds).merged()
             make = partial(thresholds, pool, self.shape.kind, quorums)
             polls[pool, quorums] = (pool.honest + 1, make)
         if point.adversary.pools:
@@ -185,7 +163,7 @@ class Assembler:
         adversary, offsets = point.adversary, np.zeros(self.mixes, np.int32)
         coins = np.zeros((self.mixes, self.kinds, 2), np.uint32)
         for i, way in enumerate(adversary.ways):
-            pool, extra = pool_of(point, way, item.kinds).merged()
+            pool, extra = point.pool(way, item.kinds).merged()
             offsets[i] = self.polls.start.get((pool, quorums), 0) + extra
             coins[i, : len(way)] = _boundary(np.cumsum(way, axis=1))
         return Trials(

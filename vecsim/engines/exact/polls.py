@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from vecsim.engines.agents.prepare import Way, pool_of
 from vecsim.model import poll_law as pools
-from vecsim.model.point import Nodes, Point
+from vecsim.model.point import Nodes, Point, Way
 from vecsim.model.poll_law import Floats
 
 
@@ -14,7 +13,7 @@ def _sides(point: Point, way: Way, admitted: Nodes, colour: int):
     Row c is for c honest nodes that prefer 1, the querier among them if it does; rows in which no
     honest node has the querier's colour mean nothing.
     """
-    pool = pool_of(point, way, admitted)
+    pool = point.pool(way, admitted)
     swapped = pool.swapped()
     rows = _rows(point, colour)
     one, zero = pools.ones(pool)[rows], pools.ones(swapped)[::-1][rows]
@@ -48,7 +47,7 @@ def results(point: Point, way: Way, admitted: Nodes, colour: int) -> Floats:
 
 def _undetermined(point: Point, way: Way, admitted: Nodes, colour: int) -> Floats:
     """P(no quorum for either colour), [honest + 1]."""
-    pool = pool_of(point, way, admitted)
+    pool = point.pool(way, admitted)
     k, low, rows = pool.k, point.protocol.quorums[0], _rows(point, colour)
     if not pool.silent:
         return pools.ones(pool)[rows, k - low + 1 : low].sum(axis=1)

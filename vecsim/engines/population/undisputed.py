@@ -17,7 +17,6 @@ from jax import lax
 from numpy.typing import NDArray
 
 from vecsim.engines import behaviour
-from vecsim.engines.agents.prepare import pool_of
 from vecsim.engines.population.binomial import Names, binomial
 from vecsim.engines.population.one_node import decision_law, turning
 from vecsim.model import poll_law as pools
@@ -120,7 +119,7 @@ def pools_of(point: Point) -> list[tuple[Pool, int]]:
     colour, mixes = _colour(point), range(len(point.adversary.ways))
     if not point.byzantine or "trial_coin" not in uses(point.adversary):
         mixes = mixes_of(point, np.zeros(1, np.float32))[:, colour].tolist()
-    return [(pool_of(point, point.adversary.ways[mix], point.kinds), colour) for mix in mixes]
+    return [(point.pool(point.adversary.ways[mix], point.kinds), colour) for mix in mixes]
 
 
 def _colour(point: Point) -> int:
@@ -134,7 +133,7 @@ def _trials(point: Point, trials: np.ndarray, seed: int) -> dict[str, np.ndarray
     mixes = mixes_of(point, coins)[:, _colour(point)]
     decided = np.zeros((len(trials), point.protocol.max_rounds + 1))
     for mix in np.unique(mixes).tolist():
-        pool = pool_of(point, point.adversary.ways[mix], point.kinds)
+        pool = point.pool(point.adversary.ways[mix], point.kinds)
         law = law_of(point.protocol, pool, _colour(point), point.honest)
         chosen = np.flatnonzero(mixes == mix)
         for first in range(0, len(chosen), TRIALS):
