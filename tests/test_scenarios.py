@@ -5,10 +5,11 @@ import pytest
 from synthetic import dataset
 
 from vecsim.scenario import run, verdict
+from vecsim.scenario.config import cost_usd
 from vecsim.scenario.criteria import parse
 from vecsim.scenario.judging import Estimate, compare, estimate, judge, judge_all
 from vecsim.scenario.measure import measure
-from vecsim.scenario.record import cost_usd, metrics
+from vecsim.scenario.record import metrics
 from vecsim.scenario.series import runs
 
 TIME = np.arange(30)

@@ -23,8 +23,8 @@ from vecsim.cluster import (
     campaign,
     checkpoint,
     defence,
-    front,
-    program,
+    scale_test_cluster,
+    segment,
     simulate,
     votes,
 )
@@ -475,8 +475,8 @@ def assert_identical(first, second):
 
 def test_window_batching(monkeypatch):
     whole = simulate(BUSY)
-    monkeypatch.setattr(program, "SEGMENT", 3)
-    monkeypatch.setattr(front, "SEGMENT", 3)
+    monkeypatch.setattr(segment, "SEGMENT", 3)
+    monkeypatch.setattr(scale_test_cluster, "SEGMENT", 3)
     assert_identical(simulate(BUSY), whole)
 
 
@@ -584,8 +584,8 @@ def test_wrong_configurations(change, message):
 def test_a_run_that_is_killed_goes_on(segments, tmp_path, monkeypatch):
     """Stopped in the middle, the same call gives the same bits, and leaves no files."""
     whole = simulate(BUSY)
-    monkeypatch.setattr(program, "SEGMENT", 3)
-    monkeypatch.setattr(front, "SEGMENT", 3)
+    monkeypatch.setattr(segment, "SEGMENT", 3)
+    monkeypatch.setattr(scale_test_cluster, "SEGMENT", 3)
     monkeypatch.setattr(campaign, "SAVE_EVERY_S", 0.0)
     step, steps = ScaleTestCluster.step, []
 

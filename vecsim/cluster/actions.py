@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from vecsim.cluster import resources, votes
-from vecsim.cluster.config import LONGEST_S, MOST_NODES, Run, constants, protocol, tenths
+from vecsim.cluster.config import LONGEST_S, MOST_NODES, Run, protocol, tenths
+from vecsim.cluster.constants import constants
 from vecsim.cluster.draws import Draws
 from vecsim.cluster.state import ANSWERS, NEVER, SIDES, Conditions, State
+from vecsim.cluster.workload import Workload
 from vecsim.errors import ConfigError, number, require, whole
-from vecsim.workload import Workload
 
 ACTIONS: dict[str, Any] = {}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from vecsim.cluster.checkpoint import Checkpoint
 from vecsim.cluster.config import Run, parse
-from vecsim.cluster.front import ScaleTestCluster, check
+from vecsim.cluster.scale_test_cluster import ScaleTestCluster, check
 from vecsim.types import Adversary
 
 __all__ = ["check", "simulate"]

@@ -17,8 +17,9 @@ import jax
 import numpy as np
 
 from vecsim.cluster import record
-from vecsim.cluster.front import ScaleTestCluster
 from vecsim.cluster.record import Record
+from vecsim.cluster.scale_test_cluster import ScaleTestCluster
+from vecsim.cluster.workload import Workload
 from vecsim.model.sources import code_of
 from vecsim.results.files import (
     StoreError,
@@ -29,7 +30,6 @@ from vecsim.results.files import (
     write,
     write_sealed,
 )
-from vecsim.workload import Workload
 
 # The files of a run, and what an interrupted save leaves.
 OURS = re.compile(r"(state|windows-\d{6,})\.npz(\.part)?")

@@ -1,20 +1,18 @@
-"""What a simulated cluster is: its configuration, and the constants of the model."""
+"""What a simulated cluster is: its configuration."""
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import yaml
 
 from vecsim import places
+from vecsim.cluster.constants import constants
+from vecsim.cluster.workload import Workload
 from vecsim.errors import ConfigError, number, plain, require, whole
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary
-from vecsim.workload import Workload
 
 PARENTS = {"linear": (1, 1), "few": (2, 4), "wide": (10, 16), "random": (1, 16)}
 LONGEST_S = 1_000_000  # times are milliseconds in 32 bits
@@ -23,16 +21,6 @@ MOST = {"k": 400, "alpha": 400, "beta": 127}  # of the protocol
 MOST_VERTICES = 2**31 - 1  # of a run: counts are 32 bits
 TICK_MS = 100  # times of actions, and ends of vertices in flight, are told apart so finely
 RANDOM_REACH = 48  # how far back `random` parents are looked for
-
-
-@lru_cache
-def constants() -> Any:
-    """The model's constants by name; `profiles` by name too (see constants.yaml for reasons)."""
-    text = Path(__file__).with_name("constants.yaml").read_text(encoding="utf-8")
-    entries = yaml.safe_load(text)
-    profiles = entries.pop("profiles")
-    values = {name: entry["value"] for name, entry in entries.items()}
-    return SimpleNamespace(profiles=profiles, **values)
 
 
 class Cluster(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from vecsim.cluster import votes
-from vecsim.cluster.config import constants
+from vecsim.cluster.constants import constants
 from vecsim.cluster.roster import answering
 from vecsim.cluster.state import ANSWERS, SIDES, Conditions, Key, Queue, State, real, uniform
 from vecsim.cluster.votes import Peers

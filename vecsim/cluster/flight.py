@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from vecsim.cluster import votes
 from vecsim.cluster.admission import Load, Sample
-from vecsim.cluster.config import TICK_MS, constants
+from vecsim.cluster.config import TICK_MS
+from vecsim.cluster.constants import constants
 from vecsim.cluster.defence import Sides
 from vecsim.cluster.state import Flight, State, real, whole
 from vecsim.cluster.votes import FINALISED, REJECTED, TIMED_OUT, Fate

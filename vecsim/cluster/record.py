@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vecsim.cluster.config import Run, constants
+from vecsim.cluster.config import Run
+from vecsim.cluster.constants import cost_usd
 
 SAMPLED = ("latency_ms", "rounds", "confidence", "disputed", "weight", "outcome")
 # name -> (meaning, unit, modelled or simulated)
@@ -148,10 +149,7 @@ def dataset(cluster):
         values = np.moveaxis(columns[name], 1, 0)  # trials first
         dims = ("trial", "window", "sample")[: values.ndim]
         variables[name] = (dims, values, {"long_name": meaning, "units": unit})
-    machines = -(-run.cluster.nodes // constants().nodes_per_machine)
-    hours = sum(cluster.lengths) / 3.6e6
-    # Cost is that of the same campaign on rented machines, once.
-    cost = machines * hours * constants().machine_usd_per_hour
+    cost = cost_usd(run.cluster.nodes, sum(cluster.lengths) / 1000)
     return xr.Dataset(
         variables,
         coords={

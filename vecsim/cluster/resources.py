@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from vecsim.cluster.config import constants
+from vecsim.cluster.constants import constants
 from vecsim.cluster.state import RETAIN_BUCKETS, Conditions, State, real
 
 MB = 1e6

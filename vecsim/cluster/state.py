@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from vecsim.cluster.config import TICK_MS, Cluster, constants
+from vecsim.cluster.config import TICK_MS, Cluster
+from vecsim.cluster.constants import constants
 from vecsim.errors import require
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from vecsim.cluster import resources
 from vecsim.cluster.admission import Load
-from vecsim.cluster.config import constants
+from vecsim.cluster.constants import constants
 from vecsim.cluster.state import ANSWERS, Conditions, State, real
 
 

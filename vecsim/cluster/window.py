@@ -8,7 +8,7 @@ from jax import lax
 
 from vecsim.cluster import defence, resources, votes
 from vecsim.cluster.admission import Load, Sample, admit, sample
-from vecsim.cluster.config import constants
+from vecsim.cluster.constants import constants
 from vecsim.cluster.flight import Departed, Ended, arrive, depart, depart_disputed, due
 from vecsim.cluster.parents import deeper, finish_ms
 from vecsim.cluster.record import Record

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from vecsim.cluster import constants
 from vecsim.errors import ConfigError, require
 from vecsim.scenario import checks
 from vecsim.scenario.criteria import Criterion, parse
@@ -108,3 +109,9 @@ def _there(where: str, metric: str, simulate: bool, provided: set[str]) -> None:
     else:
         allowed = "wall_s or a probe's metric, where simulate is false"
         require(simulate or metric == "wall_s", f"{where}.metric", metric, allowed)
+
+
+def cost_usd(config: Mapping[str, Any]) -> float:
+    """What the time with load would cost on rented machines, in USD."""
+    nodes = (config.get("cluster") or {}).get("nodes", 1000)
+    return constants.cost_usd(nodes, config.get("duration_s", 0))

@@ -13,10 +13,10 @@ import xarray as xr
 from jsonschema import Draft202012Validator, ValidationError
 
 from vecsim.results import files
-from vecsim.scenario.config import variants
+from vecsim.scenario.config import cost_usd, variants
 from vecsim.scenario.judging import Estimate, Verdict
 from vecsim.scenario.measure import of_variant
-from vecsim.scenario.record import cost_usd, record
+from vecsim.scenario.record import record
 from vecsim.scenario.verdict import as_expected, status
 
 RESULT = "result.json"
@@ -108,7 +108,7 @@ def _run(config: Mapping[str, Any], data: xr.Dataset) -> dict[str, Any]:
         section: {field: _plain(found.get(field, nothing)._asdict()) for field in fields}
         for section, fields in SECTIONS.items()
     }
-    sections["resource_usage"]["cost_usd"] = round(cost_usd(dict(config)), 2)
+    sections["resource_usage"]["cost_usd"] = round(cost_usd(config), 2)
     return sections
 
 

@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vecsim.scenario.config import CATEGORIES
+from vecsim.scenario.config import CATEGORIES, cost_usd
 from vecsim.scenario.judging import Verdict
-from vecsim.scenario.record import cost_usd
 
 HEADERS = ("criterion", "threshold", "measured [interval]", "interval of", "result")
 WORDS = {"not_rising": "does not rise", "not_falling": "does not fall", "==": "="}
@@ -162,7 +161,7 @@ def summary_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
             first = [f"{v.name} {condition(v)}: {measured(v)}" for v in wrong[:1]]
             text = outcome.error or "".join(first) or "nothing judged"
         criteria = f"{held} of {len(outcome.verdicts)}"
-        usd = f"{cost_usd(dict(outcome.config)):,.2f}"
+        usd = f"{cost_usd(outcome.config):,.2f}"
         category = outcome.config["category"]
         found.append((category, outcome.name, criteria, outcome.status, text, usd))
     return found
@@ -170,7 +169,7 @@ def summary_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
 
 def cost(config: Mapping[str, Any]) -> str:
     """What the same campaign would cost on rented machines."""
-    return f"{cost_usd(dict(config)):,.2f} USD on rented machines"
+    return f"{cost_usd(config):,.2f} USD on rented machines"
 
 
 def by_category(outcomes: Sequence[Outcome]) -> str:

@@ -11,11 +11,12 @@ import numpy as np
 
 from vecsim.cluster import actions, record, timeline
 from vecsim.cluster.actions import Actions
-from vecsim.cluster.config import LONGEST_S, MOST_VERTICES, Run, constants, parse, tenths
+from vecsim.cluster.config import LONGEST_S, MOST_VERTICES, Run, parse, tenths
+from vecsim.cluster.constants import constants
 from vecsim.cluster.draws import Draws
-from vecsim.cluster.program import SEGMENT, advance, devices
 from vecsim.cluster.record import Record
 from vecsim.cluster.roster import OneOf
+from vecsim.cluster.segment import SEGMENT, advance, devices
 from vecsim.cluster.state import Conditions, State, ticks_ahead, widened
 from vecsim.cluster.window import Shape
 from vecsim.errors import ConfigError, require
