@@ -8,6 +8,7 @@ from test_scenario_fuzz import SCENARIO
 
 from vecsim.cluster.config import parse
 from vecsim.cluster.timeline import schedule
+from vecsim.places import root
 from vecsim.scenario import config, run, saved
 
 # Where it stands in the results, and in which table: the only keys that change neither.
