@@ -23,7 +23,7 @@ from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
-from vecsim.engines import climb
+from vecsim.engines import climb, population
 from vecsim.engines.choose import engine_of
 from vecsim.engines.population import one_node, undisputed
 from vecsim.engines.population.prepare import supports
