@@ -20,7 +20,8 @@ from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
-from vecsim.engines.population import prepare, stepping
+from vecsim.engines import population
+from vecsim.engines.population import stepping
 from vecsim.errors import ConfigError
 from vecsim.model.point import Point
 from vecsim.network import Network
@@ -98,8 +99,8 @@ def test_population(both, name):
     """Its draws are made of floating-point numbers, so this is not bound to be so."""
     networks = Network(), Network(groups=(0.5, 0.5), active=(1.0, 0.5), cut=5)
     served = [p for each in networks for p in points(RULES[name], "lockstep", 10_000, each)]
-    served = [p for p in served if prepare.supports(p) is None]
-    cpu, other = both(lambda: stepping.run([(p, np.arange(TRIALS)) for p in served], 7))
+    served = [p for p in served if population.supports(p) is None]
+    cpu, other = both(lambda: population.run([(p, np.arange(TRIALS)) for p in served], 7))
     assert_same(cpu, other)
 
 

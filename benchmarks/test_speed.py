@@ -4,6 +4,8 @@ A node-round is one honest node's poll and update. k = 30, alpha = 27, 10 % rand
 contested start: nobody decides, so that every round does the same work.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,18 +44,9 @@ def test_agents(record, name, n):
     work = items(point, 0, np.arange(size), np.arange(size))
     trials, tables, _ = next(iter(assembler.batches(work)))
     trials, tables = jax.device_put((trials, tables))
-    polls = int(
-        np.sum(
-            jax.device_get(batch(PROGRAMS[shape.engine], shape, mesh, trials, tables)).polls,
-            dtype=np.int64,
-        )
-    )
-    record(
-        name,
-        n,
-        polls,
-        lambda: jax.block_until_ready(batch(PROGRAMS[shape.engine], shape, mesh, trials, tables)),
-    )
+    step = partial(batch, PROGRAMS[shape.engine], shape, mesh, trials, tables)
+    polls = int(np.sum(jax.device_get(step()).polls, dtype=np.int64))
+    record(name, n, polls, lambda: jax.block_until_ready(step()))
 
 
 @pytest.mark.parametrize("n", SIZES)

@@ -54,7 +54,7 @@ class Trials(NamedTuple):
 class Tables(NamedTuple):
     """What trials of a batch share."""
 
-    thresholds: Any  # uint32 [rows, 1 or 2, columns, words], see poll.thresholds
+    thresholds: Any  # uint32 [rows, 1 or 2, columns, words], see poll_draw.thresholds
     pooled: Any  # uint32 [rows]: P(the pooled minority is 1), times 2^32
     neighbours: Any  # int32 [graphs, vertices, degree], -1 where there are fewer
 

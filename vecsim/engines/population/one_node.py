@@ -50,7 +50,7 @@ def decision_law(rule: QrAvalanche, joint: Floats, lost: float) -> Floats:
     """P(a node that has not polled yet decides in its poll 1, 2, ..., max_rounds, never).
 
     joint: P(j peers answer, i of them agree with the node), [k + 1, k + 1]. Polls that would turn
-    the node are left out; where their probability does not matter, see `independent`. lost:
+    the node are left out; where their probability does not matter, see `undisputed`. lost:
     probability that may be left out besides, in all.
     """
     polled, enough = _polled(rule, joint), _enough(rule)

@@ -2,7 +2,7 @@
 
 All honest nodes start at one colour. While no honest node meets a quorum against it, all of them
 poll the same pool all the time, so that they are independent and alike: one node's law
-(`confidence`) says everything, and a trial shares its nodes out over the rounds in which they
+(`one_node`) says everything, and a trial shares its nodes out over the rounds in which they
 decide, by exact binomial draws. Points are only supported where P(any node of the trial meets such
 a quorum) is below RISK, which bounds the error.
 """
@@ -109,7 +109,7 @@ def law_of(rule: QrAvalanche, pool: Pool, colour: int, nodes: int) -> Floats:
 
 
 def run(work: list[tuple[Point, np.ndarray]], seed: int) -> dict[str, np.ndarray]:
-    """As `population.run`, for points that this module supports; rounds are -1 for never."""
+    """As `stepping.run`, for points that this module supports; rounds are -1 for never."""
     outs = [_trials(point, trials, seed) for point, trials in work]
     return {name: np.concatenate([out[name] for out in outs]) for name in outs[0]}
 

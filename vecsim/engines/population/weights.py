@@ -1,4 +1,6 @@
-"""What decides a point's polls, but for how many nodes prefer what (host side; see `results`)."""
+"""What decides a point's polls, but for how many nodes prefer what (host side; see
+`poll_results`).
+"""
 
 from functools import lru_cache
 from math import comb
