@@ -10,6 +10,7 @@ from synthetic import CONFIG
 from vecsim import places
 from vecsim.cluster.config import parse as parse_cluster
 from vecsim.errors import ConfigError
+from vecsim.results.measures.probed import PROBED
 from vecsim.scenario import config, finding
 from vecsim.scenario.probes import PROBES
 
@@ -46,8 +47,8 @@ def test_scenario_is_read_by_the_simulator(name):
     assert given["name"] == name
     assert given["trials"] >= 8
     assert finding.shows(name).endswith(".")
-    assert set(given.get("probes") or ()) <= set(PROBES)
-    provided = {metric for probe in given.get("probes") or () for metric in PROBES[probe].metrics}
+    assert set(given.get("probes") or ()) <= set(PROBES) == set(PROBED)
+    provided = {metric for probe in given.get("probes") or () for metric in PROBED[probe]}
     for criterion in config.criteria(given):
         for metric in criterion.metrics():
             assert given.get("simulate", True) or metric in provided

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from synthetic import dataset
 
+from vecsim.results.measures.compare import Estimate, compare, estimate
+from vecsim.results.measures.measure import measure
+from vecsim.results.measures.per_window import runs
+from vecsim.results.measures.record import metrics
 from vecsim.scenario import run, verdict
 from vecsim.scenario.config import cost_usd
 from vecsim.scenario.criteria import parse
-from vecsim.scenario.judging import Estimate, compare, estimate, judge, judge_all
-from vecsim.scenario.measure import measure
-from vecsim.scenario.record import metrics
-from vecsim.scenario.series import runs
+from vecsim.scenario.judging import judge, judge_all
 
 TIME = np.arange(30)
 

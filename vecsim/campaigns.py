@@ -10,15 +10,14 @@ import numpy as np
 import xarray as xr
 
 from vecsim.cluster import campaign, checkpoint, simulate
-from vecsim.cluster.record import VARIABLES
 from vecsim.errors import number, require
 from vecsim.planned import Planned
 from vecsim.results.layout import Variable
-from vecsim.scenario import checks
-from vecsim.scenario.criteria import COMPARISONS
-from vecsim.scenario.judging import Estimate, compare
-from vecsim.scenario.measure import cut, measure
-from vecsim.scenario.probes import METRICS
+from vecsim.results.measures import checks
+from vecsim.results.measures.compare import COMPARISONS, Estimate, compare
+from vecsim.results.measures.measure import cut, measure
+from vecsim.results.measures.probed import METRICS
+from vecsim.results.measures.variables import VARIABLES
 from vecsim.sweep import Study
 
 LONGEST_SERIES = 10_000  # stretches
@@ -29,8 +28,8 @@ UNBOUNDED = ("reached_s",)  # may be infinite
 class Outcome(NamedTuple):
     """What is measured on a campaign, a number for each trial; in an event, 1 or 0.
 
-    metric, statistic, period, every_s, level: see `vecsim.scenario.measure`. op, threshold: with
-    these the outcome is the event that the number compares so.
+    metric, statistic, period, every_s, level: see `vecsim.results.measures.measure`. op, threshold:
+    with these the outcome is the event that the number compares so.
     """
 
     metric: str

@@ -180,7 +180,7 @@ class ScaleTestCluster(Actions):
 
     def metrics(self) -> dict[str, np.ndarray]:
         """The metrics record so far: one value per trial for each figure."""
-        from vecsim.scenario.record import metrics
+        from vecsim.results.measures.record import metrics
 
         return metrics(self.results())
 

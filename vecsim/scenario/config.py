@@ -6,9 +6,9 @@ from typing import Any
 
 from vecsim.cluster import constants
 from vecsim.errors import ConfigError, require
-from vecsim.scenario import checks
+from vecsim.results.measures import checks
+from vecsim.results.measures.probed import METRICS, PROBED
 from vecsim.scenario.criteria import Criterion, parse
-from vecsim.scenario.probes import METRICS, PROBES
 
 CATEGORIES = ("infrastructure", "load", "stress", "soak", "chaos", "byzantine", "regression")
 VARIED = (  # what variants may differ in
@@ -36,8 +36,8 @@ def checked(config: Any) -> dict[str, Any]:
     require(isinstance(simulate, bool), "scenario.simulate", simulate, "true or false")
     probes = checks.listed("scenario.probes", config.get("probes"), "names of probes")
     for name in probes:
-        require(name is not None, "scenario.probes", probes, ", ".join(PROBES))
-        checks.word("scenario.probes", name, PROBES)
+        require(name is not None, "scenario.probes", probes, ", ".join(PROBED))
+        checks.word("scenario.probes", name, PROBED)
     require(len(probes) == len(set(probes)), "scenario.probes", probes, "each probe once")
     require(simulate or bool(probes), "scenario.probes", probes, "a probe, where simulate is false")
     found = criteria(config)
@@ -45,7 +45,7 @@ def checked(config: Any) -> dict[str, Any]:
     fails = any(criterion.expect == "fails" for criterion in found)
     require(fails == (expect == "not_passed"), "scenario.expect", expect, "as its criteria expect")
     named = list(variants(config)) if config.get("variants") is not None else []
-    provided = {metric for name in probes for metric in PROBES[name].metrics}
+    provided = {metric for name in probes for metric in PROBED[name]}
     for number, criterion in enumerate(found):
         where = f"criteria[{number}]"
         for name in criterion.variants():
@@ -103,7 +103,7 @@ def _set(config: dict[str, Any], where: str, path: Any, value: Any) -> None:
 def _there(where: str, metric: str, simulate: bool, provided: set[str]) -> None:
     """A metric is measured by the run, or by a probe of the scenario."""
     if metric in METRICS:
-        probes = [name for name, probe in PROBES.items() if metric in probe.metrics]
+        probes = [name for name, given in PROBED.items() if metric in given]
         allowed = f"with probes: [{' or '.join(probes)}]"
         require(metric in provided, f"{where}.metric", metric, allowed)
     else:

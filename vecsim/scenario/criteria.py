@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vecsim.errors import number, require
-from vecsim.scenario import checks
+from vecsim.results.measures import checks
+from vecsim.results.measures.compare import COMPARISONS, OPPOSITE
 
-COMPARISONS = (">=", "<=", ">", "<", "==", "covers")  # covers: the interval holds the threshold
 TRENDS = ("not_rising", "not_falling")
-OPPOSITE = {">=": "<", "<=": ">", ">": "<=", "<": ">=", "==": "!="}
 RELATIVE = ("metric", "statistic", "period", "variant", "every_s", "times", "plus")
 
 
@@ -19,8 +18,8 @@ class Criterion(NamedTuple):
     measured, or a name); `not_rising` and `not_falling` (from one variant of `over` to the next).
     threshold: a number, a name, or what else was measured: {metric, statistic, period, variant,
     every_s, times, plus}, compared trial by trial. period, variant, every_s, level: see
-    `vecsim.scenario.measure`; without a variant it holds for each. interval: the level of the
-    interval. expect: `holds`, or `fails` where the scenario is there to show that it does not.
+    `vecsim.results.measures.measure`; without a variant it holds for each. interval: the level of
+    the interval. expect: `holds`, or `fails` where the scenario is there to show that it does not.
     """
 
     metric: str

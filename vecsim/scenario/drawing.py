@@ -13,11 +13,11 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from vecsim.results.estimate import mean_interval
+from vecsim.results.measures.measure import of_variant
+from vecsim.results.measures.per_trial import latency_curve, weighted_quantile
+from vecsim.results.measures.per_window import RESOURCES, sampled
+from vecsim.results.measures.record import record
 from vecsim.results.plot import GREY, PALETTE, panels, style
-from vecsim.scenario.figures import latency_curve, weighted_quantile
-from vecsim.scenario.measure import of_variant
-from vecsim.scenario.record import record
-from vecsim.scenario.series import RESOURCES, sampled
 
 Array = np.ndarray[Any, Any]
 

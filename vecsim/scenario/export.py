@@ -13,10 +13,11 @@ import xarray as xr
 from jsonschema import Draft202012Validator, ValidationError
 
 from vecsim.results import files
+from vecsim.results.measures.compare import Estimate
+from vecsim.results.measures.measure import of_variant
+from vecsim.results.measures.record import record
 from vecsim.scenario.config import cost_usd, variants
-from vecsim.scenario.judging import Estimate, Verdict
-from vecsim.scenario.measure import of_variant
-from vecsim.scenario.record import record
+from vecsim.scenario.judging import Verdict
 from vecsim.scenario.verdict import as_expected, status
 
 RESULT = "result.json"

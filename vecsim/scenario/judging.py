@@ -17,15 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from vecsim.results.estimate import clopper_pearson, mean_interval
-from vecsim.scenario.criteria import OPPOSITE, SAFETY, Criterion
-from vecsim.scenario.measure import measure, of_variant
-from vecsim.scenario.series import COUNTS, NEVER
+from vecsim.results.measures.compare import OPPOSITE, Estimate, compare, estimate, share
+from vecsim.results.measures.measure import measure, of_variant
+from vecsim.results.measures.per_window import NEVER
+from vecsim.results.measures.variables import COUNTS
+from vecsim.scenario.criteria import SAFETY, Criterion
 
 Array = np.ndarray[Any, Any]
 
-CLOSE = 1e-9  # relative: sums of floats that should be equal are
-LEVEL = 0.95
 FLAGS = ("healthy", "guard")  # 1 or 0 in each window
 ENDS = ("first", "last", "min", "max")  # statistics that are one of the values
 EVENTS = (  # counted in a run
@@ -36,17 +35,6 @@ EVENTS = (  # counted in a run
     *("false_positives", "waiting", "in_flight"),
 )
 TOTALS = (None, "sum", "max", "last")
-
-
-class Estimate(NamedTuple):
-    """A value over trials with the ends of its interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-NOTHING = Estimate(math.nan, math.nan, math.nan)
 
 
 class Verdict(NamedTuple):
@@ -106,52 +94,6 @@ def judge(criterion: Criterion, dataset: xr.Dataset) -> Verdict:
         found = Found(shown, f"difference, {_runs(values)}", difference, 0.0)
         return _verdict(criterion, float(np.mean(other)), found)
     return _verdict(criterion, threshold, _found(criterion, values, dataset))
-
-
-def estimate(values: Array, level: float = LEVEL) -> Estimate:
-    """The mean with its interval: a point where all values agree, NaN where one is missing.
-
-    Where some values are 0 and all others 1 it is a share of events, with the interval of Clopper
-    and Pearson; of all else the interval is Student's t.
-    """
-    values = np.asarray(values, float).ravel()
-    if not values.size or not np.isfinite(values).all():
-        return NOTHING
-    mean = float(values.mean())
-    if np.ptp(values) <= CLOSE * max(1.0, abs(mean)):
-        return Estimate(float(values[0]), float(values[0]), float(values[0]))
-    if np.isin(values, (0, 1)).all():
-        return share(values, level)
-    low, high = mean_interval(values, level)[2:4]
-    return Estimate(mean, float(low), float(high))
-
-
-def share(events: Array, level: float = LEVEL) -> Estimate:
-    """The share of events (values of 0 and 1) with the interval of Clopper and Pearson."""
-    events = np.asarray(events, float).ravel()
-    if not events.size or not np.isfinite(events).all():
-        return NOTHING
-    low, high = clopper_pearson(events.sum(), events.size, level)
-    return Estimate(float(events.mean()), float(low), float(high))
-
-
-def compare(found: Estimate, op: str, threshold: float) -> bool:
-    """Whether the whole interval lies on the right side; `reported`: whether there is one."""
-    _, low, high = found
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return False
-    if op == "reported":
-        return True
-    slack = CLOSE * max(1.0, abs(threshold))
-    return {
-        ">=": low >= threshold - slack,
-        "<=": high <= threshold + slack,
-        ">": low > threshold + slack,
-        "<": high < threshold - slack,
-        "==": low >= threshold - slack and high <= threshold + slack,
-        "!=": low > threshold + slack or high < threshold - slack,
-        "covers": low - slack <= threshold <= high + slack,
-    }[op]
 
 
 def _found(criterion: Criterion, values: Array, dataset: xr.Dataset) -> Found:

@@ -9,10 +9,11 @@ import copy
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from vecsim.results.measures.probed import METRICS, PROBED
 from vecsim.scenario.cluster_probes import (
     Config,
     Values,
@@ -109,14 +110,7 @@ def _everywhere(config: Config, values: Mapping[str, float]) -> Values:
     return {name: np.full(config["trials"], float(value)) for name, value in values.items()}
 
 
-class Probe(NamedTuple):
-    """measure: a variant's configuration in, values out. metrics: the names of these."""
-
-    measure: Callable[[Config], Values]
-    metrics: tuple[str, ...]
-
-
-def _speed(name: str, *parts: str) -> Probe:
+def _speed(name: str) -> Callable[[Config], Values]:
     """Measured times, in nanoseconds, of one part of vecsim: the best of as many passes as there
     are trials, the same for all of them."""
 
@@ -124,60 +118,24 @@ def _speed(name: str, *parts: str) -> Probe:
         from vecsim import speed
 
         times = speed.repeated(getattr(speed, name), config["trials"])
-        return _everywhere(config, {f"{part}_ns": times[part] for part in parts})
+        wanted = PROBED[f"speed_of_{name}"]
+        return _everywhere(config, {each: times[each.removesuffix("_ns")] for each in wanted})
 
-    return Probe(measured, tuple(f"{part}_ns" for part in parts))
+    return measured
 
 
-PROBES: dict[str, Probe] = {
-    "cluster_lifecycle": Probe(
-        cluster_lifecycle,
-        (
-            "running_before_start",
-            "running_started",
-            "running_stopped",
-            "running_restarted",
-            "finalised_before_stop",
-            "finalised_missing_after_restart",
-        ),
-    ),
-    "network_round_trips": Probe(
-        network_round_trips,
-        ("round_trip_ms", "round_trip_within_profile", "round_trip_ks_p_value", "round_trip_lost"),
-    ),
-    "byzantine_answers": Probe(byzantine_answers, ("byzantine_nodes", "byzantine_answer")),
-    "messages_across_cut": Probe(
-        messages_across_cut,
-        (
-            "parts_while_cut",
-            "parts_after_healing",
-            "answered_while_cut",
-            "answered_after_healing",
-        ),
-    ),
-    "result_export": Probe(result_export, ("export_valid", "export_unchanged", "export_sections")),
-    "performance_report": Probe(performance_report, ("report_figures", "report_figures_judged")),
-    "own_memory_while_stepping": Probe(own_memory_while_stepping, ("own_memory_growth_percent",)),
-    "own_memory_over_runs": Probe(own_memory_over_runs, ("own_memory_growth_percent",)),
-    "speed_of_vertex_creation": _speed(
-        "vertex_creation",
-        "genesis_vertex",
-        "genesis_id",
-        "vertex_with_parents",
-        "vertex_10kb_payload",
-    ),
-    "speed_of_graph_operations": _speed(
-        "graph_operations",
-        "add_100",
-        "add_1000",
-        "look_up",
-        "topological_sort_100",
-        "topological_sort_100_shuffled",
-    ),
-    "speed_of_hashing": _speed(
-        "hashing", "blake3_100b", "blake3_1kb", "blake3_10kb", "blake3_call"
-    ),
-    "speed_of_result_store": _speed("result_store", "put", "cached_get", "cold_get"),
-    "speed_of_consensus": _speed("consensus", "consensus_vertex"),
+PROBES: dict[str, Callable[[Config], Values]] = {
+    "cluster_lifecycle": cluster_lifecycle,
+    "network_round_trips": network_round_trips,
+    "byzantine_answers": byzantine_answers,
+    "messages_across_cut": messages_across_cut,
+    "result_export": result_export,
+    "performance_report": performance_report,
+    "own_memory_while_stepping": own_memory_while_stepping,
+    "own_memory_over_runs": own_memory_over_runs,
+    "speed_of_vertex_creation": _speed("vertex_creation"),
+    "speed_of_graph_operations": _speed("graph_operations"),
+    "speed_of_hashing": _speed("hashing"),
+    "speed_of_result_store": _speed("result_store"),
+    "speed_of_consensus": _speed("consensus"),
 }
-METRICS = frozenset(name for probe in PROBES.values() for name in probe.metrics)

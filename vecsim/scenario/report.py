@@ -10,9 +10,9 @@ from typing import NamedTuple
 import xarray as xr
 
 from vecsim.results import files
+from vecsim.results.measures.measure import of_variant
+from vecsim.results.measures.record import record
 from vecsim.scenario.config import variants
-from vecsim.scenario.measure import of_variant
-from vecsim.scenario.record import record
 from vecsim.scenario.verdict import (
     HEADERS,
     Outcome,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from vecsim.scenario.series import RESOURCES, SERIES, lately, runs, sampled, setting
+from vecsim.results.measures.per_window import RESOURCES, SERIES, lately, runs, sampled, setting
 
 Array = np.ndarray[Any, Any]
 

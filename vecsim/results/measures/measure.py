@@ -5,20 +5,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from vecsim.scenario.figures import FIGURES, weighted_quantile
-from vecsim.scenario.probes import METRICS
-from vecsim.scenario.series import (
-    COUNTS,
-    CUMULATIVE,
-    MODELLED,
-    SAMPLED,
-    SERIES,
-    STATES,
-    default_statistic,
-    during_load,
-    runs,
-    setting,
-)
+from vecsim.results.measures.per_trial import FIGURES, weighted_quantile
+from vecsim.results.measures.per_window import SERIES, default_statistic, during_load, runs, setting
+from vecsim.results.measures.probed import METRICS
+from vecsim.results.measures.variables import OF_SAMPLES, VARIABLES
 
 Array = np.ndarray[Any, Any]
 Period = tuple[float, float | None]
@@ -144,8 +134,8 @@ def _flat(data: xr.Dataset, series: xr.DataArray, metric: str) -> tuple[Array, A
 
 def known(metric: str) -> bool:
     """Whether there is a metric of that name."""
-    listed = (FIGURES, SERIES, COUNTS, CUMULATIVE, STATES, MODELLED, SAMPLED, METRICS)
-    return any(metric in part for part in listed)
+    listed = (FIGURES, SERIES, VARIABLES, METRICS)
+    return metric not in OF_SAMPLES and any(metric in part for part in listed)
 
 
 def of_variant(dataset: xr.Dataset, variant: str | None) -> xr.Dataset:

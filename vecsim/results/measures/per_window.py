@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from vecsim.results.measures.variables import COUNTS, MODELLED, SAMPLED, SO_FAR
+
 Array = np.ndarray[Any, Any]
 
 SPAN_S = 10.0  # throughput is judged over so long
@@ -19,60 +21,11 @@ RESOURCES = {  # name of the bottleneck -> variable
     "disk_io": "utilisation_disk",
     "memory": "utilisation_memory",
 }
-COUNTS = (
-    "issued",
-    "admitted",
-    "finalised",
-    "rejected",
-    "given_up",
-    "dropped",
-    "timed_out",
-    "oom_kills",
-)
 NEVER = (
     "lost",
     "doubled",
     "corruption",
-)  # what a window must not show, even if a later one does not
-CUMULATIVE = (
-    "excluded_byzantine",
-    "excluded_honest",
-    "refused",
-    "divergent",
-    "lost",
-    "doubled",
-    "depth",
-)
-STATES = (
-    "waiting",
-    "in_flight",
-    "running",
-    "guard",
-    "sides",
-    "progressing",
-    "benched",
-    "skewed",
-    "refused_clocks",
-)
-MODELLED = (
-    "cpu_percent",
-    "peak_cpu_percent",
-    "memory_mb",
-    "peak_memory_mb",
-    "network_mbps",
-    "header_mbps",
-    "read_iops",
-    "write_iops",
-    "read_latency_ms",
-    "write_latency_ms",
-    "disk_utilisation",
-    "compaction_mb",
-    "storage_mb",
-    *RESOURCES.values(),
-    "reputation_byzantine",
-    "reputation_honest",
-)
-SAMPLED = ("latency_ms", "rounds", "confidence")
+)  # a window must not show these, even if a later one does not
 
 
 def setting(data: xr.Dataset, name: str) -> float:
@@ -155,7 +108,7 @@ def default_statistic(name: str) -> str:
         return "sum"
     if name in NEVER:
         return "max"
-    return "last" if name in (*CUMULATIVE, "detected", "detected_percent") else "mean"
+    return "last" if name in (*SO_FAR, "detected", "detected_percent") else "mean"
 
 
 def during_load(name: str) -> bool:

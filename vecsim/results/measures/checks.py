@@ -8,10 +8,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from vecsim.errors import ConfigError, number, require
-from vecsim.scenario.figures import FIGURES
-from vecsim.scenario.measure import STATISTICS, TIMES, known
-from vecsim.scenario.probes import METRICS
-from vecsim.scenario.series import RESOURCES, SAMPLED
+from vecsim.results.measures.measure import STATISTICS, TIMES, known
+from vecsim.results.measures.per_trial import FIGURES
+from vecsim.results.measures.per_window import RESOURCES
+from vecsim.results.measures.probed import METRICS
+from vecsim.results.measures.variables import SAMPLED
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 ALLOWED = "letters, digits, _, . and -, 100 at most, not . first"
@@ -49,7 +50,7 @@ def word(where: str, given: Any, known: Collection[str]) -> Any:
 
 
 def measured(where: str, given: Mapping[str, Any]) -> None:
-    """metric, statistic, period, every_s and level, as `vecsim.scenario.measure` takes them."""
+    """metric, statistic, period, every_s and level, as `measure.measure` takes them."""
     metric, level = given.get("metric"), given.get("level")
     good = isinstance(metric, str) and known(metric)
     require(good, f"{where}.metric", metric, "a variable of the run's dataset, or a metric")

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from vecsim.scenario.judging import Estimate, estimate
-from vecsim.scenario.measure import measure
+from vecsim.results.measures.compare import Estimate, estimate
+from vecsim.results.measures.measure import measure
 
 FIELDS: dict[str, tuple[str, str | None]] = {  # field -> metric and statistic
     "avg_tps": ("avg_tps", None),

@@ -1,0 +1,1 @@
+"""What is measured on a run of the simulated cluster: by window, by trial, as statistics."""

@@ -1,0 +1,72 @@
+"""What was measured over trials, with its interval, and how it compares with a threshold."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vecsim.results.estimate import clopper_pearson, mean_interval
+
+Array = np.ndarray[Any, Any]
+
+COMPARISONS = (">=", "<=", ">", "<", "==", "covers")  # covers: the interval holds the threshold
+OPPOSITE = {">=": "<", "<=": ">", ">": "<=", "<": ">=", "==": "!="}
+CLOSE = 1e-9  # relative: sums of floats that should be equal are
+LEVEL = 0.95
+
+
+class Estimate(NamedTuple):
+    """A value over trials with the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+NOTHING = Estimate(math.nan, math.nan, math.nan)
+
+
+def estimate(values: Array, level: float = LEVEL) -> Estimate:
+    """The mean with its interval: a point where all values agree, NaN where one is missing.
+
+    Where some values are 0 and all others 1 it is a share of events, with the interval of Clopper
+    and Pearson; of all else the interval is Student's t.
+    """
+    values = np.asarray(values, float).ravel()
+    if not values.size or not np.isfinite(values).all():
+        return NOTHING
+    mean = float(values.mean())
+    if np.ptp(values) <= CLOSE * max(1.0, abs(mean)):
+        return Estimate(float(values[0]), float(values[0]), float(values[0]))
+    if np.isin(values, (0, 1)).all():
+        return share(values, level)
+    low, high = mean_interval(values, level)[2:4]
+    return Estimate(mean, float(low), float(high))
+
+
+def share(events: Array, level: float = LEVEL) -> Estimate:
+    """The share of events (values of 0 and 1) with the interval of Clopper and Pearson."""
+    events = np.asarray(events, float).ravel()
+    if not events.size or not np.isfinite(events).all():
+        return NOTHING
+    low, high = clopper_pearson(events.sum(), events.size, level)
+    return Estimate(float(events.mean()), float(low), float(high))
+
+
+def compare(found: Estimate, op: str, threshold: float) -> bool:
+    """Whether the whole interval lies on the right side; `reported`: whether there is one."""
+    _, low, high = found
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return False
+    if op == "reported":
+        return True
+    slack = CLOSE * max(1.0, abs(threshold))
+    return {
+        ">=": low >= threshold - slack,
+        "<=": high <= threshold + slack,
+        ">": low > threshold + slack,
+        "<": high < threshold - slack,
+        "==": low >= threshold - slack and high <= threshold + slack,
+        "!=": low > threshold + slack or high < threshold - slack,
+        "covers": low - slack <= threshold <= high + slack,
+    }[op]
