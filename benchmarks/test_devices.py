@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from vecsim import decisions
 from vecsim.adversaries.always_accept import AlwaysAccept
 from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.adversaries.balance_informed import BalanceInformed
@@ -29,7 +28,8 @@ from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
-from vecsim.sweep import Study
+from vecsim.studies import decisions
+from vecsim.studies.sweep import Study
 
 TRIALS = 64
 RULES = {

@@ -3,12 +3,12 @@
 import numpy as np
 
 from vecsim.adversaries.safety_split import SafetySplit
-from vecsim.engines.climb import Climbers
 from vecsim.model.point import Point
 from vecsim.network import Network
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.results.estimate import rare_interval
-from vecsim.splitting import Effort, split
+from vecsim.studies.rare.splitting import Effort, split
+from vecsim.studies.rare.walkers import Climbers
 
 EFFORT, REPLICAS, SCORES = Effort(300, 0.2), 8, 2
 

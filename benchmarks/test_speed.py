@@ -13,7 +13,6 @@ import pytest
 from jax import lax
 
 from vecsim.adversaries.random_voting import RandomVoting
-from vecsim.decisions import ACCELERATOR_NODES, BATCH_NODES, batch_size
 from vecsim.engines.agents.prepare import Assembler, items, shape_of
 from vecsim.engines.choose import PROGRAMS
 from vecsim.engines.trial import all_devices, batch
@@ -23,6 +22,7 @@ from vecsim.network import Network
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
+from vecsim.studies.decisions import ACCELERATOR_NODES, BATCH_NODES, batch_size
 
 SIZES = (1_000, 10_000, 100_000)
 ROUNDS, K, ALPHA = 100, 30, 27

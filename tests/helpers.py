@@ -9,7 +9,6 @@ import numpy as np
 from jax.sharding import Mesh
 from scipy import stats
 
-from vecsim.decisions import Program
 from vecsim.engines.agents.prepare import Assembler, program_key, shape_of
 from vecsim.engines.agents.tables import Stack
 from vecsim.engines.population.poll_results import result_probabilities
@@ -17,6 +16,7 @@ from vecsim.engines.population.weights import polls_of, third_part
 from vecsim.engines.trial import all_devices
 from vecsim.model.point import Point
 from vecsim.network import Network
+from vecsim.studies.decisions import Program
 
 SIGMAS = 5
 LEAST_P = 1e-6

@@ -17,8 +17,9 @@ import pytest
 from command import Result, assert_same, call, files, process, refused, start
 
 import vecsim
-from vecsim import decisions, overrides, progress, runner
+from vecsim import progress
 from vecsim.errors import ConfigError
+from vecsim.studies import decisions, overrides, runner
 
 BAD = {
     # keys and options
@@ -331,7 +332,7 @@ def test_bar_on_a_terminal(folder):
     is begun after it."""
     master, slave = pty.openpty()
     arguments = "n=100", "trials=400000", "output=here"  # more than can be done meanwhile
-    code = "import vecsim.decisions as r; r.CHUNK_NODES = 100 * 8"
+    code = "import vecsim.studies.decisions as r; r.CHUNK_NODES = 100 * 8"
     environment = {"COLUMNS": "100", "TERM": "xterm-256color"}
     command = start(*arguments, cwd=folder, code=code, env=environment, stdout=slave, stderr=slave)
     os.close(slave)

@@ -12,10 +12,11 @@ import pytest
 from command import assert_same, call, files
 
 import vecsim
-from vecsim import decisions, progress, report
-from vecsim.decisions import Engines
-from vecsim.design import Designs
-from vecsim.threshold import Threshold
+from vecsim import progress, report
+from vecsim.studies import decisions
+from vecsim.studies.decisions import Engines
+from vecsim.studies.design.designs import Designs
+from vecsim.studies.threshold import Threshold
 
 REST = ("byzantine_fraction=0.2",)
 PROVENANCE = {"command", "started", "wall_time_s", "extends"}
@@ -270,11 +271,11 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from vecsim import runner
-from vecsim.dimensions import Dimension
+from vecsim.studies import runner
+from vecsim.studies.dimensions import Dimension
 from vecsim.results import disk
 from vecsim.results.layout import Variable
-from vecsim.sweep import Study
+from vecsim.studies.sweep import Study
 
 class Number(int):
     def hash(self):

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 import vecsim
-from vecsim import decisions, runner
-from vecsim.dimensions import Dimension
 from vecsim.results.estimate import Precision
-from vecsim.sweep import Study
+from vecsim.studies import decisions, runner
+from vecsim.studies.dimensions import Dimension
+from vecsim.studies.sweep import Study
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def test_killed_while_it_stops_on_its_precision(folder):
     study += ("sweep.byzantine_fraction=[0.05,0.1,0.2]",)
     study += ("precision={target:finalised,half_width:0.1,min_trials:8}",)
     marks = folder / "here/data.zarr/vecsim/marks"
-    code = "import vecsim.decisions as r; r.CHUNK_NODES = 60 * 8"
+    code = "import vecsim.studies.decisions as r; r.CHUNK_NODES = 60 * 8"
     with start(
         *study, "output=here", cwd=folder, code=code, stdout=DEVNULL, stderr=DEVNULL
     ) as command:

@@ -11,9 +11,10 @@ import yaml
 from fuzz import Grammar, commands, composing, keys, options, planned, told_well
 from omegaconf import OmegaConf
 
-from vecsim import cli, notebook, places, sweep
+from vecsim import cli, notebook, places
 from vecsim import plan as planning
 from vecsim.errors import ConfigError
+from vecsim.studies import sweep
 
 # What may be set without another study, with the reason.
 SAME_STUDY = {

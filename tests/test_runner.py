@@ -12,8 +12,9 @@ import yaml
 from command import assert_same, call, check_experiment, files, process, refused, start
 
 import vecsim
-from vecsim import decisions, places, report, runner
+from vecsim import places, report
 from vecsim.results.estimate import Precision, enough
+from vecsim.studies import decisions, runner
 
 STUDY = ("n=60", "trials=24", "sweep.adversary=[sybil,random_voting]", "sweep.protocol.beta=[5,9]")
 MIXED = ("byzantine_fraction=0.2", "protocol=qr_avalanche")
@@ -88,7 +89,7 @@ def test_killed(whole, folder, monkeypatch):
     """kill -9 in the middle of a sweep, then the same command."""
     nodes = 60 * 2
     marks = folder / "here/data.zarr/vecsim/marks"
-    code = f"import vecsim.decisions as r; r.CHUNK_NODES = {nodes}"
+    code = f"import vecsim.studies.decisions as r; r.CHUNK_NODES = {nodes}"
     command = start(
         *STUDY, *MIXED, "output=here", cwd=folder, code=code, stdout=DEVNULL, stderr=DEVNULL
     )

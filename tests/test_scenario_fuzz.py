@@ -5,10 +5,10 @@ import copy
 import pytest
 from fuzz_scenarios import fuzz
 
-from vecsim import sweep
-from vecsim.campaigns import Campaigns
-from vecsim.planned import planned as campaign_of
 from vecsim.scenario import run
+from vecsim.studies import sweep
+from vecsim.studies.campaigns import Campaigns
+from vecsim.studies.planned import planned as campaign_of
 
 TIMELINE = [
     {"at_s": 1, "every_s": 2, "times": 2, "do": "kill_random_nodes", "count": 1, "restart": False},

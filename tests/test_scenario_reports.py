@@ -14,7 +14,7 @@ from jsonschema import ValidationError
 from markdown_it import MarkdownIt
 from synthetic import CONFIG, dataset
 
-from vecsim.scenario import config, drawing, export, report, run, verdict
+from vecsim.scenario import config, draw, export, report, run, verdict
 from vecsim.scenario.judging import judge_all
 from vecsim.scenario.verdict import Outcome
 
@@ -184,14 +184,14 @@ def test_nothing_finalised_can_be_drawn():
 
 def test_variants_are_compared():
     given, data = two_variants()
-    found = drawing.drawn(data, config.variants(given))
+    found = draw.drawn(data, config.variants(given))
     assert [*found] == ["Variants compared", "Course of few", "Course of many"]
     with_probes_only = dataset()[[]]
-    assert drawing.drawn(with_probes_only, {"": CONFIG}) == {}
+    assert draw.drawn(with_probes_only, {"": CONFIG}) == {}
 
 
 def test_faults_of_a_timeline():
-    found = drawing.spans(TIMELINE, 30)
+    found = draw.spans(TIMELINE, 30)
     assert [(span.start, span.end) for span in found] == [
         (5, 10),
         (12, 12),
@@ -199,11 +199,11 @@ def test_faults_of_a_timeline():
         (20, 20),
         (20, 25),
     ]
-    assert drawing.spans([{"at_s": 3, "do": "stop"}], 30) == [(3, 30, "stop")]
+    assert draw.spans([{"at_s": 3, "do": "stop"}], 30) == [(3, 30, "stop")]
 
 
 def test_the_course_shows_what_was_measured():
-    figure = drawing.course(dataset(finalised=np.where(TIME < 15, 10, 4)), CONFIG)
+    figure = draw.course(dataset(finalised=np.where(TIME < 15, 10, 4)), CONFIG)
     throughput, latency, *_ = figure.axes
     finalised = next(line for line in throughput.lines if line.get_label() == "finalised")
     np.testing.assert_allclose(finalised.get_ydata(), np.where(TIME < 15, 10, 4))

@@ -7,12 +7,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
-from vecsim import counts, overrides, places, plan, sweep
-from vecsim.dimensions import listed
+from vecsim import places, plan
 from vecsim.errors import ConfigError
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.results.layout import labels
+from vecsim.studies import counts, overrides, sweep
+from vecsim.studies.dimensions import listed
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from vecsim.network import Network
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
-from vecsim.theory import finalised_undisputed
+from vecsim.studies.theory import finalised_undisputed
 
 TRIALS = 2000
 

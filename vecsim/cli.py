@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from vecsim import overrides, places, streams
+from vecsim import places, streams
+from vecsim.studies import overrides
 
 BAD, FAILED, KILLED, UNWRITTEN, STOPPED, UNREAD = 2, 3, 4, 74, 130, 141
 # The same command can be tried again when there is room.
@@ -102,8 +103,9 @@ def execute(task, reporter, begun=lambda output, options: None) -> tuple[Any, Pa
 
     begun: told the folder, and the options of groups by name, before anything is computed.
     """
-    from vecsim import device, provenance, report, runner
+    from vecsim import device, provenance, report
     from vecsim.model import build
+    from vecsim.studies import runner
 
     device.forget_programs()  # of the studies before, in a notebook or a multirun
     studies, works, output = planned(task)

@@ -15,9 +15,10 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
-from vecsim import device, overrides
+from vecsim import device
 from vecsim.errors import JobKilled
 from vecsim.results import jobs
+from vecsim.studies import overrides
 
 
 @contextlib.contextmanager

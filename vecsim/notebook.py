@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vecsim import overrides, places
+from vecsim import places
 from vecsim.cli import environment, execute, refusals, require_folder
+from vecsim.studies import overrides
 
 
 def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | None = None):

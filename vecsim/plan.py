@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from vecsim import device, obey, overrides, places, runner, sweep
-from vecsim.dimensions import listed
+from vecsim import device, places
 from vecsim.engines.choose import ENGINES
 from vecsim.errors import ConfigError, count, require
 from vecsim.model import trust
-from vecsim.planned import Planned
-from vecsim.resolve import Compose, unresolved
-from vecsim.sweep import Study
+from vecsim.studies import obey, overrides, runner, sweep
+from vecsim.studies.dimensions import listed
+from vecsim.studies.planned import Planned
+from vecsim.studies.resolve import Compose, unresolved
+from vecsim.studies.sweep import Study
 
 # Here a parameter may be set that the configuration does not list: its class says what there is.
 OPEN = ("sweep", "protocol", "adversary", "network", "campaign")
@@ -103,13 +104,13 @@ def store_names(studies: list[Study]) -> list[str]:
 def _work(study: Study, output: Path, config: DictConfig):
     """What a study computes: single decisions, or campaigns of the cluster."""
     if isinstance(study.points[0], Planned):
-        from vecsim.campaigns import Campaigns
+        from vecsim.studies.campaigns import Campaigns
 
         return Campaigns(study, output / "partial")
-    from vecsim.decisions import Decisions
-    from vecsim.design import Designs
-    from vecsim.rare import RareEvents
-    from vecsim.threshold import Threshold
+    from vecsim.studies.decisions import Decisions
+    from vecsim.studies.design.designs import Designs
+    from vecsim.studies.rare.rare_events import RareEvents
+    from vecsim.studies.threshold import Threshold
 
     works = {
         "plain": Decisions,

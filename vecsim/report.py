@@ -14,11 +14,12 @@ from typing import Any
 
 import xarray as xr
 
-from vecsim import counts, places
-from vecsim.planned import Planned
+from vecsim import places
 from vecsim.results import files
 from vecsim.results.estimate import Precision
-from vecsim.sweep import Study
+from vecsim.studies import counts
+from vecsim.studies.planned import Planned
+from vecsim.studies.sweep import Study
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how it begins, to a spreadsheet
 
@@ -139,7 +140,7 @@ def figures(
         if there["made_from"] == made_from and all(path.exists() for path in paths):
             return paths
     if theory and not isinstance(study.points[0], Planned):
-        from vecsim.theory import lines
+        from vecsim.studies.theory import lines
 
         opened["data"].attrs["theory"] = json.dumps(lines(study))
     paths = _draw(script, opened, output)

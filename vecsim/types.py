@@ -165,7 +165,7 @@ class Protocol(eqx.Module):
     def remaining(self, cell: Cell, colour: Any) -> Any:
         """Polls until an undecided node decides `colour`, if all k answers of each are for it.
 
-        Of use to estimate rare events (`vecsim.engines.scores`), and needed for nothing else.
+        Of use to estimate rare events (`vecsim.studies.rare.scores`), and needed for nothing else.
         """
         raise NotImplementedError
 

@@ -8,9 +8,9 @@ from command import assert_same, call, check_experiment
 
 import vecsim
 from vecsim import places
-from vecsim.campaigns import Outcome
 from vecsim.cluster import ScaleTestCluster, campaign, checkpoint
 from vecsim.results import plot, store
+from vecsim.studies.campaigns import Outcome
 
 SHORTER = {
     "byzantine_sweep": ["n=120", "sweep.byzantine_fraction=[0,0.4]", "campaign.duration_s=3"],

@@ -13,21 +13,21 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import vecsim
-from vecsim import design
 from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.adversaries.coordinated_collusion import CoordinatedCollusion
 from vecsim.adversaries.random_voting import RandomVoting
 from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
-from vecsim.design import following
 from vecsim.engines import exact
-from vecsim.engines.climb import Climbers
-from vecsim.engines.runs import attacked, completed, length_of, mean_polls, undisputed
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.results import pareto, plot
-from vecsim.splitting import Effort, split
-from vecsim.theory import finalised_undisputed
+from vecsim.studies.design import designs
+from vecsim.studies.design.designs import following
+from vecsim.studies.design.quorum_runs import attacked, completed, length_of, mean_polls, undisputed
+from vecsim.studies.rare.splitting import Effort, split
+from vecsim.studies.rare.walkers import Climbers
+from vecsim.studies.theory import finalised_undisputed
 
 FIVE = dict(n=5, byzantine_fraction=0.2, initial_accept=0.5)
 SAMPLING = dict(sampling="with_replacement", exclude_self=False)
@@ -293,9 +293,9 @@ def test_the_worst_share_to_feed_is_looked_for_both_ways(peak, first, missed):
         value = 10.0 ** -(6 + abs(share - peak))
         if missed and share == peak:
             value = 1e-3
-        return design.Attempt(5, share, np.full((4, 2), value))
+        return designs.Attempt(5, share, np.full((4, 2), value))
 
-    assert design.worst(attempt, first, 7, 1e-4).share == peak
+    assert designs.worst(attempt, first, 7, 1e-4).share == peak
     assert len(seen) == len(set(seen)) <= abs(first - peak) + 3
     if missed:
         assert seen[-1] == peak
@@ -322,7 +322,7 @@ def test_a_study_and_how_it_goes_on(tmp_path, monkeypatch):
     assert f"k/alpha/beta = {best}, " in result.out
     assert (tmp_path / "a" / "design.png").stat().st_size > 0
     # Interrupted after one candidate, it goes on and ends with the same.
-    again, calls, compute = (*study[:-1], f"output={tmp_path}/b"), [], design.Designs.compute
+    again, calls, compute = (*study[:-1], f"output={tmp_path}/b"), [], designs.Designs.compute
 
     def interrupted(self, *given):
         calls.append(given)
@@ -331,7 +331,7 @@ def test_a_study_and_how_it_goes_on(tmp_path, monkeypatch):
         return compute(self, *given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(design.Designs, "compute", interrupted)
+        patched.setattr(designs.Designs, "compute", interrupted)
         assert call(*again).code == 130
     marks = list((tmp_path / "b" / "data.zarr" / "vecsim" / "marks").iterdir())
     assert len(marks) == 1

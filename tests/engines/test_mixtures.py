@@ -35,7 +35,6 @@ from vecsim.adversaries.sybil import Sybil
 from vecsim.cluster.config import parse
 from vecsim.engines import limit, population
 from vecsim.engines.agents.prepare import items, program_key
-from vecsim.engines.climb import Climbers
 from vecsim.engines.drawn import hypergeometric
 from vecsim.engines.exact import solve, supports
 from vecsim.errors import ConfigError
@@ -43,8 +42,9 @@ from vecsim.model import build
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowflake import Snowflake
-from vecsim.splitting import plain
-from vecsim.theory import finalised_undisputed
+from vecsim.studies.rare.splitting import plain
+from vecsim.studies.rare.walkers import Climbers
+from vecsim.studies.theory import finalised_undisputed
 from vecsim.types import Adversary
 
 RULE = Snowflake(5, 3, 4, 3, 30)

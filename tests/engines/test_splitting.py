@@ -13,18 +13,18 @@ from helpers import assert_mean, assert_rate, mesh_of, point, standard_error
 from scipy import stats
 
 import vecsim
-from vecsim import splitting
 from vecsim.adversaries.balance_informed import BalanceInformed
 from vecsim.adversaries.random_voting import RandomVoting
 from vecsim.adversaries.safety_split import SafetySplit
-from vecsim.engines import climb, exact
-from vecsim.engines.climb import Climbers
+from vecsim.engines import exact
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.results.estimate import rare_interval
 from vecsim.results.text import agreement
-from vecsim.splitting import Effort, next_level, plain, split, taken
+from vecsim.studies.rare import splitting, walkers
+from vecsim.studies.rare.splitting import Effort, next_level, plain, split, taken
+from vecsim.studies.rare.walkers import Climbers
 from vecsim.types import Counts, Quorum
 
 MEMORY = 2**28
@@ -207,9 +207,9 @@ def test_estimates_depend_on_the_point_and_the_seed_alone(monkeypatch):
     effort = Effort(50, 0.3)
     first = split(Climbers(p, "disagreement", "agents", MEMORY), 0, effort, 6, 0)
     counted = split(Climbers(p, "disagreement", "population", MEMORY), 0, effort, 6, 0)
-    monkeypatch.setattr(climb, "all_devices", lambda: mesh_of(1))
-    monkeypatch.setattr(climb, "BATCH_NODES", 200)
-    monkeypatch.setattr(climb, "BATCH_BLOCKS", 1)
+    monkeypatch.setattr(walkers, "all_devices", lambda: mesh_of(1))
+    monkeypatch.setattr(walkers, "BATCH_NODES", 200)
+    monkeypatch.setattr(walkers, "BATCH_BLOCKS", 1)
     again = split(Climbers(p, "disagreement", "agents", 1), 0, effort, 6, 0)
     np.testing.assert_array_equal(first.passed, again.passed)
     again = split(Climbers(p, "disagreement", "population", 1), 0, effort, 6, 0)
@@ -334,5 +334,5 @@ def test_components_without_remaining_polls_are_told():
         def remaining(self, cell, colour):
             raise NotImplementedError
 
-    assert "does not say" in climb.supports(point(Simple(), RandomVoting(), n=60), "agents")
-    assert climb.supports(point(Snowflake(), RandomVoting(), n=60), "agents") is None
+    assert "does not say" in walkers.supports(point(Simple(), RandomVoting(), n=60), "agents")
+    assert walkers.supports(point(Snowflake(), RandomVoting(), n=60), "agents") is None

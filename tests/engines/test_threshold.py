@@ -11,7 +11,8 @@ from helpers import compilations
 from scipy import special, stats
 
 import vecsim
-from vecsim import decisions, places, threshold
+from vecsim import places
+from vecsim.studies import decisions, threshold
 
 FEW_ROUNDS = "estimator=threshold", "protocol.max_rounds=60"
 SMALL = *FEW_ROUNDS, "n=60"

@@ -23,7 +23,7 @@ from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
-from vecsim.engines import climb, population
+from vecsim.engines import population
 from vecsim.engines.choose import engine_of
 from vecsim.engines.population import one_node, undisputed
 from vecsim.engines.population.prepare import supports
@@ -32,6 +32,7 @@ from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
 from vecsim.network import Network
 from vecsim.protocols.qr_avalanche import QrAvalanche
+from vecsim.studies.rare import walkers
 from vecsim.types import Counts, Outcome
 
 SHORT = QrAvalanche(20, 17, 4, 0.9, 0.5, 40)  # few streaks: quick to solve
@@ -259,7 +260,7 @@ def test_what_is_supported():
         is None
     )
     assert supports(good._replace(byzantine_fraction=0.0, adversary=SafetySplit())) is None
-    assert "population" in climb.supports(good, "population")
+    assert "population" in walkers.supports(good, "population")
     assert "undisputed" in supports(good._replace(initial_accept=0.5))
     assert "async" in supports(good._replace(schedule="async"))
     assert "chance" in supports(good._replace(adversary=Sybil()))

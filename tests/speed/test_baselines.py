@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from vecsim import speed
+from vecsim.scenario import speed
 
 APART = {"genesis_id", "blake3_call", "topological_sort_100_shuffled"}  # nothing was published
 PASSES = 4

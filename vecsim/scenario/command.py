@@ -9,10 +9,8 @@ from typing import Any, NamedTuple
 import xarray as xr
 from rich.console import Console
 
-from vecsim import counts, obey, overrides
 from vecsim.cluster.config import parse
 from vecsim.errors import ConfigError, require
-from vecsim.planned import Planned
 from vecsim.results import files, netcdf
 from vecsim.results.files import StoreError, one_line
 from vecsim.scenario import config, export, finding, report, saved, verdict
@@ -21,6 +19,8 @@ from vecsim.scenario.judging import judge_all
 from vecsim.scenario.progress import Progress
 from vecsim.scenario.run import own_code, prepare, run_scenario
 from vecsim.scenario.verdict import Outcome
+from vecsim.studies import counts, obey, overrides
+from vecsim.studies.planned import Planned
 
 FOLDER = Path("results/scenario")
 

@@ -115,7 +115,7 @@ def _speed(name: str) -> Callable[[Config], Values]:
     are trials, the same for all of them."""
 
     def measured(config: Config) -> Values:
-        from vecsim import speed
+        from vecsim.scenario import speed
 
         times = speed.repeated(getattr(speed, name), config["trials"])
         wanted = PROBED[f"speed_of_{name}"]

@@ -94,7 +94,7 @@ def markdown(outcome: Outcome, dataset: xr.Dataset, about: str = "") -> str:
 
 def html(outcome: Outcome, dataset: xr.Dataset, about: str = "") -> str:
     """One scenario as a page that needs nothing else: its figures are part of it."""
-    from vecsim.scenario.drawing import drawn
+    from vecsim.scenario.draw import drawn
 
     wrong = [not verdict.as_expected for verdict in outcome.verdicts]
     text = escaping.escape

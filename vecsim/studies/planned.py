@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from vecsim.cluster.config import KEYS, Run, parse
 from vecsim.errors import ConfigError, require
-from vecsim.obey import CAMPAIGN
+from vecsim.studies.obey import CAMPAIGN
 from vecsim.types import identity_of
 
 TARGET = "_target_"  # the class of a component, as Hydra names it

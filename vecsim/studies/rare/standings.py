@@ -5,9 +5,9 @@ from jax import lax
 
 from vecsim.engines.agents import lockstep
 from vecsim.engines.cells import AGAINST, AGAINST_CONFIDENT, AGREE, AGREE_CONFIDENT
-from vecsim.engines.scores import NEVER, Crowd, Field
 from vecsim.engines.trial import Tables, Tally, Trials, answers, view
 from vecsim.model.poll_draw import quorum_chances
+from vecsim.studies.rare.scores import NEVER, Crowd, Field
 from vecsim.types import decided, preference
 
 FAR = 254  # polls: what a node lacks is known up to there

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vecsim.planned import Planned
 from vecsim.results.estimate import enough
 from vecsim.results.extension import Earlier
 from vecsim.results.layout import Layout, Variable
 from vecsim.results.store import Store
-from vecsim.sweep import Study
+from vecsim.studies.planned import Planned
+from vecsim.studies.sweep import Study
 
 MISSING = {"int32": -1, "float64": np.nan}
 

@@ -11,14 +11,14 @@ import xarray as xr
 
 from vecsim.cluster import campaign, checkpoint, simulate
 from vecsim.errors import number, require
-from vecsim.planned import Planned
 from vecsim.results.layout import Variable
 from vecsim.results.measures import checks
 from vecsim.results.measures.compare import COMPARISONS, Estimate, compare
 from vecsim.results.measures.measure import cut, measure
 from vecsim.results.measures.probed import METRICS
 from vecsim.results.measures.variables import VARIABLES
-from vecsim.sweep import Study
+from vecsim.studies.planned import Planned
+from vecsim.studies.sweep import Study
 
 LONGEST_SERIES = 10_000  # stretches
 EVENTS = COMPARISONS[:-1]

@@ -21,7 +21,7 @@ from vecsim.engines.limit import rounds_until_decided
 from vecsim.engines.population import undisputed
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
-from vecsim.sweep import Study
+from vecsim.studies.sweep import Study
 from vecsim.types import Quorum
 
 NEGLIGIBLE = 1e-3  # probability that any node meets a quorum against it during the whole trial

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vecsim.engines.climb import Aim, Climbers
 from vecsim.model import random
+from vecsim.studies.rare.walkers import Aim, Climbers
 
 MOST_LEVELS = 256
 MOST_WALKERS = 2**16

@@ -3,7 +3,7 @@ that two colours are under attack.
 
 A node that needs a number of quorums in a row, each with the same chance, is a Markov chain of
 that many states, whose law is known. On an undisputed vertex all honest nodes are such chains and
-do not influence each other (`vecsim.theory` has the same for other rules, state by state).
+do not influence each other (`vecsim.studies.theory` has the same for other rules, state by state).
 """
 
 from collections.abc import Callable

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vecsim.errors import ConfigError, require
-from vecsim.overrides import ALL, BY_HAND, DOT
+from vecsim.studies.overrides import ALL, BY_HAND, DOT
 
 MOST_POINTS = 1_000_000
 DIGITS = 12  # of a value of a range

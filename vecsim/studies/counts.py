@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from vecsim.dimensions import Dimension
 from vecsim.results.layout import Beside
+from vecsim.studies.dimensions import Dimension
 
 NAME = "byzantine_nodes"
 

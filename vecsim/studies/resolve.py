@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vecsim.dimensions import Dimension
 from vecsim.errors import ConfigError
 from vecsim.model import build
+from vecsim.studies.dimensions import Dimension
 
 Compose = Callable[[Mapping[str, str]], DictConfig]  # options of groups -> the configuration
 REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")

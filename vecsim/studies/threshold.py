@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 
-from vecsim.decisions import Engines
-from vecsim.dimensions import keys_of
 from vecsim.engines.choose import engine_of
 from vecsim.errors import ConfigError, require, whole
 from vecsim.model.point import Point
 from vecsim.results import outcomes
 from vecsim.results.crossing import place
 from vecsim.results.layout import Variable
-from vecsim.sweep import Study
+from vecsim.studies.decisions import Engines
+from vecsim.studies.dimensions import keys_of
+from vecsim.studies.sweep import Study
 
 FIELDS = ("name", "event", "level", "low", "high")
 LEVELS = {"stalled": 0.5, "disagreement": 0.01}  # the events, and the level of each if none is set

@@ -9,23 +9,18 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from vecsim import counts, obey
-from vecsim.dimensions import (
-    Dimension,
-    dimensions,
-    keys_of,
-    own,
-)
 from vecsim.engines.choose import engine_of
 from vecsim.errors import ConfigError, count, require
 from vecsim.model import build
 from vecsim.model.sources import code_of
-from vecsim.obey import CAMPAIGN, KNOWN
-from vecsim.planned import TARGET, planned
-from vecsim.resolve import Compose, at, once, places, plain, resolved, unresolved
 from vecsim.results.estimate import Precision
 from vecsim.results.layout import Beside
 from vecsim.results.outcomes import RATES
+from vecsim.studies import counts, obey
+from vecsim.studies.dimensions import Dimension, dimensions, keys_of, own
+from vecsim.studies.obey import CAMPAIGN, KNOWN
+from vecsim.studies.planned import TARGET, planned
+from vecsim.studies.resolve import Compose, at, once, places, plain, resolved, unresolved
 
 MOST_TRIALS = 10**9
 TRIALS = 1000  # in conf/config.yaml, where nobody says

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from vecsim.engines.climb import Climbers, supports
-from vecsim.engines.scores import SCORES
 from vecsim.errors import count, require, whole
 from vecsim.results.layout import Variable
-from vecsim.splitting import MOST_REPLICAS, MOST_WALKERS, Effort, plain, split
-from vecsim.sweep import Study
+from vecsim.studies.rare.scores import SCORES
+from vecsim.studies.rare.splitting import MOST_REPLICAS, MOST_WALKERS, Effort, plain, split
+from vecsim.studies.rare.walkers import Climbers, supports
+from vecsim.studies.sweep import Study
 
 COMPARED = 2  # scores that a point's estimates come from: the first ones that find a way
 FIELDS = ("name", "event", "walkers", "keep")

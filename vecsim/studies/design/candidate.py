@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecsim.dimensions import listed
-from vecsim.engines.runs import Undisputed, attacked, length_of, undisputed
 from vecsim.errors import ConfigError, count, require
 from vecsim.model import build
 from vecsim.model.point import Point
 from vecsim.results.layout import Variable
 from vecsim.results.pareto import STATES
-from vecsim.splitting import MOST_WALKERS, Effort
+from vecsim.studies.design.quorum_runs import Undisputed, attacked, length_of, undisputed
+from vecsim.studies.dimensions import listed
+from vecsim.studies.rare.splitting import MOST_WALKERS, Effort
 
 EVENT = "disagreement"
 FIELDS = ("name", "safety", "latency_rounds", "latency_quantile", "latency_adversary")

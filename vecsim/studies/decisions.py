@@ -15,7 +15,7 @@ from vecsim.errors import require
 from vecsim.model.point import Point
 from vecsim.results import outcomes
 from vecsim.results.layout import Variable
-from vecsim.sweep import Study
+from vecsim.studies.sweep import Study
 from vecsim.types import STEPPED
 
 BATCH_NODES = 2**20  # cells of a batch per CPU device: enough to hide what a round costs otherwise

@@ -1,7 +1,7 @@
 """Studies that choose parameters: for each k and alpha the smallest beta that meets a safety
 target, what it costs, and its probability of disagreement by splitting.
 
-Every point is a candidate, whose beta is found here. The costs are exact (`vecsim.engines.runs`).
+Every point is a candidate, whose beta is found here. The costs are exact (`quorum_runs`).
 Screening takes a field that does not move until somebody decides, and then follows its drift, which
 is cheap; splitting verifies candidates that others do not clearly beat, and corrects their beta, in
 ATTEMPTS at most. Both hold a candidate against the worst of the listed shares of nodes to feed:
@@ -19,7 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vecsim.adversaries.safety_split import SafetySplit
-from vecsim.candidate import (
+from vecsim.engines.population import undisputed
+from vecsim.errors import require, whole
+from vecsim.model.point import Point
+from vecsim.protocols.snowball import Snowball
+from vecsim.protocols.snowflake import Snowflake
+from vecsim.results.estimate import rare_interval
+from vecsim.results.pareto import STATES, before
+from vecsim.studies.design.candidate import (
     AT_BEST,
     EVENT,
     NEVER,
@@ -28,18 +35,11 @@ from vecsim.candidate import (
     Settings,
     variables,
 )
-from vecsim.dimensions import keys_of
-from vecsim.engines.climb import Climbers, supports
-from vecsim.engines.population import undisputed
-from vecsim.engines.scores import SCORES
-from vecsim.errors import require, whole
-from vecsim.model.point import Point
-from vecsim.protocols.snowball import Snowball
-from vecsim.protocols.snowflake import Snowflake
-from vecsim.results.estimate import rare_interval
-from vecsim.results.pareto import STATES, before
-from vecsim.splitting import MOST_REPLICAS, split
-from vecsim.sweep import Study
+from vecsim.studies.dimensions import keys_of
+from vecsim.studies.rare.scores import SCORES
+from vecsim.studies.rare.splitting import MOST_REPLICAS, split
+from vecsim.studies.rare.walkers import Climbers, supports
+from vecsim.studies.sweep import Study
 
 ATTEMPTS = 3  # betas of a candidate that are tried by splitting
 LENIENT = 0.4  # of one beta, by which the screened slope may be too steep

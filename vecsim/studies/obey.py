@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
 
-from vecsim.dimensions import MOST_POINTS, Dimension, keys_of
 from vecsim.errors import ConfigError, require
 from vecsim.model import build
 from vecsim.network import Network
-from vecsim.resolve import is_used, references
+from vecsim.studies.dimensions import MOST_POINTS, Dimension, keys_of
+from vecsim.studies.resolve import is_used, references
 
 CAMPAIGN = "campaign"
 SYSTEM = (*build.NUMBERS, *build.GROUPS)  # what describes the nodes and their network

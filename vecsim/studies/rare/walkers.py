@@ -20,14 +20,14 @@ from vecsim.engines.agents import lockstep
 from vecsim.engines.agents.prepare import Assembler, items, kind_of
 from vecsim.engines.agents.prepare import shape_of as agents_shape
 from vecsim.engines.cells import enumerate_cells
-from vecsim.engines.crowds import agents_crowd, agents_field, counted_crowd, counted_field
 from vecsim.engines.drawn import first_ones
 from vecsim.engines.population import stepping
 from vecsim.engines.population.prepare import blocks_of, sides_of
 from vecsim.engines.population.prepare import shape_of as population_shape
-from vecsim.engines.scores import situations, standing
 from vecsim.engines.trial import Trials, all_devices, no_memory, view
 from vecsim.model.point import Point
+from vecsim.studies.rare.scores import situations, standing
+from vecsim.studies.rare.standings import agents_crowd, agents_field, counted_crowd, counted_field
 
 BATCH_NODES = 2**15  # of the agents engine, per device: they wait for the last to end
 BATCH_BLOCKS = 16  # of the population engine, per device

@@ -1,0 +1,1 @@
+"""Studies of designs: which k, alpha and beta meet a target of safety, and what they cost."""

@@ -1,0 +1,1 @@
+"""Studies of rare events: probabilities too small to count, by splitting."""
