@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
-from vecsim.results import outcomes, plot
+from vecsim.results import plot
 
 DIMS = ("protocol", "initial_accept", "adversary", "byzantine_fraction")
 ATTACKS = ("random_voting", "always_reject", "always_accept", "coordinated_collusion", "sybil")
@@ -30,7 +30,7 @@ def draw(data: xr.Dataset, folder: Path, defended: xr.Dataset | None = None) -> 
     """
     paths = []
     with plot.style():
-        if "working" in data:
+        if data.attrs["kind"] == "campaigns":
             for at, part in plot.each(data, DIMS[2:]):
                 paths += plot.save(limits([_defended(part)], []), folder, "byzantine_sweep", at)
             return paths
@@ -70,10 +70,9 @@ def undefended(data: xr.Dataset) -> Limit:
     return Limit(rate, nodes, title, label, _lost(data))
 
 
-def _lost(data: xr.Dataset) -> xr.DataArray | None:
-    """Trials that end on the colour that fewer started with; None where that was not recorded."""
-    there = set(outcomes.NEEDED) <= set(data.data_vars)
-    return data.vecsim.rate("majority_lost")["events"] if there else None
+def _lost(data: xr.Dataset) -> xr.DataArray:
+    """Trials that end on the colour that fewer started with."""
+    return data.vecsim.rate("majority_lost")["events"]
 
 
 def _defended(data: xr.Dataset) -> Limit:
@@ -137,9 +136,8 @@ def finalised(data: xr.Dataset, theory: list[dict]):
             no_event=(line["events"] == 0) & (line["trials"] > 0),
             every=plot.stagger(number, len(looks), line.sizes["byzantine_fraction"]),
         )
-        if lost is not None:
-            x, turned = line["byzantine_fraction"], _line(lost, row, column, attack)
-            crossed |= plot.minority(axes[row, column], x, line["value"], turned, str(attack))
+        x, turned = line["byzantine_fraction"], _line(lost, row, column, attack)
+        crossed |= plot.minority(axes[row, column], x, line["value"], turned, str(attack))
     drawn = [_theory(axes, table, curve) for curve in theory]
     for panel in axes.flat:
         panel.set_ylim(-0.08, 1.04)

@@ -260,7 +260,7 @@ def study(attrs: dict) -> xr.Dataset:
         "decides": [[1, 1, 1, 1], [1, 1, 1, nan], [nan] * 4],
     }
     variables = {name: (("f", "trial"), row, {"units": "x"}) for name, row in rows.items()}
-    return xr.Dataset(variables, {"f": [0, 0.1, 0.2]}, attrs)
+    return xr.Dataset(variables, {"f": [0, 0.1, 0.2]}, {"kind": "decisions", **attrs})
 
 
 def test_rates_of_a_study():
@@ -327,9 +327,10 @@ def test_majorities_under_a_protocol_that_does_not_decide():
     values = {name: (("trial",), np.full(4, float(value))) for name, value in rows.items()}
     values["start_ones"] = (("trial",), [6.0, 4.0, 6.0, 6.0])
     values["final_ones"] = (("trial",), [10.0, 0.0, 0.0, 9.0])  # the last has left one colour again
-    data = xr.Dataset(values).vecsim
+    data = xr.Dataset(values, attrs={"kind": "decisions"}).vecsim
     assert (data.rate("majority_kept").value, data.rate("majority_lost").value) == (0.5, 0.25)
-    deciding = xr.Dataset(values | {"decides": (("trial",), np.ones(4))}).vecsim
+    deciding = values | {"decides": (("trial",), np.ones(4))}
+    deciding = xr.Dataset(deciding, attrs={"kind": "decisions"}).vecsim
     assert deciding.rate("majority_kept").events == 0  # nobody has decided
 
 
@@ -343,24 +344,28 @@ def test_columns_are_named_alike_and_are_no_methods_of_datasets():
         assert isinstance(table.value, xr.DataArray)
 
 
-def test_a_method_for_other_studies_names_their_estimator():
+def test_a_method_for_other_studies_names_their_kind():
     data = study({}).vecsim
-    for name, estimator in (
+    for name, kind in (
         ("front", "design"),
         ("candidates", "design"),
         ("probability", "splitting"),
         ("threshold", "threshold"),
     ):
-        with pytest.raises(ValueError, match=f"^{name}.*estimator={estimator},.*plain.*rate"):
+        with pytest.raises(ValueError, match=f"^{name}.*of kind {kind},.*kind decisions.*rate"):
             getattr(data, name)()
-    placed = xr.Dataset({"event": ("trial", [1.0]), "byzantine_fraction": ("trial", [0.1])})
-    with pytest.raises(ValueError, match=r"^rate\(\) is .*estimator=threshold; allowed: threshold"):
-        placed.vecsim.rate("stalled")
+    placed = {"event": ("trial", [1.0]), "byzantine_fraction": ("trial", [0.1])}
+    with pytest.raises(ValueError, match=r"^rate\(\) is .*kind threshold; allowed: threshold"):
+        xr.Dataset(placed, attrs={"kind": "threshold"}).vecsim.rate("stalled")
+    for kind in ("", "scenario"):
+        with pytest.raises(ValueError, match="allowed: decisions, campaigns, splitting"):
+            xr.Dataset(placed, attrs={"kind": kind}).vecsim.summary()
 
 
 def test_quantiles_of_what_may_be_negative():
     """Of two campaigns no lower end is known; numbers of rounds end at 0."""
-    data = xr.Dataset({"gain": ("trial", [-3.0, -1.0], {"units": "dB"})})
+    gain = {"gain": ("trial", [-3.0, -1.0], {"units": "dB"})}
+    data = xr.Dataset(gain, attrs={"kind": "campaigns"})
     assert data.vecsim.quantile("gain", 0.5).low == -np.inf
     assert study({}).vecsim.quantile("last_decision", 0.5).low[0] == 0
 

@@ -276,17 +276,18 @@ from vecsim.studies.dimensions import Dimension
 from vecsim.results import disk
 from vecsim.results.layout import Variable
 from vecsim.studies.sweep import Study
+from vecsim.studies.work import Work
 
 class Number(int):
-    def hash(self):
+    def lasting(self):
         return int(self)
 
-class Work:
+class Made(Work):
     variables = Variable("x", "int32", {}), Variable("y", "float64", {})
-    inner, grows = {}, "trials"
 
     def __init__(self, study, log):
-        self.study, self.log = study, log
+        super().__init__(study)
+        self.log = log
 
     def chunks(self):
         return 2, 4
@@ -298,9 +299,6 @@ class Work:
         values = np.array(points)[:, None] * 1000 + trials
         return {"x": values, "y": values / 4}
 
-    def written(self, numbers):
-        pass
-
 class Silent:
     start = advance = finish = lambda *_: None
 
@@ -309,7 +307,7 @@ def study(values, trials, path, log):
     config = {"seed": 0, "trials": trials, "sweep": {"n": values}}
     made = Study("made", [Dimension("n", "n", values)], points, trials, trials, None, 0, config,
                  ["made"] * len(points))
-    runner.run(made, Work(made, log), path, {}, Silent())
+    runner.run(made, Made(made, log), path, {}, Silent())
 
 def dying(after, *arguments):
     """In a process of its own, killed at the start of one of the file system's operations."""

@@ -59,6 +59,8 @@ def study(
         "median_decision": np.where(undecided > 0, np.nan, last - 1),
         "last_decision": np.where(undecided > 0, np.nan, last),
         "unanimity": np.where(undecided > 0, np.nan, 0.0),
+        "start_ones": np.full((*shape, TRIALS), 45.0),
+        "decides": np.ones((*shape, TRIALS)),
         "final_ones": np.full((*shape, TRIALS), 90.0),
         "flips": np.zeros((*shape, TRIALS)),
         "polls": np.full((*shape, TRIALS), 2000.0),
@@ -66,7 +68,8 @@ def study(
     }
     names = [*dims, "trial"]
     variables = {name: (names, value) for name, value in values.items()}
-    return xr.Dataset(variables, dims, {"config": json.dumps(CONFIG), "complete": 1})
+    about = {"kind": "decisions", "config": json.dumps(CONFIG), "complete": 1}
+    return xr.Dataset(variables, dims, about)
 
 
 def sweep(stalled: Any = 0, **options) -> xr.Dataset:
@@ -364,7 +367,7 @@ def placed(low: float, high: float) -> xr.Dataset:
         "event": (dims, event, about),
     }
     coords = {"protocol": ["snowball", "snowflake"], "adversary": adversaries, "n": sizes}
-    return xr.Dataset(variables, coords, {"config": json.dumps(CONFIG)})
+    return xr.Dataset(variables, coords, {"kind": "threshold", "config": json.dumps(CONFIG)})
 
 
 def test_thresholds_with_their_law(saved):
@@ -417,7 +420,7 @@ def rare(estimates, plain) -> xr.Dataset:
         "probability": ([*dims, "trial", "score"], values, {"event": "disagreement"}),
         "plain": ([*dims, "trial"], plain, {"of": 100}),
     }
-    return xr.Dataset(variables, dims, {"config": json.dumps(CONFIG)})
+    return xr.Dataset(variables, dims, {"kind": "splitting", "config": json.dumps(CONFIG)})
 
 
 def test_safety_curves(saved):

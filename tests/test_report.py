@@ -13,13 +13,13 @@ import xarray as xr
 
 from vecsim import progress, report
 from vecsim.results import accessor as _accessor  # noqa: F401
-from vecsim.results import table, text
+from vecsim.results import kinds, table, text
 
 WORDS = ["random_voting", "coordinated_collusion"]
 
 
-def summary(dims: dict, trials: int = 60, rate: float = 0.5) -> xr.Dataset:
-    """The summary of a study of 10 nodes in which a share `rate` of the trials finalises."""
+def study_of(dims: dict, trials: int = 60, rate: float = 0.5, decides: float = 1) -> xr.Dataset:
+    """A study of 10 nodes in which a share `rate` of the trials finalises."""
     shape = tuple(map(len, dims.values()))
     random = np.random.default_rng(7)
     stalled = random.random((*shape, trials)) >= rate
@@ -31,16 +31,19 @@ def summary(dims: dict, trials: int = 60, rate: float = 0.5) -> xr.Dataset:
         "rounds": np.where(stalled, 200, last),
         "last_decision": last,
         "unanimity": last - 3,
+        "start_ones": np.full_like(last, 5.0),
+        "final_ones": np.full_like(last, 10.0),
+        "decides": np.full_like(last, decides),
     }
     variables = {name: ((*dims, "trial"), value) for name, value in values.items()}
-    return xr.Dataset(variables, dims).vecsim.summary()
+    return xr.Dataset(variables, dims, {"kind": "decisions"})
 
 
 @pytest.fixture
 def shown(capsys, monkeypatch):
-    def show(data, dims, columns, decides=frozenset({True})):
+    def show(data, columns):
         monkeypatch.setenv("COLUMNS", str(columns))
-        table.show(data, list(dims), set(decides))
+        kinds.kind_of(data).show(data, data.vecsim.summary())
         return capsys.readouterr().out.splitlines()
 
     return show
@@ -98,13 +101,13 @@ def test_a_long_sweep_runs_across(shown, columns):
         "initial_accept": [0.5, 1.0],
         "byzantine_fraction": [i / 100 for i in range(41)],
     }
-    data = summary(dims)
-    lines = shown(data, dims, columns)
+    data = study_of(dims)
+    lines = shown(data, columns)
     assert max(map(len, lines)) <= columns
     assert lines[1] == "finalised, by byzantine_fraction:"
     rows = [line for line in lines if line.startswith(("qr_avalanche ", "snowball "))]
     assert len(rows) == 8
-    point = data.isel(dict.fromkeys(dims, 0))
+    point = data.vecsim.summary().isel(dict.fromkeys(dims, 0))
     first = text.rate(*(float(point[f"finalised{end}"]) for end in ("", "_low", "_high")))
     assert first in rows[0]
     assert all(row.count("[") >= 2 for row in rows)
@@ -117,7 +120,7 @@ def test_a_long_sweep_runs_across(shown, columns):
 @pytest.mark.parametrize("columns", [80, 140])
 def test_few_points_run_down(shown, columns):
     dims = {"protocol": ["qr_avalanche", "snowball"], "adversary": WORDS, "n": [100, 1000]}
-    lines = shown(summary(dims), dims, columns)
+    lines = shown(study_of(dims), columns)
     assert max(map(len, lines)) <= columns
     assert lines[0].split()[:5] == ["protocol", "adversary", "n", "finalised", "disagreement"]
     whole = "\n".join(lines)
@@ -131,32 +134,34 @@ def test_few_points_run_down(shown, columns):
 
 def test_many_rows_are_cut(shown):
     dims = {"n": list(range(100, 150)), "k": list(range(20, 80))}
-    lines = shown(summary(dims, trials=4), dims, 100)
+    lines = shown(study_of(dims, trials=4), 100)
     assert lines[1] == "finalised, by k:"
     assert len(lines) == table.MOST_ROWS + 8
     assert " ".join(lines[-2:]).endswith("10 more rows are in the summary")
 
 
 def test_one_point_and_protocols_that_never_decide(shown):
-    data = summary({}, rate=1.0)
-    assert shown(data, {}, 80)[0].split() == [
+    data = study_of({}, rate=1.0)
+    assert shown(data, 80)[0].split() == [
         "finalised",
         "disagreement",
         "stalled",
         "rounds",
         "trials",
     ]
-    lines = shown(data, {}, 80, {False})
+    never = study_of({}, rate=1.0, decides=0)
+    lines = shown(never, 80)
     assert lines[0].split() == ["unanimous", "rounds", "trials"]
-    median = float(data.unanimity_median)
+    median = float(never.vecsim.summary().unanimity_median)
     assert f" {median:g} [" in lines[2]
-    lines = shown(data, {}, 100, {True, False})
-    assert lines[0].split()[:3] == ["finalised", "unanimous", "disagreement"]
+    both = xr.concat([data, never], dim="protocol").assign_coords(protocol=["a", "b"])
+    lines = shown(both, 100)
+    assert lines[0].split()[:4] == ["protocol", "finalised", "unanimous", "disagreement"]
 
 
 def test_csv(tmp_path):
     dims = {"adversary": WORDS, "n": [10, 20]}
-    data = summary(dims)
+    data = study_of(dims).vecsim.summary()
     report.to_csv(data, tmp_path / "many.csv")
     rows = list(csv.DictReader((tmp_path / "many.csv").read_text().splitlines()))
     assert [(row["adversary"], row["n"]) for row in rows[:2]] == [
@@ -167,7 +172,7 @@ def test_csv(tmp_path):
         data.finalised_low.values[1, 1], rel=1e-5
     )
     assert rows[0]["trials"] == "60"
-    report.to_csv(summary({}), tmp_path / "one.csv")
+    report.to_csv(study_of({}).vecsim.summary(), tmp_path / "one.csv")
     [row] = csv.DictReader((tmp_path / "one.csv").read_text().splitlines())
     assert row.keys() == rows[0].keys() - dims.keys()
     assert len(list(tmp_path.iterdir())) == 2
@@ -259,7 +264,7 @@ def study(tmp_path, monkeypatch):
         "    path.write_text(path.read_text() + 'x' if path.exists() else 'x')\n"
         "    return [path]\n"
     )
-    swept = SimpleNamespace(points=[None], dimensions=[])
+    swept = SimpleNamespace(kind="decisions", dimensions=[])
     data = {"data": xr.Dataset(attrs={"seed": 0})}
 
     def drawn(theory: bool = False) -> str:

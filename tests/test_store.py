@@ -26,7 +26,7 @@ VARIABLES = (
 )
 LAYOUT = Layout({"fraction": [0.0, 0.1, 0.2], "kind": ["a", "b"]}, 10, (2, 1, 4), VARIABLES)
 CONFIG = {"n": 100, "protocol": {"k": 20, "alpha": 15}, "sweep": {"fraction": [0, 0.1, 0.2]}}
-CREATE = {"seed": 7, "versions": {"numpy": "2"}, "wall": None}
+CREATE = {"kind": "decisions", "seed": 7, "versions": {"numpy": "2"}, "wall": None}
 
 
 def value(layout: Layout, index: tuple[int, ...]) -> dict[str, np.ndarray]:

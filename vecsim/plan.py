@@ -12,7 +12,6 @@ from vecsim.errors import ConfigError, count, require
 from vecsim.model import trust
 from vecsim.studies import obey, overrides, runner, sweep
 from vecsim.studies.dimensions import listed
-from vecsim.studies.planned import Planned
 from vecsim.studies.resolve import Compose, unresolved
 from vecsim.studies.sweep import Study
 
@@ -103,7 +102,7 @@ def store_names(studies: list[Study]) -> list[str]:
 
 def _work(study: Study, output: Path, config: DictConfig):
     """What a study computes: single decisions, or campaigns of the cluster."""
-    if isinstance(study.points[0], Planned):
+    if study.kind == "campaigns":
         from vecsim.studies.campaigns import Campaigns
 
         return Campaigns(study, output / "partial")
@@ -113,14 +112,14 @@ def _work(study: Study, output: Path, config: DictConfig):
     from vecsim.studies.threshold import Threshold
 
     works = {
-        "plain": Decisions,
+        "decisions": Decisions,
         "splitting": RareEvents,
         "threshold": Threshold,
         "design": Designs,
     }
     name: Any = study.estimator.get("name")
-    require(isinstance(name, str) and name in works, "estimator.name", name, ", ".join(works))
-    return works[name](study, config.engine.memory_mb * 2**20)
+    require(study.kind in works, "estimator.name", name, f"plain, {', '.join([*works][1:])}")
+    return works[study.kind](study, config.engine.memory_mb * 2**20)
 
 
 def _check(config: DictConfig) -> None:

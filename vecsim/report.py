@@ -16,9 +16,7 @@ import xarray as xr
 
 from vecsim import places
 from vecsim.results import files
-from vecsim.results.estimate import Precision
 from vecsim.studies import counts
-from vecsim.studies.planned import Planned
 from vecsim.studies.sweep import Study
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how it begins, to a spreadsheet
@@ -31,8 +29,7 @@ def announce(study: Study, device: str) -> None:
     engine = f"engine {', '.join(sorted(set(study.engines)))}"
     what = [f"{study.name}: {points} {most}{study.trials:,} trials", counts.range_of(study.points)]
     print(", ".join(filter(None, [*what, engine, device])), flush=True)
-    alone = not isinstance(study.points[0], Planned)
-    single = (counts.started, counts.missing) if alone else ()
+    single = () if study.kind == "campaigns" else (counts.started, counts.missing)
     for told in (each(study.points) for each in (counts.rounded, *single)):
         if told:
             print(f"vecsim: {told}", flush=True)
@@ -47,9 +44,9 @@ def show(
     studies: Mapping[str, Study], output: Path, whole: bool, figure: bool, theory: bool
 ) -> None:
     """Save the summaries, print the tables and where everything is; the rest as `save`."""
-    from vecsim.results import netcdf, pareto, store, table
+    from vecsim.results import kinds, netcdf, store
 
-    for name, study in studies.items():
+    for name in studies:
         stem = name.removesuffix(".zarr")
         data = store.open(output / name)
         summary = data.vecsim.summary()
@@ -58,37 +55,11 @@ def show(
         summarised = "summary" if stem == "data" else f"{stem}_summary"
         netcdf.save(summary, output / f"{summarised}.nc")
         to_csv(summary, output / f"{summarised}.csv")
-        dims = [dimension.name for dimension in study.dimensions]
-        if isinstance(study.points[0], Planned):
-            table.show_outcomes(summary, dims)
-        elif study.estimator["name"] == "splitting":
-            table.show_rare(summary, dims)
-        elif study.estimator["name"] == "threshold":
-            table.show_thresholds(summary, dims)
-        elif study.estimator["name"] == "design":
-            pareto.show(data)
-        else:
-            table.show(summary, dims, {point.protocol.decides for point in study.points})
-            if study.precision and (told := _too_wide(summary, study.precision)):
-                print(f"vecsim: {told}")
+        kinds.kind_of(data).show(data, summary)
         print(f"dataset  {output / name}")
         print(f"summary  {output / summarised}.nc and .csv")
     for kind, path in save(studies, output, whole, figure, theory):
         print(f"{kind:8} {path}")
-
-
-def _too_wide(summary: xr.Dataset, precision: Precision) -> str:
-    """How many points ran all trials that they may without the precision asked for; in words."""
-    name, wanted = precision.target, precision.half_width
-    width = (summary[f"{name}_high"] - summary[f"{name}_low"]) / 2
-    wide = width.where(width > wanted * (1 + 1e-9))
-    if not (number := int(wide.count())):
-        return ""
-    points = f"{number} of {width.size} points" if width.size > 1 else "the point"
-    return (
-        f"{points} ran precision.max_trials = {precision.max_trials:,} trials; {name} is known to "
-        f"{float(wide.max()):.2g} or better, not to precision.half_width = {wanted:g}"
-    )
 
 
 def save(
@@ -139,7 +110,7 @@ def figures(
         paths = [output / name for name in there["figures"]]
         if there["made_from"] == made_from and all(path.exists() for path in paths):
             return paths
-    if theory and not isinstance(study.points[0], Planned):
+    if theory:
         from vecsim.studies.theory import lines
 
         opened["data"].attrs["theory"] = json.dumps(lines(study))

@@ -43,14 +43,28 @@ def least(studies=STUDIES):
     return stats.binom.ppf(stats.norm.sf(SIGMAS), studies, 0.95)
 
 
-@pytest.mark.parametrize("level", [0.5, 0.01])
-@pytest.mark.parametrize("curve", CURVES)
+SLOW = pytest.mark.slow  # the curves beside these go through the same code
+
+
+@pytest.mark.parametrize(
+    ("curve", "level"),
+    [
+        ("logistic", 0.01),
+        pytest.param("logistic", 0.5, marks=SLOW),
+        pytest.param("probit", 0.01, marks=SLOW),
+        ("probit", 0.5),
+        ("complementary log-log", 0.01),
+        pytest.param(*NARROW, marks=SLOW),
+    ],
+)
 def test_coverage(curve, level):
     studies = 1200 if (curve, level) == NARROW else STUDIES
     assert covered(curve, level, 1000, 0.005, studies=studies) >= least(studies)
 
 
-@pytest.mark.parametrize(("trials", "level"), [(250, 0.5), (20_000, 0.5), (20_000, 0.01)])
+@pytest.mark.parametrize(
+    ("trials", "level"), [(250, 0.5), pytest.param(20_000, 0.5, marks=SLOW), (20_000, 0.01)]
+)
 def test_coverage_with_few_and_many_trials(trials, level):
     """Many trials would betray that the curve is not logistic."""
     assert covered("complementary log-log", level, trials, 0.005) >= least()

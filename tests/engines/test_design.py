@@ -228,7 +228,7 @@ def made(states, messages, rounds, high, **dims):
     estimates = np.broadcast_to(np.asarray(high, float) / 2, shape)[..., None] * wobble
     estimates = np.stack([estimates, np.full_like(estimates, np.nan)], -1)
     variables["probability"] = [*axes, "trial", "attempt", "score"], estimates[..., None]
-    return xr.Dataset(variables, dims, {"config": "{}"})
+    return xr.Dataset(variables, dims, {"kind": "design", "config": "{}"})
 
 
 STATES = ["verified", "verified", "too slow", "verified", "not reached", "beaten"]

@@ -375,7 +375,11 @@ def assert_same_outcomes(ours, theirs):
     assert_same_distribution(*violations)
 
 
-@pytest.mark.parametrize("n", CROWDS)
+# Ten nodes take a program of their own; that few agree with exact chains (test_exact.py).
+SIZES = [pytest.param(n, marks=pytest.mark.slow if n == 10 else ()) for n in CROWDS]
+
+
+@pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("name", COMPARED)
 def test_trials_agree_with_agents(name, n):
     *networks, share, trials = CROWDS[n]

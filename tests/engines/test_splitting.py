@@ -135,12 +135,13 @@ def test_stalled_is_the_same_in_plain_trials_and_splitting(engine):
         assert standard_error(estimates) < truth / 20  # a quarter too much or too little shows
 
 
-@pytest.mark.parametrize("engine", ["agents", "population"])
 @pytest.mark.parametrize(
-    ("adversary", "beta"),
+    ("engine", "adversary", "beta"),
     [
-        pytest.param(BalanceInformed(), 6, id="4e-7"),
-        pytest.param(RandomVoting(), 4, marks=SLOW, id="1e-4"),
+        pytest.param("agents", BalanceInformed(), 6, marks=SLOW, id="agents, 4e-7"),
+        pytest.param("population", BalanceInformed(), 6, id="population, 4e-7"),
+        pytest.param("agents", RandomVoting(), 4, id="agents, 1e-4"),
+        pytest.param("population", RandomVoting(), 4, marks=SLOW, id="population, 1e-4"),
     ],
 )
 def test_small_probabilities(engine, adversary, beta):

@@ -226,3 +226,7 @@ class Point(NamedTuple):
         """64 bits that stand for the parameters (SHA-256 of their canonical JSON)."""
         text = json.dumps(self.parameters(), sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+    def lasting(self) -> int:
+        """What stays the same whatever the number of trials: `hash`."""
+        return self.hash()

@@ -34,7 +34,7 @@ from vecsim.results.files import (
 )
 from vecsim.results.layout import Layout, leaves
 
-FORMAT = 2
+FORMAT = 3
 FILL = {"int32": -1, "float64": math.nan}
 POINTS = "vecsim/points"  # their identities, beside the layout
 CHECKSUMS, LAYOUT = "vecsim/checksums", "vecsim/zarr.json"

@@ -14,7 +14,6 @@ RATES = {
     "unanimous": "share of trials in which all honest nodes came to prefer one colour",
 }
 MAJORITY = ("majority_kept", "majority_lost")
-NEEDED = ("start_ones", "decides")  # by these two; older stores lack them
 
 
 def event(values: Mapping[Any, Any], name: str) -> Any:

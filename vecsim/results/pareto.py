@@ -1,4 +1,4 @@
-"""Candidates of a study of designs, those that no other beats (the Pareto front), their table."""
+"""Candidates of a study of designs, and those that no other beats (the Pareto front)."""
 
 import json
 import math
@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from vecsim.results import estimate, table, text
+from vecsim.results import estimate
 
 # What may become of a candidate. Only those of the first three were looked at by splitting.
 STATES = (
@@ -23,19 +23,8 @@ STATES = (
     "beyond",  # the safety target takes a larger beta than is tried
     "never decides",  # not even with beta 1, in most decisions
 )
-TOLD = {
-    "unverified": "could not be verified",
-    "stalls": "are only screened (a split stalls: splitting does not get to a second decision)",
-    "beaten": "others beat",
-    "repeated": "are the same as another",
-    "too slow": "are too slow",
-    "beyond": "need a larger beta than estimator.most_beta",
-    "never decides": "never decide",
-    "not reached": "were not reached by splitting",
-}
 CHOSEN = ("chosen_k", "chosen_alpha_preference", "chosen_alpha_confidence", "chosen_beta")
 TARGETS = ("target_safety", "target_rounds")
-FEW = 3  # that are named
 COSTS = ("messages", "rounds")
 
 
@@ -127,86 +116,7 @@ def _marked(found: xr.Dataset, mine: list[str]) -> tuple[xr.DataArray, xr.DataAr
     return first, second
 
 
-def show(data: xr.Dataset) -> None:
-    """Print the front, the winner of each network and what became of the other candidates."""
-    rows, every = front(data), candidates(data)
-    mine = own(data)
-    others = [str(dim) for dim in every["state"].dims if dim not in mine]
-    values = {str(name): rows[name].values for name in (*rows.data_vars, *others)}
-    number = range(rows.sizes["candidate"])
-    columns = [
-        table.Column(dim, [_word(values[dim][i]) for i in number], right=False) for dim in others
-    ]
-    columns.append(table.Column("k/alpha/beta", [named(values, i) for i in number], right=False))
-    chances = [
-        text.chance(*(values[f"probability{end}"][i] for end in ("", "_low", "_high")))
-        for i in number
-    ]
-    columns.append(table.Column("P(disagreement)", chances))
-    columns.append(
-        table.Column("scores", [text.agreement(values["gap"][i]) for i in number], False)
-    )
-    columns.append(
-        table.Column("messages\nper node", [f"{values['messages'][i]:,.0f}" for i in number])
-    )
-    columns.append(table.Column("rounds", [f"{values['rounds'][i]:.0f}" for i in number]))
-    columns.append(table.Column("fed", [f"{100 * values['fed'][i]:g} %" for i in number]))
-    if rows.sizes["candidate"]:
-        print("\n".join(table.lines_of(columns)))
-        print("the front: probabilities with their 95 % intervals in brackets, below the target")
-    for line in _told(every, others):
-        print(line)
-
-
-def _told(every: xr.Dataset, others: list[str]) -> list[str]:
-    """The winner of each network, and what is to be known of the candidates that are not shown."""
-    lines = []
-    stacked = (
-        every.stack(network=others, create_index=False) if others else every.expand_dims("network")
-    )
-    for i in range(stacked.sizes["network"]):
-        one = stacked.isel(network=i)
-        at = ", ".join(f"{dim}={_word(one[dim].item())}" for dim in others)
-        at = f" with {at}" if at else ""
-        values = {str(name): one[name].values.ravel() for name in one.data_vars}
-        on = np.flatnonzero(values["front"])
-        safety, limit = (np.nanmax(values[name]) for name in TARGETS)
-        aim = f"P(disagreement) below {safety:g} and {limit:.0f} rounds{at}"
-        if len(on):
-            best = on[np.argmin(values["messages"][on])]
-            cost = f"{values['messages'][best]:,.0f} messages per node"
-            lines.append(f"best for {aim}: k/alpha/beta = {named(values, best)}, {cost}")
-        else:
-            lines.append(f"nothing that was tried is known to meet {aim}")
-        words, counts = np.unique(values["state"].astype(str), return_counts=True)
-        rest = dict(zip(words.tolist(), counts.tolist(), strict=True))
-        parts = [f"{rest[state]} {TOLD[state]}" for state in STATES[1:] if state in rest]
-        if parts:
-            lines.append(f"of {len(values['state'])} candidates {', '.join(parts)}")
-        cheap = _cheaper(values, on)
-        if cheap:
-            lines.append(f"cheaper, but not verified: {', '.join(cheap)}")
-        if values["missed"].any():
-            lines.append(
-                f"vecsim: {values['missed'].sum()} left aside may be better: more trials may tell"
-            )
-    return lines
-
-
-def _cheaper(values: dict[str, Any], on: np.ndarray[Any, Any]) -> list[str]:
-    """Candidates that meet the targets by what was screened, cheaper than any verified one."""
-    open_ = np.flatnonzero(np.isin(values["state"], ("stalls", "not reached")))
-    least = values["messages"][on].min(initial=np.inf)
-    good = open_[(values["messages"][open_] < least)]
-    good = good[np.argsort(values["messages"][good])][:FEW]
-    return [f"{named(values, i)} ({values['messages'][i]:,.0f})" for i in good]
-
-
 def named(values: dict[str, Any], i: int) -> str:
     """A candidate as k/alpha/beta, with both alphas where they differ."""
     k, low, high, beta = (int(values[name][i]) for name in CHOSEN)
     return f"{k}/{low}/{beta}" if low == high else f"{k}/{low}/{high}/{beta}"
-
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}"

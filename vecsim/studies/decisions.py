@@ -16,6 +16,7 @@ from vecsim.model.point import Point
 from vecsim.results import outcomes
 from vecsim.results.layout import Variable
 from vecsim.studies.sweep import Study
+from vecsim.studies.work import Work
 from vecsim.types import STEPPED
 
 BATCH_NODES = 2**20  # cells of a batch per CPU device: enough to hide what a round costs otherwise
@@ -57,17 +58,15 @@ VARIABLES = _variables()
 LARGE_VARIABLES = _variables("float64")  # whole numbers past 32 bits
 
 
-class Decisions:
-    """The work of a study whose trials are single decisions (see `runner.Work`).
+class Decisions(Work):
+    """The work of a study whose trials are single decisions.
 
     memory: bytes that a batch may take.
     """
 
-    inner: dict[str, list] = {}  # noqa: RUF012
-    grows: str | None = "trials"
-
     def __init__(self, study: Study, memory: int):
-        self.study, self.engines = study, Engines(study, memory)
+        super().__init__(study)
+        self.engines = Engines(study, memory)
         self.variables = self.engines.variables
         self._check_majority()
 
@@ -106,9 +105,6 @@ class Decisions:
         """Nodes that a trial of a point is worth, in time."""
         n = self.study.points[number].n
         return min(n, COUNTED_NODES) if self.study.engines[number] == "population" else n
-
-    def written(self, numbers: list[int]) -> None:
-        """Nothing is kept beside the store."""
 
     def events(self, values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Which trials show what the precision is about, and which count for it."""

@@ -12,10 +12,10 @@ import numpy as np
 
 from vecsim.results.estimate import enough
 from vecsim.results.extension import Earlier
-from vecsim.results.layout import Layout, Variable
+from vecsim.results.layout import Layout
 from vecsim.results.store import Store
-from vecsim.studies.planned import Planned
 from vecsim.studies.sweep import Study
+from vecsim.studies.work import Work
 
 MISSING = {"int32": -1, "float64": np.nan}
 
@@ -37,33 +37,6 @@ class Reporter(Protocol):
         ...
 
 
-class Work(Protocol):
-    """What is computed at the points of a study."""
-
-    variables: tuple[Variable, ...]
-    inner: dict[str, list]  # coordinates of the variables' own dimensions
-    # What a study may be given more of, with what is there unchanged: "trials" (and points),
-    # "points" alone, or nothing.
-    grows: str | None
-
-    def chunks(self) -> tuple[int, ...]:
-        """Points along each swept dimension, then trials, that are computed at once and stored
-        as one chunk: what may be lost when the run is killed."""
-        ...
-
-    def compute(self, numbers: list[int], trials: np.ndarray) -> dict[str, np.ndarray]:
-        """Values of each variable for the points with these numbers, [points, trials, ...]."""
-        ...
-
-    def written(self, numbers: list[int]) -> None:
-        """Hears that the values of these points are stored."""
-        ...
-
-    def events(self, values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Which trials show what the study's precision is about, and which were run."""
-        ...
-
-
 def layout(study: Study, work: Work) -> Layout:
     """How the study is stored."""
     coords = {d.name: d.values for d in study.dimensions}
@@ -82,8 +55,7 @@ def identities(study: Study, work: Work) -> list[int]:
     found = []
     for number, (point, engine) in enumerate(zip(study.points, study.engines, strict=True)):
         estimator = dict(study.estimators[number] if study.estimators else study.estimator)
-        lasting = point.lasting() if isinstance(point, Planned) else point.hash()
-        about = [*shared, f"{lasting:016x}", engine, estimator]
+        about = [*shared, f"{point.lasting():016x}", engine, estimator]
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).digest()
         found.append(int.from_bytes(digest[:8], "big"))
     return found
@@ -95,6 +67,7 @@ def run(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter) -> b
     Returns whether it lacked anything.
     """
     plan, points = layout(study, work), identities(study, work)
+    attrs = {**attrs, "kind": study.kind}
     began = time.monotonic()
     with Store.open_or_create(path, plan, study.config, attrs, points, work.grows) as store:
         done = int(store.done.sum())

@@ -19,7 +19,7 @@ from vecsim.results.outcomes import RATES
 from vecsim.studies import counts, obey
 from vecsim.studies.dimensions import Dimension, dimensions, keys_of, own
 from vecsim.studies.obey import CAMPAIGN, KNOWN
-from vecsim.studies.planned import TARGET, planned
+from vecsim.studies.planned import TARGET, Planned, planned
 from vecsim.studies.resolve import Compose, at, once, places, plain, resolved, unresolved
 
 MOST_TRIALS = 10**9
@@ -41,6 +41,14 @@ class Study(NamedTuple):
     engines: list[str]  # what runs each point
     estimator: Mapping[str, Any] = PLAIN  # `estimator` in the configuration
     estimators: Sequence[Mapping[str, Any]] = ()  # the same, resolved at each point
+
+    @property
+    def kind(self) -> str:
+        """What it is a study of, as `vecsim.results.kinds` names it."""
+        if isinstance(self.points[0], Planned):
+            return "campaigns"
+        name = str(self.estimator.get("name"))
+        return "decisions" if name == PLAIN["name"] else name
 
     @property
     def beside(self) -> dict[str, Beside]:

@@ -65,16 +65,20 @@ def lines(study: Study) -> list[dict[str, Any]]:
     if not study.dimensions:
         return []
     *others, last = study.dimensions
-    finalised = "finalised", _finalised
-    if study.estimator["name"] == "splitting":
-        finalised = "probability", partial(_solved, study.estimator["event"])
     known = {
-        "byzantine_fraction": finalised,
-        "n": ("last_decision", lambda points: [rounds_until_decided(point) for point in points]),
+        ("decisions", "byzantine_fraction"): ("finalised", _finalised),
+        ("decisions", "n"): (
+            "last_decision",
+            lambda points: list(map(rounds_until_decided, points)),
+        ),
+        ("splitting", "byzantine_fraction"): (
+            "probability",
+            lambda points: _solved(study.estimator["event"], points),
+        ),
     }
-    if last.name not in known:
+    if (study.kind, last.name) not in known:
         return []
-    quantity, values_of = known[last.name]
+    quantity, values_of = known[study.kind, last.name]
     found = []
     combinations = itertools.product(*(dimension.values for dimension in others))
     for number, labels in enumerate(combinations):

@@ -1,0 +1,23 @@
+"""The kinds of study: what each estimates of its trials, its summary and its table."""
+
+import xarray as xr
+
+from vecsim.results.kinds.campaigns import Campaigns
+from vecsim.results.kinds.decisions import Decisions
+from vecsim.results.kinds.design import Design
+from vecsim.results.kinds.kind import Kind
+from vecsim.results.kinds.splitting import Splitting
+from vecsim.results.kinds.threshold import Threshold
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (Decisions(), Campaigns(), Splitting(), Threshold(), Design())
+}
+
+
+def kind_of(data: xr.Dataset) -> Kind:
+    """The kind of study that a dataset is of, by its attribute `kind`; ValueError without."""
+    name = data.attrs.get("kind")
+    if name not in KINDS:
+        there = f"of kind {name}" if name else "without its attribute `kind`"
+        raise ValueError(f"the dataset is {there}; allowed: {', '.join(KINDS)}, as studies say it")
+    return KINDS[name]

@@ -1,0 +1,74 @@
+"""Studies of campaigns of the defended cluster: what was measured on each."""
+
+import textwrap
+from functools import reduce
+from operator import or_
+
+import xarray as xr
+
+from vecsim.results.kinds.kind import Array
+from vecsim.results.kinds.trials import Trials, put
+from vecsim.results.table import Column, Rows
+from vecsim.results.text import amount, rate, rounds
+
+CAPTION = "means, medians and shares over trials, each with its 95 % interval in brackets"
+TEXTS = {"clopper_pearson": rate, "order statistics": rounds}  # by interval; else amount
+
+
+class Campaigns(Trials):
+    """A trial is a campaign: outcomes are numbers, or events (1 or 0)."""
+
+    name = "campaigns"
+
+    def run(self, data: xr.Dataset) -> xr.DataArray:
+        return reduce(or_, [data[name].notnull() for name in self._outcomes(data)])
+
+    def rates(self, data: xr.Dataset) -> dict[str, str]:
+        about = {str(name): v.attrs for name, v in data.data_vars.items()}
+        return {name: attrs["long_name"] for name, attrs in about.items() if attrs.get("event")}
+
+    def event(self, data: xr.Dataset, name: str) -> tuple[xr.DataArray, xr.DataArray]:
+        return data[name] > 0, self.run(data)
+
+    def samples(self, data: xr.Dataset, name: str) -> Array:
+        return data[name].transpose(..., "trial").values  # NaN: there was nothing to measure
+
+    def summary(self, data: xr.Dataset, level: float) -> xr.Dataset:
+        """The rate of each event, the median of times that may not come within the run
+        (`_median`), the mean of all else."""
+        table, events = xr.Dataset(attrs={"level": level}), self.rates(data)
+        for name in self._outcomes(data):
+            about = data[name].attrs
+            if "censored" in about:  # a mean would be infinite, or leave out the longest
+                put(table, f"{name}_median", self.quantile(data, name, 0.5, level), about)
+            elif name in events:
+                put(table, name, self.rate(data, name, level, "clopper_pearson"), about)
+            else:
+                put(table, name, self.mean(data, name, level), about)
+        table["trials"] = self.run(data).sum("trial").assign_attrs(units="1")
+        return table
+
+    def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:
+        """A column for each outcome, as many as fit; where points are many the first outcome, with
+        the longest dimension across."""
+        rows = Rows(summary, self.swept(data), across=True)
+        names = [str(name) for name in summary if f"{name}_low" in summary]
+        texts = {n: TEXTS.get(summary[n].attrs.get("interval", ""), amount) for n in names}
+        if rows.across:
+            first = names[0]
+            rows.show_across(first, texts[first], CAPTION)
+        else:
+            columns = []
+            for name in names:
+                unit = summary[name].attrs.get("units", "1")
+                header = name if unit in ("", "1") else f"{name}\n{unit}"
+                columns.append(Column(header, rows.cells(name, texts[name])))
+            spare = [column.header for column in columns[:0:-1]]
+            rows.show(columns, spare, CAPTION)
+        for name in names:
+            if meaning := summary[name].attrs.get("long_name"):
+                print(textwrap.fill(f"{name}: {meaning}", rows.width, subsequent_indent="  "))
+
+    def _outcomes(self, data: xr.Dataset) -> list[str]:
+        """What has one number for each trial."""
+        return [str(name) for name, v in data.data_vars.items() if v.dims[-1] == "trial"]

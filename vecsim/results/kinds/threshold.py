@@ -1,0 +1,44 @@
+"""Studies of thresholds: the Byzantine fraction at which a rate crosses a level."""
+
+import xarray as xr
+
+from vecsim.results.crossing import crossings
+from vecsim.results.kinds.kind import Kind, named
+from vecsim.results.table import Column, Rows
+from vecsim.results.text import crossed
+
+CAPTION = "thresholds, each with its 95 % interval in brackets; fit p: of the misfit of the curve"
+
+
+class Threshold(Kind):
+    """Each trial has a Byzantine fraction of its own, and shows the event or not."""
+
+    name = "threshold"
+    estimates = ("threshold",)
+
+    def run(self, data: xr.Dataset) -> xr.DataArray:
+        return data["event"].notnull()
+
+    def threshold(self, data: xr.Dataset, level: float) -> xr.Dataset:
+        """See `dataset.vecsim.threshold`."""
+        about = data["event"].attrs
+        run = self.run(data).transpose(..., "trial").values
+        x = data["byzantine_fraction"].transpose(..., "trial").values
+        happened = data["event"].transpose(..., "trial").values > 0
+        searched = about["low"], about["high"]
+        found = crossings(x, happened, run, about["crossed"], *searched, level)
+        kept = {"outcome": about["outcome"], "crossed": about["crossed"]}
+        kept |= {f"searched_{end}": about[end] for end in ("low", "high")}
+        kept |= {"interval": "profile likelihood"}
+        return self.table(data, found | {"trials": run.sum(-1)}, "1", level, kept)
+
+    def summary(self, data: xr.Dataset, level: float) -> xr.Dataset:
+        return named(self.threshold(data, level), "threshold")
+
+    def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:
+        rows, about = Rows(summary, self.swept(data)), summary.attrs
+        header = f"{100 * about['crossed']:g} % {about['outcome']} at\n% of nodes"
+        cells = rows.cells("threshold", lambda *found: crossed(*(100 * v for v in found)))
+        fits = [f"{rows.at('fit', at):.2g}".replace("nan", "-") for at in rows.places]
+        columns = [Column(header, cells), Column("fit p", fits), rows.counts("trials")]
+        rows.show(columns, ["trials", "fit p"], CAPTION)
