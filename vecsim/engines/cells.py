@@ -32,8 +32,8 @@ class Cells(NamedTuple):
     """The cells that can come up, those nearest to a start first.
 
     cells: uint32 [cells]. start: index of each colour's start. preference: uint32 [cells].
-    decided: bool [cells]. after: int32 [cells, results], index of the cell that follows; a decided
-    cell follows itself, and so does one that only the last round reaches.
+    decided: bool [cells]. after: int32 [cells, results], index of the cell that follows each of the
+    first RESULTS; a decided cell follows itself, and so does one that only the last round reaches.
     """
 
     cells: NDArray[np.uint32]
@@ -44,8 +44,8 @@ class Cells(NamedTuple):
 
 
 @lru_cache(maxsize=32)
-def enumerate_cells(protocol: Protocol, rounds: int) -> Cells:
-    """The cells that up to `rounds` polls can lead to.
+def enumerate_cells(protocol: Protocol, rounds: int, results: int = len(RESULTS)) -> Cells:
+    """The cells that up to `rounds` polls can lead to, which give one of the first `results`.
 
     Raises ConfigError for a protocol that looks at counts, or that has more than MOST_CELLS cells.
     """
@@ -59,7 +59,7 @@ def enumerate_cells(protocol: Protocol, rounds: int) -> Cells:
         open_cells = fresh[(fresh & 2) == 0]
         if not len(open_cells):
             break
-        stepped = _stepped(protocol, open_cells)
+        stepped = _stepped(protocol, open_cells)[:, :results]
         after |= dict(zip(open_cells.tolist(), stepped.tolist(), strict=True))
         found = [cell for cell in np.unique(stepped).tolist() if cell not in number]
         number |= {cell: len(number) + i for i, cell in enumerate(found)}
@@ -67,7 +67,7 @@ def enumerate_cells(protocol: Protocol, rounds: int) -> Cells:
         require(len(number) <= MOST_CELLS, "protocol", name, allowed)
         fresh = np.array(found, np.uint32)
     cells = np.array(list(number), np.uint32)
-    same = [[cell] * len(RESULTS) for cell in number]
+    same = [[cell] * results for cell in number]
     rows = [after.get(cell, stays) for cell, stays in zip(number, same, strict=True)]
     return Cells(
         cells=cells,

@@ -37,20 +37,19 @@ def results(rule: Protocol, asked: Floats, colour: int) -> Floats:
 
 
 class FewCells:
-    """Shares of nodes in each [group, cell], for protocols that look at quorums."""
+    """Shares of nodes in each cell, for protocols that look at quorums.
 
-    def __init__(self, rule: Protocol, rounds: int):
-        cells = enumerate_cells(rule, rounds)
+    known: how many of `cells.RESULTS`, the first ones, a poll may give.
+    """
+
+    def __init__(self, rule: Protocol, rounds: int, known: int = len(RESULTS)):
+        cells = enumerate_cells(rule, rounds, known)
         self.rule, self.start = rule, cells.start
         self.preference, self.decided = cells.preference, cells.decided
         size = len(cells.cells)
-        places = np.arange(size), np.arange(len(RESULTS))
-        from_, result = (part.ravel() for part in np.meshgrid(*places, indexing="ij"))
-        columns = from_ * len(RESULTS) + result
-        self.moves = sparse.csr_array(
-            (np.ones(len(columns)), (cells.after.ravel(), columns)),
-            (size, size * len(RESULTS)),
-        )
+        columns = np.arange(size * known)  # cell by cell, its results one after another
+        places = cells.after.ravel(), columns
+        self.moves = sparse.csr_array((np.ones(len(columns)), places), (size, len(columns)))
 
     def begin(self, ones: float) -> Floats:
         state = np.zeros(len(self.preference))
@@ -66,6 +65,10 @@ class FewCells:
     def step(self, state: Floats, asked: Floats) -> Floats:
         """asked: [colour, 2], what one answer to a node of each colour is."""
         laws = np.stack([results(self.rule, asked[colour], colour) for colour in (0, 1)])
+        return self.polled(state, laws)
+
+    def polled(self, state: Floats, laws: Floats) -> Floats:
+        """laws: P(each result) for a node of each colour, [colour, results]."""
         return self.moves @ (state[:, None] * laws[self.preference]).ravel()
 
 
