@@ -2,7 +2,7 @@
 
 `parents` is int32 [vertices, most parents], -1 where a vertex has fewer. Vertices are numbered in
 order of issue, so that a parent's index is smaller than its children's. Every function takes such
-an array; `vecsim.cluster.vertices` grows one by batches and gives its vertices ids.
+an array; `vecsim.scenario.vertices` grows one by batches and gives its vertices ids.
 """
 
 from collections.abc import Sequence
