@@ -5,7 +5,7 @@ so that no engine needs a second copy of a rule.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecsim.errors import require
-from vecsim.types import Protocol, Quorum
+from vecsim.types import Protocol, Quorum, decided, preference
 
 # What one poll may give a node of a protocol that looks at quorums, in the order of `Cells.after`.
 # Flags are those of `Quorum`: agree, against, confident.
@@ -56,7 +56,7 @@ def enumerate_cells(protocol: Protocol, rounds: int, results: int = len(RESULTS)
     after: dict[int, list[int]] = {}
     fresh = starts
     for _ in range(rounds):
-        open_cells = fresh[(fresh & 2) == 0]
+        open_cells = fresh[~decided(fresh)]
         if not len(open_cells):
             break
         stepped = _stepped(protocol, open_cells)[:, :results]
@@ -72,16 +72,20 @@ def enumerate_cells(protocol: Protocol, rounds: int, results: int = len(RESULTS)
     return Cells(
         cells=cells,
         start=(number[int(starts[0])], number[int(starts[1])]),
-        preference=cells & np.uint32(1),
-        decided=(cells & 2) != 0,
+        preference=preference(cells),
+        decided=decided(cells),
         after=np.array([[number[cell] for cell in row] for row in rows], np.int32),
     )
 
 
 def _stepped(protocol: Protocol, cells: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """[cells, results], by the protocol's own step; few shapes are compiled."""
-    padded = np.resize(cells, 1 << (len(cells) - 1).bit_length())
-    return np.asarray(_step(protocol, padded))[: len(cells)]
+    """[cells, results], by the protocol's own step."""
+    return np.asarray(_step(protocol, padded(cells)))[: len(cells)]
+
+
+def padded(values: NDArray[Any]) -> NDArray[Any]:
+    """Repeated up to a power of two, [values, ...], so that few shapes are compiled."""
+    return values[np.arange(1 << (len(values) - 1).bit_length()) % len(values)]
 
 
 @jax.jit
