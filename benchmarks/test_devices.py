@@ -29,7 +29,6 @@ from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.studies import decisions
-from vecsim.studies.sweep import Study
 
 TRIALS = 64
 RULES = {
@@ -80,17 +79,13 @@ def both(monkeypatch):
     return lambda run: [on(d, monkeypatch, run) for d in (jax.devices("cpu"), accelerator)]
 
 
-def study(served):
-    """As much of a study as the engines look at."""
-    return Study("bits", [], served, TRIALS, TRIALS, None, 7, {}, ["agents"] * len(served))
-
-
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("name", RULES)
 def test_agents(both, name, setting):
     served = list(points(RULES[name], *SETTINGS[setting]))
     work = [(point, "agents", np.arange(TRIALS)) for point in served]
-    cpu, other = both(lambda: decisions.Engines(study(served), 2**30).run(work))
+    pairs = [(point, "agents") for point in served]
+    cpu, other = both(lambda: decisions.Engines(pairs, 7, 2**30, TRIALS).run(work))
     assert_same(cpu, other)
 
 

@@ -101,18 +101,8 @@ def limits(beside: list[Limit], theory: list[dict]):
         panel.yaxis.set_tick_params(labelleft=True)
         for number, attack in enumerate(table["adversary"].values):
             line = table.sel(adversary=attack).squeeze(drop=True)
-            plot.band(
-                panel,
-                line["byzantine_fraction"].values,
-                (line["value"].values, line["low"].values, line["high"].values),
-                looks[attack],
-                str(attack),
-                no_event=(line["events"] == 0) & (line["trials"] > 0),
-                every=plot.stagger(number, len(looks), line.sizes["byzantine_fraction"]),
-            )
-            if lost is not None:
-                x, turned = line["byzantine_fraction"], lost.sel(adversary=attack).squeeze()
-                crossed |= plot.minority(panel, x, line["value"], turned, str(attack))
+            turned = None if lost is None else lost.sel(adversary=attack).squeeze()
+            crossed |= _curve(panel, line, turned, looks, attack, number)
     drawn = [_theory(axes[:, :1], beside[0].table, curve) for curve in theory]
     entries = [*_entries(looks), plot.INTERVAL, plot.NO_EVENT]
     if any(drawn):
@@ -121,23 +111,33 @@ def limits(beside: list[Limit], theory: list[dict]):
     return figure
 
 
+def _curve(panel, line: xr.Dataset, turned, looks, attack, number: int) -> bool:
+    """Draw the rates of an attack, the one of this number.
+
+    turned: trials that end on the colour of the minority, by fraction, or None. Returns whether
+    there are any.
+    """
+    x = line["byzantine_fraction"]
+    plot.band(
+        panel,
+        x.values,
+        (line["value"].values, line["low"].values, line["high"].values),
+        looks[attack],
+        str(attack),
+        no_event=(line["events"] == 0) & (line["trials"] > 0),
+        every=plot.stagger(number, len(looks), len(x)),
+    )
+    return turned is not None and plot.minority(panel, x, line["value"], turned, str(attack))
+
+
 def finalised(data: xr.Dataset, theory: list[dict]):
     table = data.vecsim.rate("finalised")
     figure, axes, looks = _panels(data, "finalise, either colour, %")
     lost, crossed = _lost(data), False
     for row, column, number, attack in _lines(table):
         line = _line(table, row, column, attack)
-        plot.band(
-            axes[row, column],
-            line["byzantine_fraction"].values,
-            (line["value"].values, line["low"].values, line["high"].values),
-            looks[attack],
-            str(attack),
-            no_event=(line["events"] == 0) & (line["trials"] > 0),
-            every=plot.stagger(number, len(looks), line.sizes["byzantine_fraction"]),
-        )
-        x, turned = line["byzantine_fraction"], _line(lost, row, column, attack)
-        crossed |= plot.minority(axes[row, column], x, line["value"], turned, str(attack))
+        turned = _line(lost, row, column, attack)
+        crossed |= _curve(axes[row, column], line, turned, looks, attack, number)
     drawn = [_theory(axes, table, curve) for curve in theory]
     for panel in axes.flat:
         panel.set_ylim(-0.08, 1.04)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from vecsim.cluster.constants import constants
 from vecsim.results import plot
 
 DIMS = ("killed",)
@@ -38,7 +39,10 @@ def limit(data: xr.Dataset):
         panel.set_ylabel(label)
     axes[0, 0].set_ylim(bottom=0)
     axes[0, 1].set_yscale("log")
-    axes[0, 2].axhline(67, color=plot.GREY, linewidth=0.8, linestyle=(0, (4, 2)))
-    axes[0, 2].text(0, 66, "guard: 67 %", color=plot.GREY, fontsize=plot.SMALL, va="top")
+    guard = constants().guard_percent
+    axes[0, 2].axhline(guard, color=plot.GREY, linewidth=0.8, linestyle=(0, (4, 2)))
+    axes[0, 2].text(
+        0, guard - 1, f"guard: {guard} %", color=plot.GREY, fontsize=plot.SMALL, va="top"
+    )
     plot.legend(figure, [plot.INTERVAL], 1)
     return figure

@@ -8,12 +8,13 @@ import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
 
+from vecsim.cluster.constants import constants
 from vecsim.results import plot
 
 DIMS = ("adversary", "misbehaving_share")
 # Share of the vertices it misbehaves on, on which an attacker disagrees with the outcome.
 DISAGREES = {"always_reject": 1.0, "random_voting": 0.5, "coordinated_collusion": 0.1}
-HONEST, BYZANTINE, EXCLUDE = 0.01, 0.05, 1e4  # of the test
+TEST = constants()
 THEORY = {"color": "black", "linestyle": (0, (1, 1.5)), "linewidth": 0.9, "zorder": 4}
 
 
@@ -65,7 +66,8 @@ def delays(data: xr.Dataset):
 
 def _steps() -> tuple[float, float]:
     """What a disagreement and an agreement add to the logarithm of the likelihood ratio."""
-    return math.log(BYZANTINE / HONEST), math.log((1 - BYZANTINE) / (1 - HONEST))
+    honest, byzantine = TEST.honest_disagreement, TEST.byzantine_disagreement
+    return math.log(byzantine / honest), math.log((1 - byzantine) / (1 - honest))
 
 
 def balance() -> float:
@@ -77,4 +79,4 @@ def balance() -> float:
 def wald(p: np.ndarray) -> np.ndarray:
     """Mean number of answers until exclusion (Wald 1945), overshoot left out."""
     up, down = _steps()
-    return math.log(EXCLUDE) / (p * up + (1 - p) * down)
+    return math.log(TEST.exclude_at) / (p * up + (1 - p) * down)

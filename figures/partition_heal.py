@@ -5,10 +5,11 @@ from pathlib import Path
 import xarray as xr
 from matplotlib.lines import Line2D
 
+from vecsim.cluster.constants import constants
 from vecsim.results import plot
 
 DIMS = ("cut_s", "larger_share")
-GUARD = 0.67
+GUARD = constants().guard_percent
 
 
 def draw(data: xr.Dataset, folder: Path) -> list[Path]:
@@ -39,7 +40,7 @@ def cuts(data: xr.Dataset):
         shares = data["larger_share"].values
         panel.set_xlim(shares.min() - room, shares.max() + room)
         plot.percent(panel.xaxis)
-        plot.marks(panel, {GUARD: "67 %"})
+        plot.marks(panel, {GUARD / 100: f"{GUARD} %"})
         panel.set_xlabel("larger side, % of the nodes")
         panel.set_ylabel(label)
         panel.set_ylim(bottom=0)

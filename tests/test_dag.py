@@ -12,9 +12,9 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecsim.cluster import dag
-from vecsim.cluster.vertices import Vertices, digests
 from vecsim.errors import ConfigError
+from vecsim.scenario import dag
+from vecsim.scenario.vertices import Vertices, digests
 
 KINDS = sorted(dag.KINDS)
 INF = math.inf

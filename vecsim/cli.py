@@ -236,11 +236,11 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except build.COMPOSING as error:
-        raise ConfigError(overrides.readable(build.one_line(error))) from None
+        raise ConfigError(overrides.readable(build.sentence(error))) from None
     except ValueError as error:
         if isinstance(error, ConfigError) or not build.raised_by_hydra(error):
             raise
-        message = overrides.readable(build.one_line(error))
+        message = overrides.readable(build.sentence(error))
         raise ConfigError(f"not to be composed: {message}") from None
 
 

@@ -76,7 +76,7 @@ def name_of(component: Any) -> str:
 
 
 @contextlib.contextmanager
-def one_line(component: Any, method: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def raised_by(component: Any, method: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """What a component's own code raises becomes a ConfigError that says where.
 
     component: it, or its class. but: errors that are let through.

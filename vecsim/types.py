@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt
 
 from vecsim import fields
@@ -170,12 +169,13 @@ class Protocol(eqx.Module):
         raise NotImplementedError
 
 
-def preference(cell: Cell) -> Colour:
-    return cell & jnp.uint32(1)
+def preference(cell: Any) -> Any:
+    """The colour, of cells as JAX or NumPy has them."""
+    return cell & 1
 
 
-def decided(cell: Cell) -> Bool[Array, "..."]:
-    return (cell & jnp.uint32(2)) != 0
+def decided(cell: Any) -> Any:
+    return (cell & 2) != 0
 
 
 class Adversary(eqx.Module):

@@ -66,7 +66,8 @@ def test_times_that_do_not_come_are_censored_not_averaged():
     section = {"metric": "detected_percent", "statistic": "reached_s", "level": 50, "units": "s"}
     variable = Outcome.parse("half_s", section).variable("half_s")
     times = np.array([[5, 1, 2, 4, 3, 6, 7, np.inf], [1, 2, 3, *[np.inf] * 5]])
-    data = xr.Dataset({"half_s": (("x", "trial"), times, variable.attrs)}, {"x": [0, 1]})
+    half = {"half_s": (("x", "trial"), times, variable.attrs)}
+    data = xr.Dataset(half, {"x": [0, 1]}, {"kind": "campaigns"})
     found = data.vecsim.summary()
     assert found["half_s_median"].values.tolist() == [4, np.inf]
     assert found["half_s_median_low"].values.tolist() == [1, 1]

@@ -14,7 +14,6 @@ from vecsim.cluster.state import (
     Queue,
     State,
     real,
-    uniform,
     whole,
 )
 from vecsim.model import random
@@ -141,7 +140,7 @@ def sample(shape, key: Key, load: Load, length_ms) -> Sample:
     # New vertices: consecutive, from a random one on.
     word, _ = random.threefry(*key, jnp.uint32(0), random.counter(jnp.uint32(0), random.WINDOW))
     spare = jnp.maximum(new - places, 0)
-    start = whole(jnp.floor(uniform(word) * real(spare + 1)))
+    start = whole(jnp.floor(random.uniform(word) * real(spare + 1)))
     number = slot + jnp.minimum(start, spare)
     skipped = jnp.where(new > places, fixed.warm_up, 0)
     weighing = jnp.minimum(new, places) - skipped

@@ -11,7 +11,7 @@ from jax import lax
 from vecsim.cluster import votes
 from vecsim.cluster.constants import constants
 from vecsim.cluster.roster import answering
-from vecsim.cluster.state import ANSWERS, SIDES, Conditions, Key, Queue, State, real, uniform
+from vecsim.cluster.state import ANSWERS, SIDES, Conditions, Key, Queue, State, real
 from vecsim.cluster.votes import Peers
 from vecsim.model import random
 
@@ -220,8 +220,8 @@ def evidence(now: Conditions, state: State, key: Key, vertices, wrong, chance):
         first, second = random.threefry(
             *key, node, random.counter(vertex.astype(jnp.uint32), random.EVIDENCE)
         )
-        counted = may & ~excluded & (vertex < vertices) & (uniform(second) < told)
-        step = jnp.where(uniform(first) < p, DISAGREE, AGREE)
+        counted = may & ~excluded & (vertex < vertices) & (random.uniform(second) < told)
+        step = jnp.where(random.uniform(first) < p, DISAGREE, AGREE)
         score = jnp.where(counted, score + step, score)
         return vertex + 1, score, excluded | (score >= EXCLUDE)
 
@@ -240,7 +240,7 @@ def _proven(now: Conditions, state: State, key: Key, vertices):
     other = node + jnp.uint32(2**31)  # apart from the words of single answers
     word, _ = random.threefry(*key, other, random.counter(jnp.uint32(0), random.EVIDENCE))
     never = jnp.exp(real(vertices) * jnp.log1p(-now.double_votes))
-    caught = (vertices > 0) & (uniform(word) >= never)
+    caught = (vertices > 0) & (random.uniform(word) >= never)
     return caught & (node.astype(jnp.int32) >= now.honest) & state.nodes.member
 
 

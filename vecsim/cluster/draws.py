@@ -20,7 +20,7 @@ class Draws:
         block = random.counter(np.uint32(self.used), random.ACTION)
         high, low = random.threefry(*self.key, number, block)
         self.used += 1
-        return ((high.astype(np.uint64) << np.uint64(21)) | (low >> np.uint32(11))) * 2.0**-53
+        return random.uniform53(high, low)
 
     def refused(self, cluster: Cluster) -> np.ndarray:
         """Byzantine identities that are not admitted, bool [trials, nodes]."""

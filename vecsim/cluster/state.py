@@ -256,11 +256,6 @@ def real(count):
     return jnp.asarray(count).astype(jnp.float32)
 
 
-def uniform(word):
-    """float32 in [0, 1) from the top 24 bits of a word."""
-    return (word >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2**-24)
-
-
 def whole(number):
     """A float32 cut to int32."""
     return jnp.asarray(number).astype(jnp.int32)

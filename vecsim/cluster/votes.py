@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.cluster.state import Conditions, Key, real, uniform
+from vecsim.cluster.state import Conditions, Key, real
 from vecsim.model import random
-from vecsim.protocols.qr_avalanche import SCALE
 from vecsim.types import Counts, View, decided, preference
 
 MOST_ASKED = 512  # peers of a poll, at most: keeps random words apart
@@ -57,14 +56,14 @@ def chance(now: Conditions, mix):
 def vertex_coin(key: Key, number):
     """A uniform of each vertex that all Byzantine nodes share."""
     word, _ = random.threefry(*key, number, random.counter(jnp.uint32(0), random.VERTEX))
-    return uniform(word)
+    return random.uniform(word)
 
 
 def poll_coin(key: Key, number, poll):
     """The same of each of its polls."""
     poll = jnp.asarray(poll, jnp.uint32)
     word, _ = random.threefry(*key, number, random.counter(poll, random.ADVERSARY))
-    return uniform(word)
+    return random.uniform(word)
 
 
 def view(now: Conditions, nodes: Peers, poll, start_ones, coins, decided_0=0, decided_1=0) -> View:
@@ -147,8 +146,8 @@ def arrival_ms(spare: int, now: Conditions, key: Key, asker, poll, positive, alp
     second = random.counter(jnp.asarray(poll, jnp.uint32), random.ROUND_TRIP)
     words = jnp.concatenate(random.threefry(*key, first, second))[:spare]
     i = alpha + jnp.arange(spare).reshape(-1, *[1] * asker.ndim)
-    uniform = ((words >> jnp.uint32(8)).astype(jnp.float32) + 0.5) * jnp.float32(2**-24)
-    share = jnp.exp(jnp.where(i <= positive, jnp.log(uniform) / real(i), 0.0).sum(axis=0))
+    middle = random.uniform(words) + 0.5 / random.COINS  # of its piece of [0, 1], so not 0
+    share = jnp.exp(jnp.where(i <= positive, jnp.log(middle) / real(i), 0.0).sum(axis=0))
     low, high = now.round_trip_ms
     return low + (high - low) * share + now.extra_ms
 
@@ -199,7 +198,7 @@ def undisputed(shape, now: Conditions, key: Key, peers: Peers, number, exists) -
     start = (jnp.int32(0), cell, zero, zero, jnp.zeros(samples, jnp.float32))
     _, cell, _, rounds, ended = lax.while_loop(going, body, start)
     outcome = jnp.where(decided(cell), jnp.where(preference(cell) == 1, FINALISED, REJECTED), 0)
-    return Fate(outcome, rounds, ended, confidence(cell))
+    return Fate(outcome, rounds, ended, now.rule.confidence(cell))
 
 
 class Dispute(NamedTuple):
@@ -279,11 +278,7 @@ def disputed(shape, now: Conditions, key: Key, peers: Peers, ones, coin) -> Disp
     outcome = jnp.where(decided(first), jnp.where(preference(first) == 1, FINALISED, REJECTED), 0)
     minority = jnp.where(2 * one >= honest, asked[0], asked[1])
     return Dispute(
-        Fate(outcome, rounds, ended, confidence(first)),
+        Fate(outcome, rounds, ended, now.rule.confidence(first)),
         jnp.stack([zeros_decided, ones_decided]) > 0,
         minority / jnp.maximum(asked.sum(), 1.0),
     )
-
-
-def confidence(cell):
-    return (cell >> jnp.uint32(10)).astype(jnp.float32) / SCALE

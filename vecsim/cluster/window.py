@@ -22,7 +22,6 @@ from vecsim.cluster.state import (
     Nodes,
     State,
     real,
-    uniform,
     whole,
 )
 from vecsim.cluster.usage import Used, use
@@ -92,7 +91,7 @@ def _peers(net: defence.Sides, chosen: Sample, key: Key) -> Peers:
     """Whom each issuer may poll. Nodes refuse a vertex whose time is too far from their own."""
     side, number = chosen.side, chosen.number
     word, _ = random.threefry(*key, number, random.counter(jnp.uint32(0), random.PICK))
-    alone = uniform(word) < net.wrong_share[side]  # the issuer's clock is off
+    alone = random.uniform(word) < net.wrong_share[side]  # the issuer's clock is off
     others = jnp.maximum(net.honest[side] - 1, 0)
     refuse = jnp.where(alone, others, jnp.minimum(net.wrong_time[side], others))
     return Peers(others - refuse, refuse, net.byzantine[side], net.silent[side])

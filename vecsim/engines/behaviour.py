@@ -10,16 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from vecsim.engines.cells import padded
 from vecsim.engines.trial import asked, pooling_nodes
 from vecsim.errors import require
 from vecsim.model import poll_law as pools
+from vecsim.model import random
 from vecsim.model.point import Nodes, Point
 from vecsim.model.uses import uses
 from vecsim.types import Adversary, View
 
-COIN = 2**24  # values of a shared coin, as the other engines draw it
 GRID = 512  # values of a coin that are compared first; narrower pieces may be missed
-MOST_MEMORIES = 16
+MOST_MEMORIES = 16  # different ones that may come up in a trial
 Memory = tuple[int, ...]  # what an adversary keeps, one number for each kind of its nodes
 MOST_SITUATIONS = 20_000_000
 
@@ -141,7 +142,7 @@ def _pooled(point: Point, admitted: Nodes, situations: Situations) -> list[NDArr
 
 
 def _grid(pieces: int) -> list[int]:
-    return [*range(0, COIN, COIN // pieces), COIN - 1]
+    return [*range(0, random.COINS, random.COINS // pieces), random.COINS - 1]
 
 
 def _pieces(table: Callable[[int], Any], used: bool) -> list[tuple[int, float]]:
@@ -168,11 +169,11 @@ def _pieces(table: Callable[[int], Any], used: bool) -> list[tuple[int, float]]:
                     other = middle
             starts.append(other)
             low = other
-    ends = [*starts[1:], COIN]
+    ends = [*starts[1:], random.COINS]
     weights: dict[bytes, tuple[int, float]] = {}
     for start, end in zip(starts, ends, strict=True):
         coin, weight = weights.get(signature(start), (start, 0.0))
-        weights[signature(start)] = (coin, weight + (end - start) / COIN)
+        weights[signature(start)] = (coin, weight + (end - start) / random.COINS)
     return list(weights.values())
 
 
@@ -233,12 +234,12 @@ def _table(
         decided_1=situations.decided_1[place],
         pooled_minority=where[4],
     )
-    coins = dict(trial_coin=where[2] / COIN, round_coin=where[3] / COIN)
+    coins = dict(trial_coin=where[2] / random.COINS, round_coin=where[3] / random.COINS)
     parts: dict[str, Any] = {name: np.int32(value) for name, value in fixed.items()}
-    parts |= {name: _padded(value.astype(np.int32)) for name, value in varying.items()}
-    parts |= {name: _padded(value.astype(np.float32)) for name, value in coins.items()}
+    parts |= {name: padded(value.astype(np.int32)) for name, value in varying.items()}
+    parts |= {name: padded(value.astype(np.float32)) for name, value in coins.items()}
     seen = View(**parts)
-    mixes, after = answers(point.adversary, seen, held[_padded(where[1])])
+    mixes, after = answers(point.adversary, seen, held[padded(where[1])])
     sizes = [len(axis) for axis in axes]
     mixes = np.asarray(mixes)[: len(place)].reshape(*sizes, -1, 2)
     if "memory" not in used:
@@ -259,8 +260,3 @@ def answers(adversary: Adversary, seen: View, memory):
         return jnp.asarray(mixes), after
 
     return jax.vmap(answer, (axes, 0))(seen, memory)
-
-
-def _padded(values):
-    """Repeated up to a power of two, so that few shapes are compiled."""
-    return np.resize(values, 1 << (len(values) - 1).bit_length())

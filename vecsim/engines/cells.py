@@ -5,7 +5,7 @@ so that no engine needs a second copy of a rule.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecsim.errors import require
-from vecsim.types import Protocol, Quorum
+from vecsim.types import Protocol, Quorum, decided, preference
 
 # What one poll may give a node of a protocol that looks at quorums, in the order of `Cells.after`.
 # Flags are those of `Quorum`: agree, against, confident.
@@ -32,8 +32,8 @@ class Cells(NamedTuple):
     """The cells that can come up, those nearest to a start first.
 
     cells: uint32 [cells]. start: index of each colour's start. preference: uint32 [cells].
-    decided: bool [cells]. after: int32 [cells, results], index of the cell that follows; a decided
-    cell follows itself, and so does one that only the last round reaches.
+    decided: bool [cells]. after: int32 [cells, results], index of the cell that follows each of the
+    first RESULTS; a decided cell follows itself, and so does one that only the last round reaches.
     """
 
     cells: NDArray[np.uint32]
@@ -44,8 +44,8 @@ class Cells(NamedTuple):
 
 
 @lru_cache(maxsize=32)
-def enumerate_cells(protocol: Protocol, rounds: int) -> Cells:
-    """The cells that up to `rounds` polls can lead to.
+def enumerate_cells(protocol: Protocol, rounds: int, results: int = len(RESULTS)) -> Cells:
+    """The cells that up to `rounds` polls can lead to, which give one of the first `results`.
 
     Raises ConfigError for a protocol that looks at counts, or that has more than MOST_CELLS cells.
     """
@@ -56,10 +56,10 @@ def enumerate_cells(protocol: Protocol, rounds: int) -> Cells:
     after: dict[int, list[int]] = {}
     fresh = starts
     for _ in range(rounds):
-        open_cells = fresh[(fresh & 2) == 0]
+        open_cells = fresh[~decided(fresh)]
         if not len(open_cells):
             break
-        stepped = _stepped(protocol, open_cells)
+        stepped = _stepped(protocol, open_cells)[:, :results]
         after |= dict(zip(open_cells.tolist(), stepped.tolist(), strict=True))
         found = [cell for cell in np.unique(stepped).tolist() if cell not in number]
         number |= {cell: len(number) + i for i, cell in enumerate(found)}
@@ -67,21 +67,25 @@ def enumerate_cells(protocol: Protocol, rounds: int) -> Cells:
         require(len(number) <= MOST_CELLS, "protocol", name, allowed)
         fresh = np.array(found, np.uint32)
     cells = np.array(list(number), np.uint32)
-    same = [[cell] * len(RESULTS) for cell in number]
+    same = [[cell] * results for cell in number]
     rows = [after.get(cell, stays) for cell, stays in zip(number, same, strict=True)]
     return Cells(
         cells=cells,
         start=(number[int(starts[0])], number[int(starts[1])]),
-        preference=cells & np.uint32(1),
-        decided=(cells & 2) != 0,
+        preference=preference(cells),
+        decided=decided(cells),
         after=np.array([[number[cell] for cell in row] for row in rows], np.int32),
     )
 
 
 def _stepped(protocol: Protocol, cells: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """[cells, results], by the protocol's own step; few shapes are compiled."""
-    padded = np.resize(cells, 1 << (len(cells) - 1).bit_length())
-    return np.asarray(_step(protocol, padded))[: len(cells)]
+    """[cells, results], by the protocol's own step."""
+    return np.asarray(_step(protocol, padded(cells)))[: len(cells)]
+
+
+def padded(values: NDArray[Any]) -> NDArray[Any]:
+    """Repeated up to a power of two, [values, ...], so that few shapes are compiled."""
+    return values[np.arange(1 << (len(values) - 1).bit_length()) % len(values)]
 
 
 @jax.jit

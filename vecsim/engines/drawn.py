@@ -6,7 +6,6 @@ from vecsim.model import random
 from vecsim.model.point import Point
 from vecsim.model.poll_law import Floats
 
-UNIT = 2.0**-53
 IDENTITIES, COLOURS = 1, 64  # numbers of the first blocks for admissions, and for groups' colours
 TAIL = 1e-30  # of a hypergeometric law, relative to its mode: what is less likely is left out
 
@@ -78,4 +77,4 @@ def _reach(total: int, good: int, draws: int) -> int:
 def _uniform(keys, number: int) -> Floats:
     """53 random bits of each trial."""
     high, low = random.threefry(keys[0], keys[1], np.uint32(number), np.uint32(random.TRIAL))
-    return ((high.astype(np.uint64) << np.uint64(21)) | (low >> np.uint32(11))) * UNIT
+    return random.uniform53(high, low)

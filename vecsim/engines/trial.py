@@ -28,7 +28,10 @@ class Shape(NamedTuple):
 
 
 class Trials(NamedTuple):
-    """What each trial is; every leaf has a leading axis of trials."""
+    """What each trial is; every leaf has a leading axis of trials.
+
+    From `first_group` on it is what engines that keep every node want to know.
+    """
 
     key: tuple[Any, Any]  # uint32
     coin: Any  # uint32, one for the whole trial that its adversary may use
@@ -39,16 +42,17 @@ class Trials(NamedTuple):
     byzantine: Any  # int32: admitted to the network
     kinds: Any  # int32 [kinds]: the same, of each kind
     start_ones: Any  # int32
-    first_group: Any  # int32: honest nodes, the first ones, in the first of two groups
-    first_ones: Any  # int32: of them start at 1, the first ones, as do the first ones of the others
     exclude_self: Any  # int32, 0 or 1
-    round_steps: Any  # int32: steps that make a round (1, or n under async)
-    offsets: Any  # int32 [mixes]: first row of each mix's thresholds
-    pooled_offset: Any  # int32: first row in Tables.pooled
-    graph: Any  # int32: index into Tables.neighbours
-    coins: Any  # uint32 [mixes, kinds, 2]: P(1), P(1 or 0), times 2^32, for peers drawn one by one
-    loss: Any  # uint32: P(an answer is lost), times 2^32
-    replacement: Any  # bool: peers of a poll may repeat
+    first_group: Any = None  # int32: honest nodes, the first ones, in the first of two groups
+    first_ones: Any = None  # int32: of them start at 1, the first ones, as do those of the others
+    round_steps: Any = None  # int32: steps that make a round (1, or n under async)
+    offsets: Any = None  # int32 [mixes]: first row of each mix's thresholds
+    pooled_offset: Any = None  # int32: first row in Tables.pooled
+    graph: Any = None  # int32: index into Tables.neighbours
+    # uint32 [mixes, kinds, 2]: P(1), P(1 or 0), times 2^32, for peers drawn one by one
+    coins: Any = None
+    loss: Any = None  # uint32: P(an answer is lost), times 2^32
+    replacement: Any = None  # bool: peers of a poll may repeat
 
 
 class Tables(NamedTuple):
@@ -123,11 +127,6 @@ class Record(NamedTuple):
         return Record(self.running & ~over, outcome)
 
 
-def uniform(word):
-    """float32 in [0, 1) from the top 24 bits of a word."""
-    return (word >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2**-24)
-
-
 def view(trial: Trials, tables: Tables, tally: Tally, round_, ones_at_round) -> View:
     """What the trial's adversary sees; `ones_at_round` is what its pooled polls met."""
     word, coin = adversary_words(trial, round_)
@@ -156,8 +155,8 @@ def seen(trial: Trials, tally: Tally, round_, pooled_minority, coin) -> View:
         decided_0=tally.decided - tally.decided_1,
         decided_1=tally.decided_1,
         pooled_minority=pooled_minority.astype(jnp.int32),
-        trial_coin=uniform(trial.coin),
-        round_coin=uniform(coin),
+        trial_coin=random.uniform(trial.coin),
+        round_coin=random.uniform(coin),
     )
 
 

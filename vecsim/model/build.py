@@ -19,8 +19,7 @@ from yaml import YAMLError
 
 from vecsim import places
 from vecsim.adversaries.mixture import Mixture
-from vecsim.errors import ConfigError, require
-from vecsim.errors import one_line as raised_in_one_line
+from vecsim.errors import ConfigError, raised_by, require
 from vecsim.model import trust
 from vecsim.model.checks.component import check
 from vecsim.model.point import Point
@@ -39,7 +38,7 @@ UNKNOWN = (ConfigAttributeError, ConfigKeyError)
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)  # errors of a configuration
 
 
-def one_line(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
     """The message of an error of Hydra, OmegaConf or YAML in one line, without its internals."""
     if isinstance(error, OverrideParseException):
         allowed = "KEY=VALUE, where text with =, commas or blanks is in quotes"
@@ -49,7 +48,7 @@ def one_line(error: BaseException) -> str:
         known = ", ".join(str(key) for key in cause.parent_node if key != "hydra") or "none"
         return f"{cause.full_key} is no parameter; allowed: {known}"
     if isinstance(cause, HydraException):
-        return one_line(cause)
+        return sentence(cause)
     text = _joined(error)
     if text.startswith("Ambiguous value for argument"):
         given = text.split("'")[1]
@@ -151,7 +150,7 @@ def _class(kind: str, target: str) -> Any:
         module, _, name = target.rpartition(".")
         class_: Any = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        allowed = f"a class that extends {KINDS[kind].__name__} ({one_line(error)})"
+        allowed = f"a class that extends {KINDS[kind].__name__} ({sentence(error)})"
         raise ConfigError(f"{kind}._target_ is {target!r}; allowed: {allowed}") from None
     except Exception as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -175,7 +174,7 @@ def _built(kind: str, class_: Any, section: str):
         if types.get(name) == WHOLE and isinstance(value, float) and value.is_integer():
             values[name] = int(value)  # 1e3 is 1000
     try:
-        with raised_in_one_line(class_, "__check_init__", COMPOSING):
+        with raised_by(class_, "__check_init__", COMPOSING):
             schema = OmegaConf.structured(class_)
             made: Any = OmegaConf.to_object(OmegaConf.merge(schema, values))
     except OmegaConfBaseException as error:

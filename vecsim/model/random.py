@@ -12,6 +12,7 @@ import numpy as np
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
+COINS = 2**24  # values of `uniform`
 
 # What a block is for: the low bits of the second counter word; the round is above them. A trial is
 # run by one engine only, so engines may use the same purposes, each in its own way.
@@ -61,6 +62,16 @@ def trial_key(key, trial):
 def trial_coin(key):
     """The uint32 word that a trial's adversary may use all the time."""
     return threefry(key[0], key[1], np.uint32(0), np.uint32(TRIAL))[0]
+
+
+def uniform(word):
+    """float32 in [0, 1) from the top 24 bits of a word: one of COINS values, equally likely."""
+    return (word >> np.uint32(8)).astype(np.float32) * np.float32(1 / COINS)
+
+
+def uniform53(high, low):
+    """float64 in [0, 1) from 53 bits of two words (NumPy)."""
+    return ((high.astype(np.uint64) << np.uint64(21)) | (low >> np.uint32(11))) * 2.0**-53
 
 
 def below(word, limit):

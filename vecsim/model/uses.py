@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vecsim.errors import one_line
+from vecsim.errors import raised_by
 from vecsim.types import Adversary, View
 
 
@@ -26,7 +26,7 @@ def uses(adversary: Adversary) -> frozenset[str]:
         return jnp.asarray(mixes), jnp.asarray(after)
 
     parts: list[Any] = [np.float32(0) if "coin" in name else np.int32(1) for name in View._fields]
-    with one_line(adversary, "answer"):
+    with raised_by(adversary, "answer"):
         memory = np.zeros(() if adversary.memories == 1 else adversary.memories, np.int32)
         jaxpr = jax.make_jaxpr(answer)(adversary, View(*parts), memory).jaxpr
     names = (*View._fields, "memory")

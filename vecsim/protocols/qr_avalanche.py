@@ -9,6 +9,7 @@ from vecsim.protocols.checks import check_sample
 from vecsim.types import Counts, Protocol
 
 SCALE = 2**22 - 1  # a confidence of 1 in the cell's fixed point
+CONFIDENCE = 10  # bits of a cell below its confidence
 
 
 class QrAvalanche(Protocol):
@@ -48,6 +49,25 @@ class QrAvalanche(Protocol):
     def fields(self):
         return {"streak": 128, "confidence": SCALE + 1}
 
+    @property
+    def least_confidence(self):
+        """At which a node may decide, in the cell's fixed point, uint32."""
+        return jnp.uint32(jnp.ceil(jnp.float32(self.confidence_threshold) * SCALE))
+
+    def confidence(self, cell):
+        """0 to 1, float32."""
+        return self.unpack(cell).confidence.astype(jnp.float32) / SCALE
+
+    @staticmethod
+    def parts(cell):
+        """The confidence in the cell's fixed point, and the rest of the cell; also of NumPy's."""
+        return cell >> CONFIDENCE, cell & (2**CONFIDENCE - 1)
+
+    @staticmethod
+    def joined(confidence, rest):
+        """The cell of these parts."""
+        return (confidence << CONFIDENCE) | rest
+
     def start(self, colour):
         initial = jnp.uint32(jnp.round(jnp.float32(self.initial_confidence) * SCALE))
         return self.pack(preference=colour, streak=0, confidence=initial)
@@ -61,10 +81,9 @@ class QrAvalanche(Protocol):
         averaged = (now.confidence * jnp.uint32(9) + jnp.uint32(5)) // ten
         averaged = jnp.minimum(averaged + ((share * positive) >> ten), jnp.uint32(SCALE))
         confidence = jnp.where(poll.answered == 0, now.confidence, averaged)
-        threshold = jnp.uint32(jnp.ceil(jnp.float32(self.confidence_threshold) * SCALE))
         kept = self.pack(
             preference=now.preference,
-            decided=(streak >= beta) & (confidence >= threshold),
+            decided=(streak >= beta) & (confidence >= self.least_confidence),
             streak=streak,
             confidence=confidence,
         )
@@ -73,7 +92,7 @@ class QrAvalanche(Protocol):
     def remaining(self, cell, colour):
         def left(cell):
             now = self.unpack(cell)
-            doubt = 1 - now.confidence.astype(jnp.float32) / SCALE
+            doubt = 1 - self.confidence(cell)
             allowed = jnp.maximum(1 - jnp.float32(self.confidence_threshold), 1 / SCALE)
             surer = jnp.ceil(jnp.log(allowed / jnp.maximum(doubt, 1 / SCALE)) / jnp.log(0.9))
             missing = self.beta - now.streak.astype(jnp.int32)

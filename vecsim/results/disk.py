@@ -9,7 +9,6 @@ followed.
 import contextlib
 import fcntl
 import json
-import math
 import os
 import re
 import shutil
@@ -35,7 +34,6 @@ from vecsim.results.files import (
 from vecsim.results.layout import Layout, leaves
 
 FORMAT = 3
-FILL = {"int32": -1, "float64": math.nan}
 POINTS = "vecsim/points"  # their identities, beside the layout
 CHECKSUMS, LAYOUT = "vecsim/checksums", "vecsim/zarr.json"
 
@@ -159,17 +157,15 @@ def _create_arrays(path: Path, layout: Layout, attrs: dict) -> None:
         )
         stored[...] = array.astype(np.dtypes.StringDType()) if text else array
     for variable in layout.variables:
-        name, dtype, about, inner = variable
         group.create_array(
-            name,
+            variable.name,
             shape=layout.shape + layout.within(variable),
-            dtype=np.dtype(dtype).newbyteorder("<"),
+            dtype=np.dtype(variable.dtype).newbyteorder("<"),
             chunks=layout.chunks + layout.within(variable),
             compressors=[ZstdCodec(level=3), Crc32cCodec()],
-            fill_value=FILL[dtype],
-            # xarray reads _FillValue as missing; NaN needs no such help
-            attributes=about | ({"_FillValue": -1} if dtype == "int32" else {}),
-            dimension_names=layout.dims + inner,
+            fill_value=variable.missing,
+            attributes=variable.stored_attrs,
+            dimension_names=layout.dims + variable.inner,
         )
     with warnings.catch_warnings():  # xarray warns without consolidated metadata, zarr with it
         warnings.simplefilter("ignore")

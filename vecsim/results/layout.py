@@ -1,6 +1,7 @@
 """What a study holds: its dimensions, chunks and variables, and values as stores keep them."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -16,12 +17,26 @@ NAME = re.compile(r"[^/.][^/]*")  # of a folder in the store, not of one above i
 
 
 class Variable(NamedTuple):
-    """One raw outcome per trial; in a trial that was not run, -1 (int32) or NaN (float64)."""
+    """One raw outcome per trial."""
 
     name: str
     dtype: str  # "int32" or "float64"
     attrs: dict[str, Any]  # long_name, units, meaning
     inner: tuple[str, ...] = ()  # dimensions that each trial has by itself, after `trial`
+
+    @property
+    def missing(self) -> float:
+        """What it is in a trial that was not run."""
+        return -1 if self.dtype == "int32" else math.nan
+
+    @property
+    def stored_attrs(self) -> dict[str, Any]:
+        """xarray reads _FillValue as missing; NaN needs no such help."""
+        return self.attrs | ({"_FillValue": self.missing} if self.dtype == "int32" else {})
+
+    def unset(self, shape: Index) -> np.ndarray:
+        """An array of nothing but missing values."""
+        return np.full(shape, self.missing, self.dtype)
 
 
 class Beside(NamedTuple):

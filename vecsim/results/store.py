@@ -172,19 +172,15 @@ def _open_group(path: Path) -> xr.Dataset:
     marks = chunks.read_marks(path, layout)
     chunks.require_whole(path, layout, attrs, marks)
     try:
-        arrays = {
-            v.name: np.full(layout.shape + layout.within(v), disk.FILL[v.dtype], v.dtype)
-            for v in layout.variables
-        }
+        arrays = {v.name: v.unset(layout.shape + layout.within(v)) for v in layout.variables}
     except (MemoryError, ValueError):  # of more bytes than there are addresses
         raise StoreError(f"{path} holds more than fits into memory") from None
     for index, files in chunks.read_chunks(path, layout, marks):
         for name, values in chunks.decode(layout, index, files).items():
             arrays[name][layout.region(index)] = values
     variables = {}
-    for name, dtype, about, inner in layout.variables:
-        missing = {"_FillValue": -1} if dtype == "int32" else {}
-        variables[name] = (layout.dims + inner, arrays[name], about | missing)
+    for each in layout.variables:
+        variables[each.name] = layout.dims + each.inner, arrays[each.name], each.stored_attrs
     coords = join.coordinates({**layout.coords, **layout.inner})
     for name, beside in layout.beside.items():
         coords[name] = (beside.dims, layout.array(beside), beside.attrs)

@@ -65,7 +65,7 @@ def read(arguments: Sequence[str]) -> Words:
     try:
         overrides = OverridesParser.create().parse_overrides(texts)
     except HydraException as error:
-        raise ConfigError(build.one_line(error)) from None
+        raise ConfigError(build.sentence(error)) from None
     _check(overrides, several)
     alone: dict[str, Any] = {override.key_or_group: override.value() for override in overrides}
     folders = [Path(folder)] if folder else []

@@ -63,7 +63,7 @@ def load(name: str, changes: Sequence[str] = (), folders: Sequence[Path] = ()) -
         trust.check(OmegaConf.to_container(made, resolve=False), changes)  # type: ignore[arg-type]
         plain: Any = OmegaConf.to_container(made, resolve=True, throw_on_missing=True)
     except build.COMPOSING as error:
-        raise ConfigError(f"scenario {name}: {build.one_line(error)}") from None
+        raise ConfigError(f"scenario {name}: {build.sentence(error)}") from None
     except ValueError as error:
         if isinstance(error, ConfigError):
             raise

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from vecsim.adversaries.random_voting import RandomVoting
-from vecsim.cluster import dag
-from vecsim.cluster.vertices import Vertices, hashes
 from vecsim.model.point import Point
 from vecsim.network import Network
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.results import store
 from vecsim.results.layout import Layout
+from vecsim.scenario import dag
+from vecsim.scenario.vertices import Vertices, hashes
 from vecsim.studies.decisions import VARIABLES, Program, batch_size
 
 BASELINES = {  # ns, as published for the 150-node prototype

@@ -1,6 +1,6 @@
 """Studies of single decisions: their variables, programs and chunks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -23,7 +23,6 @@ BATCH_NODES = 2**20  # cells of a batch per CPU device: enough to hide what a ro
 ACCELERATOR_NODES = 2**25  # the same for an accelerator, which steps many more at once
 CHUNK_NODES = 2**25  # nodes x trials of a chunk: what is lost when a run is killed
 COUNTED_NODES = 20_000  # that a trial of the population engine takes as long as, whatever its n
-MISSING = -1
 
 
 def _variables(counts: str = "int32") -> tuple[Variable, ...]:
@@ -66,7 +65,8 @@ class Decisions(Work):
 
     def __init__(self, study: Study, memory: int):
         super().__init__(study)
-        self.engines = Engines(study, memory)
+        pairs = zip(study.points, study.engines, strict=True)
+        self.engines = Engines(pairs, study.seed, memory, study.block)
         self.variables = self.engines.variables
         self._check_majority()
 
@@ -115,17 +115,20 @@ class Decisions(Work):
 
 
 class Engines:
-    """Runs trials of the study's points, and of others between them, each on its engine.
+    """Runs trials of points, and of others between them, each on its engine.
 
-    Points between are those whose numbers lie between those of the study's: what is compiled for
-    the study serves them as well. memory: bytes that a batch may take. batch: trials that it
-    should have; as many as the study has at most, if not given.
+    Points between are those whose numbers lie between those of the given ones: what is compiled
+    for these serves them as well. pairs: each point and what runs it. memory: bytes that a batch
+    may take. each: trials of a point that a batch should have. least: trials of a batch.
     """
 
-    def __init__(self, study: Study, memory: int, batch: int | None = None):
-        self.study, self.memory, self.batch = study, memory, batch
+    def __init__(
+        self, pairs: Iterable[tuple[Point, str]], seed: int, memory: int, each: int, least: int = 0
+    ):
+        self.pairs, self.seed, self.memory = list(pairs), seed, memory
+        self.each, self.least = each, least
         self.programs: dict[Any, Program] = {}
-        most = max(point.n * max(point.protocol.max_rounds, 1) for point in study.points)
+        most = max(point.n * max(point.protocol.max_rounds, 1) for point, _ in self.pairs)
         self.variables = VARIABLES if most < 2**31 else LARGE_VARIABLES
 
     def run(self, work: list[tuple[Point, str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -139,7 +142,7 @@ class Engines:
         for key, group in groups.items():
             listed = [(work[i][0], work[i][2]) for i in group]
             if key is None:
-                values = population.run(listed, self.study.seed, self.memory)
+                values = population.run(listed, self.seed, self.memory)
             else:
                 values = self._program(key).run(listed)
             place = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group])
@@ -150,12 +153,11 @@ class Engines:
 
     def _program(self, key) -> "Program":
         if key not in self.programs:
-            pairs = zip(self.study.points, self.study.engines, strict=True)
-            held = [point for point, engine in pairs if engine != "population"]
+            held = [point for point, engine in self.pairs if engine != "population"]
             served = [point for point in held if program_key(point) == key]
-            block = self.study.block if self.batch is None else -(-self.batch // len(served))
-            size = batch_size(served, self.study.seed, self.memory, block * len(served))
-            self.programs[key] = Program(served, self.study.seed, size)
+            wanted = max(self.each * len(served), self.least)
+            size = batch_size(served, self.seed, self.memory, wanted)
+            self.programs[key] = Program(served, self.seed, size)
         return self.programs[key]
 
 
@@ -181,8 +183,7 @@ class Program:
     def run(self, work: list[tuple[Point, np.ndarray]]) -> dict[str, np.ndarray]:
         """Outcomes of the trials of each point, end to end."""
         total = sum(len(trials) for _, trials in work)
-        kinds = {v.name: v.dtype for v in VARIABLES if v.name != "decides"}
-        out = {name: np.full(total, MISSING, dtype) for name, dtype in kinds.items()}
+        out = {v.name: v.unset((total,)) for v in VARIABLES if v.name != "decides"}
         for outcome, admitted, place in self._batches(work):
             for name, values in (outcome._asdict() | {"admitted": admitted}).items():
                 out[name][place] = values[: len(place)]

@@ -22,7 +22,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
     try:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore
     except OmegaConfBaseException as error:
-        raise ConfigError(build.one_line(error)) from None
+        raise ConfigError(build.sentence(error)) from None
 
 
 def unresolved(config: DictConfig) -> dict[str, Any]:

@@ -17,8 +17,6 @@ from vecsim.results.store import Store
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
 
-MISSING = {"int32": -1, "float64": np.nan}
-
 
 class Reporter(Protocol):
     """Hears of progress."""
@@ -126,8 +124,7 @@ def _compute(
     them; the rest is missing. Returns how many were run, too."""
     numbers, out = indices.ravel(), {}
     for variable in plan.variables:
-        shape = (len(numbers), len(trials), *plan.within(variable))
-        out[variable.name] = np.full(shape, MISSING[variable.dtype], variable.dtype)
+        out[variable.name] = variable.unset((len(numbers), len(trials), *plan.within(variable)))
     alike: dict[bytes, list[int]] = {}  # points that lack the same trials
     for row in np.flatnonzero(np.isin(numbers, wanted)):
         rows = {name: array[row] for name, array in out.items()}

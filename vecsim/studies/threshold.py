@@ -51,10 +51,9 @@ class Threshold(Work):
         set_to = next((p.byzantine_fraction for p in study.points if p.byzantine_fraction), 0.0)
         allowed = "estimator.low and estimator.high, between which it is looked for"
         require(not swept and set_to == 0, FRACTION, "swept" if swept else set_to, allowed)
-        ends = [self._ends(point, engine) for point, engine in self._pairs()]
-        points = [end for several in ends for end in several]
-        engines = [e for e, several in zip(study.engines, ends, strict=True) for _ in several]
-        self.engines = Engines(study._replace(points=points, engines=engines), memory, BATCH)
+        named = zip(study.points, study.engines, strict=True)
+        pairs = [(end, engine) for point, engine in named for end in self._ends(point, engine)]
+        self.engines = Engines(pairs, study.seed, memory, 1, BATCH)
         searched = {"outcome": self.event, "crossed": self.level, "low": self.low}
         where = {"long_name": "share of Byzantine nodes in the trial", "units": "1"}
         what = {"long_name": f"whether the trial ended so: {self.event}", "units": "1"}
@@ -62,9 +61,6 @@ class Threshold(Work):
             Variable(FRACTION, "float64", where),
             Variable("event", "int32", what | searched | {"high": self.high}),
         )
-
-    def _pairs(self):
-        return zip(self.study.points, self.study.engines, strict=True)
 
     def _range(self, n: int) -> tuple[int, int]:
         """Fewest and most Byzantine nodes."""

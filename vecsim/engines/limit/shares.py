@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from vecsim.engines.cells import RESULTS, enumerate_cells
+from vecsim.engines.cells import RESULTS, enumerate_cells, padded
 from vecsim.errors import require
 from vecsim.model.poll_law import Floats
-from vecsim.protocols.qr_avalanche import SCALE, QrAvalanche
-from vecsim.types import Counts, Protocol
+from vecsim.protocols.qr_avalanche import QrAvalanche
+from vecsim.types import Counts, Protocol, decided, preference
 
 MOST_CELLS = 32_000  # of QR-Avalanche that are followed one by one
 NEGLIGIBLE = 1e-16  # probability of a poll that is left out
@@ -37,20 +37,19 @@ def results(rule: Protocol, asked: Floats, colour: int) -> Floats:
 
 
 class FewCells:
-    """Shares of nodes in each [group, cell], for protocols that look at quorums."""
+    """Shares of nodes in each cell, for protocols that look at quorums.
 
-    def __init__(self, rule: Protocol, rounds: int):
-        cells = enumerate_cells(rule, rounds)
+    known: how many of `cells.RESULTS`, the first ones, a poll may give.
+    """
+
+    def __init__(self, rule: Protocol, rounds: int, known: int = len(RESULTS)):
+        cells = enumerate_cells(rule, rounds, known)
         self.rule, self.start = rule, cells.start
         self.preference, self.decided = cells.preference, cells.decided
         size = len(cells.cells)
-        places = np.arange(size), np.arange(len(RESULTS))
-        from_, result = (part.ravel() for part in np.meshgrid(*places, indexing="ij"))
-        columns = from_ * len(RESULTS) + result
-        self.moves = sparse.csr_array(
-            (np.ones(len(columns)), (cells.after.ravel(), columns)),
-            (size, size * len(RESULTS)),
-        )
+        columns = np.arange(size * known)  # cell by cell, its results one after another
+        places = cells.after.ravel(), columns
+        self.moves = sparse.csr_array((np.ones(len(columns)), places), (size, len(columns)))
 
     def begin(self, ones: float) -> Floats:
         state = np.zeros(len(self.preference))
@@ -66,6 +65,10 @@ class FewCells:
     def step(self, state: Floats, asked: Floats) -> Floats:
         """asked: [colour, 2], what one answer to a node of each colour is."""
         laws = np.stack([results(self.rule, asked[colour], colour) for colour in (0, 1)])
+        return self.polled(state, laws)
+
+    def polled(self, state: Floats, laws: Floats) -> Floats:
+        """laws: P(each result) for a node of each colour, [colour, results]."""
         return self.moves @ (state[:, None] * laws[self.preference]).ravel()
 
 
@@ -87,7 +90,7 @@ class ManyCells:
     def __init__(self, rule: Any):
         self.rule, self.width = rule, 1
         self.pairs = np.array([(i, j) for j in range(rule.k + 1) for i in range(j + 1)])
-        self.threshold = int(np.ceil(np.float32(rule.confidence_threshold) * np.float32(SCALE)))
+        self.threshold = int(rule.least_confidence)
 
     def begin(self, ones: float) -> Averages:
         cells = np.asarray(self.rule.start(jnp.arange(2, dtype=jnp.uint32))).astype(np.int64)
@@ -95,34 +98,35 @@ class ManyCells:
         return Averages(cells, np.array([1 - ones, ones]), np.zeros(2))
 
     def shares(self, state: Averages) -> tuple[float, float, float, float]:
-        ones = state.share[state.cells & 1 == 1].sum() + state.decided[1]
-        decided = float(state.decided[0]), float(state.decided[1])
-        return float(ones), *decided, float(state.share.sum())
+        ones = state.share[preference(state.cells) == 1].sum() + state.decided[1]
+        return float(ones), *state.decided.tolist(), float(state.share.sum())
 
     def step(self, state: Averages, asked: Floats) -> Averages:
         cells, shares = [], []
         for colour in (0, 1):
-            mine = (state.cells & 1 == colour) & (state.share > NEGLIGIBLE)
+            mine = (preference(state.cells) == colour) & (state.share > NEGLIGIBLE)
             if mine.any():
                 agree, against = asked[colour, 1 - colour], asked[colour, colour]
                 law = _joint(int(self.rule.k), agree, against, self.pairs)
                 likely = np.flatnonzero(law > NEGLIGIBLE)
-                before = _padded(state.cells[mine].astype(np.uint32))
-                stepped = _counted(self.rule, before, _padded(self.pairs[likely].astype(np.uint32)))
+                before = padded(state.cells[mine].astype(np.uint32))
+                stepped = _counted(self.rule, before, padded(self.pairs[likely].astype(np.uint32)))
                 cells.append(np.asarray(stepped)[: len(likely), : mine.sum()].ravel())
                 shares.append((law[likely, None] * state.share[mine]).ravel())
         if not cells:
             return state
         cell, share = np.concatenate(cells).astype(np.int64), np.concatenate(shares)
-        over = cell & 2 != 0
-        decided = state.decided + np.bincount(cell[over] & 1, share[over], 2)
-        return Averages(*self._merged(cell[~over], share[~over]), decided)
+        over = decided(cell)
+        ended = state.decided + np.bincount(preference(cell[over]), share[over], 2)
+        return Averages(*self._merged(cell[~over], share[~over]), ended)
 
     def _merged(self, cells: NDArray[np.int64], share: Floats):
         """At most MOST_CELLS cells; bins get wider as there are more of them."""
-        confidence, rest = (cells >> 10) - self.threshold, cells & 1023
+        confidence, rest = self.rule.parts(cells)
+        confidence -= self.threshold
         while True:
-            names, index = np.unique((confidence // self.width << 10) | rest, return_inverse=True)
+            bins = self.rule.joined(confidence // self.width, rest)
+            names, index = np.unique(bins, return_inverse=True)
             if len(names) <= MOST_CELLS:
                 break
             self.width *= 2
@@ -130,7 +134,7 @@ class ManyCells:
         total = np.bincount(index, share * confidence, len(names))
         kept = sums > 0
         mean = np.rint(total[kept] / sums[kept]).astype(np.int64) + self.threshold
-        return (mean << 10) | (names[kept] & 1023), sums[kept]
+        return self.rule.joined(mean, self.rule.parts(names[kept])[1]), sums[kept]
 
 
 def _joint(k: int, agree: float, against: float, pairs) -> Floats:
@@ -146,11 +150,6 @@ def _joint(k: int, agree: float, against: float, pairs) -> Floats:
 def _counted(rule, cells, pairs):
     """[pairs, cells], by the protocol's own step."""
     return jax.vmap(lambda pair: rule.step(cells, Counts(pair[0], pair[1])))(pairs)
-
-
-def _padded(values):
-    """Repeated up to a power of two, so that few shapes are compiled."""
-    return values[np.arange(1 << (len(values) - 1).bit_length()) % len(values)]
 
 
 def shares_of(rule: Protocol, rounds: int) -> Any:

@@ -8,6 +8,7 @@ positive ones, so that small probabilities are as accurate as large ones.
 """
 
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -16,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import daxpy  # pyright: ignore[reportAttributeAccessIssue]
 
+from vecsim.engines.cells import padded
 from vecsim.model.poll_law import Floats
 from vecsim.protocols.qr_avalanche import SCALE, QrAvalanche
 from vecsim.types import Counts
 
-CONFIDENCE, STREAK = 10, 3  # the cell's bits below each; preference is bit 0, decided bit 1
 BLOCK = 2**13  # confidences that are moved together: they stay in the cache
 
 
@@ -56,7 +57,7 @@ def decision_law(rule: QrAvalanche, joint: Floats, lost: float) -> Floats:
     polled, enough = _polled(rule, joint), _enough(rule)
     beta, rounds = int(rule.beta), int(rule.max_rounds)
     least = lost / (4 * (beta + 2) * rounds)
-    start = int(np.asarray(rule.start(jnp.zeros(1, jnp.uint32)))[0]) >> CONFIDENCE
+    start = int(rule.unpack(rule.start(jnp.uint32(0))).confidence)
     streaks = [Part(start, np.ones(1)), *[Part(0, np.zeros(0))] * beta]
     law = np.zeros(rounds + 1)
     for round_ in range(rounds):
@@ -77,32 +78,33 @@ def decision_law(rule: QrAvalanche, joint: Floats, lost: float) -> Floats:
 def turning(rule: QrAvalanche, joint: Floats) -> float:
     """P(one poll turns the node's preference)."""
     answered, positive = np.nonzero(joint)
-    after = _after(rule, np.zeros(len(answered), np.uint32), positive, answered)
-    return float(joint[answered, positive][(after & 1) == 1].sum())
+    turned = _after(rule, rule.start(jnp.uint32(0)), positive, answered).preference == 1
+    return float(joint[answered, positive][turned].sum())
 
 
-def _after(rule: QrAvalanche, cells, positive, answered) -> NDArray[np.uint32]:
-    """The protocol's own step, at few shapes."""
-    size = 1 << max(len(cells) - 1, 1).bit_length()
-    padded = (np.resize(np.asarray(part, np.uint32), size) for part in (cells, positive, answered))
-    return np.asarray(_step(rule, *padded))[: len(cells)]
+def _after(rule: QrAvalanche, cells, positive, answered) -> SimpleNamespace:
+    """The protocol's own step, at few shapes: fields of the cells after it, as by `unpack`."""
+    parts = np.broadcast_arrays(cells, positive, answered)
+    stepped = _step(rule, *(padded(part.astype(np.uint32)) for part in parts)).items()
+    return SimpleNamespace(**{name: np.asarray(field)[: len(parts[0])] for name, field in stepped})
 
 
 @jax.jit
 def _step(rule, cells, positive, answered):
-    return rule.step(cells, Counts(positive, answered))
+    return vars(rule.unpack(rule.step(cells, Counts(positive, answered))))
 
 
 def _polled(rule: QrAvalanche, joint: Floats) -> Polled:
     """What polls do to a node with neither streak nor confidence says what they do to all."""
     answered, positive = np.nonzero(joint)
     chance = joint[answered, positive]
-    after = _after(rule, np.zeros(len(answered), np.uint32), positive, answered)
-    longer, stays = (after >> STREAK) & 127 == 1, (after & 1) == 0
+    blank = rule.pack(preference=0, streak=0, confidence=0)
+    after = _after(rule, blank, positive, answered)
+    longer, stays = after.streak == 1, after.preference == 0
     somebody = stays & (answered > 0)
 
     def moves(chosen) -> Moves:
-        added, group = np.unique(after[chosen] >> CONFIDENCE, return_inverse=True)
+        added, group = np.unique(after.confidence[chosen], return_inverse=True)
         total = np.bincount(group, chance[chosen], len(added)).astype(float)
         return Moves(added.astype(np.int64), total)
 
@@ -111,19 +113,12 @@ def _polled(rule: QrAvalanche, joint: Floats) -> Polled:
 
 def _enough(rule: QrAvalanche) -> int:
     """The least confidence after a success that decides, when the streak is long enough."""
-    cells = (_confidences() << CONFIDENCE) | np.uint32(int(rule.beta) << STREAK)
+    cells = rule.pack(preference=0, streak=rule.beta, confidence=np.arange(SCALE + 1))
     found = SCALE + 1
-    for positive in (int(rule.alpha), int(rule.k)):  # together they reach every confidence
-        polls = (np.full(1, count, np.uint32) for count in (positive, rule.k))
-        after = np.asarray(_step(rule, cells, *polls))
-        decided = after[(after & 2) != 0]
-        if len(decided):
-            found = min(found, int(decided.min() >> CONFIDENCE))
+    for positive in (rule.alpha, rule.k):  # together they reach every confidence
+        after = _after(rule, cells, positive, rule.k)
+        found = min(found, int(after.confidence.min(initial=found, where=after.decided)))
     return found
-
-
-def _confidences() -> NDArray[np.uint32]:
-    return np.arange(SCALE + 1, dtype=np.uint32)
 
 
 class Ninths(NamedTuple):
@@ -139,9 +134,10 @@ class Ninths(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _ninths() -> Ninths:
-    one = np.ones(1, np.uint32)
-    after = np.asarray(_step(QrAvalanche(), _confidences() << CONFIDENCE, one, one)) >> CONFIDENCE
-    kept = after.astype(np.int64) - int(after[0])
+    rule = QrAvalanche()
+    cells = rule.pack(preference=0, streak=0, confidence=np.arange(SCALE + 1))
+    after = _after(rule, cells, 1, 1).confidence.astype(np.int64)
+    kept = after - after[0]
     least = np.flatnonzero(np.diff(kept, prepend=-1))
     return Ninths(least, np.flatnonzero(np.diff(least, append=len(kept)) == 2))
 

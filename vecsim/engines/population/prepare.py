@@ -201,7 +201,6 @@ def _block(
         kinds=_filled(kinds, shape.block, 0),
         start_ones=point.start_ones,
         exclude_self=int(point.network.exclude_self),
-        **UNUSED,
     )
     described = jax.tree.map(_wide, described)
     return Blocks(described, polls, moves._replace(columns=()), sides)
@@ -220,15 +219,6 @@ def sides_of(point: Point, first: np.ndarray) -> Sides:
         active += [(group.active, 1 - group.active)] * len(parts)
     ones = np.stack(ones, axis=-1)
     return Sides(np.array(nodes), ones, np.array(active), np.int64(point.network.cut))
-
-
-# What other engines want to know of a trial.
-UNUSED = dict.fromkeys(
-    (
-        *("first_group", "first_ones", "round_steps", "offsets", "pooled_offset", "graph"),
-        *("coins", "loss", "replacement"),
-    )
-)
 
 
 def _filled(array: np.ndarray, length: int, value: int) -> np.ndarray:

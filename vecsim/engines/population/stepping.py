@@ -62,16 +62,7 @@ EACH = Trials(
     byzantine=0,
     kinds=0,
     start_ones=None,
-    first_group=None,
-    first_ones=None,
     exclude_self=None,
-    round_steps=None,
-    offsets=None,
-    pooled_offset=None,
-    graph=None,
-    coins=None,
-    loss=None,
-    replacement=None,
 )
 
 

@@ -129,7 +129,7 @@ def _colour(point: Point) -> int:
 def _trials(point: Point, trials: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Outcomes of the point's trials with these numbers."""
     key = random.trial_key(random.point_key(seed, point.hash()), trials)
-    coins = (random.trial_coin(key) >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+    coins = random.uniform(random.trial_coin(key))
     mixes = mixes_of(point, coins)[:, _colour(point)]
     decided = np.zeros((len(trials), point.protocol.max_rounds + 1))
     for mix in np.unique(mixes).tolist():

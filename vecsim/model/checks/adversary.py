@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vecsim.errors import name_of, one_line, require, whole
+from vecsim.errors import name_of, raised_by, require, whole
+from vecsim.model.random import COINS
 from vecsim.model.uses import uses
 from vecsim.types import Adversary, View
 
 TRIALS, ROUNDS = 64, 256
-COIN = 2**24
-MOST_MEMORIES = 64
+MOST_SLOTS = 64  # numbers that an adversary may keep
 
 
 def check_adversary(adversary: Adversary) -> None:
@@ -23,7 +23,7 @@ def check_adversary(adversary: Adversary) -> None:
     _check_constants(adversary)
     _check_signature(adversary)
     views = _views()
-    with one_line(adversary, "answer"):
+    with raised_by(adversary, "answer"):
         mixes, memories = jax.device_get(_answered(adversary, views))
     _check_mixes(adversary, mixes, memories, views)
     _check_pools(adversary)
@@ -42,12 +42,12 @@ def _check_constants(adversary: Adversary) -> None:
     good = type(adversary.groups) is int and adversary.groups in (1, 2)
     require(good, f"{name}.groups", adversary.groups, "1 or 2")
     require(type(adversary.pools) is bool, f"{name}.pools", adversary.pools, "True or False")
-    whole(f"{name}.memories", adversary.memories, 1, MOST_MEMORIES)
+    whole(f"{name}.memories", adversary.memories, 1, MOST_SLOTS)
     for attribute, words in (("grouping", ("by_colour", "random")), ("every", ("round", "poll"))):
         value = getattr(adversary, attribute)
         if attribute == "grouping" or adversary.pools:
             require(value in words, f"{name}.{attribute}", value, " or ".join(words))
-    with one_line(adversary, "admission"):
+    with raised_by(adversary, "admission"):
         admission = adversary.admission
     good = isinstance(admission, (int, float)) and 0 <= admission <= 1
     require(good, f"{name}.admission", admission, "0 to 1")
@@ -57,7 +57,7 @@ def _check_constants(adversary: Adversary) -> None:
 
 def _check_first_group(adversary: Adversary) -> None:
     for honest, nodes in ((1, 1), (2, 3), (80, 100), (10**12, 10**12), (1.0, 1.25)):
-        with one_line(adversary, "first_group"):
+        with raised_by(adversary, "first_group"):
             first: Any = adversary.first_group(honest, nodes)
         good = isinstance(first, (int, float)) and 0 <= first <= honest
         name = f"{name_of(adversary)}.first_group({honest}, {nodes})"
@@ -101,8 +101,8 @@ def _views() -> View:
         name: np.broadcast_to(values, every).astype(np.int32) for name, values in counts.items()
     }
     for name, size in (("trial_coin", fixed), ("round_coin", every)):
-        coins = generator.integers(COIN, size=size) / COIN
-        coins.flat[:2] = 0, 1 - 1 / COIN
+        coins = generator.integers(COINS, size=size) / COINS
+        coins.flat[:2] = 0, 1 - 1 / COINS
         parts[name] = np.broadcast_to(coins, every).astype(np.float32)
     return View(**parts)
 

@@ -10,7 +10,7 @@ from jax import lax
 from numpy.typing import NDArray
 
 from vecsim import fields
-from vecsim.errors import name_of, one_line, require, whole
+from vecsim.errors import name_of, raised_by, require, whole
 from vecsim.types import Counts, Protocol, Quorum
 
 Words = NDArray[np.uint32]
@@ -41,27 +41,27 @@ def _check_numbers(rule: Protocol) -> None:
         require(hasattr(rule, number), f"{name}.{number}", "missing", allowed)
     k = whole(f"{name}.k", rule.k, 1, MOST_PEERS)
     whole(f"{name}.max_rounds", rule.max_rounds, 1, 2**31 - 1)
-    with one_line(rule, "quorums"):
+    with raised_by(rule, "quorums"):
         quorums = rule.quorums
     allowed = "two whole numbers, k/2 < alpha_preference <= alpha_confidence <= k"
     require(isinstance(quorums, tuple) and len(quorums) == 2, f"{name}.quorums", quorums, allowed)
     good = all(isinstance(each, int) and not isinstance(each, bool) for each in quorums)
     good = good and k / 2 < quorums[0] <= quorums[1] <= k
     require(good, f"{name}.quorums", quorums, f"{allowed} = {k}")
-    with one_line(rule, "fields"):
+    with raised_by(rule, "fields"):
         sizes = rule.fields()
     good = isinstance(sizes, dict) and not set(sizes) & set(fields.RESERVED)
     allowed = "names and how many values each has, but preference and decided"
     require(good, f"{name}.fields()", sizes, allowed)
     for field, size in sizes.items():
         whole(f"{name}.fields()[{field!r}]", size, 1, 2**29)
-    with one_line(rule, "cell_limit"):
+    with raised_by(rule, "cell_limit"):
         limit = rule.cell_limit()
     whole(f"{name}.cell_limit()", limit, 4, 2**32)
 
 
 def _check_start(rule: Protocol) -> Words:
-    with one_line(rule, "start"):
+    with raised_by(rule, "start"):
         starts, differs = map(np.asarray, _started(rule))
     name = name_of(rule)
     for colour, cell in enumerate(starts):
@@ -156,7 +156,7 @@ def _follow(rule: Protocol, starts: Words, polls: Any) -> Words:
     begin = np.resize(starts, WALKERS)
     cells, visited = begin, [starts]
     for _ in range(0, min(rule.max_rounds, MOST_STEPS), STEPS):
-        with one_line(rule, "step"):
+        with raised_by(rule, "step"):
             cells, before, after = jax.device_get(_walk(rule, begin, cells, met))
         _check_step(rule, before.ravel(), flat, after.ravel())
         visited.append(np.unique(before))
@@ -201,7 +201,7 @@ def _stepped(rule: Protocol, cells, polls):
         after = _typed(rule, "step", rule.step(cells, polls), cells)
     if type(rule).remaining is Protocol.remaining:
         return after, None
-    with one_line(rule, "remaining"):
+    with raised_by(rule, "remaining"):
         return after, rule.remaining(cells, _colours(len(cells)))
 
 
@@ -214,7 +214,7 @@ def _colours(number: int):
 
 def _check_step(rule: Protocol, before: Words, polls: Any, alone: Words | None = None) -> None:
     """Look at polls [PAIRS]. alone: what they gave to each cell by itself."""
-    with one_line(rule, "step"):
+    with raised_by(rule, "step"):
         after, left = jax.device_get(_stepped(rule, before, polls))
     _check_cells(rule, before, after, polls)
     if alone is not None and (alone != after).any():

@@ -2,7 +2,7 @@
 
 `parents` is int32 [vertices, most parents], -1 where a vertex has fewer. Vertices are numbered in
 order of issue, so that a parent's index is smaller than its children's. Every function takes such
-an array; `vecsim.cluster.vertices` grows one by batches and gives its vertices ids.
+an array; `vecsim.scenario.vertices` grows one by batches and gives its vertices ids.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,6 @@ import numpy as np
 from vecsim.errors import require
 
 NONE = -1
-SWEEPS = 16  # over all vertices, before the rest is settled one by one
 LEAST = np.iinfo(np.int64).min // 4  # below every value, and still so when steps are added
 
 
@@ -90,35 +89,12 @@ def finish(parents: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 
 def _settle(parents: np.ndarray, least: np.ndarray, step: int) -> np.ndarray:
-    """The smallest values (int64) of at least `least` and of every parent's value + step.
-
-    A sweep takes every vertex's parents into account and then runs along chains of vertices that
-    each have the one before as a parent, so that two are enough where vertices build on the most
-    recent. What `SWEEPS` leave unsettled is settled in order.
-    """
+    """The smallest values (int64) of at least `least` and of every parent's value + step."""
     require(in_order(parents), "parents", "out of order", "vertices before the child, or -1")
-    count = len(parents)
-    if not parents.size:
-        return least
-    columns = np.ascontiguousarray(parents.T, np.intp)
-    here = np.arange(count)
-    chain = np.cumsum((columns != here - 1).all(axis=0))
-    span = int(least.max()) - int(least.min()) + 2 * step * count + 1
-    lift = chain * span - step * here
-    values = np.append(least, LEAST)  # the last stands for the parent that there is not
-    first = 0
-    for _ in range(SWEEPS):
-        pulled = np.maximum(values[:-1], values[columns].max(axis=0) + step)
-        swept = np.maximum.accumulate(pulled + lift) - lift
-        changed = swept != values[:-1]
-        first = int(changed.argmax())
-        if not changed[first]:
-            return swept
-        values[:-1] = swept
-    listed = values.tolist()
-    for vertex, row in enumerate(parents[first:].tolist(), first):
-        listed[vertex] = max(listed[vertex], max(map(listed.__getitem__, row)) + step)
-    return np.array(listed[:-1])
+    values = [*least.tolist(), LEAST]  # the last stands for the parent that there is not
+    for vertex, row in enumerate(parents.tolist()):
+        values[vertex] = max([values[vertex], *(values[parent] + step for parent in row)])
+    return np.array(values[:-1], np.int64)
 
 
 def in_order(parents: np.ndarray) -> bool:
