@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import initialize_config_dir
 
 from vecsim import cli, notebook, places
+from vecsim.composing import refusals, session
 from vecsim.errors import ConfigError
 
 GROUPS = ("protocol", "adversary", "network", "engine", "campaign", "estimator", "experiment")
@@ -135,13 +135,13 @@ def commands(seed: int, number: int) -> list[list[str]]:
 
 def composing():
     """Where Hydra finds the configuration."""
-    return initialize_config_dir(str(places.root("conf").resolve()), version_base="1.3")
+    return session()
 
 
 def planned(words: Sequence[str]) -> str:
     """How the command is refused; empty where it could be computed. Within `composing`."""
     try:
-        with cli.refusals():
+        with refusals():
             cli.planned(notebook.composed(words))
     except ConfigError as error:
         return str(error)

@@ -403,12 +403,6 @@ def test_keywords(keywords, words):
     assert overrides.from_python((), keywords) == parts
 
 
-def test_words_are_told_and_given_back():
-    words = ["sweep.n=[1,2]", "sweep.protocol.k={start: 1, stop: 2, num: 2}", "network.loss=null"]
-    words += ["sweep={n: [3]}", "~sweep.n", "adversary.lag=0", "++engine.cores=1"]
-    assert overrides.given(overrides.told(words)) == words
-
-
 def test_a_command_is_recorded_as_given(folder):
     words = "n=40", "trials=2", "engine.cores=null", "protocol.beta=3", "sweep.initial_accept=[1,0]"
     assert call(*words, "output=here").code == 0

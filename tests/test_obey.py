@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from vecsim import cli, notebook, places
 from vecsim import plan as planning
+from vecsim.composing import refusals
 from vecsim.errors import ConfigError
 from vecsim.studies import sweep
 
@@ -38,13 +39,13 @@ def hydra():
 
 
 def plan(*words):
-    with cli.refusals():
+    with refusals():
         return cli.planned(notebook.composed(words))
 
 
 @lru_cache(maxsize=64)
 def task(*words):
-    with cli.refusals():
+    with refusals():
         return notebook.composed(words)
 
 

@@ -4,15 +4,14 @@ import re
 from contextlib import contextmanager
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
-from vecsim import places, plan
+from vecsim.composing import plain, session
 from vecsim.errors import ConfigError
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.results.layout import labels
-from vecsim.studies import counts, overrides, sweep
+from vecsim.studies import counts, sweep
 from vecsim.studies.dimensions import listed
 
 
@@ -24,10 +23,9 @@ def composing(*words):
     def composed(choices):
         made.append(choices)
         options = [f"{group}={option}" for group, option in choices.items()]
-        return compose("config", [*overrides.told(words), *options])
+        return plain([*words, *options])
 
-    with initialize_config_dir(str(places.root("conf")), version_base="1.3"):
-        plan.prepare()
+    with session():
         yield composed({}), composed, made
 
 

@@ -2,16 +2,18 @@
 
 import contextlib
 import errno
+import importlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vecsim import places, streams
+from vecsim import streams
 from vecsim.studies import overrides
 
+SEARCH = "hydra.searchpath"
 BAD, FAILED, KILLED, UNWRITTEN, STOPPED, UNREAD = 2, 3, 4, 74, 130, 141
 # The same command can be tried again when there is room.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -27,30 +29,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     streams.stand_in()
     alone = argv is None  # the process is the command's own
-    sys.argv = [sys.argv[0], *overrides.told(given)]
     environment()
     with streams.exiting_on_interrupt(STOPPED) if alone else contextlib.nullcontext():
-        from vecsim import launch, outside
-        from vecsim.errors import ConfigError, JobFailed, JobKilled
+        importlib.import_module("vecsim.launch")  # with it all that takes long to import
+        from vecsim.errors import ConfigError, JobKilled
         from vecsim.results.files import StoreError
-        from vecsim.scenario import arguments
     if alone:
         streams.listen()
 
     code = 0
     try:
         require_folder()
-        with outside.closed():
-            if arguments.concerns(given) and not {"--help", "-h"} & {*given}:
-                code = _scenarios(given)
-            else:
-                with refusals(), launch.watched():
-                    _hydra(given)
+        code = _command(given)
         sys.stdout.flush()  # what can't be written is told here
     except (ConfigError, StoreError) as error:
         return _fail(str(error), error.__cause__)
-    except JobFailed as failed:
-        return failed.args[0]
     except JobKilled as error:
         _fail(str(error))
         return KILLED
@@ -83,17 +76,13 @@ def require_folder() -> None:
 
 def planned(task):
     """What a task computes and where, without computing."""
-    from hydra import compose
-
-    from vecsim import plan
+    from vecsim import composing, plan
 
     def other(choices):
-        options = [f"{group}={option}" for group, option in choices.items()]
-        return compose("config", [*task.words, *options])
+        return composing.plain([*task.words, *(f"{key}={name}" for key, name in choices.items())])
 
     def bare():
-        paths = [word for word in task.words if word.startswith("hydra.searchpath=")]
-        return compose("config", paths)
+        return composing.plain([word for word in task.words if overrides.parse(word).key == SEARCH])
 
     return plan.plan(task, other, bare)
 
@@ -120,6 +109,36 @@ def execute(task, reporter, begun=lambda output, options: None) -> tuple[Any, Pa
     return studies, output
 
 
+def _command(given: list[str]) -> int:
+    """Do what the arguments ask for: jobs, help, the configuration, shell completion."""
+    from functools import partial
+
+    from vecsim import composing, launch, options, places, showing
+    from vecsim.scenario import arguments
+
+    asked = options.parse(given)
+    words = asked.overrides
+    if asked.version:
+        print(f"vecsim {importlib.metadata.version('vecsim')}")
+        return 0
+    if arguments.concerns(words) and not asked.help:
+        return _scenarios(given)
+    with composing.refusals(), composing.session([places.root("conf"), *asked.folders]):
+        if asked.shell_completion:
+            showing.completion(words)
+            return 0
+        overrides.check(words)
+        if asked.help:
+            showing.usage(words, asked.resolve)
+        elif asked.cfg:
+            showing.configuration(words, asked.cfg, asked.package, asked.resolve)
+        elif asked.multirun or "hydra.mode=MULTIRUN" in words:
+            return launch.multirun(words, lambda jobs: partial(_job, jobs, None))
+        else:
+            return launch.run(words, partial(_job, [words], given))
+    return 0
+
+
 def _scenarios(given: list[str]) -> int:
     """Scenarios of the simulated cluster: scenario=NAME, a pattern or all."""
     import traceback
@@ -144,104 +163,55 @@ def _scenarios(given: list[str]) -> int:
         return FAILED
 
 
-def _hydra(given: list[str]) -> None:
-    """Do what the arguments ask for: jobs, help, the configuration, shell completion."""
-    import hydra
-    from hydra._internal.utils import get_args_parser
-    from hydra.core.utils import JobReturn, JobStatus
+def _job(jobs: list[list[str]], command: list[str] | None, config) -> int | Exception:
+    """One job, in this process or in another one that a launcher has started.
 
-    from vecsim import plan
-    from vecsim.errors import ConfigError
-    from vecsim.model import trust
-
-    plan.prepare()
-    if "--version" in given:
-        print(f"vecsim {importlib.metadata.version('vecsim')}")
-        return
-    parser = get_args_parser()
-
-    def refuse(message: str):  # argparse would print its usage as well
-        raise ConfigError(f"{message}; --help shows what there is")
-
-    parser.error = refuse
-    trust.check_options(parser.parse_args(sys.argv[1:]))
-    overrides.check([word for word in given if not word.startswith("-")])
-
-    def result(job: JobReturn):  # Hydra's own would print a line more than the job did
-        if job.status == JobStatus.COMPLETED:
-            return job._return_value
-        raise job._return_value
-
-    setattr(JobReturn, "return_value", property(result, JobReturn.return_value.fset))  # noqa: B010
-    command = hydra.main(
-        version_base="1.3", config_path=str(places.root("conf")), config_name="config"
-    )(_job)
-    if "--help" in given or "-h" in given:
-        from vecsim import report
-
-        with report.wrapped():
-            command()
-    else:
-        command()
-
-
-def _job(config) -> None:
-    """One job, in this process or in another one that a launcher has started."""
+    jobs: the words of every job, by its number. command: what was typed; None in a multirun, whose
+    jobs have words of their own. Returns the exit code; what goes wrong in vecsim itself as well,
+    for Hydra would print a line of its own about what it catches.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     environment()  # a launcher's process has not come by way of `main`
-    from vecsim import launch, outside, plan, progress, report
-    from vecsim.errors import ConfigError, JobFailed
+    from vecsim import composing, launch, outside, plan, progress, report
+    from vecsim.errors import ConfigError
     from vecsim.results.files import StoreError
 
-    plan.prepare()
     hydra = HydraConfig.get()
-    multirun = hydra.mode is not None and hydra.mode.name == "MULTIRUN"
-    if multirun and "VECSIM_GPUS" in os.environ:
+    number = hydra.job.num if command is None else 0
+    if command is None and "VECSIM_GPUS" in os.environ:
         # Jobs of a multirun on one machine would all take the first GPU.
         gpus = os.environ["VECSIM_GPUS"].split(",")
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[hydra.job.num % len(gpus)]
-    words = list(hydra.overrides.task)
-    paths = [text for text in hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
-    options = dict(hydra.runtime.choices)
-    given = overrides.given(words)
-    job = launch.Job(hydra, given) if multirun else None
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    words = jobs[number]
+    composing.prepare()
+    composing.add_swept(config, words)
+    job = launch.Job(hydra, words) if command is None else None
     folder = job.folder if job else Path("results")
-    command = given if job else overrides.given(sys.argv[1:])
-    task = plan.Task(config, [*paths, *words], options, folder, ["vecsim", *command])
-    with job or contextlib.nullcontext():
-        try:
-            with outside.closed(), refusals():
-                begun = [job.begun] if job else []
-                studies, output = execute(task, progress.reporter(), *begun)
-                report.show(studies, output, config.netcdf, config.figure, config.theory)
-        except (ConfigError, StoreError) as error:
-            if job:
-                job.failed("refused", str(error))
-            told = f"{job.name}: {error}" if job else str(error)
-            raise JobFailed(_fail(told, error.__cause__)) from None
+    paths = [word for word in hydra.overrides.hydra if overrides.parse(word).key == SEARCH]
+    begun = [job.begun] if job else []
+    options = dict(hydra.runtime.choices)
+    task = plan.Task(
+        config,
+        [*paths, *words],
+        options,
+        folder,
+        ["vecsim", *(words if command is None else command)],
+    )
+    try:
+        with job or contextlib.nullcontext(), outside.closed(), composing.refusals():
+            studies, output = execute(task, progress.reporter(), *begun)
+            report.show(studies, output, config.netcdf, config.figure, config.theory)
+    except (ConfigError, StoreError) as error:
+        return _fail(f"{job.name}: {error}" if job else str(error), error.__cause__)
+    except Exception as error:
+        return error
+    return 0
 
 
 def environment() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, to be told in one line
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA finds fault with its own compile cache
-
-
-@contextlib.contextmanager
-def refusals() -> Iterator[None]:
-    """What Hydra finds wrong becomes a ConfigError."""
-    from vecsim.errors import ConfigError
-    from vecsim.model import build
-
-    try:
-        yield
-    except build.COMPOSING as error:
-        raise ConfigError(overrides.readable(build.sentence(error))) from None
-    except ValueError as error:
-        if isinstance(error, ConfigError) or not build.raised_by_hydra(error):
-            raise
-        message = overrides.readable(build.sentence(error))
-        raise ConfigError(f"not to be composed: {message}") from None
 
 
 def _fail(message: str, cause: BaseException | None = None) -> int:

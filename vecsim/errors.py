@@ -18,10 +18,6 @@ class JobKilled(Exception):
     """A job of a multirun ended without a word."""
 
 
-class JobFailed(Exception):
-    """A job ended with an error that the user has been told already; its argument: exit code."""
-
-
 def require(condition: bool, name: str, value, allowed: str) -> None:
     """Raise ConfigError unless the condition holds."""
     if not condition:

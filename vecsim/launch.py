@@ -6,77 +6,81 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
+from hydra.core.utils import JobReturn, run_job
+from hydra.experimental.callback import Callback
+from hydra.types import HydraContext
 
-from vecsim import device
-from vecsim.errors import JobKilled
+from vecsim import composing, device
+from vecsim.errors import ConfigError, JobKilled
 from vecsim.results import jobs
+from vecsim.results.files import StoreError
 from vecsim.studies import overrides
 
 
-@contextlib.contextmanager
-def watched() -> Iterator[None]:
-    """Within this, jobs are listed before they begin, and those that were killed are told of."""
-    before = Plugins.instantiate_launcher
+def run(words: Sequence[str], task: Callable[[Any], Any]) -> int:
+    """One job, in this process; its exit code."""
+    config = composing.compose([*_without_mode(words), "hydra.mode=RUN"])
+    return _code(run_job(task, config, "hydra.run.dir", None, _context()))
 
-    def instantiate(self, **given) -> Launcher:
-        return Watched(before(self, **given), given["config"])
 
-    setattr(Plugins, "instantiate_launcher", instantiate)  # noqa: B010
+def multirun(words: Sequence[str], task: Callable[[list[list[str]]], Callable[[Any], Any]]) -> int:
+    """One job for each combination of values, by Hydra's launchers; the first exit code that tells
+    of an error. All jobs are composed, and listed on disk, before the first of them begins.
+
+    task: what a job does, once it is known which jobs there are.
+    """
+    found, shared = composing.jobs(_without_mode(words))
+    listed, shared = [job.words for job in found], [*shared, "hydra.mode=MULTIRUN"]
+    configs = [composing.compose([*job, *shared]) for job in listed]
+    hydra = configs[0].hydra
+    made = Plugins.instance().instantiate_launcher(_context(), task(listed), configs[0])
+    folders: dict[Path, list[list[str]]] = {}
+    for job in listed:
+        folders.setdefault(folder(hydra.sweep.dir, job), []).append(job)
+    task_words = [word for word in words if not overrides.parse(word).key.startswith("hydra")]
+    for path, jobs_there in folders.items():
+        jobs.write_list(path, shlex.join(["vecsim", *task_words]), jobs_there)
     try:
-        yield
-    finally:
-        setattr(Plugins, "instantiate_launcher", before)  # noqa: B010
+        with _shared_cores(hydra.launcher, len(listed)):
+            returned = made.launch([composing.told(job) for job in listed], 0)
+    except BrokenExecutor:
+        fewer = "fewer at once take less memory: hydra.launcher.n_jobs=1"
+        raise JobKilled(f"a job was killed, and others with it; {AGAIN}; {fewer}") from None
+    except Exception as error:
+        if not type(error).__module__.startswith("submitit"):
+            raise
+        line = str(error).strip().partition("\n")[0]
+        raise JobKilled(f"a job ended without a result; {AGAIN}; {line}") from None
+    if "submitit" in str(hydra.launcher._target_):  # what they print is in their own logs
+        for number, job in enumerate(listed):
+            about = jobs.read_record(folder(hydra.sweep.dir, job), job)
+            if about.get("state") in ("refused", "failed"):
+                told = f"vecsim: {heading(number, job)}: {about.get('told')}"
+                print(told, file=sys.stderr, flush=True)
+    return next(filter(None, map(_code, returned)), 0)
 
 
-class Watched(Launcher):
-    """A launcher of Hydra's, watched by the driver."""
+def _without_mode(words: Sequence[str]) -> list[str]:
+    return [word for word in words if overrides.parse(word).key != "hydra.mode"]
 
-    def __init__(self, launcher: Launcher, config):
-        self.launcher, self.config = launcher, config
-        self.jobs: list[Sequence[str]] = []
 
-    def setup(self, **_) -> None:
-        """The launcher within is set up."""
+def _context() -> HydraContext:
+    callbacks: Any = Callback()  # of which there are none
+    return HydraContext(GlobalHydra.instance().config_loader(), callbacks)
 
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
-        hydra = self.config.hydra
-        self.jobs += job_overrides
-        folders: dict[Path, list[list[str]]] = {}
-        for job in self.jobs:
-            given = overrides.given(job)
-            folders.setdefault(folder(hydra.sweep.dir, given), []).append(given)
-        command = shlex.join(["vecsim", *overrides.given(list(hydra.overrides.task))])
-        for path, listed in folders.items():
-            jobs.write_list(path, command, listed)
-        try:
-            with _shared_cores(hydra.launcher, len(job_overrides)):
-                found = self.launcher.launch(job_overrides, initial_job_idx)
-        except BrokenExecutor:
-            fewer = "fewer at once take less memory: hydra.launcher.n_jobs=1"
-            raise JobKilled(f"a job was killed, and others with it; {AGAIN}; {fewer}") from None
-        except Exception as error:
-            if not type(error).__module__.startswith("submitit"):
-                raise
-            line = str(error).strip().partition("\n")[0]
-            raise JobKilled(f"a job ended without a result; {AGAIN}; {line}") from None
-        if "submitit" in str(hydra.launcher._target_):  # what they print is in their own logs
-            for number, job in enumerate(job_overrides, initial_job_idx):
-                given = overrides.given(job)
-                about = jobs.read_record(folder(hydra.sweep.dir, given), given)
-                if about.get("state") in ("refused", "failed"):
-                    told = f"vecsim: {heading(number, given)}: {about.get('told')}"
-                    print(told, file=sys.stderr, flush=True)
-        return found
+
+def _code(job: JobReturn) -> int:
+    """What a job has returned: its exit code; an error of vecsim's own is raised."""
+    if isinstance(job.return_value, Exception):
+        raise job.return_value
+    return job.return_value
 
 
 AGAIN = "the same command goes on"
@@ -149,10 +153,10 @@ class Job:
             sys.stdout.flush()
         if error is None:
             self.record(state="done", **self.results)
+        elif isinstance(error, (ConfigError, StoreError)):
+            self.failed("refused", str(error))
         elif isinstance(error, Exception):
-            told = f"{kind.__name__}: {error}"
-            if jobs.read_record(self.folder, self.given).get("state") == "begun":
-                self.failed("failed", told.partition("\n")[0])
+            self.failed("failed", f"{kind.__name__}: {error}".partition("\n")[0])
 
 
 def _leave(code: int) -> None:

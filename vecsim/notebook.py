@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vecsim import places
-from vecsim.cli import environment, execute, refusals, require_folder
+from vecsim.cli import environment, execute, require_folder
 from vecsim.studies import overrides
 
 
@@ -16,9 +15,7 @@ def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | 
     results/<name>-<hash of the parameters>.
     """
     environment()
-    from hydra import initialize_config_dir
-
-    from vecsim import outside, progress, report
+    from vecsim import composing, progress, report
     from vecsim.results import store
     from vecsim.scenario import arguments
 
@@ -26,11 +23,10 @@ def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | 
     given = overrides.from_python(words, keywords)
     if arguments.concerns(given):
         return _scenario(given, output)
-    conf = str(places.root("conf").resolve())
-    with outside.closed(), refusals(), initialize_config_dir(conf, version_base="1.3"):
+    with composing.refusals(), composing.session():
         task = composed(given, output)
         studies, folder = execute(task, progress.reporter())
-        wanted = {overrides.parse(word).key for word in overrides.given(task.words)}
+        wanted = {overrides.parse(word).key for word in task.words}
         if wanted & {"netcdf", "figure", "theory"}:
             drawn = bool(wanted & {"figure", "theory"}) and task.config.figure
             report.save(studies, folder, task.config.netcdf, drawn, task.config.theory)
@@ -53,18 +49,14 @@ def _scenario(given: Sequence[str], output: str | Path | None):
 
 
 def composed(given: Sequence[str], output: str | Path | None = None):
-    """The task that some words describe; Hydra knows where the configuration is."""
-    from hydra import compose
+    """The task that some words describe. Within a session of `composing`."""
     from omegaconf import open_dict
 
-    from vecsim import plan
-    from vecsim.model import trust
+    from vecsim import composing, plan
 
-    plan.prepare()
-    trust.check_searched(given)
     overrides.check(given)
-    config = compose("config", words := overrides.told(given), return_hydra_config=True)
+    config = composing.compose(given)
     options = dict(config.hydra.runtime.choices)
     with open_dict(config):
         del config["hydra"]
-    return plan.Task(config, words, options, Path("results"), ["vecsim.run", *given], output)
+    return plan.Task(config, [*given], options, Path("results"), ["vecsim.run", *given], output)

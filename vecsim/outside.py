@@ -1,7 +1,7 @@
-"""Checks configuration files from outside as Hydra reads them: they may hold data only.
+"""Files of configuration as Hydra reads them: those from outside may hold data only.
 
-Done where Hydra reads a file, so that what is checked is what is used: by whatever link, relative
-path or list of defaults it was reached, and as OmegaConf understood it.
+Checked where Hydra reads a file, so that what is checked is what is used: by whatever link,
+relative path or list of defaults it was reached, and as OmegaConf understood it.
 """
 
 import contextlib
@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource as HydraFiles
-from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 from omegaconf.resolvers import oc
 
@@ -20,17 +20,42 @@ from vecsim import places
 from vecsim.errors import ConfigError
 
 ENVIRONMENT = "oc.env"
+SCHEME = "vecsim"  # of every folder that is searched: Hydra would read `file` without a check
 
 
-class FileConfigSource(HydraFiles):  # named as Hydra's, which registers only one of a name
-    """Files of configuration, those from outside as far as they may be."""
+class Checked(ConfigSource):
+    """A folder of files, read as Hydra reads files, and checked."""
+
+    def __init__(self, provider: str, path: str):
+        super().__init__(provider, path)
+        sources = Plugins.instance().discover(ConfigSource)
+        [files] = [each for each in sources if each.scheme() == "file"]  # type: ignore
+        self.files: ConfigSource = files(provider, f"file://{self.path}")  # type: ignore
+
+    @staticmethod
+    def scheme() -> str:
+        return SCHEME
+
+    def available(self) -> bool:
+        return self.files.available()
+
+    def is_group(self, config_path: str) -> bool:
+        return self.files.is_group(config_path)
+
+    def is_config(self, config_path: str) -> bool:
+        return self.files.is_config(config_path)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return self.files.list(config_path, results_filter)
 
     def load_config(self, config_path: str) -> ConfigResult:
-        path = Path(self.path, self._normalize_file_name(config_path))
+        path = Path(self.path, f"{config_path.removesuffix('.yaml')}.yaml")
         try:
-            result = super().load_config(config_path)
+            result = self.files.load_config(config_path)
         except RecursionError:
             raise ConfigError(f"{path} is nested too deeply; allowed: settings") from None
+        if config_path.startswith("scenario/../") and result.header["package"] is None:
+            result.header["package"] = "_global_"  # a file by its path says all that it is
         own = Path(os.path.realpath(path)).is_relative_to(places.root("conf").resolve())
         if not own:
             _check(path, config_path, result)
@@ -50,24 +75,33 @@ def _check(path: Path, name: str, result: ConfigResult) -> None:
         raise ConfigError(f"{path} has {listed} as its defaults; allowed: options by their names")
 
 
+def folders() -> list[Path]:
+    """Where Hydra looks for files, in its order; vecsim's own where it has not begun."""
+    if not GlobalHydra.instance().is_initialized():
+        return [places.root("conf")]
+    elements = GlobalHydra.instance().config_loader().get_search_path().get_path()
+    paths = [each.path.partition("://") for each in elements if each.path]
+    return [Path(path) for scheme, _, path in paths if scheme == SCHEME]
+
+
 @contextlib.contextmanager
 def closed() -> Iterator[None]:
-    """While this lasts files from outside are checked, and none can read the environment.
+    """While this lasts no file can read the environment.
 
     It may be entered within itself: what is closed stays so until the outermost one ends.
     """
-    Plugins.instance()  # registers Hydra's own
-    types = SourcesRegistry.instance().types
-    if types["file"] is FileConfigSource:
-        yield
-        return
-    before, types["file"] = types["file"], FileConfigSource
+    outermost = not _closed
+    _closed.append(outermost)
     OmegaConf.register_new_resolver(ENVIRONMENT, _unread, replace=True)
     try:
         yield
     finally:
-        types["file"] = before
-        OmegaConf.register_new_resolver(ENVIRONMENT, oc.env, replace=True)
+        _closed.pop()
+        if outermost:
+            OmegaConf.register_new_resolver(ENVIRONMENT, oc.env, replace=True)
+
+
+_closed: list[bool] = []
 
 
 def _unread(name: str, *default: str) -> str:

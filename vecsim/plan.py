@@ -4,27 +4,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vecsim import device, places
 from vecsim.engines.choose import ENGINES
 from vecsim.errors import ConfigError, count, require
 from vecsim.model import trust
 from vecsim.studies import obey, overrides, runner, sweep
-from vecsim.studies.dimensions import listed
 from vecsim.studies.resolve import Compose, unresolved
 from vecsim.studies.sweep import Study
 
-# Here a parameter may be set that the configuration does not list: its class says what there is.
-OPEN = ("sweep", "protocol", "adversary", "network", "campaign")
-STEPS = ("start", "stop", "step")
 OPTIONS = ("protocol", "adversary", "network", "engine", "campaign", "estimator")
 
 
 class Task(NamedTuple):
     """A composed configuration and where it comes from.
 
-    words: the overrides as Hydra was told them. options: of each group, the one that was chosen;
+    words: the overrides. options: of each group, the one that was chosen;
     none where there were several. folder: of the results, where the configuration does not say.
     output: the folder that whoever called from Python set, who may choose any.
     """
@@ -55,14 +51,15 @@ def plan(task: Task, compose: Compose, bare: Callable[[], DictConfig]) -> Plan:
     compose: the task's configuration with other options of groups. bare: the one without any word.
     """
     config = task.config
-    words = overrides.given(task.words)
-    overrides.check(words)
+    overrides.check(task.words)
     for group in OPTIONS:
         if config.get(group) and task.options.get(group) is None:
             raise ConfigError(overrides.several(group, "[...]"))
     _check(config)
     device.configure(config.engine.cores)
-    given = {each.key: each.text for each in map(overrides.parse, words) if "hydra" not in each.key}
+    given = {
+        each.key: each.text for each in map(overrides.parse, task.words) if "hydra" not in each.key
+    }
 
     def trusted(config: DictConfig) -> DictConfig:
         trust.check(unresolved(config), given)
@@ -161,30 +158,3 @@ def _check_theory(config: DictConfig, name: str) -> None:
     ]
     allowed = f"with figure=true and experiment={' or '.join(drawn)}"
     require(config.figure and name in drawn, "theory", True, allowed)
-
-
-def prepare() -> None:
-    """Tell Hydra and OmegaConf what configurations may use.
-
-    The groups of OPEN take keys beside those that they list. ${share:0.75,20} is 75 % of 20,
-    rounded up; ${sum:60,30} is 90, ${rest:0.8} is 0.2; ${range:0,1,0.5} is [0, 0.5, 1].
-    """
-    from decimal import Decimal
-    from math import ceil
-
-    from hydra.core.config_store import ConfigStore
-
-    node = {key: DictConfig({}, flags={"struct": False}) for key in OPEN}
-    ConfigStore.instance().store(name="open", node=OmegaConf.create(node))
-
-    def exact(value) -> Decimal:
-        return Decimal(str(value))
-
-    functions = {
-        "share": lambda share, total: ceil(exact(share) * exact(total)),
-        "sum": lambda *terms: sum(terms),
-        "rest": lambda share: float(1 - exact(share)),
-        "range": lambda *ends: listed("range", dict(zip(STEPS, ends, strict=True))),
-    }
-    for name, function in functions.items():
-        OmegaConf.register_new_resolver(name, function, replace=True)

@@ -3,11 +3,8 @@
 import contextlib
 import hashlib
 import importlib.util
-import io
 import json
-import shutil
-import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -146,22 +143,3 @@ def _draw(script: Path, opened: Mapping[str, xr.Dataset], output: Path) -> list[
     spec.loader.exec_module(module)  # type: ignore[union-attr]
     data, *others = opened.values()
     return module.draw(data, output, *others)
-
-
-@contextlib.contextmanager
-def wrapped() -> Iterator[None]:
-    """Print long lines of `name: options` over several, within the width of the terminal."""
-    width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 100))
-    text = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(text):
-            yield
-    finally:
-        groups, parameters, rest = text.getvalue().partition("\nParameters")
-        for line in groups.splitlines():
-            name, colon, options = line.partition(": ")
-            if colon and name.isidentifier():
-                line = f"{name + ':':13}{options}"
-                line = textwrap.fill(line, width, subsequent_indent=" " * 13)
-            print(line)
-        print(parameters + rest, end="")

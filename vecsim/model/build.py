@@ -11,13 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from vecsim import places
+from vecsim import outside
 from vecsim.adversaries.mixture import Mixture
 from vecsim.errors import ConfigError, raised_by, require
 from vecsim.model import trust
@@ -50,19 +49,6 @@ def sentence(error: BaseException) -> str:
     if isinstance(cause, HydraException):
         return sentence(cause)
     text = _joined(error)
-    if text.startswith("Ambiguous value for argument"):
-        given = text.split("'")[1]
-        key, _, values = given.partition("=")
-        key = key.removeprefix("++").removeprefix("sweep.")
-        return (
-            f"{given} is several values; allowed: sweep.{key}=[{values}] (one dataset), "
-            f"or -m (one job for each)"
-        )
-    if text.startswith("Sweep parameters "):
-        given = text.split("'")[1]
-        key = given.partition("=")[0].removeprefix("++").removeprefix("sweep.")
-        ranges = f"sweep.{key}={{start: 0, stop: 1, step: 0.5}}"
-        return f"{given} makes jobs; allowed: {ranges} (one dataset), or -m (one job for each)"
     if text.startswith("Could not delete"):
         key = text.split("'")[1]
         return f"~{key} takes nothing away; allowed: ~KEY of a key that there is (--cfg job)"
@@ -126,23 +112,14 @@ def _mixture(section: dict[str, Any]) -> Adversary:
 
 def option(kind: str, name: str) -> dict[str, Any]:
     """The section of an option of a group, found where Hydra finds it."""
-    found = {path.stem: path for folder in _folders(kind) for path in sorted(folder.glob("*.yaml"))}
+    folders = outside.folders()
+    found = {path.stem: path for folder in folders for path in folder.glob(f"{kind}/*.yaml")}
     require(name in found, kind, name, ", ".join(sorted(found)))
     section = OmegaConf.to_container(OmegaConf.load(found[name]))
     trust.check({kind: section}, ())
     good = isinstance(section, dict) and all(isinstance(key, str) for key in section)
     require(good, kind, name, "a section with _target_ and parameters")
     return {str(key): value for key, value in section.items()}  # type: ignore
-
-
-def _folders(kind: str) -> list[Path]:
-    """Where options of a group are: here, and in what Hydra was told to search as well."""
-    folders = [places.root("conf")]
-    if GlobalHydra.instance().is_initialized():
-        elements = GlobalHydra.instance().config_loader().get_search_path().get_path()
-        paths = (element.path.removeprefix("file://") for element in elements if element.path)
-        folders += [Path(path) for path in paths if "://" not in path]
-    return [folder / kind for folder in folders]
 
 
 def _class(kind: str, target: str) -> Any:

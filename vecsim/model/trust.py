@@ -8,8 +8,7 @@ the working folder.
 
 import contextlib
 import re
-from argparse import Namespace
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -73,33 +72,13 @@ def check_output(output: Any) -> None:
         require(inside, "output", output, allowed)
 
 
-def check_options(options: Namespace) -> None:
-    """ConfigError where options of Hydra would replace vecsim's configuration, or unpickle a file,
-    or where folders of configuration are given that are no folders."""
-    for name in ("config_path", "config_name", "experimental_rerun"):
-        allowed = "--config-dir FOLDER, beside vecsim's own configuration"
-        option, value = f"--{name.replace('_', '-')}", getattr(options, name)
-        require(value is None, option, value, allowed)
-    if options.config_dir is not None:
-        require_folder("--config-dir", Path(options.config_dir))
-    check_searched(options.overrides)
-
-
-def check_searched(words: Iterable[str]) -> None:
-    """ConfigError where an override has Hydra search what is no folder."""
-    for word in words:
-        if word.lstrip("+").startswith(f"{SEARCH}="):
-            for folder in _searched(word.partition("=")[2]):
-                require_folder(SEARCH, folder)
-
-
 def require_folder(key: str, folder: Path) -> None:
     """ConfigError unless there is such a folder of configuration. key: what names it."""
     require(folder.is_dir(), key, str(folder), "a folder that exists")
 
 
-def _searched(text: str) -> list[Path]:
-    """Folders of Hydra's search path, as an override gives them."""
+def searched(text: str) -> list[Path]:
+    """Folders that an override has Hydra search; ConfigError where it says what is none."""
     allowed = "[FOLDER] or [file://FOLDER]"
     listed: Any
     try:
@@ -110,6 +89,8 @@ def _searched(text: str) -> list[Path]:
     require(good, SEARCH, text, allowed)
     paths = [each.removeprefix("file://") for each in listed]
     require(not any("://" in each for each in paths), SEARCH, text, allowed)
+    for each in paths:
+        require_folder(SEARCH, Path(each))
     return [Path(each) for each in paths]
 
 

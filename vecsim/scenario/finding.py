@@ -13,6 +13,7 @@ from typing import Any
 from vecsim import places
 from vecsim.errors import ConfigError, require
 from vecsim.scenario.config import CATEGORIES, checked
+from vecsim.studies import overrides
 
 SUFFIX = ".yaml"
 CATEGORY = re.compile(r"^\s+category:\s*(\w+)", re.MULTILINE)
@@ -46,29 +47,22 @@ def load(name: str, changes: Sequence[str] = (), folders: Sequence[Path] = ()) -
 
     changes: `scenario.KEY=VALUE` and so on, in Hydra's grammar.
     """
-    from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from vecsim.model import build, trust
+    from vecsim import composing
+    from vecsim.model import trust
 
     path = _path(name, folders)
     own = not name.endswith(SUFFIX)  # in a folder `scenario` of a configuration folder
-    folder = path.parent.parent if own else path.parent
-    others = [each for each in (*map(Path.resolve, folders), places.root("conf")) if each != folder]
-    search = ",".join(_quoted(f"file://{each}") for each in others)
+    folder, option = (path.parent.parent, path.stem) if own else (path.parent, f"../{path.stem}")
+    words = [f"scenario={overrides.literal('scenario', option)}", *changes]
     try:
-        with initialize_config_dir(str(folder), version_base="1.3"):
-            overrides = [f"hydra.searchpath=[{search}]", *map(_opened, changes)]
-            made = compose(f"scenario/{path.stem}" if own else path.stem, overrides)
-        trust.check(OmegaConf.to_container(made, resolve=False), changes)  # type: ignore[arg-type]
-        plain: Any = OmegaConf.to_container(made, resolve=True, throw_on_missing=True)
-    except build.COMPOSING as error:
-        raise ConfigError(f"scenario {name}: {build.sentence(error)}") from None
-    except ValueError as error:
-        if isinstance(error, ConfigError):
-            raise
-        text = " ".join(str(error).split())
-        raise ConfigError(f"scenario {name}: not to be composed: {text}") from None
+        with composing.refusals(), composing.session([folder, *folders]):
+            made = composing.plain(words, composing.SCENARIO)
+            trust.check(OmegaConf.to_container(made, resolve=False), ())  # type: ignore[arg-type]
+            plain: Any = OmegaConf.to_container(made, resolve=True, throw_on_missing=True)
+    except ConfigError as error:
+        raise ConfigError(f"scenario {name}: {error}") from None
     others = ", ".join(str(key) for key in plain if key != "scenario")
     allowed = f"a file with `# @package _global_` at its head and one section, scenario ({path})"
     require(not others and bool(plain), f"scenario {name}", others or None, allowed)
@@ -110,12 +104,3 @@ def _category(path: Path) -> int:
         word = None
     known = word is not None and word[1] in CATEGORIES
     return CATEGORIES.index(word[1]) if word and known else len(CATEGORIES)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _opened(change: str) -> str:
-    """Keys may be set that the scenario's file leaves at their default."""
-    return change if change.startswith("~") else f"++{change.lstrip('+')}"

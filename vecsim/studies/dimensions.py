@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vecsim.errors import ConfigError, require
-from vecsim.studies.overrides import ALL, BY_HAND, DOT
 
+BY_HAND = "-"  # in `sweep`: what the command line says, apart from files
 MOST_POINTS = 1_000_000
 DIGITS = 12  # of a value of a range
 RANGE = ("start", "stop", "step", "num", "log")
@@ -66,7 +66,7 @@ def dimensions(section: Any, is_section: Callable[[str], bool]) -> list[Dimensio
 
 def own(section: Any, is_section: Callable[[str], bool]) -> list[str]:
     """The keys of `sweep` in files alone, whatever the command line says."""
-    kept = {k: v for k, v in (section or {}).items() if not str(k).endswith(BY_HAND)}
+    kept = {key: values for key, values in (section or {}).items() if key != BY_HAND}
     return list(by_key(kept, is_section))
 
 
@@ -74,15 +74,13 @@ def by_key(section: Any, is_section: Callable[[str], bool]) -> dict[str, Any]:
     """Values, ranges and zips by their key; those of the command line in place of others."""
     allowed = "parameters and values; ~sweep takes all away"
     require(section is None or isinstance(section, dict), "sweep", section, allowed)
-    files, mine = {}, {}
-    for key, values in (section or {}).items():
-        if key == ALL:
+    files = dict(section or {})
+    by_hand, mine = files.pop(BY_HAND, {}), {}
+    require(isinstance(by_hand, dict), f"sweep.{BY_HAND}", by_hand, allowed)
+    for key, values in by_hand.items():
+        if key == "":
             require(isinstance(values, dict) and len(values) > 0, "sweep", values, allowed)
-            mine |= values
-        elif str(key).endswith(BY_HAND):
-            mine[str(key).removesuffix(BY_HAND).replace(DOT, ".")] = values
-        else:
-            files[key] = values
+        mine |= {key: values} if key else values
     parts = [
         _flat(str(key), values, is_section)
         for each in (files, mine)

@@ -1,19 +1,13 @@
 """Overrides: the words of the command line and the arguments of `vecsim.run`, and what they set."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vecsim import places
 from vecsim.errors import ConfigError
 
-# In `sweep`, how Hydra is told of keys of the command line: apart from those of files.
-BY_HAND, DOT, ALL = "-", "-", "_-"
-SWEPT = re.compile(r"(\+{0,2})sweep(?:\.([^=]*))?=(.*)", re.DOTALL)
-TOLD = re.compile(rf"\+\+sweep\.([\w{re.escape(DOT)}]+){re.escape(BY_HAND)}=(.*)", re.DOTALL)
-NAME = rf"[\w{re.escape(DOT)}]"
-CODED = re.compile(rf"(?:\+\+)?sweep\.({NAME}+){re.escape(BY_HAND)}(?!{NAME})")
 WORD = re.compile(r"[A-Za-z_][\w./-]*")
 SPECIAL = ("true", "false", "yes", "no", "on", "off", "null", "nan", "inf")
 
@@ -32,36 +26,6 @@ def parse(word: str) -> Override:
     return Override(key.rpartition("@")[2], text, name[: len(name) - len(key)])
 
 
-def told(words: Iterable[str]) -> list[str]:
-    """The words as Hydra is told them.
-
-    What is swept by hand gets a key of its own beside those of files: Hydra would merge a range
-    into the one that is there, and takes no parameter of a group beside a list of its options.
-    """
-    return [SWEPT.sub(_told, word) if SWEPT.fullmatch(word) else word for word in words]
-
-
-def _told(found: re.Match) -> str:
-    _, key, text = found.groups()
-    return f"++sweep.{ALL if key is None else key.replace('.', DOT) + BY_HAND}={text}"
-
-
-def given(words: Iterable[str]) -> list[str]:
-    """The words as they were given: the inverse of `told`."""
-    return [TOLD.sub(_given, word) for word in words]
-
-
-def _given(found: re.Match) -> str:
-    key, text = found.groups()
-    return f"sweep={text}" if key + BY_HAND == ALL else f"sweep.{key.replace(DOT, '.')}={text}"
-
-
-def readable(message: str) -> str:
-    """A message of Hydra's, with the words as they were given."""
-    message = message.replace(f"sweep.{ALL}", "sweep")
-    return CODED.sub(lambda found: f"sweep.{found.group(1).replace(DOT, '.')}", message)
-
-
 def check(words: Sequence[str]) -> None:
     """Raise ConfigError where a key is set twice, or a group to a list of options."""
 
@@ -70,7 +34,8 @@ def check(words: Sequence[str]) -> None:
     for key, text, sign in overrides:
         if sign != "~" and keys.count(key) > 1:
             raise ConfigError(f"{key} is set twice; allowed: {key}=... once")
-        if not key or not (places.root("conf") / key).is_dir() or sign == "~":
+        group = key not in ("", "scenario") and (places.root("conf") / key).is_dir()
+        if not group or sign == "~":
             continue
         if text.startswith("["):
             raise ConfigError(several(key, text))
@@ -101,13 +66,13 @@ def from_python(words: Sequence[Any], keywords: Mapping[str, Any]) -> list[str]:
     for name, value in keywords.items():
         key = name.replace("__", ".")
         if isinstance(value, Mapping) and "." not in key:  # of a section
-            made += [f"{key}.{each}={_text(key, part)}" for each, part in value.items()]
+            made += [f"{key}.{each}={literal(key, part)}" for each, part in value.items()]
         else:
-            made.append(f"{key}={_text(key, value)}")
+            made.append(f"{key}={literal(key, value)}")
     return made
 
 
-def _text(key: str, value: Any) -> str:
+def literal(key: str, value: Any) -> str:
     """A value in Hydra's grammar."""
     value = value.tolist() if hasattr(value, "tolist") else value  # of NumPy
     if value is None or isinstance(value, bool):
@@ -120,10 +85,10 @@ def _text(key: str, value: Any) -> str:
             return text
         return "'" + re.sub(r"(\\*)'", r"\1\1\\'", text) + "'"
     if isinstance(value, Mapping):
-        pairs = (f"{name}: {_text(key, part)}" for name, part in value.items())
+        pairs = (f"{name}: {literal(key, part)}" for name, part in value.items())
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, Sequence):
-        return f"[{', '.join(_text(key, part) for part in value)}]"
+        return f"[{', '.join(literal(key, part) for part in value)}]"
     raise ConfigError(
         f"{key} is {value!r}; allowed: a number, text, true, a list or a dict of them"
     )

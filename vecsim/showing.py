@@ -1,0 +1,69 @@
+"""What is shown of the configuration: help, the configuration itself, words of a shell."""
+
+import shutil
+import textwrap
+from collections.abc import Sequence
+from string import Template
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.plugins.completion_plugin import CompletionPlugin
+from omegaconf import Container, DictConfig, OmegaConf
+
+from vecsim import composing
+from vecsim.errors import require
+
+
+def usage(words: Sequence[str], resolve: bool) -> None:
+    """Print the help, its lists of options within the width of the terminal."""
+    width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 100))
+    loader = GlobalHydra.instance().config_loader()
+    groups = []
+    for group in loader.list_groups(""):
+        if group != "hydra":
+            line = f"{group + ':':13}{', '.join(loader.get_group_options(group))}"
+            groups.append(textwrap.fill(line, width, subsequent_indent=" " * 13))
+    config = composing.compose(words)
+    template = Template(config.hydra.help.template)
+    text = OmegaConf.to_yaml(_part(config, "job"), resolve=resolve)
+    print(template.substitute(APP_CONFIG_GROUPS="\n".join(groups), CONFIG=text))
+
+
+def configuration(words: Sequence[str], kind: str, package: str | None, resolve: bool) -> None:
+    """Print the configuration that words describe. kind: job, hydra or all."""
+    config = composing.compose(words)
+    HydraConfig.instance().set_config(config)
+    shown: Any = _part(config, kind)
+    if package not in (None, "_global_"):
+        shown = OmegaConf.select(shown, package)
+        require(shown is not None, "--package", package, "a part of the configuration")
+        print(f"# @package {package}")
+    if not isinstance(shown, Container):
+        print(shown)
+        return
+    print(OmegaConf.to_yaml(shown, resolve=resolve), end="")
+
+
+def _part(config: DictConfig, kind: str) -> DictConfig:
+    keys = [str(key) for key in config if kind == "all" or (key == "hydra") == (kind == "hydra")]
+    return OmegaConf.masked_copy(config, keys)
+
+
+def completion(words: Sequence[str]) -> None:
+    """Print what a shell is to complete, or the script by which it asks."""
+    made = [each(GlobalHydra.instance().config_loader()) for each in _plugins()]
+    plugins = {each.provides(): each for each in made}
+    task, _, shell = " ".join(words).partition("=")
+    allowed = f"install=, uninstall= or query= {', '.join(sorted(plugins))}"
+    good = task in ("install", "uninstall", "query") and shell in plugins
+    require(good, "--shell-completion", " ".join(words), allowed)
+    if task == "query":
+        plugins[shell].query(config_name="config")
+    else:
+        getattr(plugins[shell], task)()
+
+
+def _plugins() -> Any:
+    return Plugins.instance().discover(CompletionPlugin)
