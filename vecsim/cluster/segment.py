@@ -10,6 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 from vecsim.cluster.record import Record
 from vecsim.cluster.state import Conditions, State
 from vecsim.cluster.window import Shape, window
+from vecsim.engines.trial import SPLIT, WHOLE, over_devices
 
 SEGMENT = 64  # windows of one call, at most
 
@@ -22,15 +23,9 @@ def advance(
 
     arrived: int32 [SEGMENT, trials]; length_ms: int32 [SEGMENT].
     """
-    split, whole = PartitionSpec("trials"), PartitionSpec()
     over = PartitionSpec(None, "trials")
-    run = jax.shard_map(
-        partial(_advance, shape),
-        mesh=mesh,
-        in_specs=(whole, split, over, whole, whole),
-        out_specs=(split, over),
-        check_vma=False,
-    )
+    given, made = (WHOLE, SPLIT, over, WHOLE, WHOLE), (SPLIT, over)
+    run = over_devices(partial(_advance, shape), mesh, given, made)
     return run(now, state, arrived, length_ms, count)
 
 

@@ -16,6 +16,9 @@ from vecsim.model import random
 from vecsim.model.poll_draw import Kind
 from vecsim.types import Adversary, Outcome, Protocol, View
 
+# Arrays whose first axis is that of trials, and what all trials share.
+SPLIT, WHOLE = PartitionSpec("trials"), PartitionSpec()
+
 
 class Shape(NamedTuple):
     """What a program is compiled for."""
@@ -81,19 +84,13 @@ class Record(NamedTuple):
     def start(cls, trial: Trials):
         none = jnp.zeros_like(trial.honest)
         never = none - 1
-        outcome = Outcome(
-            decided_0=none,
-            decided_1=none,
+        outcome = Outcome(*[none] * len(Outcome._fields))._replace(
             undecided=trial.honest,
-            rounds=none,
             first_decision=never,
             median_decision=never,
             last_decision=never,
             unanimity=never,
             start_ones=never,
-            final_ones=none,
-            flips=none,
-            polls=none,
         )
         return cls(trial.honest > 0, outcome)
 
@@ -207,15 +204,13 @@ def batch(program: Callable, shape: Any, mesh: Mesh, trials: Any, tables: Any) -
     Outcome. Every device goes on until its own trials are over. The number of trials must be a
     multiple of the number of devices.
     """
-    split, whole = PartitionSpec("trials"), PartitionSpec()
-    run = jax.shard_map(
-        program(shape),
-        mesh=mesh,
-        in_specs=(split, whole),
-        out_specs=split,
-        check_vma=False,
-    )
-    return run(trials, tables)
+    return over_devices(program(shape), mesh, (SPLIT, WHOLE), SPLIT)(trials, tables)
+
+
+def over_devices(run: Callable, mesh: Mesh, given: Any, made: Any) -> Callable:
+    """The function on every device of the mesh; given, made: of what it is given and makes, which
+    axis belongs to trials."""
+    return jax.shard_map(run, mesh=mesh, in_specs=given, out_specs=made, check_vma=False)
 
 
 def all_devices() -> Mesh:

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -16,11 +17,12 @@ from scipy import sparse
 from vecsim.engines import exact
 from vecsim.engines.limit import rounds_until_decided
 from vecsim.engines.limit.shares import FewCells
-from vecsim.engines.population import undisputed
+from vecsim.engines.population import one_node, undisputed
 from vecsim.errors import ConfigError
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
-from vecsim.protocols.qr_avalanche import QrAvalanche
+from vecsim.model.poll_law import Floats
+from vecsim.protocols.qr_avalanche import SCALE, QrAvalanche
 from vecsim.studies.sweep import Study
 
 NEGLIGIBLE = 1e-3  # probability that any node meets a quorum against it during the whole trial
@@ -32,8 +34,7 @@ def finalised_undisputed(point: Point) -> float | None:
 
     Lockstep rounds on a complete graph. It is exact but for a neglected probability, below
     NEGLIGIBLE, that a node meets a quorum against it; QR-Avalanche's confidence is on a grid, which
-    moves it by less than 0.002 (`engines.population.one_node` is exact, and takes fifty times as
-    long).
+    moves it by less than 0.002 (`one_node.decision_law` is exact, and takes thirty times as long).
     """
     start = point.start_ones
     if start not in (0, point.honest):
@@ -106,41 +107,47 @@ def _solved(event: str, points: Sequence[Point]) -> list[float | None]:
 
 def _one_node(point: Point, pool: pools.Pool, colour: int) -> float | None:
     """P(one node decides its colour within max_rounds)."""
-    low, high = point.protocol.quorums
+    rule = point.protocol
+    low, high = rule.quorums
     swapped = pool.swapped()
     own, other = (pool, swapped) if colour else (swapped, pool)
     against = pools.ones(other, [0])[0, low:].sum()
-    if against * point.honest * point.protocol.max_rounds > NEGLIGIBLE:
+    if against * point.honest * rule.max_rounds > NEGLIGIBLE:
         return None
-    if point.protocol.counts:
-        known = isinstance(point.protocol, QrAvalanche) and not pool.silent
-        return _average(point.protocol, pools.ones(own, [pool.honest])[0]) if known else None
     agree = pools.ones(own, [pool.honest])[0]
+    if isinstance(rule, QrAvalanche):
+        return None if pool.silent else _average(rule, agree)
     law = np.array([agree[:low].sum(), agree[low:high].sum(), agree[high:].sum()])
     try:
-        nodes = FewCells(point.protocol, point.protocol.max_rounds, len(law))
-    except ConfigError:  # too many cells
+        nodes = FewCells(rule, rule.max_rounds, len(law))
+    except ConfigError:  # too many cells, or a protocol that looks at counts
         return None
     state = nodes.begin(float(colour))
-    for _ in range(point.protocol.max_rounds):
+    for _ in range(rule.max_rounds):
         state = nodes.polled(state, np.stack([law, law]))
     return nodes.shares(state)[1 + colour]
 
 
-def _average(rule, positive: NDArray[np.float64]) -> float:
-    """QR-Avalanche: streak and confidence, the latter on a grid with linear interpolation."""
-    grid, points = np.linspace(0, 1, GRID), np.arange(GRID)
-    succeed = fail = sparse.csr_array((GRID, GRID))
-    for count, probability in enumerate(positive):
-        below, above = _between(0.9 * grid + 0.1 * count / rule.k)
-        weights = probability * np.concatenate([1 - above, above])
-        targets = np.concatenate([below, below + 1]), np.tile(points, 2)
-        move = sparse.csr_array((weights, targets), shape=(GRID, GRID))
-        succeed, fail = (succeed + move, fail) if count >= rule.alpha else (succeed, fail + move)
+def _average(rule: QrAvalanche, positive: Floats) -> float:
+    """The same where the confidence is on a grid, with linear interpolation.
+
+    positive: P(i answers agree), [k + 1].
+    """
+    grid, counts = np.linspace(0, SCALE, GRID).round(), np.arange(len(positive))
+    cells = rule.pack(preference=0, streak=0, confidence=np.tile(grid, len(counts)))
+    after = one_node.after(rule, cells, np.repeat(counts, GRID), rule.k)
+    targets, shares = _between(after.confidence)
+    weights = (np.repeat(positive, GRID) * shares).ravel()
+    places = targets.ravel(), np.tile(np.arange(GRID), 2 * len(counts))
+    longer = np.tile(after.streak == 1, 2)
+    succeed, fail = (
+        sparse.csr_array((np.where(chosen, weights, 0.0), places), shape=(GRID, GRID))
+        for chosen in (longer, ~longer)
+    )
     state = np.zeros((GRID, rule.beta + 1))
-    below, above = _between(np.array(rule.initial_confidence))
-    state[below, 0], state[below + 1, 0] = 1 - above, above
-    sure = grid >= rule.confidence_threshold
+    ends, shares = _between(rule.unpack(rule.start(jnp.uint32(0))).confidence)
+    state[ends, 0] = shares
+    sure = grid >= int(rule.least_confidence)
     done = 0.0
     for _ in range(rule.max_rounds):
         new = np.zeros_like(state)
@@ -154,8 +161,9 @@ def _average(rule, positive: NDArray[np.float64]) -> float:
     return done
 
 
-def _between(confidence):
-    """Number of the grid point below, and the share that goes to the one above."""
-    place = confidence * (GRID - 1)
+def _between(confidence: Any) -> tuple[NDArray[np.int64], Floats]:
+    """Numbers of the grid points below and above, and what goes to each, [2, confidences]."""
+    place = np.asarray(confidence, float) * (GRID - 1) / SCALE
     below = np.minimum(place.astype(int), GRID - 2)
-    return below, place - below
+    above = place - below
+    return np.stack([below, below + 1]), np.stack([1 - above, above])

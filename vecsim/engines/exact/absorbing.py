@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.linalg import solve_triangular
 from scipy.sparse.linalg import aslinearoperator, gmres
 
-Floats = NDArray[np.float64]
+from vecsim.model.poll_law import Floats
 
 NEGLIGIBLE = 1e-25  # probability of going on at which the distribution of steps is cut off
 DENSE = 6000  # states up to which times come from the elimination, else from GMRES

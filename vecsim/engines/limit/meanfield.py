@@ -22,9 +22,8 @@ from vecsim.engines.cells import enumerate_cells
 from vecsim.engines.limit.shares import results, shares_of
 from vecsim.errors import require
 from vecsim.model.point import Point
+from vecsim.model.poll_law import Floats
 from vecsim.types import Adversary, Protocol, View
-
-Floats = NDArray[np.float64]
 
 NODES = 2_000_000  # adversaries count nodes: they see the shares of a network of this size
 SHARES = 2000  # pieces in which zeros of the drift are looked for

@@ -78,11 +78,11 @@ def decision_law(rule: QrAvalanche, joint: Floats, lost: float) -> Floats:
 def turning(rule: QrAvalanche, joint: Floats) -> float:
     """P(one poll turns the node's preference)."""
     answered, positive = np.nonzero(joint)
-    turned = _after(rule, rule.start(jnp.uint32(0)), positive, answered).preference == 1
+    turned = after(rule, rule.start(jnp.uint32(0)), positive, answered).preference == 1
     return float(joint[answered, positive][turned].sum())
 
 
-def _after(rule: QrAvalanche, cells, positive, answered) -> SimpleNamespace:
+def after(rule: QrAvalanche, cells, positive, answered) -> SimpleNamespace:
     """The protocol's own step, at few shapes: fields of the cells after it, as by `unpack`."""
     parts = np.broadcast_arrays(cells, positive, answered)
     stepped = _step(rule, *(padded(part.astype(np.uint32)) for part in parts)).items()
@@ -99,12 +99,12 @@ def _polled(rule: QrAvalanche, joint: Floats) -> Polled:
     answered, positive = np.nonzero(joint)
     chance = joint[answered, positive]
     blank = rule.pack(preference=0, streak=0, confidence=0)
-    after = _after(rule, blank, positive, answered)
-    longer, stays = after.streak == 1, after.preference == 0
+    polled = after(rule, blank, positive, answered)
+    longer, stays = polled.streak == 1, polled.preference == 0
     somebody = stays & (answered > 0)
 
     def moves(chosen) -> Moves:
-        added, group = np.unique(after.confidence[chosen], return_inverse=True)
+        added, group = np.unique(polled.confidence[chosen], return_inverse=True)
         total = np.bincount(group, chance[chosen], len(added)).astype(float)
         return Moves(added.astype(np.int64), total)
 
@@ -116,8 +116,8 @@ def _enough(rule: QrAvalanche) -> int:
     cells = rule.pack(preference=0, streak=rule.beta, confidence=np.arange(SCALE + 1))
     found = SCALE + 1
     for positive in (rule.alpha, rule.k):  # together they reach every confidence
-        after = _after(rule, cells, positive, rule.k)
-        found = min(found, int(after.confidence.min(initial=found, where=after.decided)))
+        polled = after(rule, cells, positive, rule.k)
+        found = min(found, int(polled.confidence.min(initial=found, where=polled.decided)))
     return found
 
 
@@ -136,8 +136,8 @@ class Ninths(NamedTuple):
 def _ninths() -> Ninths:
     rule = QrAvalanche()
     cells = rule.pack(preference=0, streak=0, confidence=np.arange(SCALE + 1))
-    after = _after(rule, cells, 1, 1).confidence.astype(np.int64)
-    kept = after - after[0]
+    polled = after(rule, cells, 1, 1).confidence.astype(np.int64)
+    kept = polled - polled[0]
     least = np.flatnonzero(np.diff(kept, prepend=-1))
     return Ninths(least, np.flatnonzero(np.diff(least, append=len(kept)) == 2))
 

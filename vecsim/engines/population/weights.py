@@ -7,13 +7,11 @@ from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vecsim.engines.cells import RESULTS
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
-
-Floats = NDArray[np.float64]
+from vecsim.model.poll_law import Floats
 
 
 class Polls(NamedTuple):

@@ -11,15 +11,13 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from vecsim.engines.population.undisputed import mix_shares
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
-from vecsim.model.poll_law import Pool
+from vecsim.model.poll_law import Floats, Pool
 from vecsim.protocols.streak import run_length
-
-Floats = NDArray[np.float64]
 
 RARE = 1e-3  # nodes that quorums turn in a whole trial, below which they count as none
 CLOSE = 1e-9  # precision of the share of nodes that are turned

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from vecsim.engines.agents import lockstep
 from vecsim.engines.agents.prepare import Assembler, items, kind_of
@@ -24,7 +24,7 @@ from vecsim.engines.drawn import first_ones
 from vecsim.engines.population import stepping
 from vecsim.engines.population.prepare import blocks_of, sides_of
 from vecsim.engines.population.prepare import shape_of as population_shape
-from vecsim.engines.trial import Trials, all_devices, no_memory, view
+from vecsim.engines.trial import SPLIT, WHOLE, Trials, all_devices, no_memory, over_devices, view
 from vecsim.model.point import Point
 from vecsim.studies.rare.scores import situations, standing
 from vecsim.studies.rare.standings import agents_crowd, agents_field, counted_crowd, counted_field
@@ -202,16 +202,9 @@ def _begin(shape, trials):
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _climb(shape, mesh: Mesh, event: str, trials, shared, state, aim: Aim) -> Reached:
-    split, whole = PartitionSpec("trials"), PartitionSpec()
     program = {"population": _by_counts, "agents": _by_nodes}[shape.engine]
-    run = jax.shard_map(
-        partial(program, shape, event),
-        mesh=mesh,
-        in_specs=(split, whole, split, split),
-        out_specs=split,
-        check_vma=False,
-    )
-    return run(trials, shared, state, aim)
+    run = partial(program, shape, event)
+    return over_devices(run, mesh, (SPLIT, WHOLE, SPLIT, SPLIT), SPLIT)(trials, shared, state, aim)
 
 
 def _until(look, move, state, aim: Aim) -> Reached:
