@@ -19,6 +19,7 @@ from vecsim.results.measures.probed import METRICS
 from vecsim.results.measures.variables import VARIABLES
 from vecsim.studies.planned import Planned
 from vecsim.studies.sweep import Study
+from vecsim.studies.work import Work
 
 LONGEST_SERIES = 10_000  # stretches
 EVENTS = COMPARISONS[:-1]
@@ -85,16 +86,15 @@ class Outcome(NamedTuple):
         return Variable(name, "float64", about, inner)
 
 
-class Campaigns:
-    """The work of a study whose trials are campaigns of the cluster (see `runner.Work`).
+class Campaigns(Work):
+    """The work of a study whose trials are campaigns of the cluster (see `Work`).
 
     folder: where a campaign that takes long is saved as it goes.
     """
 
-    grows: str | None = "trials"
-
     def __init__(self, study: Study, folder: Path):
-        self.study, self.folder = study, folder
+        super().__init__(study)
+        self.folder = folder
         section = study.points[0].section
         self.outcomes = _outcomes(section, "outcomes")
         self.series, self.every_s, self.inner = {}, 0.0, {}
@@ -123,17 +123,9 @@ class Campaigns:
         self.series, self.every_s = _outcomes(section, "of"), float(every)
         self.inner = {"time_s": [i * self.every_s for i in range(count)]}
 
-    def chunks(self) -> tuple[int, ...]:
-        """A campaign at a time, all its trials."""
-        return (*(1 for _ in self.study.dimensions), self.study.trials)
-
-    def compute(self, numbers: list[int], trials: np.ndarray) -> dict[str, np.ndarray]:
-        """Outcomes [points, trials] and series [points, trials, time_s]."""
-        found = [self._one(self.study.points[number], trials) for number in numbers]
-        names = [variable.name for variable in self.variables]
-        return {name: np.stack([each[name] for each in found]) for name in names}
-
-    def _one(self, point: Planned, trials: np.ndarray) -> dict[str, np.ndarray]:
+    def one(self, number: int, trials: np.ndarray) -> dict[str, np.ndarray]:
+        """Outcomes [trials] and series [trials, time_s]."""
+        point = self.study.points[number]
         # What differs between points is told by the point's own section.
         outcomes = _outcomes(point.section, "outcomes")
         first, stop = int(trials[0]), int(trials[-1]) + 1
@@ -157,10 +149,6 @@ class Campaigns:
 
     def _partial(self, point: Planned) -> Path:
         return self.folder / f"{point.hash():016x}"
-
-    def events(self, values):
-        """Not used: these studies have a fixed number of trials."""
-        raise NotImplementedError
 
 
 def _outcomes(section: Mapping[str, Any], key: str) -> dict[str, Outcome]:

@@ -16,6 +16,7 @@ from vecsim.model.point import Point
 from vecsim.results import outcomes
 from vecsim.results.layout import Variable
 from vecsim.studies.sweep import Study
+from vecsim.studies.work import Work
 from vecsim.types import STEPPED
 
 BATCH_NODES = 2**20  # cells of a batch per CPU device: enough to hide what a round costs otherwise
@@ -56,17 +57,14 @@ VARIABLES = _variables()
 LARGE_VARIABLES = _variables("float64")  # whole numbers past 32 bits
 
 
-class Decisions:
-    """The work of a study whose trials are single decisions (see `runner.Work`).
+class Decisions(Work):
+    """The work of a study whose trials are single decisions (see `Work`).
 
     memory: bytes that a batch may take.
     """
 
-    inner: dict[str, list] = {}  # noqa: RUF012
-    grows: str | None = "trials"
-
     def __init__(self, study: Study, memory: int):
-        self.study = study
+        super().__init__(study)
         pairs = zip(study.points, study.engines, strict=True)
         self.engines = Engines(pairs, study.seed, memory, study.block)
         self.variables = self.engines.variables
@@ -107,9 +105,6 @@ class Decisions:
         """Nodes that a trial of a point is worth, in time."""
         n = self.study.points[number].n
         return min(n, COUNTED_NODES) if self.study.engines[number] == "population" else n
-
-    def written(self, numbers: list[int]) -> None:
-        """Nothing is kept beside the store."""
 
     def events(self, values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Which trials show what the precision is about, and which count for it."""

@@ -12,10 +12,11 @@ import numpy as np
 
 from vecsim.results.estimate import enough
 from vecsim.results.extension import Earlier
-from vecsim.results.layout import Layout, Variable
+from vecsim.results.layout import Layout
 from vecsim.results.store import Store
 from vecsim.studies.planned import Planned
 from vecsim.studies.sweep import Study
+from vecsim.studies.work import Work
 
 
 class Reporter(Protocol):
@@ -32,33 +33,6 @@ class Reporter(Protocol):
 
     def finish(self) -> None:
         """All is done, or the run was interrupted."""
-        ...
-
-
-class Work(Protocol):
-    """What is computed at the points of a study."""
-
-    variables: tuple[Variable, ...]
-    inner: dict[str, list]  # coordinates of the variables' own dimensions
-    # What a study may be given more of, with what is there unchanged: "trials" (and points),
-    # "points" alone, or nothing.
-    grows: str | None
-
-    def chunks(self) -> tuple[int, ...]:
-        """Points along each swept dimension, then trials, that are computed at once and stored
-        as one chunk: what may be lost when the run is killed."""
-        ...
-
-    def compute(self, numbers: list[int], trials: np.ndarray) -> dict[str, np.ndarray]:
-        """Values of each variable for the points with these numbers, [points, trials, ...]."""
-        ...
-
-    def written(self, numbers: list[int]) -> None:
-        """Hears that the values of these points are stored."""
-        ...
-
-    def events(self, values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Which trials show what the study's precision is about, and which were run."""
         ...
 
 

@@ -13,6 +13,7 @@ from vecsim.results.layout import Variable
 from vecsim.studies.decisions import Engines
 from vecsim.studies.dimensions import keys_of
 from vecsim.studies.sweep import Study
+from vecsim.studies.work import Work
 
 FIELDS = ("name", "event", "level", "low", "high")
 LEVELS = {"stalled": 0.5, "disagreement": 0.01}  # the events, and the level of each if none is set
@@ -22,20 +23,20 @@ LEAST_TRIALS = 16
 BATCH = 128  # trials of a batch: stages are small, and what they leave empty takes time
 
 
-class Threshold:
-    """The work of a study whose trials go where they tell most of a threshold (`runner.Work`).
+class Threshold(Work):
+    """The work of a study whose trials go where they tell most of a threshold (`Work`).
 
     memory: bytes that a batch may take. Raises ConfigError where a setting has no meaning, or a
     point has none somewhere in the range that is searched.
     """
 
-    inner: dict[str, list] = {}  # noqa: RUF012
     grows: str | None = "points"  # where trials go depends on how many there are
 
     def __init__(self, study: Study, memory: int):
+        super().__init__(study)
         given = dict(study.estimator)
         require(set(given) == set(FIELDS), "estimator", given, ", ".join(FIELDS))
-        self.study, self.event = study, given["event"]
+        self.event = given["event"]
         require(self.event in LEVELS, "estimator.event", self.event, ", ".join(LEVELS))
         self.level = LEVELS[self.event] if given["level"] is None else given["level"]
         good = isinstance(self.level, float) and 0 < self.level < 1
@@ -85,16 +86,8 @@ class Threshold:
                 raise ConfigError(f"with estimator.{setting}: {error}") from None
         return ends
 
-    def chunks(self) -> tuple[int, ...]:
-        """A point at a time: where its trials go depends on those before."""
-        return (*(1 for _ in self.study.dimensions), self.study.trials)
-
-    def compute(self, numbers: list[int], trials: np.ndarray) -> dict[str, np.ndarray]:
-        """Fractions and events [points, trials]."""
-        found = [self._one(number, len(trials)) for number in numbers]
-        return {name: np.stack([each[name] for each in found]) for name in found[0]}
-
-    def _one(self, number: int, trials: int) -> dict[str, np.ndarray]:
+    def one(self, number: int, trials: np.ndarray) -> dict[str, np.ndarray]:
+        """Fractions and events [trials]; where trials go depends on those before."""
         point, engine = self.study.points[number], self.study.engines[number]
         done = 0
 
@@ -110,15 +103,8 @@ class Threshold:
             events[order] = outcomes.event(self.engines.run(work), self.event)
             return events
 
-        nodes, events = place(draw, *self._range(point.n), self.level, trials)
+        nodes, events = place(draw, *self._range(point.n), self.level, len(trials))
         return {FRACTION: nodes / point.n, "event": events.astype(np.int32)}
-
-    def written(self, numbers: list[int]) -> None:
-        """Nothing is kept beside the store."""
-
-    def events(self, values):
-        """Not used: these studies have a fixed number of trials."""
-        raise NotImplementedError
 
 
 def at(point: Point, nodes: int) -> Point:

@@ -40,6 +40,7 @@ from vecsim.studies.rare.scores import SCORES
 from vecsim.studies.rare.splitting import MOST_REPLICAS, split
 from vecsim.studies.rare.walkers import Climbers, supports
 from vecsim.studies.sweep import Study
+from vecsim.studies.work import Work
 
 ATTEMPTS = 3  # betas of a candidate that are tried by splitting
 LENIENT = 0.4  # of one beta, by which the screened slope may be too steep
@@ -71,8 +72,8 @@ class Found(NamedTuple):
     tried: list[Attempt]
 
 
-class Designs:
-    """The work of a study that looks for parameters (see `runner.Work`).
+class Designs(Work):
+    """The work of a study that looks for parameters (see `Work`).
 
     memory: bytes that a batch may take. Raises ConfigError where a setting has no meaning.
     """
@@ -80,7 +81,8 @@ class Designs:
     grows: str | None = None  # what is tried depends on all replicas, and on the other candidates
 
     def __init__(self, study: Study, memory: int):
-        self.study, self.memory = study, memory
+        super().__init__(study)
+        self.memory = memory
         whole("trials", study.trials, 2, MOST_REPLICAS)
         self.settings: list[Settings] = []
         keys = keys_of(study.dimensions)
@@ -91,24 +93,6 @@ class Designs:
         self.planned: list[tuple[Candidate, str | None]] | None = None
         self.inner = {"attempt": list(range(1, ATTEMPTS + 1)), "score": list(SCORES[EVENT])[:2]}
         self.variables = variables(self._own_dimensions())
-
-    def chunks(self) -> tuple[int, ...]:
-        """A candidate at a time, all its replicas."""
-        return (*(1 for _ in self.study.dimensions), self.study.trials)
-
-    def compute(self, numbers: list[int], trials: np.ndarray) -> dict[str, np.ndarray]:
-        """Values [points, replicas, ...]."""
-        if self.planned is None:
-            self.planned = self._plan()
-        found = [self._values(number, len(trials)) for number in numbers]
-        return {name: np.stack([each[name] for each in found]) for name in found[0]}
-
-    def written(self, numbers: list[int]) -> None:
-        """Nothing is kept beside the store."""
-
-    def events(self, values):
-        """Not used: these studies have a fixed number of replicas."""
-        raise NotImplementedError
 
     def _own_dimensions(self) -> list[str]:
         """Dimensions along which only the protocol differs: candidates for the same network."""
@@ -148,9 +132,10 @@ class Designs:
                     states[i] = "beaten"
         return list(zip(candidates, states, strict=True))
 
-    def _values(self, number: int, replicas: int) -> dict[str, np.ndarray]:
-        assert self.planned
-        candidate, state = self.planned[number]
+    def one(self, number: int, trials: np.ndarray) -> dict[str, np.ndarray]:
+        """Values of a candidate, [replicas, ...]."""
+        self.planned = self.planned or self._plan()
+        (candidate, state), replicas = self.planned[number], len(trials)
         found = Found(state, candidate.first(START), []) if state else self._search(number)
         rule, beta = candidate.point.protocol, found.beta
         costs = candidate.costs(beta) if beta else NEVER

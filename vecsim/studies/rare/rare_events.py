@@ -8,22 +8,22 @@ from vecsim.studies.rare.scores import SCORES
 from vecsim.studies.rare.splitting import MOST_REPLICAS, MOST_WALKERS, Effort, plain, split
 from vecsim.studies.rare.walkers import Climbers, supports
 from vecsim.studies.sweep import Study
+from vecsim.studies.work import Work
 
 COMPARED = 2  # scores that a point's estimates come from: the first ones that find a way
 FIELDS = ("name", "event", "walkers", "keep")
 
 
-class RareEvents:
-    """The work of a study whose trials are replicas (see `runner.Work`).
+class RareEvents(Work):
+    """The work of a study whose trials are replicas (see `Work`).
 
     memory: bytes that a batch may take. Raises ConfigError where a setting has no meaning, or a
     point is beyond splitting.
     """
 
-    grows: str | None = "trials"
-
     def __init__(self, study: Study, memory: int):
-        self.study, self.memory, given = study, memory, dict(study.estimator)
+        super().__init__(study)
+        self.memory, given = memory, dict(study.estimator)
         require(set(given) == set(FIELDS), "estimator", given, f"{', '.join(FIELDS)}")
         self.event, keep = given["event"], given["keep"]
         require(self.event in SCORES, "estimator.event", self.event, ", ".join(SCORES))
@@ -58,17 +58,9 @@ class RareEvents:
             Variable("plain", "int32", plainly),
         )
 
-    def chunks(self) -> tuple[int, ...]:
-        """A point at a time, all its replicas."""
-        return (*(1 for _ in self.study.dimensions), self.study.trials)
-
-    def compute(self, numbers: list[int], trials: np.ndarray) -> dict[str, np.ndarray]:
-        """Estimates and levels [points, replicas, scores]."""
-        found = [self._one(number, trials) for number in numbers]
-        return {name: np.stack([each[name] for each in found]) for name in found[0]}
-
-    def _one(self, number: int, replicas: np.ndarray) -> dict[str, np.ndarray]:
-        study = self.study
+    def one(self, number: int, trials: np.ndarray) -> dict[str, np.ndarray]:
+        """Estimates and levels [replicas, scores]."""
+        study, replicas = self.study, trials
         climbers = Climbers(study.points[number], self.event, study.engines[number], self.memory)
         shape = len(replicas), len(self.inner["score"])
         values = {"probability": np.full(shape, np.nan), "levels": np.full(shape, -1, np.int32)}
@@ -83,10 +75,3 @@ class RareEvents:
             if found == COMPARED:
                 break
         return values
-
-    def written(self, numbers: list[int]) -> None:
-        """Nothing is kept beside the store."""
-
-    def events(self, values):
-        """Not used: these studies have a fixed number of replicas."""
-        raise NotImplementedError
