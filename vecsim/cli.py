@@ -121,7 +121,8 @@ def _command(given: list[str]) -> int:
     if asked.version:
         print(f"vecsim {importlib.metadata.version('vecsim')}")
         return 0
-    if arguments.concerns(words) and not asked.help:
+    about_scenarios = arguments.concerns(words)
+    if about_scenarios and not asked.help:
         return _scenarios(given)
     with composing.refusals(), composing.session([places.root("conf"), *asked.folders]):
         if asked.shell_completion:
@@ -129,7 +130,7 @@ def _command(given: list[str]) -> int:
             return 0
         overrides.check(words)
         if asked.help:
-            showing.usage(words, asked.resolve)
+            showing.usage([] if about_scenarios else words, asked.resolve)
         elif asked.cfg:
             showing.configuration(words, asked.cfg, asked.package, asked.resolve)
         elif asked.multirun or "hydra.mode=MULTIRUN" in words:
@@ -145,17 +146,12 @@ def _scenarios(given: list[str]) -> int:
 
     from rich.console import Console
 
-    from vecsim import device
     from vecsim.errors import ConfigError
-    from vecsim.model import trust
     from vecsim.results.files import StoreError
     from vecsim.scenario import arguments, command
 
-    words = arguments.read(given)
-    device.configure(words.cores)
     try:
-        with trust.packages(words.packages):
-            return command.run(words, Console(soft_wrap=False))
+        return command.run(arguments.read(given), Console(soft_wrap=False))
     except (ConfigError, StoreError, OSError):
         raise
     except Exception:  # Python's own 1 would read as a criterion that does not hold

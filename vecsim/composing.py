@@ -20,6 +20,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -32,7 +33,6 @@ from vecsim.studies.dimensions import BY_HAND, listed
 # Here a parameter may be set that the configuration does not list: its class says what there is.
 OPEN = ("sweep", "protocol", "adversary", "network", "campaign")
 STEPS = ("start", "stop", "step")
-SCENARIO = "of_scenario"  # the configuration of one scenario, beside the study's, `config`
 UNUSED = ("hydra.callbacks", "hydra/callbacks", "hydra.sweeper", "hydra/sweeper")
 
 
@@ -79,10 +79,8 @@ def prepare() -> None:
     """
     for plugin in (outside.Checked, Folders):
         Plugins.instance().register(plugin)
-    store = ConfigStore.instance().store
-    store(name="open", node=OmegaConf.create({key: _open() for key in OPEN}))
-    scenario = {"defaults": ["_self_", {"scenario": None}], "scenario": _open()}
-    store(name=SCENARIO, node=OmegaConf.create(scenario))
+    node = OmegaConf.create({key: _open() for key in OPEN})
+    ConfigStore.instance().store(name="open", node=node)
 
     def exact(value) -> Decimal:
         return Decimal(str(value))
@@ -114,6 +112,13 @@ def plain(words: Sequence[str], name: str = "config") -> DictConfig:
     with open_dict(config):
         del config["hydra"]
     return config
+
+
+def scenario(file: str, words: Sequence[str]) -> DictConfig:
+    """The configuration of a scenario's file, with words about it: any key of `scenario`."""
+    node = {"defaults": ["_self_", file], "scenario": _open()}
+    ConfigStore.instance().store(name="a_scenario", node=OmegaConf.create(node))
+    return plain(words, "a_scenario")
 
 
 def told(words: Iterable[str]) -> list[str]:
@@ -213,6 +218,6 @@ def _check(override: Override) -> None:
 def _values(override: Override) -> list[str]:
     try:
         return list(override.sweep_string_iterator())
-    except (TypeError, ValueError, AssertionError):
+    except (HydraException, TypeError, ValueError, AssertionError):
         key = override.key_or_group
         raise ConfigError(f"{override.input_line} cannot be listed; allowed: {key}=A,B") from None

@@ -37,15 +37,11 @@ def _scenario(given: Sequence[str], output: str | Path | None):
     """The dataset of one scenario."""
     from rich.console import Console
 
-    from vecsim import device, outside
-    from vecsim.model import trust
     from vecsim.scenario import arguments, command
 
     words = arguments.read(given)
     words = words._replace(output=words.output if output is None else Path(output))
-    device.configure(words.cores)
-    with outside.closed(), trust.packages(words.packages):
-        return command.single(words, Console())
+    return command.single(words, Console())
 
 
 def composed(given: Sequence[str], output: str | Path | None = None):
