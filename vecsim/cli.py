@@ -13,7 +13,6 @@ from typing import Any
 from vecsim import streams
 from vecsim.studies import overrides
 
-SEARCH = "hydra.searchpath"
 BAD, FAILED, KILLED, UNWRITTEN, STOPPED, UNREAD = 2, 3, 4, 74, 130, 141
 # The same command can be tried again when there is room.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -82,7 +81,7 @@ def planned(task):
         return composing.plain([*task.words, *(f"{key}={name}" for key, name in choices.items())])
 
     def bare():
-        return composing.plain([word for word in task.words if overrides.parse(word).key == SEARCH])
+        return composing.plain(composing.searching(task.words))
 
     return plan.plan(task, other, bare)
 
@@ -184,16 +183,10 @@ def _job(jobs: list[list[str]], command: list[str] | None, config) -> int | Exce
     composing.add_swept(config, words)
     job = launch.Job(hydra, words) if command is None else None
     folder = job.folder if job else Path("results")
-    paths = [word for word in hydra.overrides.hydra if overrides.parse(word).key == SEARCH]
     begun = [job.begun] if job else []
-    options = dict(hydra.runtime.choices)
-    task = plan.Task(
-        config,
-        [*paths, *words],
-        options,
-        folder,
-        ["vecsim", *(words if command is None else command)],
-    )
+    options, typed = dict(hydra.runtime.choices), words if command is None else command
+    paths = composing.searching(hydra.overrides.hydra) if job else []
+    task = plan.Task(config, [*paths, *words], options, folder, ["vecsim", *typed])
     try:
         with job or contextlib.nullcontext(), outside.closed(), composing.refusals():
             studies, output = execute(task, progress.reporter(), *begun)

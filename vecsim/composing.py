@@ -135,6 +135,11 @@ def told(words: Iterable[str]) -> list[str]:
     return kept
 
 
+def searching(words: Iterable[str]) -> list[str]:
+    """Those of the words that say where files are searched."""
+    return [word for word in words if overrides.parse(word).key == trust.SEARCH]
+
+
 def add_swept(config: DictConfig, words: Iterable[str]) -> None:
     """Put what the words sweep beside what files sweep."""
     mine: dict[str, object] = {}
@@ -170,19 +175,16 @@ def jobs(words: Sequence[str]) -> tuple[list[Job], list[str]]:
     for each in parsed(words):
         key, line = each.get_key_element(), str(each.input_line)
         if each.is_hydra_override():
-            _check(each)
             shared.append(line)
         elif each.is_sweep_override():
             several.add(key)
             rows.append([f"{key}={value}" for value in _values(each)])
+        elif each.is_delete():
+            rows.append([line])
         else:
-            value = "" if each.is_delete() else each.get_value_element_as_str()
-            rows.append([line if each.is_delete() else f"{key}={value}"])
-    made = []
-    for row in product(*rows):
-        varied = [word for word in row if word.partition("=")[0] in several]
-        made.append(Job(list(row), varied))
-    return made, shared
+            rows.append([f"{key}={each.get_value_element_as_str()}"])
+    made = [[*row] for row in product(*rows)]
+    return [Job(row, [w for w in row if w.partition("=")[0] in several]) for row in made], shared
 
 
 def parsed(words: Iterable[str]) -> list[Override]:

@@ -53,9 +53,7 @@ def load(name: str, changes: Sequence[str] = (), folders: Sequence[Path] = ()) -
 
     path = _path(name, folders)
     own = not name.endswith(SUFFIX)  # in a folder `scenario` of a configuration folder
-    folder, file = (
-        (path.parent.parent, f"scenario/{path.stem}") if own else (path.parent, path.stem)
-    )
+    folder = path.parent.parent if own else path.parent
     words = [change.lstrip("+") for change in changes]
     try:
         with composing.refusals(), composing.session([folder, *folders]):
