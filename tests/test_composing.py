@@ -98,6 +98,18 @@ def test_options_stand_anywhere_and_the_configuration_is_shown(folder):
     assert "job:\n    name: vecsim\n" in call("--cfg", "hydra").out
 
 
+def test_folders_that_are_searched_are_those_of_every_job(folder):
+    """And of what is composed for each option of a group."""
+    (folder / "conf" / "protocol").mkdir()
+    rule = "_target_: vecsim.protocols.slush.Slush\nk: 5\nalpha: 4\n"
+    (folder / "conf" / "protocol" / "mine.yaml").write_text(rule)
+    words = "hydra.searchpath=[conf]", "n=20", "trials=2", "sweep.protocol=[mine]"
+    assert call(*words, "sweep.protocol.k=[5,6]").code == 0
+    done = call("-m", *words, "seed=1,2")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.count("job ") == 2
+
+
 def test_hydra_is_left_as_it_was(folder):
     """A notebook may use it for something else."""
     arguments, report = list(sys.argv), JobReturn.return_value

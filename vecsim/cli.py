@@ -13,7 +13,6 @@ from typing import Any
 from vecsim import streams
 from vecsim.studies import overrides
 
-SEARCH = "hydra.searchpath"
 BAD, FAILED, KILLED, UNWRITTEN, STOPPED, UNREAD = 2, 3, 4, 74, 130, 141
 # The same command can be tried again when there is room.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -82,7 +81,7 @@ def planned(task):
         return composing.plain([*task.words, *(f"{key}={name}" for key, name in choices.items())])
 
     def bare():
-        return composing.plain([word for word in task.words if overrides.parse(word).key == SEARCH])
+        return composing.plain(composing.searching(task.words))
 
     return plan.plan(task, other, bare)
 
@@ -121,7 +120,8 @@ def _command(given: list[str]) -> int:
     if asked.version:
         print(f"vecsim {importlib.metadata.version('vecsim')}")
         return 0
-    if arguments.concerns(words) and not asked.help:
+    about_scenarios = arguments.concerns(words)
+    if about_scenarios and not asked.help:
         return _scenarios(given)
     with composing.refusals(), composing.session([places.root("conf"), *asked.folders]):
         if asked.shell_completion:
@@ -129,7 +129,7 @@ def _command(given: list[str]) -> int:
             return 0
         overrides.check(words)
         if asked.help:
-            showing.usage(words, asked.resolve)
+            showing.usage([] if about_scenarios else words, asked.resolve)
         elif asked.cfg:
             showing.configuration(words, asked.cfg, asked.package, asked.resolve)
         elif asked.multirun or "hydra.mode=MULTIRUN" in words:
@@ -145,17 +145,12 @@ def _scenarios(given: list[str]) -> int:
 
     from rich.console import Console
 
-    from vecsim import device
     from vecsim.errors import ConfigError
-    from vecsim.model import trust
     from vecsim.results.files import StoreError
     from vecsim.scenario import arguments, command
 
-    words = arguments.read(given)
-    device.configure(words.cores)
     try:
-        with trust.packages(words.packages):
-            return command.run(words, Console(soft_wrap=False))
+        return command.run(arguments.read(given), Console(soft_wrap=False))
     except (ConfigError, StoreError, OSError):
         raise
     except Exception:  # Python's own 1 would read as a criterion that does not hold
@@ -188,16 +183,10 @@ def _job(jobs: list[list[str]], command: list[str] | None, config) -> int | Exce
     composing.add_swept(config, words)
     job = launch.Job(hydra, words) if command is None else None
     folder = job.folder if job else Path("results")
-    paths = [word for word in hydra.overrides.hydra if overrides.parse(word).key == SEARCH]
     begun = [job.begun] if job else []
-    options = dict(hydra.runtime.choices)
-    task = plan.Task(
-        config,
-        [*paths, *words],
-        options,
-        folder,
-        ["vecsim", *(words if command is None else command)],
-    )
+    options, typed = dict(hydra.runtime.choices), words if command is None else command
+    paths = composing.searching(hydra.overrides.hydra) if job else []
+    task = plan.Task(config, [*paths, *words], options, folder, ["vecsim", *typed])
     try:
         with job or contextlib.nullcontext(), outside.closed(), composing.refusals():
             studies, output = execute(task, progress.reporter(), *begun)

@@ -20,6 +20,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -32,7 +33,6 @@ from vecsim.studies.dimensions import BY_HAND, listed
 # Here a parameter may be set that the configuration does not list: its class says what there is.
 OPEN = ("sweep", "protocol", "adversary", "network", "campaign")
 STEPS = ("start", "stop", "step")
-SCENARIO = "of_scenario"  # the configuration of one scenario, beside the study's, `config`
 UNUSED = ("hydra.callbacks", "hydra/callbacks", "hydra.sweeper", "hydra/sweeper")
 
 
@@ -79,10 +79,8 @@ def prepare() -> None:
     """
     for plugin in (outside.Checked, Folders):
         Plugins.instance().register(plugin)
-    store = ConfigStore.instance().store
-    store(name="open", node=OmegaConf.create({key: _open() for key in OPEN}))
-    scenario = {"defaults": ["_self_", {"scenario": None}], "scenario": _open()}
-    store(name=SCENARIO, node=OmegaConf.create(scenario))
+    node = OmegaConf.create({key: _open() for key in OPEN})
+    ConfigStore.instance().store(name="open", node=node)
 
     def exact(value) -> Decimal:
         return Decimal(str(value))
@@ -116,6 +114,13 @@ def plain(words: Sequence[str], name: str = "config") -> DictConfig:
     return config
 
 
+def scenario(file: str, words: Sequence[str]) -> DictConfig:
+    """The configuration of a scenario's file, with words about it: any key of `scenario`."""
+    node = {"defaults": ["_self_", file], "scenario": _open()}
+    ConfigStore.instance().store(name="a_scenario", node=OmegaConf.create(node))
+    return plain(words, "a_scenario")
+
+
 def told(words: Iterable[str]) -> list[str]:
     """What Hydra is told of the words; ConfigError where one has several values."""
     kept = []
@@ -128,6 +133,11 @@ def told(words: Iterable[str]) -> list[str]:
         elif not _is_swept(each):
             kept.append(str(each.input_line))
     return kept
+
+
+def searching(words: Iterable[str]) -> list[str]:
+    """Those of the words that say where files are searched."""
+    return [word for word in words if overrides.parse(word).key == trust.SEARCH]
 
 
 def add_swept(config: DictConfig, words: Iterable[str]) -> None:
@@ -165,19 +175,16 @@ def jobs(words: Sequence[str]) -> tuple[list[Job], list[str]]:
     for each in parsed(words):
         key, line = each.get_key_element(), str(each.input_line)
         if each.is_hydra_override():
-            _check(each)
             shared.append(line)
         elif each.is_sweep_override():
             several.add(key)
             rows.append([f"{key}={value}" for value in _values(each)])
+        elif each.is_delete():
+            rows.append([line])
         else:
-            value = "" if each.is_delete() else each.get_value_element_as_str()
-            rows.append([line if each.is_delete() else f"{key}={value}"])
-    made = []
-    for row in product(*rows):
-        varied = [word for word in row if word.partition("=")[0] in several]
-        made.append(Job(list(row), varied))
-    return made, shared
+            rows.append([f"{key}={each.get_value_element_as_str()}"])
+    made = [[*row] for row in product(*rows)]
+    return [Job(row, [w for w in row if w.partition("=")[0] in several]) for row in made], shared
 
 
 def parsed(words: Iterable[str]) -> list[Override]:
@@ -213,6 +220,6 @@ def _check(override: Override) -> None:
 def _values(override: Override) -> list[str]:
     try:
         return list(override.sweep_string_iterator())
-    except (TypeError, ValueError, AssertionError):
+    except (HydraException, TypeError, ValueError, AssertionError):
         key = override.key_or_group
         raise ConfigError(f"{override.input_line} cannot be listed; allowed: {key}=A,B") from None

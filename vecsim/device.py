@@ -5,12 +5,14 @@ import os
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
-from vecsim.errors import ConfigError
+from vecsim.errors import ConfigError, count
 from vecsim.results.files import write
 
 VECTOR_FLAG = "--xla_cpu_prefer_vector_width"
 SHARE = "VECSIM_JOB_CORES"  # environment: cores of one of the jobs that run beside each other
+MOST_CORES = 4096
 PROC = Path("/proc")
 ZSTD = b"\x28\xb5\x2f\xfd"  # how its frames begin
 
@@ -22,13 +24,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def configure(wanted: int | None = None) -> None:
+def configure(wanted: Any = None) -> None:
     """Set JAX up for this machine; once JAX has been used its devices stay as they are.
 
     wanted: CPU devices to make (default: every core that this process may use, or its share of them
     in jobs that run beside each other). Without a GPU, trials are shared out over them. Flags that
-    the user has set are left as they are. ConfigError where there are other devices already.
+    the user has set are left as they are. ConfigError where it is no such number, or where there
+    are other devices already.
     """
+    wanted = None if wanted is None else count("engine.cores", wanted, 1, MOST_CORES)
     flags = os.environ.get("XLA_FLAGS", "")
     if VECTOR_FLAG not in flags and _has_avx512():
         os.environ["XLA_FLAGS"] = f"{flags} {VECTOR_FLAG}=512".strip()

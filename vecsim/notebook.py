@@ -22,7 +22,13 @@ def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | 
     require_folder()
     given = overrides.from_python(words, keywords)
     if arguments.concerns(given):
-        return _scenario(given, output)
+        from rich.console import Console
+
+        from vecsim.scenario import command
+
+        asked = arguments.read(given)
+        asked = asked._replace(output=asked.output if output is None else Path(output))
+        return command.single(asked, Console())
     with composing.refusals(), composing.session():
         task = composed(given, output)
         studies, folder = execute(task, progress.reporter())
@@ -31,21 +37,6 @@ def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | 
             drawn = bool(wanted & {"figure", "theory"}) and task.config.figure
             report.save(studies, folder, task.config.netcdf, drawn, task.config.theory)
     return store.open(folder / "data.zarr")
-
-
-def _scenario(given: Sequence[str], output: str | Path | None):
-    """The dataset of one scenario."""
-    from rich.console import Console
-
-    from vecsim import device, outside
-    from vecsim.model import trust
-    from vecsim.scenario import arguments, command
-
-    words = arguments.read(given)
-    words = words._replace(output=words.output if output is None else Path(output))
-    device.configure(words.cores)
-    with outside.closed(), trust.packages(words.packages):
-        return command.single(words, Console())
 
 
 def composed(given: Sequence[str], output: str | Path | None = None):

@@ -54,8 +54,6 @@ class Checked(ConfigSource):
             result = self.files.load_config(config_path)
         except RecursionError:
             raise ConfigError(f"{path} is nested too deeply; allowed: settings") from None
-        if config_path.startswith("scenario/../") and result.header["package"] is None:
-            result.header["package"] = "_global_"  # a file by its path says all that it is
         own = Path(os.path.realpath(path)).is_relative_to(places.root("conf").resolve())
         if not own:
             _check(path, config_path, result)

@@ -126,8 +126,6 @@ def _check(config: DictConfig) -> None:
     name = engine.get("name")
     require(isinstance(name, str) and name in ENGINES, "engine.name", name, ", ".join(ENGINES))
     engine.memory_mb = count("engine.memory_mb", engine.get("memory_mb"), 1, 2**20)
-    if engine.get("cores") is not None:
-        engine.cores = count("engine.cores", engine.cores, 1, 4096)
     output = config.get("output")
     require(output is None or isinstance(output, str), "output", output, "a folder, or null")
     for key in ("netcdf", "figure", "theory"):

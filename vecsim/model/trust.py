@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from vecsim.errors import ConfigError, require
+from vecsim.outside import SCHEME
 
 RESOLVERS = ("share", "sum", "rest", "range")  # functions of `plan.prepare`
 SEARCH = "hydra.searchpath"
@@ -87,7 +88,7 @@ def searched(text: str) -> list[Path]:
         listed = None
     good = isinstance(listed, list) and all(isinstance(each, str) for each in listed)
     require(good, SEARCH, text, allowed)
-    paths = [each.removeprefix("file://") for each in listed]
+    paths = [each.removeprefix("file://").removeprefix(f"{SCHEME}://") for each in listed]
     require(not any("://" in each for each in paths), SEARCH, text, allowed)
     for each in paths:
         require_folder(SEARCH, Path(each))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vecsim.errors import ConfigError, require, whole
+from vecsim.errors import ConfigError, require
 from vecsim.model import trust
 from vecsim.studies import overrides
 
@@ -12,7 +12,6 @@ ALLOWED = (
     "scenario=NAME, scenario.KEY=VALUE, output=FOLDER, engine.cores=NUMBER, "
     "packages=NAME, --config-dir FOLDER, and -m with several values"
 )
-MOST_CORES = 4096
 
 
 class Wanted(NamedTuple):
@@ -33,7 +32,7 @@ class Words(NamedTuple):
     wanted: list[Wanted]
     folders: list[Path]  # of configuration, beside vecsim's own
     output: Path | None
-    cores: int | None
+    cores: Any
     packages: Any = None  # that components may come from, beside vecsim
 
 
@@ -62,13 +61,11 @@ def read(arguments: Sequence[str]) -> Words:
     alone: dict[str, Any] = {each.key_or_group: each.value() for each in parsed}
     texts = {each.key: each.text for each in map(overrides.parse, asked.overrides)}
     folders = [*asked.folders, *trust.searched(texts.get(trust.SEARCH, "[]"))]
-    output, cores = alone.get("output"), alone.get("engine.cores")
+    output = alone.get("output")
     good = output is None or (isinstance(output, str) and bool(output))
     require(good, "output", output, "a folder")
-    if cores is not None:
-        whole("engine.cores", cores, 1, MOST_CORES)
     path = None if output is None else Path(output)
-    return Words(wanted, folders, path, cores, alone.get("packages"))
+    return Words(wanted, folders, path, alone.get("engine.cores"), alone.get("packages"))
 
 
 def _changes(words: Sequence[str]) -> list[str]:
@@ -81,8 +78,7 @@ def _check(overrides: Sequence[Any], several: bool) -> None:
     for override in overrides:
         key, text = override.key_or_group, override.input_line
         known = key in ("scenario", "output", "engine.cores", "packages", trust.SEARCH)
-        good = known or (key.startswith("scenario.") and override.package is None)
-        if not good:
+        if not (known or key.startswith("scenario.")) or override.package is not None:
             raise ConfigError(f"{key} is no parameter of scenarios; allowed: {ALLOWED}")
         if known and override.is_delete():
             raise ConfigError(f"{text} takes away what is not there; allowed: {ALLOWED}")

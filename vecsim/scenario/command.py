@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import xarray as xr
 from rich.console import Console
 
+from vecsim import device
 from vecsim.cluster.config import parse
 from vecsim.errors import ConfigError, require
+from vecsim.model import trust
 from vecsim.results import files, netcdf
 from vecsim.results.files import StoreError, one_line
 from vecsim.scenario import config, export, finding, report, saved, verdict
@@ -41,8 +43,11 @@ def run(words: Words, console: Console) -> int:
     All are checked before the first one runs. One that is complete in its folder is read, one that
     was interrupted goes on.
     """
-    folder = words.output or FOLDER
-    jobs = planned(words)
+    with _ready(words) as jobs:
+        return _run(jobs, words.output or FOLDER, console)
+
+
+def _run(jobs: list[Job], folder: Path, console: Console) -> int:
     outcomes = []
     for number, job in enumerate(jobs, 1):
         name = Outcome(job.config, [], varied=job.varied).name
@@ -63,10 +68,18 @@ def run(words: Words, console: Console) -> int:
 
 def single(words: Words, console: Console) -> xr.Dataset:
     """Run one scenario, or read it, and return its dataset; see `data.vecsim.verdicts`."""
-    jobs = planned(words)
-    require(len(jobs) == 1, "scenario", [job.config["name"] for job in jobs], "one at a time")
-    _one(jobs[0], console)
-    return netcdf.load(jobs[0].folder / saved.DATA)
+    with _ready(words) as jobs:
+        require(len(jobs) == 1, "scenario", [job.config["name"] for job in jobs], "one at a time")
+        _one(jobs[0], console)
+        return netcdf.load(jobs[0].folder / saved.DATA)
+
+
+@contextlib.contextmanager
+def _ready(words: Words) -> Iterator[list[Job]]:
+    """The scenarios, and this machine and the packages of components as they want them."""
+    device.configure(words.cores)
+    with trust.packages(words.packages):
+        yield planned(words)
 
 
 def planned(words: Words) -> list[Job]:

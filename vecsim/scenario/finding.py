@@ -13,7 +13,6 @@ from typing import Any
 from vecsim import places
 from vecsim.errors import ConfigError, require
 from vecsim.scenario.config import CATEGORIES, checked
-from vecsim.studies import overrides
 
 SUFFIX = ".yaml"
 CATEGORY = re.compile(r"^\s+category:\s*(\w+)", re.MULTILINE)
@@ -54,11 +53,11 @@ def load(name: str, changes: Sequence[str] = (), folders: Sequence[Path] = ()) -
 
     path = _path(name, folders)
     own = not name.endswith(SUFFIX)  # in a folder `scenario` of a configuration folder
-    folder, option = (path.parent.parent, path.stem) if own else (path.parent, f"../{path.stem}")
-    words = [f"scenario={overrides.literal('scenario', option)}", *changes]
+    folder = path.parent.parent if own else path.parent
+    words = [change.lstrip("+") for change in changes]
     try:
         with composing.refusals(), composing.session([folder, *folders]):
-            made = composing.plain(words, composing.SCENARIO)
+            made = composing.scenario(str(path.relative_to(folder).with_suffix("")), words)
             trust.check(OmegaConf.to_container(made, resolve=False), ())  # type: ignore[arg-type]
             plain: Any = OmegaConf.to_container(made, resolve=True, throw_on_missing=True)
     except ConfigError as error:
