@@ -18,7 +18,7 @@ import yaml
 from vecsim.errors import ConfigError, require
 from vecsim.outside import SCHEME
 
-RESOLVERS = ("share", "sum", "rest", "range")  # functions of `plan.prepare`
+RESOLVERS = ("share", "sum", "rest", "range")  # functions of `composing.prepare`
 SEARCH = "hydra.searchpath"
 FUNCTION = re.compile(r"\$\{\s*([\w.]+)\s*:")
 NESTED = re.compile(r"\$\{[^:}]*\$\{")  # a key, or a function, whose name is another key's value
