@@ -1,7 +1,15 @@
 """Agents: one cell per node, lockstep rounds on a complete graph.
 
 Several cells are packed into each uint32 lane (four of 8 bits, two of 16, or one of 32), because
-then one fused loop makes the random words, compares them and writes one array.
+then one fused loop makes the random words, compares them and writes one array. Ten nodes, one of
+them Byzantine, with cells of 8 bits; honest nodes come first, and Byzantine ones have no cell:
+
+    lane        0          1          2       3 ... 15
+    node     3 2 1 0    7 6 5 4    . . . 8    . . . .     (the lowest bits on the right)
+    mask     f f f f    f f f f    0 0 0 f    0 0 0 0     (ff where there is an honest node)
+
+Nodes are counted as if the 16 lanes stood in 8 rows of 2 columns (`lanes`): lanes 0, 2, 4 ... 14
+are added up, then 1, 3, 5 ... 15, then the sums.
 """
 
 from functools import reduce
@@ -48,12 +56,14 @@ def lanes(shape: Shape) -> tuple[int, int]:
 
 
 def unpack(lane, bits: int):
+    """The cells of each lane, the first node's first: a list of uint32 [lanes]."""
     if bits == 32:
         return [lane]
     return [(lane >> jnp.uint32(i)) & jnp.uint32(2**bits - 1) for i in range(0, 32, bits)]
 
 
 def pack(cells, bits: int):
+    """The inverse of `unpack`; no cell is wider than its bits."""
     lane = cells[0]
     for i, cell in enumerate(cells[1:], 1):
         lane = lane | (cell << jnp.uint32(i * bits))
@@ -132,7 +142,11 @@ def words(shape: Shape, trial: Trials, ids, round_):
 
 
 def advance(shape: Shape, trial: Trials, tables: Tables, lane, mask, seen, memory):
-    """One lockstep round: every undecided node polls once, all updates together."""
+    """One lockstep round: every undecided node polls once, all updates together.
+
+    lane, mask: uint32 [lanes]. seen: the adversary's view of the round. memory: int32 [slots].
+    Returns the lanes after the round, FLIPPED set where a preference has changed, and the memory.
+    """
     rule = trial.protocol
     mixes, memory = answers(trial, seen, memory)
     rows = lax.optimization_barrier(class_rows(trial, tables, mixes, seen.ones))

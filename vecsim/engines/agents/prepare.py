@@ -1,4 +1,16 @@
-"""From points and trial numbers to the arrays of a batch (host side)."""
+"""From points and trial numbers to the arrays of a batch (host side).
+
+A batch has room for `size` trials of any points that share a program; every leaf of `Trials` has
+them along its first axis. Two trials of a point with n = 10 (9 honest) in a batch of three:
+
+    trials.honest      9      9      0        the third is filled up with a trial of no nodes
+    trials.key         k(0)   k(1)   0        what all random words of the trial are made from
+    trials.offsets     0      0      0        where the trial's table begins, for each mix
+    place              0      1               where the outcomes belong
+
+    tables.thresholds  row i: thresholds of a poll where i of the 9 honest nodes prefer 1
+                       [rows, own colour, columns, words]; 10 rows, filled up with zeros
+"""
 
 from collections.abc import Iterable, Iterator
 from functools import partial

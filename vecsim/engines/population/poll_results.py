@@ -15,6 +15,13 @@ computed as 1 - p. Everything is float64: numbers of nodes are exact up to 2^53.
 Where honest nodes may be unheard by some queriers (groups that are cut off, nodes that rest), a
 poll meets i of them with the probability of that many among its k draws, and what remains is a
 poll of k - i of the others.
+
+Ten nodes, 9 of them honest, of which 4 prefer 1, and one Byzantine node that answers 0; a querier
+that prefers 1 and does not poll itself meets a = 3 of its own, b = 5 + 1 others, c = 0 that may be
+missing. With k = 4 and alpha 3 the five results are, in the order of `cells.RESULTS`,
+
+    no quorum | own below alpha_confidence, from it on | other below it, from it on
+    x = 2       (none: both alphas are 3)  x = 3         (none)          x = 0, 1
 """
 
 from functools import partial

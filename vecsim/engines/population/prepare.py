@@ -1,4 +1,16 @@
-"""From points and trial numbers to the blocks of the population engine (host side)."""
+"""From points and trial numbers to the blocks of the population engine (host side).
+
+A block holds `shape.block` trials of one point, a batch several blocks; what belongs to the point
+has an axis of blocks alone. Two trials of a point with n = 10 (9 honest, Snowflake with beta 2):
+
+    honest     [blocks, trials]    9 9 0 0 ...    the rest of the block: trials of no nodes
+    place      [blocks, trials]    0 1 -1 -1 ...  where outcomes belong, -1 nowhere
+    moves      [blocks, rows]      of the 6 cells below, those that a draw shares out
+
+    cell         0  1   2  3    4  5              a trial's state: nodes in each, 9 together
+    preference   0  1   0  1    0  1
+    counter      0  0   1  1    decided
+"""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -99,6 +111,7 @@ def program_key(point: Point):
 
 
 def shape_of(point: Point) -> Shape:
+    """What the program that serves the point is compiled for."""
     moves = moves_of(point.protocol, point.protocol.max_rounds)
     adversary, network = point.adversary, point.network
     sides = max(len(network.groups), 1)

@@ -1,4 +1,17 @@
-"""How walkers stand on each engine: what `scores` wants to know of one."""
+"""How walkers stand on each engine: what `scores` wants to know of one.
+
+A walker is a trial under way. Of each class of undecided nodes, by group and own colour, it is
+known how many there are, how few polls the nearest of them lacks to decide either colour, and how
+many the farthest lacks to decide its own. Ten nodes, 9 of them honest, in one group, Snowflake with
+beta 3:
+
+    own colour  counters of the nodes    number   fewest to decide 0, 1   most to decide its own
+    0           0 0 1 2, one decided     4        1, 3                    3
+    1           0 0 1 1                  4        3, 2                    3
+
+The agents engine finds this in one pass: what is known of a node goes into the byte of its class,
+bits 0-7 (group 0, colour 0), 8-15 (group 0, colour 1) and so on, of which the largest is taken.
+"""
 
 import jax.numpy as jnp
 from jax import lax
@@ -39,6 +52,7 @@ def counted_crowd(number, own, remaining) -> Crowd:
 
 
 def agents_field(shape, trial: Trials, tables: Tables, tally: Tally, round_, memory) -> Field:
+    """The agents engine's, of one trial [groups, own colour, colour]."""
     seen = view(trial, tables, tally, round_, tally.ones)
     mixes, _ = answers(trial, seen, memory)
     rows = lockstep.class_rows(trial, tables, mixes, seen.ones)
@@ -46,7 +60,7 @@ def agents_field(shape, trial: Trials, tables: Tables, tally: Tally, round_, mem
 
 
 def agents_crowd(shape, trial: Trials, lane, groups: int) -> Crowd:
-    """What is known of a node goes into the byte of its class, so that few loops look at all."""
+    """The agents engine's, of one trial. lane: uint32 [lanes]. groups: that are told apart."""
     rule = trial.protocol
     cells = lockstep.unpack(lane & ~lockstep.flag(shape, lockstep.FLIPPED), shape.bits)
     ids = [i.astype(jnp.int32) for i in lockstep.node_ids(shape, jnp.uint32(0))]
