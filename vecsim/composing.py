@@ -36,7 +36,7 @@ STEPS = ("start", "stop", "step")
 UNUSED = ("hydra.callbacks", "hydra/callbacks", "hydra.sweeper", "hydra/sweeper")
 
 
-class Job(NamedTuple):
+class WordsOfJob(NamedTuple):
     """One of the jobs of a multirun. varied: those of its words that differ between jobs."""
 
     words: list[str]
@@ -60,7 +60,7 @@ def session(folders: Sequence[Path] = ()) -> Iterator[None]:
     folders: of configuration, in the order in which they are searched; vecsim's own is the last
     unless it is among them.
     """
-    prepare()
+    register()
     every = [*folders, places.root("conf")]
     Folders.searched = list(dict.fromkeys(each.resolve() for each in every))
     try:
@@ -71,7 +71,7 @@ def session(folders: Sequence[Path] = ()) -> Iterator[None]:
         yield
 
 
-def prepare() -> None:
+def register() -> None:
     """Tell Hydra and OmegaConf what configurations may use.
 
     The groups of OPEN take keys beside those that they list. ${share:0.75,20} is 75 % of 20,
@@ -106,7 +106,7 @@ def compose(words: Sequence[str], name: str = "config") -> DictConfig:
     return config
 
 
-def plain(words: Sequence[str], name: str = "config") -> DictConfig:
+def compose_plain(words: Sequence[str], name: str = "config") -> DictConfig:
     """The same without Hydra's own."""
     config = compose(words, name)
     with open_dict(config):
@@ -118,7 +118,7 @@ def scenario(file: str, words: Sequence[str]) -> DictConfig:
     """The configuration of a scenario's file, with words about it: any key of `scenario`."""
     node = {"defaults": ["_self_", file], "scenario": _open()}
     ConfigStore.instance().store(name="a_scenario", node=OmegaConf.create(node))
-    return plain(words, "a_scenario")
+    return compose_plain(words, "a_scenario")
 
 
 def told(words: Iterable[str]) -> list[str]:
@@ -137,7 +137,7 @@ def told(words: Iterable[str]) -> list[str]:
 
 def searching(words: Iterable[str]) -> list[str]:
     """Those of the words that say where files are searched."""
-    return [word for word in words if overrides.parse(word).key == trust.SEARCH]
+    return [word for word in words if overrides.parse_word(word).key == trust.SEARCH]
 
 
 def add_swept(config: DictConfig, words: Iterable[str]) -> None:
@@ -169,7 +169,7 @@ def refusals() -> Iterator[None]:
         raise ConfigError(f"not to be composed: {build.sentence(error)}") from None
 
 
-def jobs(words: Sequence[str]) -> tuple[list[Job], list[str]]:
+def jobs(words: Sequence[str]) -> tuple[list[WordsOfJob], list[str]]:
     """Every combination of the values given, as jobs, and the words about Hydra that all share."""
     rows, several, shared = [], set(), []
     for each in parsed(words):
@@ -184,7 +184,9 @@ def jobs(words: Sequence[str]) -> tuple[list[Job], list[str]]:
         else:
             rows.append([f"{key}={each.get_value_element_as_str()}"])
     made = [[*row] for row in product(*rows)]
-    return [Job(row, [w for w in row if w.partition("=")[0] in several]) for row in made], shared
+    return [
+        WordsOfJob(row, [w for w in row if w.partition("=")[0] in several]) for row in made
+    ], shared
 
 
 def parsed(words: Iterable[str]) -> list[Override]:

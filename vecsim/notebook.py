@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vecsim.cli import environment, execute, require_folder
+from vecsim.cli import environment, execute, require_working_folder
 from vecsim.studies import overrides
 
 
@@ -19,23 +19,23 @@ def run(words: Sequence[Any], keywords: Mapping[str, Any], output: str | Path | 
     from vecsim.results import store
     from vecsim.scenario import arguments
 
-    require_folder()
+    require_working_folder()
     given = overrides.from_python(words, keywords)
     if arguments.concerns(given):
         from rich.console import Console
 
         from vecsim.scenario import command
 
-        asked = arguments.read(given)
+        asked = arguments.read_words(given)
         asked = asked._replace(output=asked.output if output is None else Path(output))
         return command.single(asked, Console())
     with composing.refusals(), composing.session():
         task = composed(given, output)
         studies, folder = execute(task, progress.reporter())
-        wanted = {overrides.parse(word).key for word in task.words}
+        wanted = {overrides.parse_word(word).key for word in task.words}
         if wanted & {"netcdf", "figure", "theory"}:
             drawn = bool(wanted & {"figure", "theory"}) and task.config.figure
-            report.save(studies, folder, task.config.netcdf, drawn, task.config.theory)
+            report.save_files(studies, folder, task.config.netcdf, drawn, task.config.theory)
     return store.open(folder / "data.zarr")
 
 
@@ -45,7 +45,7 @@ def composed(given: Sequence[str], output: str | Path | None = None):
 
     from vecsim import composing, plan
 
-    overrides.check(given)
+    overrides.check_words(given)
     config = composing.compose(given)
     options = dict(config.hydra.runtime.choices)
     with open_dict(config):

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from vecsim.cluster.checkpoint import Checkpoint
-from vecsim.cluster.config import Run, parse
-from vecsim.cluster.scale_test_cluster import ScaleTestCluster, check
+from vecsim.cluster.config import Run, parse_run
+from vecsim.cluster.scale_test_cluster import ScaleTestCluster, check_run
 from vecsim.types import Adversary
 
-__all__ = ["check", "simulate"]
+__all__ = ["check_run", "simulate"]
 
 SAVE_EVERY_S = 5.0  # wall time
 SETTLING_MS = 60_000  # windows of one second at the start: benches and exclusions
@@ -27,11 +27,11 @@ def simulate(
 
     config: the mapping under `scenario:`, or a parsed Run; see `vecsim.cluster.config`. folder:
     where the run is saved as it goes; a run that was interrupted goes on from there, with the same
-    results. The files are removed (`checkpoint.remove`) by the caller, who has yet to save the
-    results. short: whether a run that ends before it was first saved is saved too. roster: see
+    results. The files are removed (`checkpoint.remove_checkpoint`) by the caller, who has yet to
+    save the results. short: whether a run that ends before it was first saved is saved too. roster: see
     ScaleTestCluster. tell: hears of the simulated time that has passed, and of its end.
     """
-    run = config if isinstance(config, Run) else parse(config)
+    run = config if isinstance(config, Run) else parse_run(config)
     cluster = ScaleTestCluster(run, roster)
     checkpoint = Checkpoint(folder, cluster) if folder else None
     cluster.acted = checkpoint.load() if checkpoint else 0

@@ -18,7 +18,7 @@ import yaml
 from vecsim.errors import ConfigError, require
 from vecsim.outside import SCHEME
 
-RESOLVERS = ("share", "sum", "rest", "range")  # functions of `composing.prepare`
+RESOLVERS = ("share", "sum", "rest", "range")  # functions of `composing.register`
 SEARCH = "hydra.searchpath"
 FUNCTION = re.compile(r"\$\{\s*([\w.]+)\s*:")
 NESTED = re.compile(r"\$\{[^:}]*\$\{")  # a key, or a function, whose name is another key's value
@@ -49,7 +49,7 @@ def require_known(key: str, target: Any) -> None:
     require(package in known, key, target, allowed)
 
 
-def check(config: Mapping[str, Any], given: Collection[str]) -> None:
+def check_trusted(config: Mapping[str, Any], given: Collection[str]) -> None:
     """ConfigError where a composed configuration, not resolved, does what a file may not.
 
     given: keys that were set on the command line, where more is allowed.

@@ -5,15 +5,14 @@ that the trial ended before it happened (censored). Intervals are two-sided, 95 
 says otherwise.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
 from vecsim.errors import require
-
-Array = np.ndarray[Any, Any]
+from vecsim.results.layout import Array
 
 
 def wilson(events: ArrayLike, trials: ArrayLike, level: float = 0.95) -> tuple[Array, Array]:

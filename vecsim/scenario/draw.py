@@ -13,21 +13,20 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from vecsim.results.estimate import mean_interval
+from vecsim.results.layout import Array
 from vecsim.results.measures.measure import of_variant
 from vecsim.results.measures.per_trial import latency_curve, weighted_quantile
 from vecsim.results.measures.per_window import RESOURCES, sampled
 from vecsim.results.measures.record import record
 from vecsim.results.plot import GREY, PALETTE, panels, style
 
-Array = np.ndarray[Any, Any]
-
 BINS = 300  # points of a course in time, at most
 WIDTH = 4.6  # inches: narrow, so that a page of 400 pixels shows its letters at nine
 FAULTS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#0072B2")
 HALTED = {"facecolor": "none", "edgecolor": "#D55E00", "hatch": "//", "linewidth": 0, "alpha": 0.35}
 # What goes on until something else happens, or to the end of the run.
-ENDS = {"create_partition": ("heal_partition",), "stop": ("start",)}
-AGAIN = (  # ... until the same is done again
+_ENDS = {"create_partition": ("heal_partition",), "stop": ("start",)}
+_AGAIN = (  # ... until the same is done again
     *("set_packet_loss", "throttle_cpu", "inject_memory_pressure", "set_clock_skew"),
     *("set_protocol", "set_workload", "remove_byzantine_nodes"),
 )
@@ -60,7 +59,7 @@ def spans(timeline: Sequence[Mapping[str, Any]] | None, end_s: float) -> list[Sp
         if what == "kill_random_nodes" and not entry.get("restart", True):
             ends = ("spawn_nodes", "start")
         else:
-            ends = (what,) if what in AGAIN else ENDS.get(what, ())
+            ends = (what,) if what in _AGAIN else _ENDS.get(what, ())
         if ends:
             later = [then for then, other in events[index + 1 :] if other["do"] in ends]
             until = later[0] if later else end_s

@@ -8,12 +8,13 @@ import numpy as np
 import xarray as xr
 
 from vecsim.results import estimate
-from vecsim.results.kinds.kind import Array, Kind
+from vecsim.results.kinds.kind import Kind
+from vecsim.results.layout import Array
 
 Method = Literal["clopper_pearson", "wilson"]
 
 
-class Trials(Kind):
+class TrialResults(Kind):
     """Studies whose trials each have outcomes of their own."""
 
     estimates = ("rate", "mean", "quantile")
