@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from vecsim.model.point import Point
     from vecsim.network import Network
     from vecsim.types import Adversary, Protocol
 
-__all__ = ["check", "collect", "open", "run"]
+    Folders = str | Path | Sequence[str | Path] | None
+
+__all__ = ["check", "collect", "open", "point", "run"]
 
 
 def check(component: Protocol | Adversary | Network) -> None:
@@ -58,18 +61,37 @@ def collect(
     return jobs.collect(source, store, missing, multirun)
 
 
-def run(*overrides: str, output: str | Path | None = None, **parameters: Any) -> xr.Dataset:
+def point(*overrides: str, config_dir: Folders = None, **parameters: Any) -> Point:
+    """The point of single decisions that the same words of the command line describe.
+
+    It is what `vecsim.engines.exact` and `vecsim.engines.limit` take. overrides, parameters,
+    config_dir: as of `vecsim.run`, those that say what a point is: n, byzantine_fraction,
+    initial_accept, schedule, protocol, adversary, network (and experiment, packages).
+    ConfigError, one line, for any other, where they describe several points, or campaigns.
+    """
+    from vecsim import notebook
+
+    return notebook.point(overrides, parameters, config_dir)
+
+
+def run(
+    *overrides: str,
+    output: str | Path | None = None,
+    config_dir: Folders = None,
+    **parameters: Any,
+) -> xr.Dataset:
     """Compute a study, or go on with it, and return its dataset.
 
     overrides: as on the command line, `"protocol=snowball", "sweep.n=[100,1000]"`.
     parameters: the same as keywords, `protocol="snowball", n=100, protocol__k=10`,
     `sweep={"n": [100, 1000]}`; two underscores stand for the dot.
     output: folder of the results; default results/<name>-<hash of the parameters>.
+    config_dir: folder of configuration beside vecsim's own, or a list of them, as `--config-dir`.
     Figures and a NetCDF file are made where `figure=True`, `theory=True` or `netcdf=True` is given.
     """
     from vecsim import notebook
 
-    return notebook.run(overrides, parameters, output)
+    return notebook.run(overrides, parameters, output, config_dir)
 
 
 def __dir__() -> list[str]:

@@ -77,6 +77,17 @@ def require_folder(key: str, folder: Path) -> None:
     require(folder.is_dir(), key, str(folder), "a folder that exists")
 
 
+def folders(config_dir: Any) -> list[Path]:
+    """Folders of configuration as Python names them: none, one, or a list of them."""
+    listed = config_dir if isinstance(config_dir, (list, tuple)) else [config_dir]
+    listed = [each for each in listed if each is not None or listed is config_dir]
+    good = all(isinstance(each, (str, Path)) for each in listed)
+    require(good, "config_dir", config_dir, "a folder, or a list of folders")
+    for each in listed:
+        require_folder("config_dir", Path(each))
+    return [Path(each) for each in listed]
+
+
 def searched(text: str) -> list[Path]:
     """Folders that an override has Hydra search; ConfigError where it says what is none."""
     allowed = "[FOLDER] or [file://FOLDER]"
