@@ -1,15 +1,28 @@
 """What Python has of the command line: points, studies, components as objects."""
 
+import importlib
+import json
+import linecache
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
+from test_own import RULE, write_rule
 
 import vecsim
 from vecsim.adversaries.balance_informed import BalanceInformed
 from vecsim.adversaries.echo import Echo
+from vecsim.adversaries.mixture import Mixture
+from vecsim.adversaries.release import Release
 from vecsim.engines.exact import solve
 from vecsim.errors import ConfigError
 from vecsim.model.point import Point
+from vecsim.model.sources import sources
 from vecsim.network import Network
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowflake import Snowflake
@@ -91,3 +104,151 @@ def test_a_folder_of_configuration(conf):
     for wrong, told in ((5, "a folder, or a list"), ("no", "a folder that exists")):
         with pytest.raises(ConfigError, match=f"config_dir is {wrong!r}; allowed: {told}"):
             vecsim.point(config_dir=wrong)
+
+
+# Components as objects
+
+
+@pytest.fixture
+def alone(folder, monkeypatch):
+    """A module with a protocol of one's own, and a folder of configuration that names it."""
+    monkeypatch.syspath_prepend(folder)
+    write_rule(folder)
+    yield importlib.import_module("alone")
+    del sys.modules["alone"]
+
+
+def of_study(data):
+    return data.drop_attrs(), json.loads(data.attrs["config"])
+
+
+def test_objects_are_what_their_parameters_say(folder):
+    objects = {"protocol": Snowflake(beta=7), "network": Network(loss=0.1)}
+    kinds = {"one": (Release(3), 0.5), "echo": (Echo(), 0.5)}
+    objects["adversary"] = Mixture.of(kinds)
+    data, config = of_study(
+        vecsim.run(*SMALL[4:], n=40, byzantine_fraction=0.1, output="objects", **objects)
+    )
+    words = "protocol=snowflake", "protocol.beta=7", "network.loss=0.1", "adversary=mixture"
+    of = "adversary.of={release: {share: 0.5, release_round: 3}, echo: 0.5}"
+    same, described = of_study(
+        vecsim.run(*words, of, *SMALL[4:], n=40, byzantine_fraction=0.1, output="words")
+    )
+    assert data.identical(same)
+    assert config.pop("kinds") == [{"one": 2, "echo": 2}]  # the names that each has
+    assert described.pop("kinds") == [{"release": 2, "echo": 2}]
+    assert config == described
+
+
+def test_an_object_of_ones_own(alone, folder):
+    """Its package is trusted, as if `packages` named it; the folder of the results is the same."""
+    data = of_study(vecsim.run(*SMALL[3:], protocol=alone.Rule(k=7, alpha=5)))
+    told = {"protocol__k": 7, "protocol__alpha": 5, "packages": "alone", "config_dir": "conf"}
+    same = of_study(vecsim.run("protocol=alone", *SMALL[3:], **told))
+    assert data[0].identical(same[0])
+    assert data[1] == same[1]
+    assert "alone.py" in data[1]["sources"]
+    assert len(list(folder.glob("results/*"))) == 1
+    with pytest.raises(ConfigError, match="packages=alone on the command line"):
+        vecsim.run("protocol=alone", *SMALL[3:], config_dir="conf")
+
+
+def test_an_object_is_swept_like_an_option():
+    found = vecsim.point("n=30", protocol=Slush(k=7, alpha=5), sweep={"protocol.k": [6]})
+    assert found.protocol == Slush(k=6, alpha=5)
+
+
+def test_numbers_of_numpy_and_classes_within_a_function():
+    class Mine(Slush):
+        pass
+
+    point = vecsim.point(n=np.int64(30), protocol=Mine(k=np.int32(7), alpha=5))
+    assert type(point.protocol) is Mine
+    assert vars(point.protocol) == vars(Mine(k=7, alpha=5))
+
+
+SCRIPT = """
+import vecsim
+{rule}
+if __name__ == "__main__":
+    data = vecsim.run("n=20", "trials=4", protocol=Rule(k=7, alpha=5), output="{output}")
+    print(int(data.flips.sum()))
+"""
+
+
+def test_a_class_of_a_script(folder):
+    """The file is part of the study, which an edit makes another one."""
+    path = os.pathsep.join([str(Path(vecsim.__file__).parent.parent), *sys.path])
+
+    def run(gives, output):
+        rule = RULE.format(line="", gives=gives)
+        (folder / "script.py").write_text(SCRIPT.format(rule=rule, output=output))
+        options = {"capture_output": True, "text": True, "check": False, "cwd": folder}
+        environment = {**os.environ, "PYTHONPATH": path}
+        return subprocess.run([sys.executable, "script.py"], env=environment, **options)
+
+    turns = run("(cell & 1) ^ 1", "here")
+    assert int(turns.stdout.splitlines()[-1]) > 0, turns.stderr
+    config = json.loads(vecsim.open("here").attrs["config"])
+    assert config["protocol"]["_target_"] == "__main__.Rule"
+    assert list(config["sources"]) == ["script.py"]
+    assert "script.py has changed since" in run("cell & 1 & 1", "here").stderr
+
+
+def typed(cell, name, text, session):
+    """A cell of a notebook: Python keeps its text, there is no file."""
+    linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+    exec(compile(text, name, "exec"), session)
+    return session[cell]
+
+
+def test_a_class_of_a_notebook(monkeypatch):
+    """Its cells are part of the study, with what they use of other cells."""
+    module = ModuleType("session")
+    monkeypatch.setitem(sys.modules, "session", module)
+    session = vars(module)
+    typed("helped", "<cell 1>", "def helped(cell):\n    return (cell & 1) ^ TURNS\n", session)
+    rule = RULE.format(line="TURNS = 1", gives="helped(cell)")
+    first = typed("Rule", "<cell 2>", rule, session)
+    assert vecsim.point(n=30, protocol=first(k=7, alpha=5)).protocol.k == 7
+    hashes = [sources([first])]
+    typed("TURNS", "<cell 3>", "TURNS = 0\n", session)
+    hashes.append(sources([first]))
+    typed("helped", "<cell 4>", "def helped(cell):\n    return cell & 1 & TURNS\n", session)
+    hashes.append(sources([first]))
+    assert [list(each) for each in hashes] == [["session.Rule"]] * 3
+    assert len({each["session.Rule"] for each in hashes}) == 3
+
+
+@pytest.mark.parametrize(
+    ("keywords", "told"),
+    {
+        "protocol": (Echo(), r"protocol is Echo\(\); allowed: .* whose class extends Protocol$"),
+        "adversary": (Echo, "adversary is <class .*; allowed: .* extends Adversary$"),
+        "network": (object(), "network is <object .*; allowed: .* extends Network$"),
+        "n": (Slush(), r"n is Slush.*; allowed: a number, text"),
+        "sweep": ({"protocol": [Slush()]}, "sweep is Slush.*; allowed: a number"),
+    }.items(),
+)
+def test_what_is_no_component(keywords, told):
+    with pytest.raises(ConfigError, match=told[1]):
+        vecsim.run(**{keywords: told[0]})
+
+
+def test_an_object_is_used_as_it_is():
+    with pytest.raises(ConfigError, match=r"protocol.k is 9; allowed: in the object, protocol=Slu"):
+        vecsim.point(protocol=Slush(), protocol__k=9)
+    with pytest.raises(ConfigError, match="protocol is set twice"):
+        vecsim.point("protocol=snowball", protocol=Slush())
+    assert isinstance(vecsim.point().protocol, Snowflake)  # nothing of an object is left
+
+
+class Odd(Slush):
+    """A class whose parameters no configuration can describe."""
+
+    how: Any = None
+
+
+def test_an_object_that_no_configuration_describes():
+    with pytest.raises(ConfigError, match=r"protocol.how is <function .*; allowed: text, numbers"):
+        vecsim.point(protocol=Odd(how=lambda: 1))

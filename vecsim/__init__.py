@@ -84,7 +84,10 @@ def run(
 
     overrides: as on the command line, `"protocol=snowball", "sweep.n=[100,1000]"`.
     parameters: the same as keywords, `protocol="snowball", n=100, protocol__k=10`,
-    `sweep={"n": [100, 1000]}`; two underscores stand for the dot.
+    `sweep={"n": [100, 1000]}`; two underscores stand for the dot. protocol, adversary and network
+    may be objects, `protocol=Snowball(k=10)`, which stand for their class and their parameters:
+    the results are those of the same component by name. A class of one's own needs no `packages`
+    then, and may be of a script or a notebook.
     output: folder of the results; default results/<name>-<hash of the parameters>.
     config_dir: folder of configuration beside vecsim's own, or a list of them, as `--config-dir`.
     Figures and a NetCDF file are made where `figure=True`, `theory=True` or `netcdf=True` is given.

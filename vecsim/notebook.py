@@ -26,35 +26,36 @@ def run(
     results/<name>-<hash of the parameters>.
     """
     environment()
-    from vecsim import progress, report
+    from vecsim import handed, progress, report
     from vecsim.results import store
     from vecsim.scenario import arguments
 
     require_folder()
-    given, folders = overrides.from_python(words, keywords), trust.folders(config_dir)
-    if arguments.concerns(given):
-        return _scenario(given, output, folders)
-    with session(folders):
-        task = composed(given, output, folders)
-        studies, folder = execute(task, progress.reporter())
-        wanted = {overrides.parse(word).key for word in task.words}
-        if wanted & {"netcdf", "figure", "theory"}:
-            drawn = bool(wanted & {"figure", "theory"}) and task.config.figure
-            report.save(studies, folder, task.config.netcdf, drawn, task.config.theory)
+    folders = trust.folders(config_dir)
+    with handed.over(words, keywords) as given:
+        if arguments.concerns(given):
+            return _scenario(given, output, folders)
+        with session(folders):
+            task = composed(given, output, folders)
+            studies, folder = execute(task, progress.reporter())
+            wanted = {overrides.parse(word).key for word in task.words}
+            if wanted & {"netcdf", "figure", "theory"}:
+                drawn = bool(wanted & {"figure", "theory"}) and task.config.figure
+                report.save(studies, folder, task.config.netcdf, drawn, task.config.theory)
     return store.open(folder / "data.zarr")
 
 
 def point(words: Sequence[Any], keywords: Mapping[str, Any], config_dir: Any = None):
     """The one point that words describe; see `vecsim.point`."""
     environment()
-    from vecsim import composing
+    from vecsim import composing, handed
     from vecsim.studies import sweep
     from vecsim.studies.resolve import unresolved
 
     require_folder()
-    given, folders = overrides.from_python(words, keywords), trust.folders(config_dir)
-    _check_keys(given)
-    with session(folders):
+    folders = trust.folders(config_dir)
+    with handed.over(words, keywords) as given, session(folders):
+        _check_keys(given)
         config = composed(given).config
         defence = config.defence
         single = defence in ("off", False)
