@@ -17,6 +17,7 @@ from test_own import RULE, write_rule
 import vecsim
 from vecsim.adversaries.balance_informed import BalanceInformed
 from vecsim.adversaries.echo import Echo
+from vecsim.adversaries.flip import Flip
 from vecsim.adversaries.mixture import Mixture
 from vecsim.adversaries.release import Release
 from vecsim.engines.exact import solve
@@ -26,6 +27,7 @@ from vecsim.model.sources import sources
 from vecsim.network import Network
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowflake import Snowflake
+from vecsim.results.files import StoreError
 
 SMALL = "protocol=slush", "protocol.k=5", "protocol.alpha=4", "n=20", "trials=4"
 OWN = "_target_: vecsim.protocols.slush.Slush\nk: 7\nalpha: 5\n"
@@ -252,3 +254,84 @@ class Odd(Slush):
 def test_an_object_that_no_configuration_describes():
     with pytest.raises(ConfigError, match=r"protocol.how is <function .*; allowed: text, numbers"):
         vecsim.point(protocol=Odd(how=lambda: 1))
+
+
+# Studies and scenarios
+
+
+def test_one_object_for_one_command(folder):
+    words = *SMALL[:3], *SMALL[4:], "sweep.n=[20,30]"
+    study = vecsim.study(*words, netcdf=True)
+    assert [point.n for point in study.points] == [20, 30]
+    assert study.points[0] == vecsim.point(*SMALL[:3], n=20)
+    assert not list(folder.iterdir())
+    with pytest.raises(StoreError, match=r"data.zarr does not exist; allowed: after run\(\)"):
+        study.data  # noqa: B018
+    assert study.run() is study
+    assert study.data.identical(vecsim.run(*words, netcdf=True))
+    assert (study.output / "data.nc").exists()
+    assert study.defended is None
+    assert study.summary(0.9).identical(study.data.vecsim.summary(0.9))
+    before = study.data
+    assert study.run().data.identical(before)  # which was complete
+    more = vecsim.study(*SMALL[:3], "trials=6", "sweep.n=[20,30]", output=study.output)
+    with pytest.raises(StoreError, match="is of another study, or of less"):
+        more.data  # noqa: B018
+    assert more.run().data.sizes["trial"] == 6
+
+
+def test_both_stores_of_one_command(folder):
+    words = "defence=[off,on]", "n=30", "adversary=flip", "byzantine_fraction=0.1", "trials=4"
+    campaign = {"trials": 2, "duration_s": 2, "drain_s": 2, "window_s": 2}
+    study = vecsim.study(*words, campaign=campaign)
+    assert study.points == [vecsim.point(*words[1:4])]
+    study.run()
+    assert study.data.attrs["kind"] == "decisions"
+    assert study.defended.attrs["kind"] == "campaigns"
+    assert study.defended.identical(vecsim.open(study.output / "defended.zarr"))
+    # The same adversary as an object is the same study, of both kinds.
+    again = vecsim.study(*words[:2], *words[3:], adversary=Flip(), campaign=campaign)
+    assert again.output == study.output
+    assert again.defended.identical(study.defended)
+
+
+def test_what_is_no_study():
+    with pytest.raises(ConfigError, match=r"scenario is no parameter of a study; allowed: vecsim"):
+        vecsim.study("scenario=ci_smoke_test")
+    with pytest.raises(ConfigError, match="n is 0; allowed"):
+        vecsim.study(n=0)
+
+
+def test_a_scenario_is_judged(folder, conf):
+    """As its own cluster has ten nodes, its criterion is of ten."""
+    judged = vecsim.scenario.run("harness_creates_cluster", trials=2)
+    assert judged.passed
+    assert judged.data.sizes["trial"] == 2
+    assert [each.measured for each in judged.verdicts] == [0, 10]
+    assert judged.output == Path("results/scenario/harness_creates_cluster")
+    assert [each["measured"] for each in judged.data.vecsim.verdicts()] == [0, 10]
+    for changes in ({"cluster": {"nodes": 20}}, {"cluster__nodes": 20}):
+        other = vecsim.scenario.run("harness_creates_cluster", output="other", **changes)
+        assert not other.passed
+        assert [each.measured for each in other.verdicts] == [0, 20]
+        assert other.output == Path("other/harness_creates_cluster")
+        assert other.data.sizes["trial"] == 8
+    (conf / "scenario").mkdir()
+    (conf / "scenario" / "mine.yaml").write_text(MINE)
+    assert vecsim.scenario.run("mine", config_dir=conf).verdicts[1].threshold == 10
+    assert vecsim.scenario.run("conf/scenario/mine.yaml", name="yours").output.name == "yours"
+    for keywords, told in (({"foo": 1}, "foo"), ({"trials": 0}, "scenario.trials|trials is 0")):
+        with pytest.raises(ConfigError, match=told):
+            vecsim.scenario.run("harness_creates_cluster", **keywords)
+    with pytest.raises(ConfigError, match=r"scenario is .*; allowed: one at a time"):
+        vecsim.scenario.run("harness_*")
+
+
+MINE = """# @package _global_
+# What mine shows.
+defaults:
+  - /scenario/harness_creates_cluster
+  - _self_
+scenario:
+  name: mine
+"""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vecsim import scenario
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -17,11 +19,12 @@ if TYPE_CHECKING:
 
     from vecsim.model.point import Point
     from vecsim.network import Network
+    from vecsim.notebook import Command
     from vecsim.types import Adversary, Protocol
 
     Folders = str | Path | Sequence[str | Path] | None
 
-__all__ = ["check", "collect", "open", "point", "run"]
+__all__ = ["check", "collect", "open", "point", "run", "scenario", "study"]
 
 
 def check(component: Protocol | Adversary | Network) -> None:
@@ -95,6 +98,23 @@ def run(
     from vecsim import notebook
 
     return notebook.run(overrides, parameters, output, config_dir)
+
+
+def study(
+    *overrides: str,
+    output: str | Path | None = None,
+    config_dir: Folders = None,
+    **parameters: Any,
+) -> Command:
+    """What a command computes, as one object: checked at once, computed by `run()`.
+
+    Arguments as of `vecsim.run`. It has `points`, `output` (the folder), `data` (the first
+    dataset), `defended` (with defence=[off,on] that of the campaigns, else None), `summary()`, and
+    `run()`, which returns the object itself. ConfigError, one line, where words have no meaning.
+    """
+    from vecsim import notebook
+
+    return notebook.Command(overrides, parameters, output, config_dir)
 
 
 def __dir__() -> list[str]:

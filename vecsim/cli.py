@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vecsim import streams
+from vecsim.places import environment, require_folder
 from vecsim.studies import overrides
 
 SEARCH = "hydra.searchpath"
@@ -65,15 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def require_folder() -> None:
-    from vecsim.errors import ConfigError
-
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        raise ConfigError("the working folder is deleted; allowed: one that exists") from None
-
-
 def planned(task):
     """What a task computes and where, without computing."""
     from vecsim import composing, plan
@@ -87,17 +79,18 @@ def planned(task):
     return plan.plan(task, other, bare)
 
 
-def execute(task, reporter, begun=lambda output, options: None) -> tuple[Any, Path]:
+def execute(task, reporter, begun=lambda output, options: None, plan=None) -> tuple[Any, Path]:
     """Compute what the task's stores still lack; returns the studies by store and their folder.
 
-    begun: told the folder, and the options of groups by name, before anything is computed.
+    begun: told the folder, and the options of groups by name, before anything is computed. plan:
+    what `planned` gave of the task, where it was asked before.
     """
     from vecsim import device, provenance, report
     from vecsim.model import build
     from vecsim.studies import runner
 
     device.forget_programs()  # of the studies before, in a notebook or a multirun
-    studies, works, output = planned(task)
+    studies, works, output = plan or planned(task)
     options = {each: task.options[each] for each in build.GROUPS if task.options.get(each)}
     begun(output, options)
     about = provenance.provenance(task.command)
@@ -207,11 +200,6 @@ def _job(jobs: list[list[str]], command: list[str] | None, config) -> int | Exce
     except Exception as error:
         return error
     return 0
-
-
-def environment() -> None:
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, to be told in one line
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA finds fault with its own compile cache
 
 
 def _fail(message: str, cause: BaseException | None = None) -> int:

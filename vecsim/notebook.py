@@ -1,17 +1,107 @@
 """What the command line does, from Python."""
 
+from __future__ import annotations
+
 import contextlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vecsim.cli import environment, execute, require_folder
+from vecsim.cli import execute, planned
 from vecsim.errors import ConfigError, require
 from vecsim.model import trust
+from vecsim.places import environment, require_folder
 from vecsim.studies import overrides
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # What a point may be described by, beside what it is made of.
 ALSO = ("experiment", "packages", "defence", "sweep")
+
+
+class Command:
+    """What one command computes: its points, its results, and where they are.
+
+    It is made by `vecsim.study`, which see. Nothing is computed before `run`.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[Any],
+        keywords: Mapping[str, Any],
+        output: str | Path | None = None,
+        config_dir: Any = None,
+    ):
+        environment()
+        from vecsim import handed
+        from vecsim.scenario import arguments
+
+        require_folder()
+        self._folders = trust.folders(config_dir)
+        with handed.over(words, keywords) as given, session(self._folders):
+            if arguments.concerns(given):
+                allowed = "vecsim.scenario.run(NAME), for one by itself"
+                raise ConfigError(f"scenario is no parameter of a study; allowed: {allowed}")
+            self._task = composed(given, output, self._folders)
+            self._plan = planned(self._task)
+
+    @property
+    def points(self) -> list[Any]:
+        """What `data` has trials of, in order, the last swept dimension fastest: a `Point` each, as
+        `vecsim.point` gives it, or the campaign planned there."""
+        return list(self._plan.studies["data.zarr"].points)
+
+    @property
+    def output(self) -> Path:
+        """The folder of the results."""
+        return self._plan.output
+
+    @property
+    def data(self) -> xr.Dataset:
+        """The outcomes, as far as they are computed; StoreError where nothing is. With
+        defence=[off,on] those of the single decisions."""
+        return self._read("data.zarr")
+
+    @property
+    def defended(self) -> xr.Dataset | None:
+        """With defence=[off,on] those of the campaigns, else None."""
+        there = "defended.zarr" in self._plan.studies
+        return self._read("defended.zarr") if there else None
+
+    def summary(self, level: float = 0.95) -> xr.Dataset:
+        """The main estimates of `data`; see `dataset.vecsim.summary`. level: of the intervals."""
+        return self.data.vecsim.summary(level)
+
+    def run(self) -> Command:
+        """Compute what is not yet there; the same again goes on where it was interrupted.
+
+        Figures and a NetCDF file are made where `figure`, `theory` or `netcdf` was set.
+        Returns the object itself.
+        """
+        from vecsim import progress, report
+
+        task = self._task
+        with session(self._folders):
+            studies, folder = execute(task, progress.reporter(), plan=self._plan)
+            wanted = {overrides.parse(word).key for word in task.words}
+            if wanted & {"netcdf", "figure", "theory"}:
+                drawn = bool(wanted & {"figure", "theory"}) and task.config.figure
+                report.save(studies, folder, task.config.netcdf, drawn, task.config.theory)
+        return self
+
+    def _read(self, name: str) -> xr.Dataset:
+        from vecsim.results import store
+
+        path = self.output / name
+        if not path.exists():
+            raise store.StoreError(f"{path} does not exist; allowed: after run()")
+        data = store.open(path)
+        described = json.loads(json.dumps(self._plan.studies[name].config))
+        if json.loads(data.attrs["config"]) != described:
+            raise store.StoreError(f"{path} is of another study, or of less; allowed: after run()")
+        return data
 
 
 def run(
@@ -19,30 +109,14 @@ def run(
     keywords: Mapping[str, Any],
     output: str | Path | None = None,
     config_dir: Any = None,
-):
-    """Compute a study, or read it if it is there, and return its dataset.
+) -> xr.Dataset:
+    """The first dataset of a study, or that of a scenario; see `vecsim.run`."""
+    from vecsim.scenario import arguments, single
 
-    words, keywords, config_dir: as of `vecsim.run`. output: folder of the results; default
-    results/<name>-<hash of the parameters>.
-    """
-    environment()
-    from vecsim import handed, progress, report
-    from vecsim.results import store
-    from vecsim.scenario import arguments
-
-    require_folder()
-    folders = trust.folders(config_dir)
-    with handed.over(words, keywords) as given:
-        if arguments.concerns(given):
-            return _scenario(given, output, folders)
-        with session(folders):
-            task = composed(given, output, folders)
-            studies, folder = execute(task, progress.reporter())
-            wanted = {overrides.parse(word).key for word in task.words}
-            if wanted & {"netcdf", "figure", "theory"}:
-                drawn = bool(wanted & {"figure", "theory"}) and task.config.figure
-                report.save(studies, folder, task.config.netcdf, drawn, task.config.theory)
-    return store.open(folder / "data.zarr")
+    keys = [f"{key.replace('__', '.')}=" for key in keywords]
+    if arguments.concerns([*(word for word in words if isinstance(word, str)), *keys]):
+        return single.run(overrides.from_python(words, keywords), output, config_dir).data
+    return Command(words, keywords, output, config_dir).run().data
 
 
 def point(words: Sequence[Any], keywords: Mapping[str, Any], config_dir: Any = None):
@@ -90,22 +164,6 @@ def session(folders: Sequence[Path] = ()) -> Iterator[None]:
 
     with composing.refusals(), composing.session([places.root("conf"), *folders]):
         yield
-
-
-def _scenario(given: Sequence[str], output: str | Path | None, folders: Sequence[Path]):
-    """The dataset of one scenario."""
-    from rich.console import Console
-
-    from vecsim import device, outside
-    from vecsim.scenario import arguments, command
-
-    words = arguments.read(given)
-    words = words._replace(
-        output=words.output if output is None else Path(output), folders=[*folders, *words.folders]
-    )
-    device.configure(words.cores)
-    with outside.closed(), trust.packages(words.packages):
-        return command.single(words, Console())
 
 
 def composed(given: Sequence[str], output: str | Path | None = None, folders: Sequence[Path] = ()):

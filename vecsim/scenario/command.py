@@ -17,7 +17,7 @@ from vecsim.scenario import config, export, finding, report, saved, verdict
 from vecsim.scenario.arguments import Wanted, Words
 from vecsim.scenario.judging import judge_all
 from vecsim.scenario.progress import Progress
-from vecsim.scenario.run import own_code, prepare, run_scenario
+from vecsim.scenario.simulate import own_code, prepare, run_scenario
 from vecsim.scenario.verdict import Outcome
 from vecsim.studies import counts, obey, overrides
 from vecsim.studies.planned import Planned
@@ -61,12 +61,12 @@ def run(words: Words, console: Console) -> int:
     return verdict.exit_status(outcomes)
 
 
-def single(words: Words, console: Console) -> xr.Dataset:
-    """Run one scenario, or read it, and return its dataset; see `data.vecsim.verdicts`."""
+def single(words: Words, console: Console) -> tuple[Job, Outcome, xr.Dataset]:
+    """Run one scenario, or read it: with what came of it, and its dataset."""
     jobs = planned(words)
     require(len(jobs) == 1, "scenario", [job.config["name"] for job in jobs], "one at a time")
-    _one(jobs[0], console)
-    return netcdf.load(jobs[0].folder / saved.DATA)
+    outcome, _ = _one(jobs[0], console)
+    return jobs[0], outcome, netcdf.load(jobs[0].folder / saved.DATA)
 
 
 def planned(words: Words) -> list[Job]:
