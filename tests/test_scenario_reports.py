@@ -251,6 +251,6 @@ def test_tables_and_exit_status():
 
 
 def test_reading_and_reporting_do_not_start_jax():
-    modules = "criteria, verdict, report, export, drawing, config, simulate"
+    modules = "criteria, verdict, report, export, draw, config, simulate"
     code = f"import sys; from vecsim.scenario import {modules}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

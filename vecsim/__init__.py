@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Folders = str | Path | Sequence[str | Path] | None
 
-__all__ = ["check", "collect", "open", "point", "run", "scenario", "study"]
+__all__ = ["check", "collect", "compare", "open", "point", "run", "scenario", "study"]
 
 
 def check(component: Protocol | Adversary | Network) -> None:
@@ -62,6 +62,26 @@ def collect(
     from vecsim.results import jobs
 
     return jobs.collect(source, store, missing, multirun)
+
+
+def compare(a: xr.Dataset, b: xr.Dataset, level: float = 0.95) -> xr.Dataset:
+    """Two studies of one kind, with the same swept points, side by side: b compared with a.
+
+    Of single decisions and campaigns: of each rate the difference, b minus a, by Newcombe's hybrid
+    of Clopper-Pearson ends, and of each mean by Welch's t (restricted to the lesser of the limits
+    where trials are censored; times that may not come within a campaign are left out). Of
+    thresholds the difference, of rare events the ratio, b over a, by variance estimates recovered
+    from the two intervals. Of each NAME there are NAME, NAME_low, NAME_high, and the estimates
+    themselves, NAME_a, NAME_b, over the swept dimensions; the attribute `interval` says which.
+
+    Where points, seed and other coordinates of both are the same (other code, or more trials),
+    trials of the same number share their random words: the attribute `paired` is then 1, and the
+    intervals are of the differences trial by trial; thresholds and rare events are refused.
+    level: of the intervals, 0 to 1. ValueError, one line, where the two cannot be compared.
+    """
+    from vecsim.results.compare import compare
+
+    return compare(a, b, level)
 
 
 def point(*overrides: str, config_dir: Folders = None, **parameters: Any) -> Point:

@@ -125,7 +125,7 @@ def test_python_of_the_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = pages()["README"]
     blocks = re.findall(r"```python\n(import vecsim.*?|from vecsim.*?)```", text, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     sizes = []
     for block in blocks:
         made: dict = {}
