@@ -20,6 +20,7 @@ from vecsim.adversaries.echo import Echo
 from vecsim.adversaries.flip import Flip
 from vecsim.adversaries.mixture import Mixture
 from vecsim.adversaries.release import Release
+from vecsim.adversaries.silent import Silent
 from vecsim.engines.exact import solve
 from vecsim.errors import ConfigError
 from vecsim.model.point import Point
@@ -243,6 +244,15 @@ def test_an_object_is_used_as_it_is():
     with pytest.raises(ConfigError, match="protocol is set twice"):
         vecsim.point("protocol=snowball", protocol=Slush())
     assert isinstance(vecsim.point().protocol, Snowflake)  # nothing of an object is left
+
+
+def test_kinds_of_a_mixture_by_their_class():
+    of = "adversary.of={mine: {share: 0.5, _target_: %s}, silent: 0.5}"
+    found = vecsim.point("adversary=mixture", of % "vecsim.adversaries.echo.Echo")
+    expected = Mixture.of({"mine": (Echo(), 0.5), "silent": (Silent(), 0.5)})
+    assert found.adversary == expected
+    with pytest.raises(ConfigError, match=r"adversary.of.mine: adversary._target_ is 'os.system'"):
+        vecsim.point("adversary=mixture", of % "os.system")
 
 
 class Odd(Slush):

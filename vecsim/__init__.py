@@ -79,9 +79,9 @@ def compare(a: xr.Dataset, b: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     intervals are of the differences trial by trial; thresholds and rare events are refused.
     level: of the intervals, 0 to 1. ValueError, one line, where the two cannot be compared.
     """
-    from vecsim.results.compare import compare
+    from vecsim.results.compare import side_by_side
 
-    return compare(a, b, level)
+    return side_by_side(a, b, level)
 
 
 def point(*overrides: str, config_dir: Folders = None, **parameters: Any) -> Point:

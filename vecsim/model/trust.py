@@ -99,8 +99,8 @@ def require_folder(key: str, folder: Path) -> None:
 
 def folders(config_dir: Any) -> list[Path]:
     """Folders of configuration as Python names them: none, one, or a list of them."""
-    listed = config_dir if isinstance(config_dir, (list, tuple)) else [config_dir]
-    listed = [each for each in listed if each is not None or listed is config_dir]
+    one = [] if config_dir is None else [config_dir]
+    listed: list[Any] = [*config_dir] if isinstance(config_dir, (list, tuple)) else one
     good = all(isinstance(each, (str, Path)) for each in listed)
     require(good, "config_dir", config_dir, "a folder, or a list of folders")
     for each in listed:

@@ -17,7 +17,8 @@ def text(class_: type) -> str:
     """Every cell that the class, and what it uses of the same session, is written in; "" where
     none is kept. Numbers and words that it uses count by their values."""
     session = vars(sys.modules[class_.__module__])
-    waiting, seen, cells, values = [class_], [], set(), set()
+    waiting: list[Any] = [class_]
+    seen, cells, values = [], set(), set()
     while waiting:
         each = waiting.pop()
         if each in seen:

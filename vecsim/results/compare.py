@@ -110,12 +110,11 @@ def recovered(values, ends, correlation: ArrayLike = 0.0) -> Contrast:
     a value is not finite there is no difference, and the interval is all numbers.
     """
     (a, b), ((low_a, high_a), (low_b, high_b)) = values, ends
+    twice = 2 * np.asarray(correlation)
     with np.errstate(invalid="ignore"):
         value = np.asarray(b, float) - np.asarray(a, float)
         down, up = (b - low_b, high_a - a), (high_b - b, a - low_a)
-        below, above = (
-            np.sqrt(np.maximum(x**2 + y**2 - 2 * correlation * x * y, 0)) for x, y in (down, up)
-        )
+        below, above = (np.sqrt(np.maximum(x**2 + y**2 - twice * x * y, 0)) for x, y in (down, up))
     known = np.isfinite(value)
     low = np.where(known & ~np.isnan(below), value - below, -np.inf)
     high = np.where(known & ~np.isnan(above), value + above, np.inf)
@@ -138,7 +137,7 @@ def ratio(values, ends) -> Contrast:
     )
 
 
-def compare(a: xr.Dataset, b: xr.Dataset, level: float = 0.95) -> xr.Dataset:
+def side_by_side(a: xr.Dataset, b: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     """See `vecsim.compare`."""
     kind, other = kind_of(a), kind_of(b)
     if kind is not other:
@@ -250,7 +249,7 @@ def _means(samples, limit: Array, level: float, paired: bool) -> tuple[Contrast,
         return Contrast(found.value, found.low, found.high), values
     means = [estimate.mean_interval(each, level, limit) for each in samples]
     trials = [(~np.isnan(each)).sum(-1) for each in samples]
-    return mean_difference(*means, trials, level), [each.value for each in means]
+    return mean_difference(means[0], means[1], trials, level), [each.value for each in means]
 
 
 def _probabilities(a: xr.Dataset, b: xr.Dataset, level: float, paired: bool) -> xr.Dataset:
