@@ -13,7 +13,7 @@ import pytest
 from jax import lax
 
 from vecsim.adversaries.random_voting import RandomVoting
-from vecsim.engines.agents.prepare import Assembler, items, shape_of
+from vecsim.engines.agents.prepare import Assembler, agents_shape, items
 from vecsim.engines.choose import PROGRAMS
 from vecsim.engines.trial import all_devices, batch
 from vecsim.model.point import Point
@@ -38,7 +38,7 @@ RULES = {
 def test_agents(record, name, n):
     point = Point(n, 0.1, 0.5, "lockstep", RULES[name], RandomVoting(), Network())
     mesh = all_devices()
-    shape = shape_of([point], 0)
+    shape = agents_shape([point], 0)
     size = batch_size([point], 0, 2**30, 2**30)
     assembler = Assembler(shape, [point], size, 0)
     work = items(point, 0, np.arange(size), np.arange(size))

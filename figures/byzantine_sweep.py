@@ -32,16 +32,20 @@ def draw(data: xr.Dataset, folder: Path, defended: xr.Dataset | None = None) -> 
     with plot.style():
         if data.attrs["kind"] == "campaigns":
             for at, part in plot.each(data, DIMS[2:]):
-                paths += plot.save(limits([_defended(part)], []), folder, "byzantine_sweep", at)
+                paths += plot.save_figure(
+                    limits([_defended(part)], []), folder, "byzantine_sweep", at
+                )
             return paths
         for at, part in plot.each(data, DIMS):
             theory = json.loads(data.attrs.get("theory", "[]"))
             plain = _undisputed(part)
             if defended is not None and plain is not None and not at:
                 both = [undefended(plain), _defended(plot.complete(defended, DIMS[2:]))]
-                paths += plot.save(limits(both, theory), folder, "byzantine_sweep", at)
-            paths += plot.save(finalised(part, theory), folder, "byzantine_sweep_protocols", at)
-            paths += plot.save(rounds(part), folder, "byzantine_sweep_rounds", at)
+                paths += plot.save_figure(limits(both, theory), folder, "byzantine_sweep", at)
+            paths += plot.save_figure(
+                finalised(part, theory), folder, "byzantine_sweep_protocols", at
+            )
+            paths += plot.save_figure(rounds(part), folder, "byzantine_sweep_rounds", at)
     return paths
 
 
@@ -127,7 +131,7 @@ def _curve(panel, line: xr.Dataset, turned, looks, attack, number: int) -> bool:
         no_event=(line["events"] == 0) & (line["trials"] > 0),
         every=plot.stagger(number, len(looks), len(x)),
     )
-    return turned is not None and plot.minority(panel, x, line["value"], turned, str(attack))
+    return turned is not None and plot.mark_minority(panel, x, line["value"], turned, str(attack))
 
 
 def finalised(data: xr.Dataset, theory: list[dict]):

@@ -15,7 +15,7 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
     paths = []
     with plot.style():
         for at, part in plot.each(data, DIMS):
-            paths += plot.save(limit(part), folder, "churn_limit", at)
+            paths += plot.save_figure(limit(part), folder, "churn_limit", at)
     return paths
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.lines import Line2D
 
 from vecsim.results import plot
-from vecsim.results.pareto import candidates, front, named, own
+from vecsim.results.pareto import candidates, front, own_dimensions, quorum_name
 
 FRONT, BEATEN, SCREENED = plot.PALETTE[0], plot.PALETTE[1], "0.6"
 PLACES = 12  # rows of labels that fit the right panel at its least height
@@ -17,13 +17,13 @@ SPACE = 0.16  # inches for each further one
 
 def draw(data: xr.Dataset, folder: Path) -> list[Path]:
     dims = [str(dim) for dim in data["state"].dims if dim != "trial"]
-    others = [dim for dim in dims if dim not in own(data)]
+    others = [dim for dim in dims if dim not in own_dimensions(data)]
     paths = []
     with plot.style():
         for index in np.ndindex(*(data.sizes[dim] for dim in others)):
             place = dict(zip(others, index, strict=True))
             at = {dim: data[dim].values[i].item() for dim, i in place.items()}
-            paths += plot.save(panels(data.isel(place)), folder, "design", at)
+            paths += plot.save_figure(panels(data.isel(place)), folder, "design", at)
     return paths
 
 
@@ -108,7 +108,7 @@ def _chances(panel, rows: xr.Dataset, safety: float) -> None:
     panel.hlines(place, low, high, color=FRONT, linewidth=1.2, label="interval")
     panel.plot(value, place, color=FRONT, marker="o", linestyle="none", label="probability")
     panel.axvline(safety, color=plot.GREY, linestyle="--", linewidth=0.8, label="target")
-    panel.set_yticks(place, [named(values, int(i)) for i in place])
+    panel.set_yticks(place, [quorum_name(values, int(i)) for i in place])
     panel.set_ylim(max(len(value), 1) - 0.5, -0.5)
     panel.grid(False, axis="y")
     panel.set_ylabel(r"$k$ / $\alpha$ / $\beta$")

@@ -22,7 +22,7 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
     paths = []
     with plot.style():
         for at, part in plot.each(data, DIMS):
-            paths += plot.save(delays(part), folder, "detection", at)
+            paths += plot.save_figure(delays(part), folder, "detection", at)
     return paths
 
 

@@ -26,12 +26,12 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
     with plot.style():
         for at, part in plot.each(data, DIMS):
             table = part.vecsim.rate("stalled")
-            paths += plot.save(
+            paths += plot.save_figure(
                 stalled(table, int(part["rounds"].max())), folder, "liveness_attack", at
             )
             threshold = thresholds(table)
             if threshold is not None:
-                paths += plot.save(threshold, folder, "liveness_attack_threshold", at)
+                paths += plot.save_figure(threshold, folder, "liveness_attack_threshold", at)
     return paths
 
 

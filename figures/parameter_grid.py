@@ -23,7 +23,7 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
     paths = []
     with plot.style():
         for at, part in plot.each(data, DIMS):
-            paths += plot.save(maps(part), folder, "parameter_grid", at)
+            paths += plot.save_figure(maps(part), folder, "parameter_grid", at)
     return paths
 
 

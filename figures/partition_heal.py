@@ -16,7 +16,7 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
     paths = []
     with plot.style():
         for at, part in plot.each(data, DIMS):
-            paths += plot.save(cuts(part), folder, "partition_heal", at)
+            paths += plot.save_figure(cuts(part), folder, "partition_heal", at)
     return paths
 
 

@@ -18,7 +18,7 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
     paths = []
     with plot.style():
         for at, part in plot.each(data, DIMS):
-            paths += plot.save(load(part), folder, "peak_throughput", at)
+            paths += plot.save_figure(load(part), folder, "peak_throughput", at)
     return paths
 
 

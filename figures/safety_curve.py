@@ -35,7 +35,7 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
         for at, part in plot.each(data, DIMS):
             lines = [line for line in theory if all(line[name] == at[name] for name in at)]
             figure = violations(part.vecsim.probability(), lines)
-            paths += plot.save(figure, folder, "safety_curve", at)
+            paths += plot.save_figure(figure, folder, "safety_curve", at)
     return paths
 
 

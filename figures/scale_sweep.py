@@ -26,7 +26,7 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
     with plot.style():
         for at, part in plot.each(data, DIMS):
             mine = [curve for curve in theory if all(curve.get(name) == at[name] for name in at)]
-            paths += plot.save(growth(part, mine), folder, "scale_sweep", at)
+            paths += plot.save_figure(growth(part, mine), folder, "scale_sweep", at)
     return paths
 
 

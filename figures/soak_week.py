@@ -23,7 +23,7 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
     paths = []
     with plot.style():
         for at, part in plot.each(data, ()):
-            paths += plot.save(week(part), folder, "soak_week", at)
+            paths += plot.save_figure(week(part), folder, "soak_week", at)
     return paths
 
 

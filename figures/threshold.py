@@ -18,7 +18,7 @@ def draw(data: xr.Dataset, folder: Path) -> list[Path]:
         paths = []
         for at, part in plot.each(data, DIMS):
             figure = thresholds(part.vecsim.threshold())
-            paths += plot.save(figure, folder, "threshold", at)
+            paths += plot.save_figure(figure, folder, "threshold", at)
         return paths
 
 

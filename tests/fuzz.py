@@ -142,7 +142,7 @@ def planned(words: Sequence[str]) -> str:
     """How the command is refused; empty where it could be computed. Within `composing`."""
     try:
         with refusals():
-            cli.planned(notebook.composed(words))
+            cli.plan_task(notebook.composed(words))
     except ConfigError as error:
         return str(error)
     return ""

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 from scipy import stats
 
-from vecsim.engines.agents.prepare import Assembler, program_key, shape_of
+from vecsim.engines.agents.prepare import Assembler, agents_program_key, agents_shape
 from vecsim.engines.agents.tables import Stack
 from vecsim.engines.population.poll_results import result_probabilities
 from vecsim.engines.population.weights import polls_of, third_part
@@ -55,7 +55,7 @@ def run(points, trials, *, seed=0, size=None, mesh=None, first=0, change=None, e
     groups = {}
     for i, p in enumerate(points):
         own = p.network.exclude_self if explicit else None
-        groups.setdefault((program_key(p), own), []).append(i)
+        groups.setdefault((agents_program_key(p), own), []).append(i)
     for members in groups.values():
         served = [points[i] for i in members]
         room = size or -(-min(trials * len(served), 4096) // mesh.size) * mesh.size
@@ -68,7 +68,7 @@ def run(points, trials, *, seed=0, size=None, mesh=None, first=0, change=None, e
 
 
 def assembler_of(points, size, seed, change=None, explicit=False):
-    shape = shape_of(points, seed)._replace(**(change or {}))
+    shape = agents_shape(points, seed)._replace(**(change or {}))
     assembler = Assembler(shape, points, size, seed)
     if explicit:
         n, with_self = points[0].n, not points[0].network.exclude_self

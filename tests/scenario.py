@@ -6,7 +6,7 @@ from vecsim.scenario.simulate import run_scenario
 
 def run(name: str) -> None:
     """Assert every criterion of a scenario; the message is its verdict table."""
-    given = finding.load(name)
+    given = finding.compose_scenario(name)
     _, verdicts = run_scenario(given)
-    outcome = verdict.Outcome(given, verdicts)
+    outcome = verdict.Judged(given, verdicts)
     assert outcome.good, "\n" + verdict.text([outcome])

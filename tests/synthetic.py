@@ -5,7 +5,7 @@ import json
 import numpy as np
 import xarray as xr
 
-from vecsim.results.measures.variables import COUNTS, MODELLED, SO_FAR, STATES
+from vecsim.results.measures.variables import COUNTS, MODELLED, SO_FAR, STANDING
 
 CONFIG = {
     "name": "synthetic",
@@ -24,7 +24,7 @@ def dataset(trials=2, length_s=(1.0,) * 30, samples=2, duration_s=30, config=CON
     """
     length = np.asarray(length_s, float)
     shape = (trials, len(length))
-    found = dict.fromkeys((*COUNTS, *SO_FAR, *STATES), 0) | dict.fromkeys(MODELLED, 0.5)
+    found = dict.fromkeys((*COUNTS, *SO_FAR, *STANDING), 0) | dict.fromkeys(MODELLED, 0.5)
     found |= {"issued": 10 * length, "admitted": 10 * length, "finalised": 10 * length}
     found |= {"running": 100, "guard": 1, "sides": 1, "progressing": 80}
     sampled = {"latency_ms": 50.0, "rounds": 22, "confidence": 0.96, "disputed": 0}

@@ -181,7 +181,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("arguments", BAD)
 def test_bad_input_is_one_line(arguments, folder, monkeypatch):
-    monkeypatch.setattr(runner, "run", None)
+    monkeypatch.setattr(runner, "run_study", None)
     line = refused(call(*arguments.split()))
     assert re.search(BAD[arguments], line)
     assert not list(folder.iterdir())

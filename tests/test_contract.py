@@ -12,7 +12,7 @@ from helpers import compilations, run
 from omegaconf import OmegaConf
 
 from vecsim import places
-from vecsim.engines.agents.prepare import program_key
+from vecsim.engines.agents.prepare import agents_program_key
 from vecsim.model import build
 from vecsim.model.point import Point
 from vecsim.protocols.snowflake import Snowflake
@@ -162,7 +162,7 @@ def test_protocols_and_adversaries_run_together():
     ]
     with compilations() as compiled:
         outs = run(points, 4)
-    assert len(compiled) == len({program_key(p) for p in points})
+    assert len(compiled) == len({agents_program_key(p) for p in points})
     for p, out in zip(points, outs, strict=True):
         total = out["decided_0"] + out["decided_1"] + out["undecided"]
         assert (total == p.honest).all()
@@ -275,7 +275,7 @@ def test_the_byzantine_sweep_compiles_once_per_protocol():
         for share in sweep["initial_accept"]
         for fraction in fractions.tolist()[::8]
     ]
-    assert len({program_key(p) for p in points}) == len(sweep["protocol"])
+    assert len({agents_program_key(p) for p in points}) == len(sweep["protocol"])
     with compilations() as compiled:
         run(points, 2, size=64)
     assert len(compiled) == len(sweep["protocol"])

@@ -16,7 +16,7 @@ from vecsim.errors import ConfigError
 from vecsim.scenario import dag
 from vecsim.scenario.vertices import Vertices, digests
 
-KINDS = sorted(dag.KINDS)
+KINDS = sorted(dag.PARENTS)
 INF = math.inf
 
 
@@ -46,7 +46,7 @@ def relabelled(parents, place):
 
 
 def of_kind(kind, count, seed=0):
-    return dag.parents_of(kind, count, 0, np.random.default_rng(seed))
+    return dag.drawn_parents(kind, count, 0, np.random.default_rng(seed))
 
 
 def rows_of(parents):
@@ -167,7 +167,7 @@ def plain_ancestors_of(parents):
 
 @given(shuffled())
 def test_order(parents):
-    listed = dag.order(parents)
+    listed = dag.topological_order(parents)
     assert_order(parents, listed)
     assert_order(parents, np.array(kahn(parents), np.int64))
 
@@ -184,10 +184,10 @@ def test_order(parents):
 def test_cycles(rows):
     parents = np.array(rows, np.int32)
     if kahn(parents) is not None:
-        assert_order(parents, dag.order(parents))
+        assert_order(parents, dag.topological_order(parents))
         return
     with pytest.raises(ConfigError, match="allowed: no vertex among its own ancestors") as caught:
-        dag.order(parents)
+        dag.topological_order(parents)
     text = str(caught.value).partition("[")[2].partition("]")[0]
     cycle = [int(v) for v in text.split(",")]
     assert cycle[0] == cycle[-1]
@@ -197,9 +197,9 @@ def test_cycles(rows):
 @pytest.mark.parametrize("kind", KINDS)
 def test_order_of_kinds(kind):
     kept = of_kind(kind, 500)
-    assert dag.order(kept).tolist() == list(range(500))
+    assert dag.topological_order(kept).tolist() == list(range(500))
     parents = relabelled(kept, np.random.default_rng(2).permutation(500))
-    assert_order(parents, dag.order(parents))
+    assert_order(parents, dag.topological_order(parents))
 
 
 def test_out_of_order_is_refused():
@@ -210,7 +210,7 @@ def test_out_of_order_is_refused():
                 function(parents)
     for parents in (beyond, np.array([[-2], [0]])):
         with pytest.raises(ConfigError, match="allowed: -1 to 1"):
-            dag.order(parents)
+            dag.topological_order(parents)
     with pytest.raises(ConfigError, match="no NaN"):
         dag.finish(ahead, np.array([0, math.nan]))
     with pytest.raises(ConfigError, match="allowed: vertices, 0 to 1"):
@@ -244,8 +244,8 @@ def test_tips(parents, data):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("first", [0, 5, 1000])
 def test_kinds(kind, first):
-    least, most, window = dag.KINDS[kind]
-    parents = dag.parents_of(kind, 4000, first, np.random.default_rng(3))
+    least, most, window = dag.PARENTS[kind]
+    parents = dag.drawn_parents(kind, 4000, first, np.random.default_rng(3))
     assert parents.shape == (4000, most)
     assert parents.dtype == np.int32
     distances = [[i - p for p in row] for i, row in enumerate(rows_of(parents), first)]
@@ -263,14 +263,14 @@ def test_kinds(kind, first):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds_from_words(kind):
-    most = dag.KINDS[kind].most
+    most = dag.PARENTS[kind].most
     words = np.random.default_rng(4).integers(0, 2**32, (300, 1 + most), np.uint32)
-    whole = dag.parents_of(kind, 300, 0, words)
-    assert (dag.parents_of(kind, 100, 200, words[200:]) == whole[200:]).all()
+    whole = dag.drawn_parents(kind, 300, 0, words)
+    assert (dag.drawn_parents(kind, 100, 200, words[200:]) == whole[200:]).all()
     with pytest.raises(ConfigError, match="allowed: uint32 of shape"):
-        dag.parents_of(kind, 299, 0, words)
+        dag.drawn_parents(kind, 299, 0, words)
     with pytest.raises(ConfigError, match="allowed: few, linear, wide, random"):
-        dag.parents_of("many", 1, 0, words)
+        dag.drawn_parents("many", 1, 0, words)
 
 
 def test_reparent():

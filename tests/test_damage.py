@@ -16,7 +16,7 @@ from test_store import CONFIG, CREATE, LAYOUT, run, tree
 import vecsim
 from vecsim.cluster import ScaleTestCluster
 from vecsim.cluster.checkpoint import Checkpoint
-from vecsim.cluster.record import Record
+from vecsim.cluster.record import WindowRecord
 from vecsim.results import netcdf
 from vecsim.results.files import StoreError
 from vecsim.results.store import Store
@@ -146,7 +146,7 @@ def test_netcdf(tmp_path: Path, work: Path):
     data = synthetic.dataset()[["finalised", "latency_ms"]]
     for name, seed in (("a", 1), ("b", 2)):
         (tmp_path / "made").mkdir(exist_ok=True)
-        netcdf.save(data.assign_attrs(seed=seed), tmp_path / f"made/{name}.nc")
+        netcdf.save_netcdf(data.assign_attrs(seed=seed), tmp_path / f"made/{name}.nc")
     refused = 0
     for what in damages(50, tmp_path / "made", work, seed=3):
         for name, seed in (("a", 1), ("b", 2)):
@@ -170,7 +170,7 @@ def test_checkpoints(tmp_path: Path, work: Path):
     made = ScaleTestCluster(config)
     for number in range(4):
         values = np.arange(6).reshape(3, 2) + 100 * number
-        made.records.append(Record(*(values + i for i in range(len(Record._fields)))))
+        made.records.append(WindowRecord(*(values + i for i in range(len(WindowRecord._fields)))))
         made.starts += [number] * 3
         made.lengths += [1000] * 3
     Checkpoint(tmp_path / "made", made).save(7)
@@ -190,13 +190,13 @@ def test_checkpoints(tmp_path: Path, work: Path):
 def test_results_of_scenarios(tmp_path: Path, work: Path):
     data = synthetic.dataset()
     verdicts = judge_all(criteria(synthetic.CONFIG), data)
-    exported = export.result(synthetic.CONFIG, data, verdicts)
+    exported = export.result_json(synthetic.CONFIG, data, verdicts)
     (tmp_path / "made").mkdir()
-    export.write(exported, tmp_path / "made/result.json")
+    export.write_result(exported, tmp_path / "made/result.json")
     refused = 0
     for what in damages(50, tmp_path / "made", work, seed=5):
         if (work / "result.json").exists():
-            read = answer(lambda: export.read(work / "result.json"))
+            read = answer(lambda: export.read_result(work / "result.json"))
             refused += isinstance(read, str)
             assert isinstance(read, str) or read == exported, what
     assert refused > 25

@@ -204,7 +204,7 @@ def test_what_hangs_together(folder, monkeypatch):
 
     monkeypatch.setattr(Threshold, "compute", compute)
     monkeypatch.setattr(Designs, "compute", compute)
-    monkeypatch.setattr(report, "show", lambda *_, **__: None)
+    monkeypatch.setattr(report, "show_studies", lambda *_, **__: None)
     placed = "estimator=threshold", "trials=32"
     assert call(*placed, "n=50", "output=here").code == 0
     check_refused("trials is 64, .* allowed: 32, for estimator=thr", *placed[:1], "trials=64")

@@ -91,7 +91,7 @@ def saved(monkeypatch):
         found.append((name, at, figure))
         return [folder / f"{name}.png"]
 
-    monkeypatch.setattr(plot, "save", save)
+    monkeypatch.setattr(plot, "save_figure", save)
     return found
 
 

@@ -193,5 +193,5 @@ def test_netcdf_on_a_full_disk(folder):
     """HDF5 itself, when it could not write, crashed the process as it ended."""
     data = xr.Dataset({"x": ("y", np.random.default_rng(0).random(10_000))})
     with files_of_at_most(2000), pytest.raises(StoreError, match="File too large"):
-        netcdf.save(data, "data.nc")
+        netcdf.save_netcdf(data, "data.nc")
     assert not any(folder.iterdir())

@@ -155,7 +155,7 @@ class Made:
     """The work of a study whose points are all alike: 85 % of the trials finalise, 5 % disagree,
     10 % stall and take longer."""
 
-    variables, inner, grows = decisions.VARIABLES, {}, "trials"
+    variables, inner, grows = decisions.DECISION_VARIABLES, {}, "trials"
 
     def __init__(self, study: Study):
         self.study = study
@@ -208,7 +208,7 @@ def test_coverage_after_stopping(block, most, half_width):
         "made", [Dimension("study", "study", studies)], [Number(i) for i in studies], most, block,
         precision, 0, config, ["made"] * STUDIES,
     )  # fmt: skip
-    runner.run(study, Made(study), "made.zarr", {}, Silent())
+    runner.run_study(study, Made(study), "made.zarr", {}, Silent())
     data = vecsim.open("made.zarr").vecsim
     trials = data.rate("finalised")["trials"]
     assert len(np.unique(trials)) > 1

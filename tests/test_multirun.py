@@ -123,8 +123,8 @@ def multirun(tmp_path: Path) -> Path:
     jobs.write_list(folder, "vecsim n=1,2,3", [["n=1"], ["n=2"], ["n=3"]])
     store(folder / "study-1" / "data.zarr", 1)
     store(tmp_path / "elsewhere" / "data.zarr", 2)
-    jobs.record(folder, ["n=1"], state="done", output="study-1")
-    jobs.record(folder, ["n=2"], state="done", output=str(tmp_path / "elsewhere"))
+    jobs.write_record(folder, ["n=1"], state="done", output="study-1")
+    jobs.write_record(folder, ["n=2"], state="done", output=str(tmp_path / "elsewhere"))
     return folder
 
 
@@ -139,9 +139,9 @@ def test_jobs_that_are_missing_are_named(multirun: Path):
     assert "job n=3 never began" in refusal(multirun)
     with pytest.warns(UserWarning, match="job n=3 never began"):
         assert jobs.collect(multirun, missing="allow").n.values.tolist() == [1, 2]
-    jobs.record(multirun, ["n=3"], state="refused", told="n is 3; allowed: less")
+    jobs.write_record(multirun, ["n=3"], state="refused", told="n is 3; allowed: less")
     assert "job n=3 was refused: n is 3; allowed: less" in refusal(multirun)
-    jobs.record(multirun, ["n=3"], state="begun", output="study-3")
+    jobs.write_record(multirun, ["n=3"], state="begun", output="study-3")
     assert "study-3, where no store is" in refusal(multirun)
     store(multirun / "study-3" / "data.zarr", 3, until=1)
     assert "study-3/data.zarr is unfinished" in refusal(multirun)
@@ -156,7 +156,7 @@ def test_jobs_that_are_missing_are_named(multirun: Path):
 def test_multiruns_are_told_apart(multirun: Path):
     jobs.write_list(multirun, "vecsim n=3,1", [["n=3"], ["n=1"]])
     store(multirun / "study-3" / "data.zarr", 3)
-    jobs.record(multirun, ["n=3"], state="done", output="study-3")
+    jobs.write_record(multirun, ["n=3"], state="done", output="study-3")
     line = refusal(multirun)
     assert "holds 2 multiruns: " in line
     assert "(vecsim n=1,2,3)" in line

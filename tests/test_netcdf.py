@@ -26,7 +26,7 @@ DATA = xr.Dataset(
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    netcdf.save(DATA, tmp_path / "data.nc")
+    netcdf.save_netcdf(DATA, tmp_path / "data.nc")
     return tmp_path / "data.nc"
 
 
@@ -49,7 +49,7 @@ def test_reads_back_here_and_elsewhere(path: Path):
 
 
 def test_attributes_become_text_or_numbers(path: Path):
-    netcdf.save(DATA.assign_attrs(extra={"a": [1, None]}, flag=True), path)
+    netcdf.save_netcdf(DATA.assign_attrs(extra={"a": [1, None]}, flag=True), path)
     about = {"seed": 7, "extra": '{"a": [1, null]}', "flag": "true"}
     assert vecsim.open(path).attrs == about
 
@@ -93,7 +93,7 @@ def test_links_are_not_followed(path: Path, name: str, tmp_path: Path):
     other.write_text("years of work")
     path.unlink()
     (tmp_path / name).symlink_to(other)
-    netcdf.save(DATA, path)
+    netcdf.save_netcdf(DATA, path)
     assert other.read_text() == "years of work"
     assert not path.is_symlink()
     xr.testing.assert_identical(vecsim.open(path), DATA)
@@ -105,7 +105,7 @@ def test_a_failed_write_leaves_the_old_file(path: Path, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(StoreError, match=re.escape(f"{path}: No space left on device")):
-        netcdf.save(DATA.assign_attrs(seed=8), path)
+        netcdf.save_netcdf(DATA.assign_attrs(seed=8), path)
     assert os.listdir(path.parent) == ["data.nc"]
     assert vecsim.open(path).seed == 7
 

@@ -40,7 +40,7 @@ def hydra():
 
 def plan(*words):
     with refusals():
-        return cli.planned(notebook.composed(words))
+        return cli.plan_task(notebook.composed(words))
 
 
 @lru_cache(maxsize=64)
@@ -60,7 +60,7 @@ def identity(words, key="", value=None):
         OmegaConf.update(config, key, value, merge=False, force_add=True)
     studies = list(planning.plan(made._replace(config=config), never, never).studies.values())
     points = [point.hash() for study in studies for point in study.points]
-    return sweep.digest(studies), points, json.dumps([study.config for study in studies])
+    return sweep.study_digest(studies), points, json.dumps([study.config for study in studies])
 
 
 def never(*choices):
@@ -314,7 +314,7 @@ def test_what_leaves_the_study_as_it_is(key):
     base = ["experiment=scale_sweep"] * (key == "theory")  # whose figure has it
 
     def digest(*words):
-        return sweep.digest([*plan(*base, *words).studies.values()])
+        return sweep.study_digest([*plan(*base, *words).studies.values()])
 
     assert digest(f"{key}={value}") == digest()
 

@@ -30,18 +30,18 @@ from vecsim.engines.agents.lockstep import class_rows
 from vecsim.engines.agents.prepare import Item, items
 from vecsim.engines.trial import Tally, answers, view
 from vecsim.model import poll_law as pools
-from vecsim.model.poll_draw import Kind, boundary, draw, thresholds
+from vecsim.model.poll_draw import PollKind, boundary, draw, thresholds
 from vecsim.model.poll_law import Pool
 from vecsim.protocols.qr_avalanche import QrAvalanche
 
-SPLIT_KIND = Kind(counts=False, silent=False, split=True, wide=False, k=0)
+SPLIT_KIND = PollKind(counts=False, silent=False, split=True, wide=False, k=0)
 KINDS = {
     "quorum": SPLIT_KIND._replace(split=False),
     "two quorums": SPLIT_KIND,
     "wide quorum": SPLIT_KIND._replace(split=False, wide=True),
     "wide, two quorums": SPLIT_KIND._replace(wide=True),
 }
-COUNTS = Kind(counts=True, silent=False, split=False, wide=False, k=0)
+COUNTS = PollKind(counts=True, silent=False, split=False, wide=False, k=0)
 COUNTS_SILENT = COUNTS._replace(silent=True)
 
 

@@ -336,7 +336,7 @@ def test_a_trillion_nodes():
     ],
 )
 def test_the_engine_is_chosen_and_told(overrides, engine, monkeypatch):
-    monkeypatch.setattr(runner, "run", lambda *_: None)
-    monkeypatch.setattr(report, "show", lambda *_, **__: None)
+    monkeypatch.setattr(runner, "run_study", lambda *_: None)
+    monkeypatch.setattr(report, "show_studies", lambda *_, **__: None)
     result = call(*overrides, "trials=4")
     assert f"engine {engine}, " in result.out

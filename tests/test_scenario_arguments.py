@@ -44,7 +44,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def planned(*given):
-    return command.planned(arguments.read(given))
+    return command.planned_scenarios(arguments.read_words(given))
 
 
 def test_a_folder_of_ones_own_builds_on_vecsims_scenarios():
@@ -54,7 +54,7 @@ def test_a_folder_of_ones_own_builds_on_vecsims_scenarios():
     assert job.config["trials"] == 2
     assert job.config["seed"] == 5
     assert job.config["cluster"] == {"nodes": 20}
-    assert job.config["criteria"] == finding.load("ci_smoke_test")["criteria"]
+    assert job.config["criteria"] == finding.compose_scenario("ci_smoke_test")["criteria"]
     assert job.folder == Path("results/scenario/mine")
     both = planned("scenario=ci_smoke_tes?", "--config-dir=own conf")
     assert [each.config["name"] for each in both] == ["ci_smoke_test"]

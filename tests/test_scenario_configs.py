@@ -8,7 +8,7 @@ import pytest
 from synthetic import CONFIG
 
 from vecsim import places
-from vecsim.cluster.config import parse as parse_cluster
+from vecsim.cluster.config import parse_run as parse_cluster
 from vecsim.errors import ConfigError
 from vecsim.results.measures.probed import PROBED
 from vecsim.scenario import config, finding
@@ -24,7 +24,7 @@ COUNTS = {
     "regression": 12,
 }
 NAMES = [path.stem for path in sorted((places.root("conf") / "scenario").glob("*.yaml"))]
-load = lru_cache(finding.load)
+load = lru_cache(finding.compose_scenario)
 
 
 def test_every_scenario_has_a_test_of_its_name_in_the_file_of_its_category():

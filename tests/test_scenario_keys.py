@@ -6,7 +6,7 @@ import yaml
 from fuzz_scenarios import changed, places
 from test_scenario_fuzz import SCENARIO
 
-from vecsim.cluster.config import parse
+from vecsim.cluster.config import parse_run
 from vecsim.cluster.timeline import schedule
 from vecsim.places import root
 from vecsim.scenario import config, saved, simulate
@@ -61,7 +61,7 @@ def other(path, value):
 
 def described(given):
     """What is run, of every variant, and what is judged."""
-    runs = [parse(config.simulated(each)) for each in config.variants(given).values()]
+    runs = [parse_run(config.simulated(each)) for each in config.variants(given).values()]
     plain = [each._replace(cluster=each.cluster._replace(adversary=None)) for each in runs]
     adversaries = [(type(each.cluster.adversary), vars(each.cluster.adversary)) for each in runs]
     timelines = [schedule(each.timeline, each.duration_s) for each in runs]
@@ -79,7 +79,7 @@ def walked():
 
 
 def test_no_key_is_without_effect():
-    base, digest = described(SCENARIO), saved.digest(SCENARIO)
+    base, digest = described(SCENARIO), saved.scenario_digest(SCENARIO)
     seen, without = set(), []
     for path, value in walked():
         given = changed(SCENARIO, path, value)
@@ -88,7 +88,7 @@ def test_no_key_is_without_effect():
         except ValueError:  # does not fit the keys beside it, which is told
             continue
         seen.add(path)
-        assert saved.digest(given) != digest, path
+        assert saved.scenario_digest(given) != digest, path
         if described(given) == base:
             without.append(path)
     assert set(without) == NAMED

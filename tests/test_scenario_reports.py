@@ -16,7 +16,7 @@ from synthetic import CONFIG, dataset
 
 from vecsim.scenario import config, draw, export, report, simulate, verdict
 from vecsim.scenario.judging import judge_all
-from vecsim.scenario.verdict import Outcome
+from vecsim.scenario.verdict import Judged
 
 TIME = np.arange(30)
 TIMELINE = [
@@ -29,7 +29,7 @@ TIMELINE = [
 
 
 def judged(data, given=CONFIG):
-    return Outcome(given, judge_all(config.criteria(given), data))
+    return Judged(given, judge_all(config.criteria(given), data))
 
 
 def two_variants():
@@ -39,14 +39,14 @@ def two_variants():
 
 
 def exported(data, given=CONFIG):
-    return export.result(given, data, judged(data, given).verdicts)
+    return export.result_json(given, data, judged(data, given).verdicts)
 
 
 @pytest.mark.parametrize("lost", [0, 1])
 def test_export_survives_json_and_keeps_to_its_schema(lost, tmp_path):
     data = dataset(divergent=np.where(TIME > 20, lost, 0), outcome=0)
     found = exported(data)
-    export.write(found, tmp_path / "result.json")
+    export.write_result(found, tmp_path / "result.json")
     read = json.loads((tmp_path / "result.json").read_text())
     assert read == found
     export.validate(read)
@@ -141,7 +141,7 @@ def test_a_page_needs_nothing_but_itself(tmp_path):
         "workload": {"kind": "ramp", "start_tps": 1, "end_tps": 20, "ramp_s": 30},
     }
     data = dataset(guard=np.where((TIME >= 6) & (TIME < 10), 0, 1))
-    paths = report.write(tmp_path, judged(data, given), data, "What it shows: a < b.")
+    paths = report.write_report(tmp_path, judged(data, given), data, "What it shows: a < b.")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.md"]
     text = paths[1].read_text()
     page = Page(text)
@@ -225,18 +225,18 @@ def test_the_performance_report_is_part_of_a_regression_scenario():
     given = {"category": "regression", "cluster": {"nodes": 100}}
     config = CONFIG | given | {"workload": {"kind": "constant", "rate_tps": 100}}
     data = dataset(cpu_percent=31.0)
-    pages = [make(Outcome(config, []), data) for make in (report.markdown, report.html)]
+    pages = [make(Judged(config, []), data) for make in (report.markdown, report.html)]
     assert f"## {report.BESIDE}" in pages[0]
     for row in report.performance(data):
         assert f"| {' | '.join(row)} |" in pages[0]
         assert "".join(f"<td>{cell}</td>" for cell in row) in pages[1]
     other = config | {"cluster": {"nodes": 150}}
-    assert report.BESIDE not in report.markdown(Outcome(other, []), data)
+    assert report.BESIDE not in report.markdown(Judged(other, []), data)
 
 
 def test_tables_and_exit_status():
     good, bad = judged(dataset()), judged(dataset(finalised=0))
-    lost = Outcome(CONFIG | {"name": "lost", "category": "chaos"}, [], "out of memory")
+    lost = Judged(CONFIG | {"name": "lost", "category": "chaos"}, [], "out of memory")
     text = verdict.text([bad])
     assert "NOT PASSED" in text
     assert re.search(r"avg tps +>= 10 +0 +95 %, mean of 2 runs +fail", text)

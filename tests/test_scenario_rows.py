@@ -35,7 +35,7 @@ def criterion(section):
 
 def described(name):
     """The lines of a scenario."""
-    given = finding.load(name)
+    given = finding.compose_scenario(name)
     flat = {key: given[key] for key in ("duration_s", "expect") if key in given}
     flat |= given.get("cluster", {}) | given.get("workload", {})
     lines = [f"{name}: {given['category']}", *([f"| {pairs(flat)}"] if flat else [])]

@@ -93,12 +93,12 @@ def simulated(monkeypatch, tmp_path):
 
 @lru_cache
 def words():
-    return arguments.read(["scenario=three", "--config-dir=conf"])
+    return arguments.read_words(["scenario=three", "--config-dir=conf"])
 
 
 def run(output="out"):
     given = words()._replace(output=Path(output))
-    return command.run(given, Console(file=io.StringIO()))
+    return command.run_command(given, Console(file=io.StringIO()))
 
 
 def data(output):
@@ -153,7 +153,7 @@ def test_two_kills_in_a_row(simulated, monkeypatch):
 
 def test_a_damaged_variant_is_refused_and_one_of_another_scenario_too(simulated, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(report, "write", stop)
+        patched.setattr(report, "write_report", stop)
         with pytest.raises(KeyboardInterrupt):
             run()
     path = Path("out/three/partial/some/data.nc")

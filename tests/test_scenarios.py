@@ -9,15 +9,15 @@ from vecsim.results.measures.measure import measure
 from vecsim.results.measures.per_window import runs
 from vecsim.results.measures.record import metrics
 from vecsim.scenario import simulate, verdict
-from vecsim.scenario.config import cost_usd
-from vecsim.scenario.criteria import parse
+from vecsim.scenario.config import scenario_cost_usd
+from vecsim.scenario.criteria import parse_criterion
 from vecsim.scenario.judging import judge, judge_all
 
 TIME = np.arange(30)
 
 
 def judged(data, **criterion):
-    return judge(parse(criterion), data)
+    return judge(parse_criterion(criterion), data)
 
 
 # Measuring
@@ -195,7 +195,7 @@ def test_the_record_has_fifteen_finite_fields():
 
 def test_cost_of_a_day_on_a_hundred_machines():
     day = {"cluster": {"nodes": 1000}, "duration_s": 86400}
-    assert cost_usd(day) == pytest.approx(816)
+    assert scenario_cost_usd(day) == pytest.approx(816)
 
 
 # Judging
@@ -281,7 +281,7 @@ def test_variants_are_padded_and_measured_without_the_padding():
     np.testing.assert_allclose(measure(data, "cpu_percent", "min", variant="short"), 1)
     np.testing.assert_allclose(measure(data, "issued", variant="short"), 120)
     np.testing.assert_allclose(measure(data, "latency_ms", "p50", variant="short"), 50)
-    both = judge_all([parse({"metric": "cpu_percent", "op": ">", "threshold": 2})], data)
+    both = judge_all([parse_criterion({"metric": "cpu_percent", "op": ">", "threshold": 2})], data)
     assert [v.passed for v in both if "cpu" in v.name] == [True, False]
     assert sum("divergent" in v.name for v in both) == 2
 
@@ -304,7 +304,7 @@ def test_probed_values():
     data = dataset()
     name = "byzantine_answer"
     data[name] = (("trial", f"{name}_draw"), np.tile([0.0, 1.0], (2, 500)))
-    good = parse({"metric": name, "statistic": "rate", "op": "covers", "threshold": 0.5})
+    good = parse_criterion({"metric": name, "statistic": "rate", "op": "covers", "threshold": 0.5})
     assert judge(good, data).passed
     assert judge(good, data).of == "share of 2,000 draws"
     assert not judge(good._replace(threshold=0.56), data).passed

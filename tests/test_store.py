@@ -368,7 +368,7 @@ def test_a_path_that_cannot_be(path: Path):
 def test_netcdf(path: Path):
     run(path)
     dataset, file = stores.open(path), path.with_suffix(".nc")
-    netcdf.save(dataset, file)
+    netcdf.save_netcdf(dataset, file)
     loaded = stores.open(file)
     xr.testing.assert_identical(loaded, dataset)
     assert loaded.vecsim.rate("disagreement").trials.sum() == 52
@@ -410,7 +410,7 @@ def test_collect_makes_dimensions_of_what_differs(tmp_path: Path):
     assert [entry["job"] for entry in json.loads(joined.attrs["jobs"])] == [
         f"{number}/study.zarr" for *_, number in cases
     ]
-    netcdf.save(joined, tmp_path / "joined.nc")
+    netcdf.save_netcdf(joined, tmp_path / "joined.nc")
     xr.testing.assert_equal(stores.open(tmp_path / "joined.nc"), joined)
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 from omegaconf import OmegaConf, open_dict
 
-from vecsim.composing import plain, session
+from vecsim.composing import compose_plain, session
 from vecsim.errors import ConfigError
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowflake import Snowflake
@@ -23,7 +23,7 @@ def composing(*words):
     def composed(choices):
         made.append(choices)
         options = [f"{group}={option}" for group, option in choices.items()]
-        return plain([*words, *options])
+        return compose_plain([*words, *options])
 
     with session():
         yield composed({}), composed, made
@@ -132,7 +132,7 @@ def test_options_that_set_more_than_their_section():
 
 def test_what_changes_the_results_changes_the_digest():
     digests = {
-        sweep.digest([study(*overrides)])
+        sweep.study_digest([study(*overrides)])
         for overrides in (
             (),
             ("seed=1",),
@@ -147,7 +147,7 @@ def test_what_changes_the_results_changes_the_digest():
         )
     }
     assert len(digests) == 10
-    assert sweep.digest([study("engine.cores=1", "figure=false", "output=x")]) in digests
+    assert sweep.study_digest([study("engine.cores=1", "figure=false", "output=x")]) in digests
 
 
 def test_precision():

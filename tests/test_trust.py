@@ -223,4 +223,4 @@ def test_options_of_hydra_that_replace_the_configuration(words):
 def test_only_known_functions_in_interpolations():
     config = {"n": "${share:0.75,${k}}", "k": "${protocol.k}", "x": {"y": ["${oc.decode:1}"]}}
     with pytest.raises(ConfigError, match=r"^x\.y is '\$\{oc\.decode:1\}'; allowed: values"):
-        trust.check(config, [])
+        trust.check_trusted(config, [])

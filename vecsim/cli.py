@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vecsim import streams
-from vecsim.places import environment, require_folder
+from vecsim.places import environment, require_working_folder
 from vecsim.studies import overrides
 
 SEARCH = "hydra.searchpath"
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     code = 0
     try:
-        require_folder()
+        require_working_folder()
         code = _command(given)
         sys.stdout.flush()  # what can't be written is told here
     except (ConfigError, StoreError) as error:
@@ -66,15 +66,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def planned(task):
+def plan_task(task):
     """What a task computes and where, without computing."""
     from vecsim import composing, plan
 
     def other(choices):
-        return composing.plain([*task.words, *(f"{key}={name}" for key, name in choices.items())])
+        return composing.compose_plain(
+            [*task.words, *(f"{key}={name}" for key, name in choices.items())]
+        )
 
     def bare():
-        return composing.plain([word for word in task.words if overrides.parse(word).key == SEARCH])
+        return composing.compose_plain(
+            [word for word in task.words if overrides.parse_word(word).key == SEARCH]
+        )
 
     return plan.plan(task, other, bare)
 
@@ -90,15 +94,15 @@ def execute(task, reporter, begun=lambda output, options: None, plan=None) -> tu
     from vecsim.studies import runner
 
     device.forget_programs()  # of the studies before, in a notebook or a multirun
-    studies, works, output = plan or planned(task)
+    studies, works, output = plan or plan_task(task)
     options = {each: task.options[each] for each in build.GROUPS if task.options.get(each)}
     begun(output, options)
     about = provenance.provenance(task.command)
     about["options"] = options
     for name, study in studies.items():
         report.announce(study, about["device"])
-        if not runner.run(study, works[name], output / name, about, reporter):
-            report.complete()
+        if not runner.run_study(study, works[name], output / name, about, reporter):
+            report.announce_complete()
     return studies, output
 
 
@@ -109,7 +113,7 @@ def _command(given: list[str]) -> int:
     from vecsim import composing, launch, options, places, showing
     from vecsim.scenario import arguments
 
-    asked = options.parse(given)
+    asked = options.parse_options(given)
     words = asked.overrides
     if asked.version:
         print(f"vecsim {importlib.metadata.version('vecsim')}")
@@ -120,7 +124,7 @@ def _command(given: list[str]) -> int:
         if asked.shell_completion:
             showing.completion(words)
             return 0
-        overrides.check(words)
+        overrides.check_words(words)
         if asked.help:
             showing.usage(words, asked.resolve)
         elif asked.cfg:
@@ -128,7 +132,7 @@ def _command(given: list[str]) -> int:
         elif asked.multirun or "hydra.mode=MULTIRUN" in words:
             return launch.multirun(words, lambda jobs: partial(_job, jobs, None))
         else:
-            return launch.run(words, partial(_job, [words], given))
+            return launch.run_jobs(words, partial(_job, [words], given))
     return 0
 
 
@@ -144,11 +148,11 @@ def _scenarios(given: list[str]) -> int:
     from vecsim.results.files import StoreError
     from vecsim.scenario import arguments, command
 
-    words = arguments.read(given)
+    words = arguments.read_words(given)
     device.configure(words.cores)
     try:
         with trust.packages(words.packages):
-            return command.run(words, Console(soft_wrap=False))
+            return command.run_command(words, Console(soft_wrap=False))
     except (ConfigError, StoreError, OSError):
         raise
     except Exception:  # Python's own 1 would read as a criterion that does not hold
@@ -177,11 +181,11 @@ def _job(jobs: list[list[str]], command: list[str] | None, config) -> int | Exce
         gpus = os.environ["VECSIM_GPUS"].split(",")
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
     words = jobs[number]
-    composing.prepare()
+    composing.register()
     composing.add_swept(config, words)
     job = launch.Job(hydra, words) if command is None else None
     folder = job.folder if job else Path("results")
-    paths = [word for word in hydra.overrides.hydra if overrides.parse(word).key == SEARCH]
+    paths = [word for word in hydra.overrides.hydra if overrides.parse_word(word).key == SEARCH]
     begun = [job.begun] if job else []
     options = dict(hydra.runtime.choices)
     task = plan.Task(
@@ -194,7 +198,7 @@ def _job(jobs: list[list[str]], command: list[str] | None, config) -> int | Exce
     try:
         with job or contextlib.nullcontext(), outside.closed(), composing.refusals():
             studies, output = execute(task, progress.reporter(), *begun)
-            report.show(studies, output, config.netcdf, config.figure, config.theory)
+            report.show_studies(studies, output, config.netcdf, config.figure, config.theory)
     except (ConfigError, StoreError) as error:
         return _fail(f"{job.name}: {error}" if job else str(error), error.__cause__)
     except Exception as error:

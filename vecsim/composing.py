@@ -36,7 +36,7 @@ SCENARIO = "of_scenario"  # the configuration of one scenario, beside the study'
 UNUSED = ("hydra.callbacks", "hydra/callbacks", "hydra.sweeper", "hydra/sweeper")
 
 
-class Job(NamedTuple):
+class WordsOfJob(NamedTuple):
     """One of the jobs of a multirun. varied: those of its words that differ between jobs."""
 
     words: list[str]
@@ -60,7 +60,7 @@ def session(folders: Sequence[Path] = ()) -> Iterator[None]:
     folders: of configuration, in the order in which they are searched; vecsim's own is the last
     unless it is among them.
     """
-    prepare()
+    register()
     every = [*folders, places.root("conf")]
     Folders.searched = list(dict.fromkeys(each.resolve() for each in every))
     try:
@@ -71,7 +71,7 @@ def session(folders: Sequence[Path] = ()) -> Iterator[None]:
         yield
 
 
-def prepare() -> None:
+def register() -> None:
     """Tell Hydra and OmegaConf what configurations may use.
 
     The groups of OPEN take keys beside those that they list. ${share:0.75,20} is 75 % of 20,
@@ -108,7 +108,7 @@ def compose(words: Sequence[str], name: str = "config") -> DictConfig:
     return config
 
 
-def plain(words: Sequence[str], name: str = "config") -> DictConfig:
+def compose_plain(words: Sequence[str], name: str = "config") -> DictConfig:
     """The same without Hydra's own."""
     config = compose(words, name)
     with open_dict(config):
@@ -159,7 +159,7 @@ def refusals() -> Iterator[None]:
         raise ConfigError(f"not to be composed: {build.sentence(error)}") from None
 
 
-def jobs(words: Sequence[str]) -> tuple[list[Job], list[str]]:
+def jobs(words: Sequence[str]) -> tuple[list[WordsOfJob], list[str]]:
     """Every combination of the values given, as jobs, and the words about Hydra that all share."""
     rows, several, shared = [], set(), []
     for each in parsed(words):
@@ -176,7 +176,7 @@ def jobs(words: Sequence[str]) -> tuple[list[Job], list[str]]:
     made = []
     for row in product(*rows):
         varied = [word for word in row if word.partition("=")[0] in several]
-        made.append(Job(list(row), varied))
+        made.append(WordsOfJob(list(row), varied))
     return made, shared
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 LONGEST = 100  # characters of a wrong value that are shown
-MOST = 1e300  # not infinite, nor a whole number that no float can hold
+_MOST = 1e300  # not infinite, nor a whole number that no float can hold
 
 
 class ConfigError(ValueError):
@@ -26,15 +26,15 @@ def require(condition: bool, name: str, value, allowed: str) -> None:
         raise ConfigError(f"{name} is {short}; allowed: {allowed}")
 
 
-def plain(name: str, value: Any) -> None:
+def plain_value(name: str, value: Any) -> None:
     """ConfigError unless the value is made of what JSON has, with text for keys."""
     if isinstance(value, (list, tuple)):
         for place, each in enumerate(value):
-            plain(f"{name}[{place}]", each)
+            plain_value(f"{name}[{place}]", each)
     elif isinstance(value, dict):
         for key, each in value.items():
             require(isinstance(key, str), f"a key in {name}", key, "text")
-            plain(f"{name}.{key}", each)
+            plain_value(f"{name}.{key}", each)
     else:
         good = value is None or isinstance(value, (bool, int, float, str))
         require(good, name, value, "text, numbers, true, false, null, lists and mappings")
@@ -48,7 +48,7 @@ def number(
     allowed: what good ones are, "0 to 1".
     """
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
-    require(real and abs(value) <= MOST and good(value), name, value, f"a number, {allowed}")
+    require(real and abs(value) <= _MOST and good(value), name, value, f"a number, {allowed}")
     return value
 
 

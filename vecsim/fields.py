@@ -17,7 +17,7 @@ from jax import lax
 
 from vecsim.errors import ConfigError
 
-FIRST = 3  # bit at which the fields begin
+_FIRST = 3  # bit at which the fields begin
 OVERFLOW = 4  # the engine's bit, set by `pack` where a field overflows while a protocol is checked
 RESERVED = ("preference", "decided")
 _marking: ContextVar[bool] = ContextVar("marking", default=False)
@@ -25,7 +25,7 @@ _marking: ContextVar[bool] = ContextVar("marking", default=False)
 
 def unpack(sizes: Mapping[str, Any], cell) -> SimpleNamespace:
     """The fields of cells by name, with `preference` (uint32) and `decided` (bool)."""
-    one, shift = jnp.uint32(1), jnp.uint32(FIRST)
+    one, shift = jnp.uint32(1), jnp.uint32(_FIRST)
     found = {"preference": cell & one, "decided": (cell & jnp.uint32(2)) != 0}
     for i, (name, size) in enumerate(sizes.items()):
         value, width = cell >> shift, _width(size)
@@ -40,20 +40,20 @@ def pack(sizes: Mapping[str, Any], preference, decided, values: Mapping[str, Any
     if values.keys() != sizes.keys():
         raise ConfigError(f"pack gets {', '.join(values)}; allowed: all of {', '.join(sizes)}")
     words = [_word(value) for value in (preference, decided, *values.values())]
-    cell, shift = words[0] | (words[1] << jnp.uint32(1)), jnp.uint32(FIRST)
+    cell, shift = words[0] | (words[1] << jnp.uint32(1)), jnp.uint32(_FIRST)
     for word, size in zip(words[2:], sizes.values(), strict=True):
         cell = cell | (word << shift)
         shift = shift + _width(size)
     if _marking.get():
         for i, (word, size) in enumerate(zip(words, (2, 2, *sizes.values()), strict=True)):
-            mark = jnp.uint32(OVERFLOW | i << FIRST) | (jnp.minimum(word, 2**24 - 1) << 8)
+            mark = jnp.uint32(OVERFLOW | i << _FIRST) | (jnp.minimum(word, 2**24 - 1) << 8)
             cell = jnp.where(word < jnp.asarray(size, jnp.uint32), cell, mark)
     return cell
 
 
 def limit(sizes: Mapping[str, Any]) -> int:
     """Cells are below this number."""
-    shift, most = FIRST, 1
+    shift, most = _FIRST, 1
     for size in sizes.values():
         shift, most = shift + (most - 1).bit_length(), int(size)
     return most << shift
@@ -72,7 +72,7 @@ def marking() -> Iterator[None]:
 def overflow(sizes: Mapping[str, Any], mark: int) -> tuple[str, int, int] | None:
     """The field that overflowed, its value and the largest one allowed; None if it is no mark."""
     every = {"preference": 2, "decided": 2, **sizes}
-    number, value = (mark >> FIRST) & 31, mark >> 8
+    number, value = (mark >> _FIRST) & 31, mark >> 8
     if number >= len(every) or value < int(list(every.values())[number]):
         return None
     name = list(every)[number]

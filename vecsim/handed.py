@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from vecsim.adversaries.mixture import Mixture
-from vecsim.errors import ConfigError, name_of, plain, require
+from vecsim.errors import ConfigError, name_of, plain_value, require
 from vecsim.model import build, trust
 from vecsim.studies import overrides
 
@@ -48,10 +48,10 @@ def _is_object(value: Any) -> bool:
 
 
 def _check(key: str, each: Any, given: Sequence[str]) -> None:
-    kind = build.KINDS[key]
+    kind = build._KINDS[key]
     allowed = f"{key}=NAME, {{parameter: value, ...}}, or an object whose class extends"
     require(isinstance(each, kind), key, each, f"{allowed} {kind.__name__}")
-    for word in map(overrides.parse, given):
+    for word in map(overrides.parse_word, given):
         if word.key.startswith(f"{key}."):
             allowed = f"in the object, {key}={type(each).__name__}(...)"
             raise ConfigError(f"{word.key} is {word.text}; allowed: {allowed}")
@@ -82,6 +82,6 @@ def _section(key: str, each: Any) -> dict[str, Any]:
     for field in dataclasses.fields(each):
         value = getattr(each, field.name)
         value = value.tolist() if hasattr(value, "tolist") else value  # of NumPy or JAX
-        plain(f"{key}.{field.name}", value)
+        plain_value(f"{key}.{field.name}", value)
         section[field.name] = list(value) if isinstance(value, tuple) else value
     return section

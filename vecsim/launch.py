@@ -24,7 +24,7 @@ from vecsim.results.files import StoreError
 from vecsim.studies import overrides
 
 
-def run(words: Sequence[str], task: Callable[[Any], Any]) -> int:
+def run_jobs(words: Sequence[str], task: Callable[[Any], Any]) -> int:
     """One job, in this process; its exit code."""
     config = composing.compose([*_without_mode(words), "hydra.mode=RUN"])
     return _code(run_job(task, config, "hydra.run.dir", None, _context()))
@@ -44,7 +44,7 @@ def multirun(words: Sequence[str], task: Callable[[list[list[str]]], Callable[[A
     folders: dict[Path, list[list[str]]] = {}
     for job in listed:
         folders.setdefault(folder(hydra.sweep.dir, job), []).append(job)
-    task_words = [word for word in words if not overrides.parse(word).key.startswith("hydra")]
+    task_words = [word for word in words if not overrides.parse_word(word).key.startswith("hydra")]
     for path, jobs_there in folders.items():
         jobs.write_list(path, shlex.join(["vecsim", *task_words]), jobs_there)
     try:
@@ -52,23 +52,23 @@ def multirun(words: Sequence[str], task: Callable[[list[list[str]]], Callable[[A
             returned = made.launch([composing.told(job) for job in listed], 0)
     except BrokenExecutor:
         fewer = "fewer at once take less memory: hydra.launcher.n_jobs=1"
-        raise JobKilled(f"a job was killed, and others with it; {AGAIN}; {fewer}") from None
+        raise JobKilled(f"a job was killed, and others with it; {_AGAIN}; {fewer}") from None
     except Exception as error:
         if not type(error).__module__.startswith("submitit"):
             raise
         line = str(error).strip().partition("\n")[0]
-        raise JobKilled(f"a job ended without a result; {AGAIN}; {line}") from None
+        raise JobKilled(f"a job ended without a result; {_AGAIN}; {line}") from None
     if "submitit" in str(hydra.launcher._target_):  # what they print is in their own logs
         for number, job in enumerate(listed):
             about = jobs.read_record(folder(hydra.sweep.dir, job), job)
             if about.get("state") in ("refused", "failed"):
-                told = f"vecsim: {heading(number, job)}: {about.get('told')}"
+                told = f"vecsim: {_heading(number, job)}: {about.get('told')}"
                 print(told, file=sys.stderr, flush=True)
     return next(filter(None, map(_code, returned)), 0)
 
 
 def _without_mode(words: Sequence[str]) -> list[str]:
-    return [word for word in words if overrides.parse(word).key != "hydra.mode"]
+    return [word for word in words if overrides.parse_word(word).key != "hydra.mode"]
 
 
 def _context() -> HydraContext:
@@ -83,7 +83,7 @@ def _code(job: JobReturn) -> int:
     return job.return_value
 
 
-AGAIN = "the same command goes on"
+_AGAIN = "the same command goes on"
 
 
 def folder(multirun: str, given: Sequence[str]) -> Path:
@@ -93,7 +93,7 @@ def folder(multirun: str, given: Sequence[str]) -> Path:
     return Path(multirun, named[-1] if named else "study")
 
 
-def heading(number: int, given: Sequence[str]) -> str:
+def _heading(number: int, given: Sequence[str]) -> str:
     return f"job {number} ({', '.join(given)})"
 
 
@@ -118,12 +118,12 @@ class Job:
 
     def __init__(self, hydra: Any, given: list[str]):
         self.folder, self.given = folder(hydra.sweep.dir, given), given
-        self.name = heading(hydra.job.num, given)
+        self.name = _heading(hydra.job.num, given)
         self.beside = "BasicLauncher" not in str(hydra.launcher._target_)
 
     def record(self, **about: Any) -> None:
         with contextlib.suppress(OSError):  # the job itself says what it cannot write
-            jobs.record(self.folder, self.given, **about)
+            jobs.write_record(self.folder, self.given, **about)
 
     def begun(self, output: Path, options: Mapping[str, str]) -> None:
         """What it computes is known, where, and by which names."""

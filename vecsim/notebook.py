@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vecsim.cli import execute, planned
+from vecsim.cli import execute, plan_task
 from vecsim.errors import ConfigError, require
 from vecsim.model import trust
-from vecsim.places import environment, require_folder
+from vecsim.places import environment, require_working_folder
 from vecsim.studies import overrides
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ class Command:
         from vecsim import handed
         from vecsim.scenario import arguments
 
-        require_folder()
+        require_working_folder()
         self._folders = trust.folders(config_dir)
         with handed.over(words, keywords) as given, session(self._folders):
             if arguments.concerns(given):
                 allowed = "vecsim.scenario.run(NAME), for one by itself"
                 raise ConfigError(f"scenario is no parameter of a study; allowed: {allowed}")
             self._task = composed(given, output, self._folders)
-            self._plan = planned(self._task)
+            self._plan = plan_task(self._task)
 
     @property
     def points(self) -> list[Any]:
@@ -85,10 +85,10 @@ class Command:
         task = self._task
         with session(self._folders):
             studies, folder = execute(task, progress.reporter(), plan=self._plan)
-            wanted = {overrides.parse(word).key for word in task.words}
+            wanted = {overrides.parse_word(word).key for word in task.words}
             if wanted & {"netcdf", "figure", "theory"}:
                 drawn = bool(wanted & {"figure", "theory"}) and task.config.figure
-                report.save(studies, folder, task.config.netcdf, drawn, task.config.theory)
+                report.save_files(studies, folder, task.config.netcdf, drawn, task.config.theory)
         return self
 
     def _read(self, name: str) -> xr.Dataset:
@@ -126,7 +126,7 @@ def point(words: Sequence[Any], keywords: Mapping[str, Any], config_dir: Any = N
     from vecsim.studies import sweep
     from vecsim.studies.resolve import unresolved
 
-    require_folder()
+    require_working_folder()
     folders = trust.folders(config_dir)
     with handed.over(words, keywords) as given, session(folders):
         _check_keys(given)
@@ -134,10 +134,12 @@ def point(words: Sequence[Any], keywords: Mapping[str, Any], config_dir: Any = N
         defence = config.defence
         single = defence in ("off", False)
         require(single, "defence", defence, "off, for a point of single decisions")
-        trust.check(unresolved(config), {overrides.parse(word).key for word in given})
+        trust.check_trusted(unresolved(config), {overrides.parse_word(word).key for word in given})
 
         def other(choices):
-            return composing.plain([*given, *(f"{key}={name}" for key, name in choices.items())])
+            return composing.compose_plain(
+                [*given, *(f"{key}={name}" for key, name in choices.items())]
+            )
 
         with trust.packages(config.packages):
             return sweep.single(config, other)
@@ -148,7 +150,7 @@ def _check_keys(given: Sequence[str]) -> None:
     from vecsim.studies import obey
 
     others = set(obey.OTHERS) - {*ALSO} | {"scenario"}
-    for key in map(lambda word: overrides.parse(word).key, given):
+    for key in map(lambda word: overrides.parse_word(word).key, given):
         if key.partition(".")[0] in others:
             names = ", ".join((*obey.SYSTEM, *ALSO))
             raise ConfigError(f"{key} is no part of a point; allowed: {names}")
@@ -172,7 +174,7 @@ def composed(given: Sequence[str], output: str | Path | None = None, folders: Se
 
     from vecsim import composing, plan
 
-    overrides.check(given)
+    overrides.check_words(given)
     config = composing.compose(given)
     options = dict(config.hydra.runtime.choices)
     with open_dict(config):

@@ -17,7 +17,7 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; --help shows what there is")
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     """The options, as `overrides` the words, and as `folders` those of configuration."""
     parser = _Parser(add_help=False)
     parser.add_argument("overrides", nargs="*")

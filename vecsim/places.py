@@ -18,7 +18,7 @@ def environment() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA finds fault with its own compile cache
 
 
-def require_folder() -> None:
+def require_working_folder() -> None:
     """ConfigError unless there is a working folder."""
     from vecsim.errors import ConfigError
 

@@ -51,18 +51,20 @@ def plan(task: Task, compose: Compose, bare: Callable[[], DictConfig]) -> Plan:
     compose: the task's configuration with other options of groups. bare: the one without any word.
     """
     config = task.config
-    overrides.check(task.words)
+    overrides.check_words(task.words)
     for group in OPTIONS:
         if config.get(group) and task.options.get(group) is None:
             raise ConfigError(overrides.several(group, "[...]"))
     _check(config)
     device.configure(config.engine.cores)
     given = {
-        each.key: each.text for each in map(overrides.parse, task.words) if "hydra" not in each.key
+        each.key: each.text
+        for each in map(overrides.parse_word, task.words)
+        if "hydra" not in each.key
     }
 
     def trusted(config: DictConfig) -> DictConfig:
-        trust.check(unresolved(config), given)
+        trust.check_trusted(unresolved(config), given)
         return config
 
     def options(choices: Mapping[str, str]) -> DictConfig:
@@ -73,7 +75,9 @@ def plan(task: Task, compose: Compose, bare: Callable[[], DictConfig]) -> Plan:
     with trust.packages(config.get("packages")):
         studies = sweep.studies(task.name, config, options, given)
         output = Path(
-            task.output or config.output or task.folder / f"{task.name}-{sweep.digest(studies)}"
+            task.output
+            or config.output
+            or task.folder / f"{task.name}-{sweep.study_digest(studies)}"
         )
         require(not output.is_file(), "output", str(output), "a folder, not a file")
         if "figure" in given and config.figure:

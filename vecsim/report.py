@@ -32,12 +32,12 @@ def announce(study: Study, device: str) -> None:
             print(f"vecsim: {told}", flush=True)
 
 
-def complete() -> None:
+def announce_complete() -> None:
     """The second line where a store holds all that is wanted."""
     print("complete, nothing to compute", flush=True)
 
 
-def show(
+def show_studies(
     studies: Mapping[str, Study], output: Path, whole: bool, figure: bool, theory: bool
 ) -> None:
     """Save the summaries, print the tables and where everything is; the rest as `save`."""
@@ -50,16 +50,16 @@ def show(
         kept = {key: data.attrs[key] for key in ("config", "versions") if key in data.attrs}
         summary.attrs |= kept
         summarised = "summary" if stem == "data" else f"{stem}_summary"
-        netcdf.save(summary, output / f"{summarised}.nc")
+        netcdf.save_netcdf(summary, output / f"{summarised}.nc")
         to_csv(summary, output / f"{summarised}.csv")
         kinds.kind_of(data).show(data, summary)
         print(f"dataset  {output / name}")
         print(f"summary  {output / summarised}.nc and .csv")
-    for kind, path in save(studies, output, whole, figure, theory):
+    for kind, path in save_files(studies, output, whole, figure, theory):
         print(f"{kind:8} {path}")
 
 
-def save(
+def save_files(
     studies: Mapping[str, Study], output: Path, whole: bool, figure: bool, theory: bool
 ) -> list[tuple[str, Path]]:
     """What is asked for beside the stores, each file with its kind.
@@ -72,7 +72,7 @@ def save(
     opened = {name.removesuffix(".zarr"): store.open(output / name) for name in studies}
     saved = []
     for stem, data in opened.items() if whole else ():
-        netcdf.save(data, path := output / f"{stem}.nc")
+        netcdf.save_netcdf(data, path := output / f"{stem}.nc")
         saved.append(("netcdf", path))
     study = next(iter(studies.values()))
     script = places.root("figures") / f"{study.name}.py"

@@ -10,7 +10,7 @@ from command import call
 from scipy import stats
 
 from vecsim.cluster import simulate
-from vecsim.cluster.config import parse, playable
+from vecsim.cluster.config import parse_run, playable
 from vecsim.errors import ConfigError
 from vecsim.types import Adversary
 
@@ -53,7 +53,7 @@ def configured(adversary, **cluster):
 def test_groups_are_refused():
     told = r"^cluster.adversary is '{}'; allowed: one that does not tell groups"
     with pytest.raises(ConfigError, match=told.format("safety_split")):
-        parse(configured("safety_split"))
+        parse_run(configured("safety_split"))
     with pytest.raises(ConfigError, match=told.format(__name__)):
         playable(TwoGroups(), disputed=False)
 
@@ -66,8 +66,8 @@ def test_memories_of_several_numbers_are_refused():
 def test_pooled_answers_are_refused_where_vertices_have_rivals():
     told = "^cluster.adversary is 'balance_pooled'; allowed: one that pools no answers, or double_"
     with pytest.raises(ConfigError, match=told):
-        parse(configured("balance_pooled", double_spend_share=0.1))
-    parse(configured("balance_pooled"))
+        parse_run(configured("balance_pooled", double_spend_share=0.1))
+    parse_run(configured("balance_pooled"))
 
 
 def test_campaigns_refuse_them_too(tmp_path):
@@ -85,7 +85,7 @@ def test_campaigns_refuse_them_too(tmp_path):
 def test_a_coin_of_each_round_is_thrown_in_each_round():
     """Polls of a vertex against the oracle; with one coin for all of them they are 22 or 100."""
     cluster = {"poll_interval_ms": 4.0, "byzantine_fraction": 0.06, **UNDEFENDED}
-    run = parse(configured("silent", **cluster) | {"trials": 32})
+    run = parse_run(configured("silent", **cluster) | {"trials": 32})
     data = simulate(run._replace(cluster=run.cluster._replace(adversary=OneCoin())))
     ran = data["weight"].values > 0
     rounds = data["rounds"].values[ran & (data["outcome"].values == 1)]

@@ -8,7 +8,7 @@ import pytest
 
 from vecsim.cluster import ScaleTestCluster, checkpoint
 from vecsim.cluster.checkpoint import Checkpoint
-from vecsim.cluster.record import Record
+from vecsim.cluster.record import WindowRecord
 from vecsim.results.files import StoreError
 
 SEGMENTS, WINDOWS = 4, 3
@@ -24,7 +24,7 @@ def saved(folder: Path, seed: int = 0, segments: int = SEGMENTS) -> Path:
     run = cluster(seed)
     for number in range(segments):
         values = np.arange(2 * WINDOWS).reshape(WINDOWS, 2) + 100 * number
-        run.records.append(Record(*(values + i for i in range(len(Record._fields)))))
+        run.records.append(WindowRecord(*(values + i for i in range(len(WindowRecord._fields)))))
         run.starts += [1000 * (WINDOWS * number + i) for i in range(WINDOWS)]
         run.lengths += [1000] * WINDOWS
     Checkpoint(folder, run).save(7)
@@ -98,7 +98,7 @@ def test_a_save_that_was_killed_is_done_again(folder: Path):
     (folder / f"windows-{SEGMENTS:06d}.npz").write_bytes(b"half a segm")
     (folder / "state.npz.part").write_bytes(b"half")
     values = np.full((WINDOWS, 2), 400)
-    run.records.append(Record(*(values + i for i in range(len(Record._fields)))))
+    run.records.append(WindowRecord(*(values + i for i in range(len(WindowRecord._fields)))))
     run.starts += [0] * WINDOWS
     run.lengths += [1] * WINDOWS
     save.save(8)
@@ -125,9 +125,9 @@ def test_what_others_put_there_stays(folder: Path):
     strange = [folder / "windows-notes.txt", folder / "state.md"]
     for file in strange:
         file.write_text("mine")
-    checkpoint.remove(folder)
+    checkpoint.remove_checkpoint(folder)
     assert sorted(folder.iterdir()) == sorted(strange)
     for file in strange:
         file.unlink()
-    checkpoint.remove(folder)
+    checkpoint.remove_checkpoint(folder)
     assert not folder.exists()

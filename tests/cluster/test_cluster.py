@@ -28,7 +28,7 @@ from vecsim.cluster import (
     simulate,
     votes,
 )
-from vecsim.cluster.config import parse
+from vecsim.cluster.config import parse_run
 from vecsim.cluster.window import vertex_coin
 from vecsim.errors import ConfigError
 from vecsim.protocols.qr_avalanche import QrAvalanche
@@ -339,7 +339,7 @@ def test_conservation(events, fraction, adversary, guard, seed):
         "guard": guard,
         "double_spend_share": 0.1,
     }
-    run_ = parse(configured(40, 80, **cluster, timeline=timeline, trials=2, seed=seed))
+    run_ = parse_run(configured(40, 80, **cluster, timeline=timeline, trials=2, seed=seed))
     data = simulate(run_, roster=ROSTER)
     assert int(data["lost"].max()) == int(data["doubled"].max()) == 0
     # The same by counting, at every window.
@@ -446,7 +446,7 @@ def test_a_double_vote_excludes_at_once(reputation):
 
 def test_one_of_several_adversaries_is_itself():
     """Runs that share a program give the same bits as alone."""
-    run_ = parse(configured(8, 20, **SMALL, byzantine_fraction=0.2, trials=32))
+    run_ = parse_run(configured(8, 20, **SMALL, byzantine_fraction=0.2, trials=32))
     assert_identical(simulate(run_, roster=ROSTER), simulate(run_))
 
 
@@ -603,7 +603,7 @@ def test_a_run_that_is_killed_goes_on(segments, tmp_path, monkeypatch):
     with pytest.raises(StoreError, match="belongs to another scenario"):
         simulate(BUSY | {"seed": 1}, tmp_path / "run")
     assert_identical(simulate(BUSY, tmp_path / "run"), whole)
-    checkpoint.remove(tmp_path / "run")
+    checkpoint.remove_checkpoint(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -10,7 +10,7 @@ import vecsim
 from vecsim import places
 from vecsim.cluster import ScaleTestCluster, campaign, checkpoint
 from vecsim.results import plot, store
-from vecsim.studies.campaigns import Outcome
+from vecsim.studies.campaigns import Measured
 
 SHORTER = {
     "byzantine_sweep": ["n=120", "sweep.byzantine_fraction=[0,0.4]", "campaign.duration_s=3"],
@@ -44,8 +44,8 @@ def test_more_trials_and_values(tmp_path, monkeypatch):
 def test_the_defended_cluster_alone(tmp_path, monkeypatch):
     """Its panel of the main figure, with the rates of working clusters."""
     drawn = []
-    save = plot.save
-    monkeypatch.setattr(plot, "save", lambda *given: drawn.append(given[0]) or save(*given))
+    save = plot.save_figure
+    monkeypatch.setattr(plot, "save_figure", lambda *given: drawn.append(given[0]) or save(*given))
     alone = "defence=on", "~sweep.protocol", "~sweep.initial_accept", "campaign.trials=16"
     study = "experiment=byzantine_sweep", *alone, *SHORTER["byzantine_sweep"]
     result = call(*study, f"output={tmp_path}/a")
@@ -64,7 +64,7 @@ def test_the_defended_cluster_alone(tmp_path, monkeypatch):
 def test_times_that_do_not_come_are_censored_not_averaged():
     """A median where half of the runs were long enough, never where they were not."""
     section = {"metric": "detected_percent", "statistic": "reached_s", "level": 50, "units": "s"}
-    variable = Outcome.parse("half_s", section).variable("half_s")
+    variable = Measured.parse("half_s", section).variable("half_s")
     times = np.array([[5, 1, 2, 4, 3, 6, 7, np.inf], [1, 2, 3, *[np.inf] * 5]])
     half = {"half_s": (("x", "trial"), times, variable.attrs)}
     data = xr.Dataset(half, {"x": [0, 1]}, {"kind": "campaigns"})
@@ -97,7 +97,7 @@ def test_a_campaign_that_is_done_is_not_lost(moment, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     place = {
-        "measured": (Outcome, "measure"),
+        "measured": (Measured, "measure"),
         "stored": (store.Store, "write"),
         "between": (checkpoint, "remove"),
     }[moment]
@@ -129,7 +129,7 @@ def test_times_are_those_at_which_a_level_is_reached_first(experiment, name):
     described = config["campaign"]["outcomes"][name] | {"period": None}
     found = described["metric"], described["statistic"], described["level"]
     assert found == MEASURED[experiment, name]
-    assert Outcome.parse(name, described).variable(name).attrs["censored"]
+    assert Measured.parse(name, described).variable(name).attrs["censored"]
 
 
 def test_latencies_are_said_to_be_of_the_finalised():

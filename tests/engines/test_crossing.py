@@ -6,7 +6,7 @@ from helpers import SIGMAS
 from scipy import optimize, special, stats
 
 from vecsim.results import crossing
-from vecsim.results.crossing import Counts, place
+from vecsim.results.crossing import EventCounts, place
 
 CURVES = {  # a rate that rises with z, and its inverse
     "logistic": (special.expit, special.logit),
@@ -32,7 +32,7 @@ def covered(curve, level, trials, scale, nodes=NODES, studies=STUDIES):
             chance = rate(inverse(level) + (x - truth) / (scale * nodes))
             return random.random(len(x)) < chance
 
-        counts = Counts.of(*place(draw, 0, nodes // 2, level, trials))
+        counts = EventCounts.of(*place(draw, 0, nodes // 2, level, trials))
         found = crossing.crossing(counts, level, 0, nodes // 2)
         inside += found.low <= truth <= found.high
     return inside
@@ -85,11 +85,11 @@ def test_a_curve_through_all_trials_would_miss(monkeypatch):
     drawn = [random.binomial(trials, rate(inverse(level) + x)) for _ in range(studies)]
 
     def inside():
-        every = (crossing.crossing(Counts(x, e, trials), level, -5, 5) for e in drawn)
+        every = (crossing.crossing(EventCounts(x, e, trials), level, -5, 5) for e in drawn)
         return sum(found.low <= 0 <= found.high for found in every)
 
     assert inside() >= least(studies)
-    monkeypatch.setattr(Counts, "reach", lambda *_: 20.0)
+    monkeypatch.setattr(EventCounts, "reach", lambda *_: 20.0)
     assert inside() < least(studies)
 
 
@@ -105,7 +105,7 @@ def test_places():
     assert len(x) == sum(drawn) == 400
     assert np.array_equal(events, x >= 137)
     assert np.isin(x[200:], [135, 136, 137, 138]).all()
-    found = crossing.crossing(Counts.of(x, events), 0.5, 0, 5000)
+    found = crossing.crossing(EventCounts.of(x, events), 0.5, 0, 5000)
     assert 136 <= found.low < found.value < found.high <= 137
     assert np.isnan(found.fit)
     again, _ = place(draw, 0, 5000, 0.5, 400)
@@ -116,7 +116,7 @@ def test_places():
 def test_rates_that_do_not_cross(rate, told):
     random = np.random.default_rng(2)
     x, events = place(lambda x: random.random(len(x)) < rate, 10, 200, 0.5, 300)
-    found = crossing.crossing(Counts.of(x, events), 0.5, 10, 200)
+    found = crossing.crossing(EventCounts.of(x, events), 0.5, 10, 200)
     sign = 1 if told == "above" else -1
     assert found.value == sign * np.inf
     table = crossing.crossings(x[None], events[None] > 0, x[None] > 0, 0.5, 10, 200, 0.95)
@@ -129,7 +129,7 @@ def test_rates_that_do_not_cross(rate, told):
 
 def test_a_crossing_near_the_end_may_lie_beyond():
     """Half of the trials have the event at the last x: above or below, nobody knows."""
-    counts = Counts(np.array([0.0, 50, 100]), np.array([0, 1, 50]), np.array([10, 20, 100]))
+    counts = EventCounts(np.array([0.0, 50, 100]), np.array([0, 1, 50]), np.array([10, 20, 100]))
     found = crossing.crossing(counts, 0.5, 0, 100)
     assert 80 < found.low < 100
     assert found.high == np.inf
@@ -144,10 +144,10 @@ def test_interval_is_the_profile(level, trials):
     are 1.5 % of the half-width, for the profile is nearly a parabola.
     """
     random = np.random.default_rng(6)
-    width = Counts(np.zeros(1), np.zeros(1), np.array([41 * trials])).reach(level)
+    width = EventCounts(np.zeros(1), np.zeros(1), np.array([41 * trials])).reach(level)
     x = np.linspace(-2, 2, 41) * width
     rates = special.expit(special.logit(level) + x)
-    counts = Counts(x, random.binomial(trials, rates), np.full(41, trials))
+    counts = EventCounts(x, random.binomial(trials, rates), np.full(41, trials))
 
     def profile(at):
         def loss(slope):
@@ -174,7 +174,7 @@ def test_the_misfit_is_uniform_and_finds_a_step():
     for _ in range(300):
         x = np.repeat(np.linspace(-5, 5, 6), 50)
         happened = random.random(300) < special.expit(0.1 * x)
-        values.append(crossing.crossing(Counts.of(x, happened), 0.5, -10, 10).fit)
+        values.append(crossing.crossing(EventCounts.of(x, happened), 0.5, -10, 10).fit)
     assert stats.kstest(values, "uniform").pvalue > 1e-4
-    uneven = Counts(np.arange(6.0), np.array([50, 30, 50, 30, 50, 70]), np.full(6, 100))
+    uneven = EventCounts(np.arange(6.0), np.array([50, 30, 50, 30, 50, 70]), np.full(6, 100))
     assert crossing.crossing(uneven, 0.5, 0, 5).fit < 1e-4

@@ -24,7 +24,13 @@ from vecsim.protocols.snowflake import Snowflake
 from vecsim.results import pareto, plot
 from vecsim.studies.design import designs
 from vecsim.studies.design.designs import following
-from vecsim.studies.design.quorum_runs import attacked, completed, length_of, mean_polls, undisputed
+from vecsim.studies.design.quorum_runs import (
+    attacked,
+    completed,
+    length_of,
+    mean_polls,
+    undisputed_runs,
+)
 from vecsim.studies.rare.splitting import Effort, split
 from vecsim.studies.rare.walkers import Climbers
 from vecsim.studies.theory import finalised_undisputed
@@ -65,7 +71,7 @@ LIVELY = [
 def test_costs_of_plain_trials(p):
     """Messages and the share of trials done by the median and the 90 % round, by simulation."""
     trials = 4000
-    found = undisputed(p)
+    found = undisputed_runs(p)
     length = length_of(p.protocol)
     p = p._replace(initial_accept=1.0)
     [out] = run([p], trials, seed=3)
@@ -86,7 +92,7 @@ def completed_by(found, length, rounds):
 @pytest.mark.parametrize("p", LIVELY[:3], ids=lambda p: type(p.adversary).__name__)
 def test_theory_says_the_same(p):
     p = p._replace(initial_accept=1.0)
-    found, rounds = undisputed(p), p.protocol.max_rounds
+    found, rounds = undisputed_runs(p), p.protocol.max_rounds
     length = length_of(p.protocol)
     expected = finalised_undisputed(p)
     assert completed_by(found, length, rounds)[-1] == pytest.approx(expected, rel=1e-9)
@@ -100,12 +106,12 @@ def test_nodes_that_are_turned_now_and_then():
     [out] = run([p], 2000, seed=4)
     polls = 12 * out["polls"] / p.honest
     assert SIGMAS * standard_error(polls) < 0.01 * polls.mean()
-    assert undisputed(p).messages(6) == pytest.approx(polls.mean(), rel=0.05)
+    assert undisputed_runs(p).messages(6) == pytest.approx(polls.mean(), rel=0.05)
 
 
 def test_what_never_decides():
     p = point(Snowflake(20, 20, 20, 5), AlwaysReject(), n=100, byzantine_fraction=0.85)
-    found = undisputed(p)
+    found = undisputed_runs(p)
     assert found.chances[0] == 0.0
     assert found.messages(5) == found.rounds(5, 0.5, 200) == np.inf
 
@@ -261,7 +267,9 @@ def test_what_the_figure_shows(monkeypatch):
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     saved = []
-    monkeypatch.setattr(plot, "save", lambda figure, *about: saved.append((figure, about)) or [])
+    monkeypatch.setattr(
+        plot, "save_figure", lambda figure, *about: saved.append((figure, about)) or []
+    )
     data = made([STATES] * 2, [MESSAGES] * 2, [ROUNDS] * 2, 5e-10, n=[10, 20], quorum=QUORUMS)
     module.draw(data, Path())
     assert [about[-1] for _, about in saved] == [{"n": 10}, {"n": 20}]
@@ -318,7 +326,7 @@ def test_a_study_and_how_it_goes_on(tmp_path, monkeypatch):
     assert rows.sizes["candidate"] > 0
     assert (rows["probability_high"] < 1e-4).all()
     assert (rows["rounds"] <= 60).all()
-    best = pareto.named({name: rows[name].values for name in pareto.CHOSEN}, 0)
+    best = pareto.quorum_name({name: rows[name].values for name in pareto.CHOSEN}, 0)
     assert f"k/alpha/beta = {best}, " in result.out
     assert (tmp_path / "a" / "design.png").stat().st_size > 0
     # Interrupted after one candidate, it goes on and ends with the same.

@@ -30,11 +30,11 @@ from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
 from vecsim.engines import population
-from vecsim.engines.agents.prepare import program_key
+from vecsim.engines.agents.prepare import agents_program_key
 from vecsim.engines.exact import solve, supports
 from vecsim.engines.exact.absorbing import Chain, passage
 from vecsim.engines.exact.counts import Census
-from vecsim.engines.exact.ones_chain import binomial
+from vecsim.engines.exact.ones_chain import binomial_law
 from vecsim.errors import ConfigError
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
@@ -278,7 +278,7 @@ TRIALS = 10_000
 @cache
 def simulated(key):
     """Outcomes of all cases that share a program."""
-    points = [p for p in map(case_point, range(len(CASES))) if program_key(p) == key]
+    points = [p for p in map(case_point, range(len(CASES))) if agents_program_key(p) == key]
     return dict(zip([p.hash() for p in points], run(points, TRIALS), strict=True))
 
 
@@ -300,7 +300,7 @@ def counted(protocol):
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_simulation_agrees(case):
     p = case_point(case)
-    assert_solved(p, simulated(program_key(p))[p.hash()])
+    assert_solved(p, simulated(agents_program_key(p))[p.hash()])
 
 
 LOCKSTEP = [case for case in range(len(CASES)) if "schedule" not in CASES[case][2]]
@@ -440,9 +440,9 @@ def test_times_beyond_what_subtraction_can_tell():
 
 def test_binomial_probabilities_in_both_tails():
     for trials, p in ((40, Fraction(1, 1000)), (40, Fraction(999, 1000)), (25, Fraction(1, 3))):
-        first, row = binomial(trials, float(p), float(1 - p))
+        first, row = binomial_law(trials, float(p), float(1 - p))
         exact = np.array([float(q) for q in binomial_fraction(trials, p)])
         full = np.pad(row, (first, trials + 1 - first - len(row)))
         assert full == pytest.approx(exact, rel=1e-12, abs=1e-99)
-    first, row = binomial(5000, 0.3, 0.7)
+    first, row = binomial_law(5000, 0.3, 0.7)
     assert row == pytest.approx(stats.binom.pmf(first + np.arange(len(row)), 5000, 0.3), rel=1e-9)

@@ -26,7 +26,7 @@ from vecsim.adversaries.stall import Stall
 from vecsim.engines.choose import engine_of
 from vecsim.engines.population import stepping
 from vecsim.engines.population.poll_results import result_probabilities
-from vecsim.engines.population.prepare import blocks_of, shape_of
+from vecsim.engines.population.prepare import blocks_of, population_shape
 from vecsim.engines.population.weights import polls_of, third_part
 from vecsim.errors import ConfigError
 from vecsim.model.point import Point
@@ -214,7 +214,7 @@ def test_sides_that_start_apart_decide_apart_unless_they_hear_each_other_in_time
 def test_no_node_is_lost(n):
     network = Network(groups=[0.2, 0.5, 0.3], active=[1.0, 0.5, 0.0], cut=4)
     p = Point(n, 0.1, 0.5, "lockstep", Snowflake(6, 4, 4, 4, 40), SafetySplit(), network)
-    shape = shape_of(p)
+    shape = population_shape(p)
     trials = np.arange(shape.block)
     ((blocks, _),) = blocks_of(shape, [(p, trials, trials)], 0, 1, 1)
     sizes = np.array([[group.fed, group.nodes - group.fed] for group in p.groups]).ravel()
@@ -222,9 +222,9 @@ def test_no_node_is_lost(n):
 
     @jax.jit
     def advanced(block, state):
-        tally = stepping.count(block.moves, state.nodes)
+        tally = stepping.count_by_cell(block.moves, state.nodes)
         awake = stepping.taking_part(shape, block, state)
-        return stepping.advance(shape, block, state, tally, awake), awake
+        return stepping.advance_counts(shape, block, state, tally, awake), awake
 
     with jax.enable_x64(True):
         block = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), blocks)
@@ -245,7 +245,7 @@ def test_draws_of_all_groups_are_their_own():
     """Of 16 groups that an adversary cuts in two, in who takes part and in where polls lead."""
     network = Network(groups=(1 / 16,) * 16, active=(0.5,) * 16)
     p = Point(32_000, 0.0, 0.5, "lockstep", Slush(3, 2, 4), SafetySplit(fed=0.5), network)
-    shape = shape_of(p)
+    shape = population_shape(p)
     trials = np.arange(shape.block)
     ((blocks, _),) = blocks_of(shape, [(p, trials, trials)], 0, 1, 1)
     states = []
@@ -255,8 +255,8 @@ def test_draws_of_all_groups_are_their_own():
         for _ in range(3):
             awake = stepping.taking_part(shape, block, state)
             states.append(np.asarray(awake.sum(axis=-1)).T)
-            tally = stepping.count(block.moves, state.nodes)
-            state = stepping.advance(shape, block, state, tally, awake)
+            tally = stepping.count_by_cell(block.moves, state.nodes)
+            state = stepping.advance_counts(shape, block, state, tally, awake)
         states.append(np.asarray(state.nodes[..., 0]).T)
     for groups in states:
         assert groups.shape == (32, shape.block)

@@ -20,7 +20,7 @@ from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
-from vecsim.engines.agents.prepare import program_key
+from vecsim.engines.agents.prepare import agents_program_key
 from vecsim.engines.limit import critical_fraction, fixed_points, trajectory
 from vecsim.errors import ConfigError
 from vecsim.protocols.qr_avalanche import QrAvalanche
@@ -164,7 +164,7 @@ def stopped(case, rounds):
 def simulated(key):
     """Outcomes of all points that share a program."""
     points = [stopped(case, rounds) for case in range(len(CASES)) for rounds in ROUNDS]
-    mine = [p for p in points if program_key(p) == key]
+    mine = [p for p in points if agents_program_key(p) == key]
     return dict(zip([p.hash() for p in mine], run(mine, TRIALS, size=48), strict=True))
 
 
@@ -185,7 +185,7 @@ def test_many_nodes_follow_the_limit(case):
     path = trajectory(stopped(case, ROUNDS[-1]))
     for rounds in ROUNDS:
         p = stopped(case, rounds)
-        out = simulated(program_key(p))[p.hash()]
+        out = simulated(agents_program_key(p))[p.hash()]
         names = "final_ones", "decided_0", "decided_1", "undecided"
         for name, limit in zip(names, path, strict=True):
             # The limit is off by a term of order 1/n, far below the spread of 1/sqrt(n).

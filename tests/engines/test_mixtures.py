@@ -32,9 +32,9 @@ from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
-from vecsim.cluster.config import parse
+from vecsim.cluster.config import parse_run
 from vecsim.engines import limit, population
-from vecsim.engines.agents.prepare import items, program_key
+from vecsim.engines.agents.prepare import agents_program_key, items
 from vecsim.engines.drawn import hypergeometric
 from vecsim.engines.exact import solve, supports
 from vecsim.errors import ConfigError
@@ -42,7 +42,7 @@ from vecsim.model import build
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowflake import Snowflake
-from vecsim.studies.rare.splitting import plain
+from vecsim.studies.rare.splitting import plain_events
 from vecsim.studies.rare.walkers import Climbers
 from vecsim.studies.theory import finalised_undisputed
 from vecsim.types import Adversary
@@ -127,7 +127,7 @@ def test_a_rule_that_looks_at_counts():
     (ours,) = run([p], 3000, seed=1)
     assert_same(ours, {field: np.array([out[field] for out in outs], float) for field in FIELDS})
     # Whatever kinds have a node, one program serves all fractions but 0.
-    keys = {program_key(p._replace(byzantine_fraction=f / 20)) for f in range(1, 14)}
+    keys = {agents_program_key(p._replace(byzantine_fraction=f / 20)) for f in range(1, 14)}
     assert len(keys) == 1
 
 
@@ -249,7 +249,7 @@ def test_the_limit_of_many_nodes():
 def test_splitting_climbs_as_trials_do():
     p = made(RULE, EVERYTHING, byzantine_fraction=0.4)
     (ours,) = run([p], 4000)
-    happened = plain(Climbers(p, "disagreement", "agents", 2**26), 1500, 2, 0)
+    happened = plain_events(Climbers(p, "disagreement", "agents", 2**26), 1500, 2, 0)
     expected = ((ours["decided_0"] > 0) & (ours["decided_1"] > 0)).mean()
     error = math.sqrt(expected * (1 - expected) * (1 / 4000 + 1 / 3000))
     assert abs(happened.sum() / 3000 - expected) < 5 * error
@@ -362,7 +362,9 @@ def test_what_engines_refuse_of_mixtures():
     with pytest.raises(ConfigError, match=r"TooMany.mixes\[0\] is \(0.75, 0.75\)"):
         vecsim.check(mixed(TooMany(), Silent()))
     with pytest.raises(ConfigError, match=r"one kind of Byzantine nodes in a cluster"):
-        parse({"cluster": {"adversary": {"name": "mixture", "of": {"silent": 0.5, "echo": 0.5}}}})
+        parse_run(
+            {"cluster": {"adversary": {"name": "mixture", "of": {"silent": 0.5, "echo": 0.5}}}}
+        )
 
 
 # Groups that have nothing to do with colours
@@ -426,7 +428,7 @@ def test_exact_chains_and_splitting_with_random_groups():
     sorted_ = solve(p._replace(adversary=SafetySplit(1, 0.3)))
     assert abs(sorted_.disagreement - solution.disagreement) > 0.02
     for engine in ("agents", "population"):
-        happened = plain(Climbers(p, "disagreement", engine, 2**26), 4000, 2, 0)
+        happened = plain_events(Climbers(p, "disagreement", engine, 2**26), 4000, 2, 0)
         assert stats.binomtest(int(happened.sum()), 8000, solution.disagreement).pvalue > 1e-6
 
 

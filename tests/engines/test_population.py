@@ -42,7 +42,12 @@ from vecsim.engines.drawn import admitted
 from vecsim.engines.population import stepping
 from vecsim.engines.population.binomial import Names, binomial
 from vecsim.engines.population.moves import moves_of
-from vecsim.engines.population.prepare import blocks_of, program_key, shape_of, supports
+from vecsim.engines.population.prepare import (
+    blocks_of,
+    population_program_key,
+    population_shape,
+    supports,
+)
 from vecsim.errors import ConfigError
 from vecsim.model import poll_law as pools
 from vecsim.model import random as words
@@ -466,14 +471,14 @@ def test_bits_depend_on_the_trial_alone(monkeypatch):
 
 @partial(jax.jit, static_argnums=0)
 def advanced(shape, block, state):
-    tally = stepping.count(block.moves, state.nodes)
-    return stepping.advance(shape, block, state, tally, state.nodes)
+    tally = stepping.count_by_cell(block.moves, state.nodes)
+    return stepping.advance_counts(shape, block, state, tally, state.nodes)
 
 
 @pytest.mark.parametrize("n", [999, 10**12])
 def test_no_node_is_lost(n):
     p = Point(n, 0.1, 0.5, "lockstep", Snowflake(6, 4, 4, 4, 40), SafetySplit(), Network())
-    shape = shape_of(p)
+    shape = population_shape(p)
     trials = np.arange(shape.block)
     ((blocks, _),) = blocks_of(shape, [(p, trials, trials)], 0, 1, 1)
     with jax.enable_x64(True):
@@ -518,4 +523,4 @@ def test_a_sweep_is_one_program():
             (50, 10**9), (0.0, 0.1), (13, 16), (9, 10), (50, 200), (Echo(), Release())
         )
     ]
-    assert len({program_key(p) for p in points}) == 1
+    assert len({population_program_key(p) for p in points}) == 1

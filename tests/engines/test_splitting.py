@@ -23,7 +23,7 @@ from vecsim.protocols.snowflake import Snowflake
 from vecsim.results.estimate import rare_interval
 from vecsim.results.text import agreement
 from vecsim.studies.rare import splitting, walkers
-from vecsim.studies.rare.splitting import Effort, next_level, plain, split, taken
+from vecsim.studies.rare.splitting import Effort, next_level, plain_events, split, taken
 from vecsim.studies.rare.walkers import Climbers
 from vecsim.types import Counts, Quorum
 
@@ -128,7 +128,7 @@ def test_stalled_is_the_same_in_plain_trials_and_splitting(engine):
     truth, trials = undecided_at_the_end(4, 1, 4, 30), 40_000
     p = point(Snowflake(3, 2, 2, 4, 30), BalanceInformed(), **BALANCED)
     climbers = Climbers(p, "stalled", engine, MEMORY)
-    assert_rate(np.arange(trials) < plain(climbers, 1000, trials // 1000, 0).sum(), truth)
+    assert_rate(np.arange(trials) < plain_events(climbers, 1000, trials // 1000, 0).sum(), truth)
     for score in range(2):
         estimates = split(climbers, score, Effort(200, 0.2), 100, 0).estimates
         assert_mean(estimates, truth)
@@ -196,7 +196,7 @@ def test_more_walkers_where_few_get_on(monkeypatch):
 )
 def test_plain_trials_agree(p):
     climbers = Climbers(p, "disagreement", "agents", MEMORY)
-    events = plain(climbers, 1000, 60, 3).sum()
+    events = plain_events(climbers, 1000, 60, 3).sum()
     assert events > 20
     found = rare_interval(split(climbers, 0, Effort(500, 0.2), 16, 3).estimates[:, None])
     error = np.hypot(found.error, np.sqrt(events) / 60_000)
@@ -209,7 +209,7 @@ def test_estimates_depend_on_the_point_and_the_seed_alone(monkeypatch):
     first = split(Climbers(p, "disagreement", "agents", MEMORY), 0, effort, 6, 0)
     counted = split(Climbers(p, "disagreement", "population", MEMORY), 0, effort, 6, 0)
     monkeypatch.setattr(walkers, "all_devices", lambda: mesh_of(1))
-    monkeypatch.setattr(walkers, "BATCH_NODES", 200)
+    monkeypatch.setattr(walkers, "WALKER_NODES", 200)
     monkeypatch.setattr(walkers, "BATCH_BLOCKS", 1)
     again = split(Climbers(p, "disagreement", "agents", 1), 0, effort, 6, 0)
     np.testing.assert_array_equal(first.passed, again.passed)
@@ -335,5 +335,7 @@ def test_components_without_remaining_polls_are_told():
         def remaining(self, cell, colour):
             raise NotImplementedError
 
-    assert "does not say" in walkers.supports(point(Simple(), RandomVoting(), n=60), "agents")
-    assert walkers.supports(point(Snowflake(), RandomVoting(), n=60), "agents") is None
+    assert "does not say" in walkers.supports_splitting(
+        point(Simple(), RandomVoting(), n=60), "agents"
+    )
+    assert walkers.supports_splitting(point(Snowflake(), RandomVoting(), n=60), "agents") is None

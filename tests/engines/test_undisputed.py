@@ -207,7 +207,7 @@ def test_trials_agree_with_agents(name):
 
 def test_nodes_are_shared_out_by_the_law():
     law = np.array([0.0, 0.2, 0.0, 1e-13, 0.3, 0.5 - 1e-13])
-    words = np.arange(undisputed.TRIALS, dtype=np.uint32)
+    words = np.arange(undisputed.BLOCK_TRIALS, dtype=np.uint32)
     drawn = np.concatenate(
         [undisputed.shared_out((words, words * 0 + i), 10**12, law) for i in np.uint32(range(40))]
     )
@@ -261,7 +261,7 @@ def test_what_is_supported():
         is None
     )
     assert supports(good._replace(byzantine_fraction=0.0, adversary=SafetySplit())) is None
-    assert "population" in walkers.supports(good, "population")
+    assert "population" in walkers.supports_splitting(good, "population")
     assert "undisputed" in supports(good._replace(initial_accept=0.5))
     assert "async" in supports(good._replace(schedule="async"))
     assert "chance" in supports(good._replace(adversary=Sybil()))
@@ -290,7 +290,7 @@ def test_what_is_supported():
 def test_chance_of_a_quorum_against():
     p = voters(60, 0.3, QrAvalanche(10, 7, 3), AlwaysReject())
     ((pool, colour),) = undisputed.pools_of(p)
-    turns = one_node.turning(p.protocol, undisputed.polled(pool, colour))
+    turns = one_node.turning_chance(p.protocol, undisputed.polled(pool, colour))
     ways = sum(math.comb(18, i) * math.comb(41, 10 - i) for i in range(7, 11))
     assert turns == pytest.approx(ways / math.comb(59, 10), rel=1e-12)
 

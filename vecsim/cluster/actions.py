@@ -17,7 +17,7 @@ from vecsim.cluster import resources, votes
 from vecsim.cluster.config import LONGEST_S, MOST_NODES, Run, protocol, tenths
 from vecsim.cluster.constants import constants
 from vecsim.cluster.draws import Draws
-from vecsim.cluster.state import ANSWERS, NEVER, SIDES, Conditions, State
+from vecsim.cluster.state import ANSWERS, NEVER_MS, SIDES, Conditions, State
 from vecsim.cluster.workload import Workload
 from vecsim.errors import ConfigError, number, require, whole
 
@@ -72,8 +72,8 @@ class Actions:
         """All nodes stop, and stay down. By hand, so does the workload."""
         if self.by_hand and self.idle_since_ms is None:
             self.idle_since_ms = self.now_ms
-        _kill(self, self.state.nodes.up, NEVER)
-        _nodes(self, up_at_ms=np.full_like(self.state.nodes.up_at_ms, NEVER))
+        _kill(self, self.state.nodes.up, NEVER_MS)
+        _nodes(self, up_at_ms=np.full_like(self.state.nodes.up_at_ms, NEVER_MS))
 
     @action
     def kill_random_nodes(self, count: int, restart: bool = True) -> None:
@@ -83,7 +83,7 @@ class Actions:
         require(isinstance(restart, bool), "restart", restart, "true or false")
         nodes = self.state.nodes
         chosen = self.draws.choose(nodes.up & nodes.member, count)
-        _kill(self, chosen, _back(self, False) if restart else NEVER)
+        _kill(self, chosen, _back(self, False) if restart else NEVER_MS)
 
     @action
     def spawn_nodes(self, count: int) -> None:
@@ -91,7 +91,7 @@ class Actions:
         retained from their peers."""
         _whole("count", count)
         nodes = self.state.nodes
-        down = nodes.member & ~nodes.up & (nodes.up_at_ms == NEVER)
+        down = nodes.member & ~nodes.up & (nodes.up_at_ms == NEVER_MS)
         chosen = self.draws.choose(down, count)
         sync = _sync_ms(self, True)
         when = np.where(chosen, self.now_ms + sync[:, None], nodes.up_at_ms)
@@ -218,9 +218,9 @@ def byzantine_answers(now, nodes: int, draws: Draws, count: int) -> np.ndarray:
     met = votes.Peers(*(jnp.int32(number) for number in kinds))
 
     def answer(coin, own_coin):
-        seen = votes.view(now, met, 0, met.ones, (coin, coin))
+        seen = votes.view_of_votes(now, met, 0, met.ones, (coin, coin))
         mix, _ = now.adversary.answer(seen, jnp.int32(0))
-        accept, told = votes.chance(now, mix[0, 1])
+        accept, told = votes.poll_chance(now, mix[0, 1])
         return jnp.where(own_coin < accept, 1, jnp.where(own_coin < told, 0, -1))
 
     coins, own = (draws.uniform(count).astype(np.float32) for _ in range(2))
@@ -253,7 +253,7 @@ def _wake(cluster, chosen: np.ndarray) -> None:
     _nodes(
         cluster,
         up=nodes.up | chosen,
-        up_at_ms=np.where(chosen, NEVER, nodes.up_at_ms).astype(np.int32),
+        up_at_ms=np.where(chosen, NEVER_MS, nodes.up_at_ms).astype(np.int32),
         silent_since_ms=np.where(chosen, ANSWERS, nodes.silent_since_ms).astype(np.int32),
     )
 

@@ -14,7 +14,7 @@ from vecsim.cluster.state import (
     Queue,
     State,
     real,
-    whole,
+    whole_number,
 )
 from vecsim.model import random
 
@@ -47,11 +47,11 @@ class Sample(NamedTuple):
     age_ms: Any  # float32: how old it is then
 
 
-def spread(total, shares):
+def _spread(total, shares):
     """Whole numbers that add up to `total`, in proportion to shares (cumulative rounding)."""
     sure = jnp.maximum(shares.sum(), 1)
     below = jnp.cumsum(shares)
-    ends = whole(jnp.floor(below / sure * real(total) + 0.5))
+    ends = whole_number(jnp.floor(below / sure * real(total) + 0.5))
     ends = jnp.where(below >= below[-1], total, jnp.minimum(ends, total))
     ends = jnp.where(shares.sum() > 0, ends, 0)
     return jnp.diff(ends, prepend=jnp.int32(0))
@@ -69,13 +69,13 @@ def admit(
     nobody = net.issuers.sum() == 0
     first_side = (jnp.arange(SIDES) == 0).astype(jnp.int32)
     share = real(jnp.where(nobody, first_side, net.issuers))
-    coming = spread(arrived, share)
+    coming = _spread(arrived, share)
     room = jnp.floor(most_per_s * length / 1000).astype(jnp.int32)
     side = jnp.argmax(jnp.where(net.holds, net.issuers, -1))
     any_holds = net.holds.any()
     # Those issued again come first, as far as there is room.
     due = jnp.where(any_holds, ends.again, 0)
-    due = jnp.where(due.sum() > room, spread(room, real(due)), due)
+    due = jnp.where(due.sum() > room, _spread(room, real(due)), due)
     largest = jnp.arange(SIDES) == side
     able = jnp.where(net.holds, room - jnp.where(largest, due.sum(), 0), 0)
     admitted = jnp.minimum(old.waiting + coming, able)
@@ -140,7 +140,7 @@ def sample(shape, key: Key, load: Load, length_ms) -> Sample:
     # New vertices: consecutive, from a random one on.
     word, _ = random.threefry(*key, jnp.uint32(0), random.counter(jnp.uint32(0), random.WINDOW))
     spare = jnp.maximum(new - places, 0)
-    start = whole(jnp.floor(random.uniform(word) * real(spare + 1)))
+    start = whole_number(jnp.floor(random.uniform(word) * real(spare + 1)))
     number = slot + jnp.minimum(start, spare)
     skipped = jnp.where(new > places, fixed.warm_up, 0)
     weighing = jnp.minimum(new, places) - skipped
@@ -156,7 +156,7 @@ def sample(shape, key: Key, load: Load, length_ms) -> Sample:
     place = slot - places
     ranked = (real(place) + 0.5) / real(jnp.maximum(old_places, 1))
     few = old <= old_places
-    late = jnp.where(few, place, whole(jnp.floor(ranked * real(old))))
+    late = jnp.where(few, place, whole_number(jnp.floor(ranked * real(old))))
     tried = (late[:, None] >= jnp.cumsum(load.again)).sum(axis=1)
     tried = jnp.minimum(tried, tries - 1)
     late_weight = _weights(place, jnp.minimum(old, old_places), old)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from vecsim.cluster.checkpoint import Checkpoint
-from vecsim.cluster.config import Run, parse
-from vecsim.cluster.scale_test_cluster import ScaleTestCluster, check
+from vecsim.cluster.config import Run, parse_run
+from vecsim.cluster.scale_test_cluster import ScaleTestCluster
 from vecsim.types import Adversary
 
 __all__ = ["check", "simulate"]
@@ -31,7 +31,7 @@ def simulate(
     results. short: whether a run that ends before it was first saved is saved too. roster: see
     ScaleTestCluster. tell: hears of the simulated time that has passed, and of its end.
     """
-    run = config if isinstance(config, Run) else parse(config)
+    run = config if isinstance(config, Run) else parse_run(config)
     cluster = ScaleTestCluster(run, roster)
     checkpoint = Checkpoint(folder, cluster) if folder else None
     cluster.acted = checkpoint.load() if checkpoint else 0

@@ -17,14 +17,14 @@ import jax
 import numpy as np
 
 from vecsim.cluster import record
-from vecsim.cluster.record import Record
+from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.scale_test_cluster import ScaleTestCluster
 from vecsim.cluster.workload import Workload
 from vecsim.model.sources import code_of
 from vecsim.results.files import (
     StoreError,
     damaged,
-    digest,
+    file_digest,
     one_line,
     read_sealed,
     write,
@@ -65,10 +65,12 @@ class Checkpoint:
             path = self._segment(number)
             with one_line(path):
                 content = path.read_bytes()
-            if digest(content) != known:
+            if file_digest(content) != known:
                 raise damaged(path, "it is not what was written here")
             part = _arrays(path, content)
-            cluster.records.append(Record(**{name: part[name] for name in Record._fields}))
+            cluster.records.append(
+                WindowRecord(**{name: part[name] for name in WindowRecord._fields})
+            )
             cluster.starts += part["starts"].tolist()
             cluster.lengths += part["lengths"].tolist()
         return about["actions"]
@@ -83,7 +85,7 @@ class Checkpoint:
             times = {"starts": cluster.starts[windows], "lengths": cluster.lengths[windows]}
             content = _bytes(cluster.records[number]._asdict() | times)
             write(self._segment(number), content)
-            self.saved.append(digest(content))
+            self.saved.append(file_digest(content))
         about = {
             "run": _identity(cluster),
             "segments": self.saved,
@@ -102,7 +104,7 @@ class Checkpoint:
         return self.folder / f"windows-{number:06d}.npz"
 
 
-def remove(folder: Path) -> None:
+def remove_checkpoint(folder: Path) -> None:
     """Take away what a run saved in its folder, parts of an interrupted save too, and nothing else:
     its results are elsewhere."""
     for path in folder.iterdir() if folder.is_dir() else ():

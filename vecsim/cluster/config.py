@@ -10,14 +10,14 @@ import yaml
 from vecsim import places
 from vecsim.cluster.constants import constants
 from vecsim.cluster.workload import Workload
-from vecsim.errors import ConfigError, number, plain, require, whole
+from vecsim.errors import ConfigError, number, plain_value, require, whole
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary
 
 PARENTS = {"linear": (1, 1), "few": (2, 4), "wide": (10, 16), "random": (1, 16)}
 LONGEST_S = 1_000_000  # times are milliseconds in 32 bits
 MOST_NODES, MOST_ROUNDS = 20_000, 2**20 - 1
-MOST = {"k": 400, "alpha": 400, "beta": 127}  # of the protocol
+_MOST = {"k": 400, "alpha": 400, "beta": 127}  # of the protocol
 MOST_VERTICES = 2**31 - 1  # of a run: counts are 32 bits
 TICK_MS = 100  # times of actions, and ends of vertices in flight, are told apart so finely
 RANDOM_REACH = 48  # how far back `random` parents are looked for
@@ -113,7 +113,7 @@ DEFAULTS = {
 }
 
 
-def parse(config: Mapping[str, Any], by_hand: bool = False) -> Run:
+def parse_run(config: Mapping[str, Any], by_hand: bool = False) -> Run:
     """The run that a configuration describes; ConfigError, in one line, where it has no meaning.
 
     config: the keys of `KEYS`, each with a default; `cluster` those of `DEFAULTS`. by_hand: of a
@@ -121,7 +121,7 @@ def parse(config: Mapping[str, Any], by_hand: bool = False) -> Run:
     """
     given = _filled("", config, KEYS)
     for key, value in given.items():
-        plain(key, value)
+        plain_value(key, value)
     cluster = _cluster(_filled("cluster.", given["cluster"], DEFAULTS))
     if by_hand:
         told = "drain_s" not in config
@@ -231,7 +231,7 @@ def protocol(prefix: str, rule: QrAvalanche, given: Any) -> QrAvalanche:
     for field in dataclasses.fields(QrAvalanche):
         name, value = f"{prefix}{field.name}", values[field.name]
         if field.type in (int, "int"):
-            whole(name, value, 1, MOST.get(field.name, MOST_ROUNDS))
+            whole(name, value, 1, _MOST.get(field.name, MOST_ROUNDS))
         else:
             number(name, value, "0 to 1", lambda v: 0 <= v <= 1)
     return QrAvalanche(**values)

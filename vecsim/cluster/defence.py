@@ -15,10 +15,10 @@ from vecsim.cluster.state import ANSWERS, SIDES, Conditions, Key, Queue, State, 
 from vecsim.cluster.votes import Peers
 from vecsim.model import random
 
-DISAGREE = math.log(constants().byzantine_disagreement / constants().honest_disagreement)
+_DISAGREE = math.log(constants().byzantine_disagreement / constants().honest_disagreement)
 AGREE = math.log((1 - constants().byzantine_disagreement) / (1 - constants().honest_disagreement))
 EXCLUDE = math.log(constants().exclude_at)
-COINS = (np.arange(8, dtype=np.float32) + 0.5) / 8  # of vertices, one in each eighth
+_COINS = (np.arange(8, dtype=np.float32) + 0.5) / 8  # of vertices, one in each eighth
 
 
 class Sides(NamedTuple):
@@ -148,13 +148,13 @@ def _answering(now: Conditions, honest, byzantine):
     """
 
     def told(nodes: Peers, coin):
-        seen = votes.view(now, nodes, 0, nodes.ones, (coin, coin))
+        seen = votes.view_of_votes(now, nodes, 0, nodes.ones, (coin, coin))
         mix, _ = now.adversary.answer(seen, jnp.int32(0))
         return jnp.asarray(now.adversary.mixes, jnp.float32)[mix[0, 1]].sum()
 
     none = jnp.zeros(SIDES, jnp.int32)
     nodes = Peers(honest.astype(jnp.int32), none, byzantine.astype(jnp.int32), none)
-    some = jax.vmap(jax.vmap(told, (None, 0)), (0, None))(nodes, COINS).max(axis=1)
+    some = jax.vmap(jax.vmap(told, (None, 0)), (0, None))(nodes, _COINS).max(axis=1)
     return jnp.where(now.disputed_share > 0, answering(now.adversary), some)
 
 
@@ -221,7 +221,7 @@ def evidence(now: Conditions, state: State, key: Key, vertices, wrong, chance):
             *key, node, random.counter(vertex.astype(jnp.uint32), random.EVIDENCE)
         )
         counted = may & ~excluded & (vertex < vertices) & (random.uniform(second) < told)
-        step = jnp.where(random.uniform(first) < p, DISAGREE, AGREE)
+        step = jnp.where(random.uniform(first) < p, _DISAGREE, AGREE)
         score = jnp.where(counted, score + step, score)
         return vertex + 1, score, excluded | (score >= EXCLUDE)
 

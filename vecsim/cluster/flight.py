@@ -10,7 +10,7 @@ from vecsim.cluster.admission import Load, Sample
 from vecsim.cluster.config import TICK_MS
 from vecsim.cluster.constants import constants
 from vecsim.cluster.defence import Sides
-from vecsim.cluster.state import Flight, State, real, whole
+from vecsim.cluster.state import Flight, State, real, whole_number
 from vecsim.cluster.votes import FINALISED, REJECTED, TIMED_OUT, Fate
 
 
@@ -133,7 +133,7 @@ def arrive(
     share = jnp.where(able > 0, real(holding) / real(jnp.maximum(able, 1)), none)
 
     def held_back(count):
-        return count - whole(jnp.floor(real(count) * share + 0.5))
+        return count - whole_number(jnp.floor(real(count) * share + 0.5))
 
     late, late_rejected = held_back(ends.finalised), held_back(ends.rejected)
     finalised, rejected = ends.finalised - late, ends.rejected - late_rejected

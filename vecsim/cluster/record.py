@@ -13,7 +13,7 @@ from vecsim.results.measures.variables import VARIABLES
 
 # One window of all trials: a value [trials], or [trials, samples], of every variable but the
 # identities refused at admission, of which the run is told once.
-Record = namedtuple("Record", [name for name in VARIABLES if name != "refused"])
+WindowRecord = namedtuple("Record", [name for name in VARIABLES if name != "refused"])
 
 
 def described(run: Run) -> dict[str, Any]:

@@ -11,14 +11,14 @@ import numpy as np
 
 from vecsim.cluster import actions, record, timeline
 from vecsim.cluster.actions import Actions
-from vecsim.cluster.config import LONGEST_S, MOST_VERTICES, Run, parse, tenths
+from vecsim.cluster.config import LONGEST_S, MOST_VERTICES, Run, parse_run, tenths
 from vecsim.cluster.constants import constants
 from vecsim.cluster.draws import Draws
-from vecsim.cluster.record import Record
+from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.roster import OneOf
-from vecsim.cluster.segment import SEGMENT, advance, devices
+from vecsim.cluster.segment import SEGMENT, advance_windows, devices
 from vecsim.cluster.state import Conditions, State, ticks_ahead, widened
-from vecsim.cluster.window import Shape
+from vecsim.cluster.window import ClusterShape
 from vecsim.errors import ConfigError, require
 from vecsim.model import random
 from vecsim.types import Adversary
@@ -41,8 +41,8 @@ class ScaleTestCluster(Actions):
 
     def __init__(self, config: Mapping[str, Any] | Run, roster: tuple[Adversary, ...] = ()):
         self.by_hand = not isinstance(config, Run)
-        self.run = config if isinstance(config, Run) else parse(config, by_hand=True)
-        self.planned = check(self.run)
+        self.run = config if isinstance(config, Run) else parse_run(config, by_hand=True)
+        self.planned = check_run(self.run)
         self.acted = 0  # how many of these actions have been done
         cluster, trials = self.run.cluster, self.run.trials
         text = json.dumps(record.described(self.run), sort_keys=True)
@@ -62,7 +62,7 @@ class ScaleTestCluster(Actions):
         self.idle_since_ms = 0 if self.by_hand else None  # no load since then: nothing was started
         self.settled_ms = 0  # until when windows last one second
         self.mesh = devices(trials)
-        self.records: list[Record] = []
+        self.records: list[WindowRecord] = []
         self.starts: list[int] = []
         self.lengths: list[int] = []
         self.spikes: list[tuple[int, float]] = []  # when each ends, and what it adds
@@ -72,11 +72,11 @@ class ScaleTestCluster(Actions):
     # What the cluster is
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> ClusterShape:
         cluster, rule = self.run.cluster, self.now.rule
         rules = [cluster.protocol, rule, *timeline.rules(self.run.timeline, cluster.protocol)]
         extra_ms = max(timeline.spikes_ms(self.run.timeline), float(self.now.extra_ms))
-        return Shape(
+        return ClusterShape(
             nodes=cluster.nodes,
             samples=self.run.sampled_vertices,
             most_k=min(max(rule.k for rule in rules), cluster.nodes),
@@ -156,7 +156,7 @@ class ScaleTestCluster(Actions):
         arrived = np.pad(arrived.astype(np.int32), ((0, padding), (0, 0)))
         length = np.pad(np.asarray(lengths, np.int32), (0, padding))
         count = np.int32(len(lengths))
-        found = advance(self.shape, self.mesh, self.now, self.state, arrived, length, count)
+        found = advance_windows(self.shape, self.mesh, self.now, self.state, arrived, length, count)
         self.state, told = jax.device_get(found)
         self.records.append(jax.tree.map(lambda leaf: leaf[: len(lengths)], told))
         self.starts += starts[:-1].tolist()
@@ -200,7 +200,7 @@ class ScaleTestCluster(Actions):
         return actions.byzantine_answers(self.now, self.shape.nodes, self.draws, count)
 
 
-def check(run: Run) -> list[tuple[int, dict]]:
+def check_run(run: Run) -> list[tuple[int, dict]]:
     """What happens when; ConfigError where an action of the timeline has no meaning.
 
     Each acts once on a cluster that is thrown away, before anything is compiled.

@@ -7,18 +7,18 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from vecsim.cluster.record import Record
+from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.state import Conditions, State
-from vecsim.cluster.window import Shape, window
+from vecsim.cluster.window import ClusterShape, window
 from vecsim.engines.trial import SPLIT, WHOLE, over_devices
 
 SEGMENT = 64  # windows of one call, at most
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def advance(
-    shape: Shape, mesh: Mesh, now: Conditions, state: State, arrived, length_ms, count
-) -> tuple[State, Record]:
+def advance_windows(
+    shape: ClusterShape, mesh: Mesh, now: Conditions, state: State, arrived, length_ms, count
+) -> tuple[State, WindowRecord]:
     """The state after `count` windows, and their records [SEGMENT, trials, ...].
 
     arrived: int32 [SEGMENT, trials]; length_ms: int32 [SEGMENT].
@@ -29,7 +29,7 @@ def advance(
     return run(now, state, arrived, length_ms, count)
 
 
-def _advance(shape: Shape, now: Conditions, state: State, arrived, length_ms, count):
+def _advance(shape: ClusterShape, now: Conditions, state: State, arrived, length_ms, count):
     step = jax.vmap(partial(window, shape), (None, 0, 0, None))
     example = jax.eval_shape(step, now, state, arrived[0], length_ms[0])[1]
     space = jax.tree.map(lambda leaf: jnp.zeros((SEGMENT, *leaf.shape), leaf.dtype), example)

@@ -18,7 +18,7 @@ LEAST_TICKS, MOST_TICKS = 128, 2**14  # how far ahead a vertex that was issued m
 RETAIN_BUCKETS = 19  # of 10 s: the longest retention and the bucket that fills
 Key = tuple[Any, Any]  # uint32, of a trial or of a window of it
 
-NEVER = np.int32(2**31 - 1)
+NEVER_MS = np.int32(2**31 - 1)
 ANSWERS = np.int32(-1)
 
 
@@ -79,7 +79,7 @@ class Conditions(NamedTuple):
         return (1 - self.loss) ** 2
 
 
-class Nodes(NamedTuple):
+class NodeState(NamedTuple):
     """One array per property, [nodes]; node i is Byzantine where i >= honest."""
 
     member: Any  # bool: registered
@@ -119,7 +119,7 @@ class Flight(NamedTuple):
     age_ms: Any  # float32 [ticks, attempts - 1]: sum of their ages when issued again
 
 
-class Totals(NamedTuple):
+class _Totals(NamedTuple):
     """Since the start (int32)."""
 
     issued: Any
@@ -146,13 +146,13 @@ class State(NamedTuple):
     key: Key
     window: Any  # int32: windows run
     now_ms: Any  # int32
-    nodes: Nodes
+    nodes: NodeState
     cut_since_ms: Any  # int32: start of the partition in force, or -1
     healed_ms: Any  # int32: when it healed, until the sides have joined; or -1
     queue: Queue
     flight: Flight
     gossip: Gossip
-    totals: Totals
+    totals: _Totals
     buckets: Any  # float32 [RETAIN_BUCKETS]: vertices stored in each 10 s, the latest first
     filling_ms: Any  # int32: how long the latest bucket has been filling
     compaction_mb: Any  # float32: written and still to be compacted
@@ -174,10 +174,10 @@ class State(NamedTuple):
         def full(value, *shape, dtype):
             return np.full((trials, *shape), value, dtype)
 
-        nodes = Nodes(
+        nodes = NodeState(
             member=~refused,
             up=np.zeros((trials, n), bool),
-            up_at_ms=full(NEVER, n, dtype=np.int32),
+            up_at_ms=full(NEVER_MS, n, dtype=np.int32),
             silent_since_ms=full(0, n, dtype=np.int32),
             side=full(0, n, dtype=np.int32),
             excluded=np.zeros((trials, n), bool),
@@ -211,7 +211,7 @@ class State(NamedTuple):
                 full(0, ticks, again, dtype=f32),
             ),
             gossip=Gossip(key, full(0, n, dtype=np.int32), full(0, dtype=f32)),
-            totals=Totals(*[zero] * len(Totals._fields)),
+            totals=_Totals(*[zero] * len(_Totals._fields)),
             buckets=full(0, RETAIN_BUCKETS, dtype=f32),
             filling_ms=zero,
             compaction_mb=full(0, dtype=f32),
@@ -256,6 +256,6 @@ def real(count):
     return jnp.asarray(count).astype(jnp.float32)
 
 
-def whole(number):
+def whole_number(number):
     """A float32 cut to int32."""
     return jnp.asarray(number).astype(jnp.int32)

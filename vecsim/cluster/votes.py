@@ -45,7 +45,7 @@ def sample_size(rule, peers: Peers):
     return k, jnp.maximum(alpha, 1)
 
 
-def chance(now: Conditions, mix):
+def poll_chance(now: Conditions, mix):
     """P(1) and P(1 or 0) of a Byzantine peer's answer to an undisputed vertex, loss apart."""
     mixes = jnp.asarray(now.adversary.mixes, jnp.float32)
     accept, reject = mixes[mix, 0], mixes[mix, 1]
@@ -66,7 +66,9 @@ def poll_coin(key: Key, number, poll):
     return random.uniform(word)
 
 
-def view(now: Conditions, nodes: Peers, poll, start_ones, coins, decided_0=0, decided_1=0) -> View:
+def view_of_votes(
+    now: Conditions, nodes: Peers, poll, start_ones, coins, decided_0=0, decided_1=0
+) -> View:
     """What an adversary sees of one vertex. nodes: that take part, the one that asks included;
     coins: of the vertex, and of this poll."""
     honest = nodes.ones + nodes.zeros
@@ -90,7 +92,9 @@ def view(now: Conditions, nodes: Peers, poll, start_ones, coins, decided_0=0, de
     )
 
 
-def ask(most: int, now: Conditions, key: Key, asker, poll, peers: Peers, k, accept, told) -> Counts:
+def _ask(
+    most: int, now: Conditions, key: Key, asker, poll, peers: Peers, k, accept, told
+) -> Counts:
     """Answers for 1 and all answers of one poll per asker; Counts.positive counts ones here.
 
     most: the largest k. asker: uint32 [askers], distinct. peers, k, accept (P(1)) and told (P(1 or
@@ -102,8 +106,8 @@ def ask(most: int, now: Conditions, key: Key, asker, poll, peers: Peers, k, acce
     second = random.counter(jnp.asarray(poll, jnp.uint32), random.SAMPLE)
     which, fate = random.threefry(*key, first, second)
     fate = fate >> jnp.uint32(1)
-    honest_told = boundary(now.answered)
-    byzantine_one, byzantine_told = boundary(now.answered * accept), boundary(now.answered * told)
+    honest_told = _boundary(now.answered)
+    byzantine_one, byzantine_told = _boundary(now.answered * accept), _boundary(now.answered * told)
     zero = jnp.zeros(asker.shape, jnp.uint32)
     left = tuple(jnp.broadcast_to(part, asker.shape).astype(jnp.uint32) for part in peers)
 
@@ -129,7 +133,7 @@ def ask(most: int, now: Conditions, key: Key, asker, poll, peers: Peers, k, acce
     return Counts(ones, answered)
 
 
-def boundary(probability):
+def _boundary(probability):
     """uint32 b with P(a word of 31 bits < b) = probability; 0 and 1 are exact."""
     share = jnp.clip(jnp.asarray(probability, jnp.float32), 0.0, 1.0)
     return (share * jnp.float32(2.0**31)).astype(jnp.uint32)
@@ -152,7 +156,7 @@ def arrival_ms(spare: int, now: Conditions, key: Key, asker, poll, positive, alp
     return low + (high - low) * share + now.extra_ms
 
 
-def undisputed(shape, now: Conditions, key: Key, peers: Peers, number, exists) -> Fate:
+def vote_undisputed(shape, now: Conditions, key: Key, peers: Peers, number, exists) -> Fate:
     """Fates of vertices without a rival: honest peers keep to what they prefer, which is the vertex
     unless they refuse it for its time.
 
@@ -179,11 +183,13 @@ def undisputed(shape, now: Conditions, key: Key, peers: Peers, number, exists) -
         ones = own.astype(jnp.int32)
         nodes = peers._replace(ones=peers.ones + ones, zeros=peers.zeros + 1 - ones)
         coins = coin, poll_coin(key, number, poll)
-        seen = jax.vmap(lambda n, s, c: view(now, n, poll, s, c))(nodes, peers.ones + 1, coins)
+        seen = jax.vmap(lambda n, s, c: view_of_votes(now, n, poll, s, c))(
+            nodes, peers.ones + 1, coins
+        )
         mix, memory = jax.vmap(now.adversary.answer)(seen, memory)
         mix = jnp.broadcast_to(mix, (samples, *mix.shape[1:]))[:, 0]
-        accept, told = chance(now, jnp.where(own == 1, mix[:, 1], mix[:, 0]))
-        got = ask(shape.most_k, now, key, asker, poll, peers, k, accept, told)
+        accept, told = poll_chance(now, jnp.where(own == 1, mix[:, 1], mix[:, 0]))
+        got = _ask(shape.most_k, now, key, asker, poll, peers, k, accept, told)
         positive = jnp.where(own == 1, got.positive, got.answered - got.positive)
         new = rule_now.step(cell, Counts(positive, got.answered))
         success = positive.astype(jnp.int32) >= alpha
@@ -238,7 +244,7 @@ def disputed(shape, now: Conditions, key: Key, peers: Peers, ones, coin) -> Disp
         one, zero_decided, one_decided = count(cell)
         met = peers._replace(ones=one, zeros=honest - one)
         coins = coin, poll_coin(key, jnp.uint32(0), poll)
-        seen = view(now, met, poll, ones, coins, zero_decided, one_decided)
+        seen = view_of_votes(now, met, poll, ones, coins, zero_decided, one_decided)
         mix, memory = now.adversary.answer(seen, memory)
         own = preference(cell)
         mixes = jnp.asarray(now.adversary.mixes, jnp.float32)[mix[0]]  # [colour, 2]
@@ -248,7 +254,7 @@ def disputed(shape, now: Conditions, key: Key, peers: Peers, ones, coin) -> Disp
         told = bad * mixes.sum(axis=1) + (1 - bad)
         own_int = own.astype(jnp.int32)
         mine = Peers(one - own_int, honest - one - (1 - own_int), peers.byzantine, peers.silent)
-        got = ask(
+        got = _ask(
             shape.most_k, now, key, node, poll, mine, k,
             jnp.where(own == 1, accept[1], accept[0]), jnp.where(own == 1, told[1], told[0]),
         )  # fmt: skip

@@ -11,18 +11,18 @@ from vecsim.cluster.admission import Load, Sample, admit, sample
 from vecsim.cluster.constants import constants
 from vecsim.cluster.flight import Departed, Ended, arrive, depart, depart_disputed, due
 from vecsim.cluster.parents import deeper, finish_ms
-from vecsim.cluster.record import Record
+from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.state import (
     ANSWERS,
-    NEVER,
+    NEVER_MS,
     SIDES,
     Conditions,
     Gossip,
     Key,
-    Nodes,
+    NodeState,
     State,
     real,
-    whole,
+    whole_number,
 )
 from vecsim.cluster.usage import Used, use
 from vecsim.cluster.votes import FINALISED, Fate, Peers, vertex_coin
@@ -31,7 +31,7 @@ from vecsim.model import random
 RIVAL = 2**31  # number of the vertex with a rival, on the first side
 
 
-class Shape(NamedTuple):
+class ClusterShape(NamedTuple):
     """What a program is compiled for."""
 
     nodes: int
@@ -43,7 +43,9 @@ class Shape(NamedTuple):
     ahead: int  # ticks after its window in which a vertex may end
 
 
-def window(shape: Shape, now: Conditions, state: State, arrived, length_ms) -> tuple[State, Record]:
+def window(
+    shape: ClusterShape, now: Conditions, state: State, arrived, length_ms
+) -> tuple[State, WindowRecord]:
     """The state after one window, and its record. arrived: vertices issued; length_ms: int32."""
     key = random.threefry(
         *state.key, state.window.astype(jnp.uint32), random.counter(jnp.uint32(0), random.WINDOW)
@@ -55,7 +57,7 @@ def window(shape: Shape, now: Conditions, state: State, arrived, length_ms) -> t
     load = admit(now, state, ends, net, arrived, length_ms, most_per_s)
     chosen = sample(shape, key, load, length_ms)
     peers = _peers(net, chosen, key)
-    fate = votes.undisputed(shape, now, key, peers, chosen.number, chosen.exists)
+    fate = votes.vote_undisputed(shape, now, key, peers, chosen.number, chosen.exists)
     finish = finish_ms(shape, key, chosen, fate)
     ends, later, record = depart(ends, later, chosen, fate, finish, length_ms)
     divergent, wrong = jnp.bool_(False), jnp.float32(0)
@@ -105,7 +107,7 @@ def _restarted(state: State) -> State:
         nodes=nodes._replace(
             up=nodes.up | back,
             silent_since_ms=jnp.where(back, ANSWERS, nodes.silent_since_ms),
-            up_at_ms=jnp.where(back, NEVER, nodes.up_at_ms),
+            up_at_ms=jnp.where(back, NEVER_MS, nodes.up_at_ms),
         )
     )
 
@@ -117,7 +119,9 @@ class Disputed(NamedTuple):
     record: Departed
 
 
-def _dispute(shape: Shape, now: Conditions, key: Key, net: defence.Sides, load: Load) -> Disputed:
+def _dispute(
+    shape: ClusterShape, now: Conditions, key: Key, net: defence.Sides, load: Load
+) -> Disputed:
     """One vertex with a rival stands for all of the window's.
 
     It is run on every side that may finalise: nodes of different sides must not finalise
@@ -152,13 +156,13 @@ def _rivals(shape, now: Conditions, key: Key, net: defence.Sides, side, runs, co
     seen = jnp.where(
         (word & 1) == 1, fixed.double_spend_seen_first, 1 - fixed.double_spend_seen_first
     )
-    ones = jnp.clip(whole(jnp.round(real(honest) * seen)), 1, jnp.maximum(honest, 1))
+    ones = jnp.clip(whole_number(jnp.round(real(honest) * seen)), 1, jnp.maximum(honest, 1))
     peers = Peers(ones, honest - ones, net.byzantine[side], net.silent[side])
     own = random.threefry(word, other, number, random.counter(jnp.uint32(2), random.VERTEX))
     return votes.disputed(shape, now, own, peers, ones, coin)
 
 
-def _gathered(nodes: Nodes, load: Load):
+def _gathered(nodes: NodeState, load: Load):
     """Vertices on which each node's answers were gathered: those of its side, if it answers."""
     side = jnp.arange(SIDES)
     ran = load.first + jnp.where(side == load.side, load.disputed + load.again.sum(), 0)
@@ -174,9 +178,9 @@ def _judge(now: Conditions, state: State, net) -> State:
     def chance(vertex):
         number = vertex.astype(jnp.uint32)
         coins = vertex_coin(key, number), votes.poll_coin(key, number, 0)
-        seen = votes.view(now, nodes, 0, nodes.ones, coins)
+        seen = votes.view_of_votes(now, nodes, 0, nodes.ones, coins)
         mix, _ = now.adversary.answer(seen, jnp.int32(0))
-        accept, told = votes.chance(now, mix[0, 1])
+        accept, told = votes.poll_chance(now, mix[0, 1])
         return (told - accept) / jnp.maximum(told, 1e-9), told
 
     off = defence.too_far_off(now, state)
@@ -185,7 +189,9 @@ def _judge(now: Conditions, state: State, net) -> State:
     return state._replace(nodes=state.nodes._replace(score=score, excluded=excluded))
 
 
-def _record(shape, now, state: State, net, load: Load, ended: Ended, used: Used, told) -> Record:
+def _record(
+    shape, now, state: State, net, load: Load, ended: Ended, used: Used, told
+) -> WindowRecord:
     fixed, nodes, totals = constants(), state.nodes, state.totals
     byzantine = jnp.arange(shape.nodes) >= now.honest
     running = nodes.up & nodes.member
@@ -217,7 +223,7 @@ def _record(shape, now, state: State, net, load: Load, ended: Ended, used: Used,
 
     present = jnp.zeros(SIDES, jnp.int32).at[nodes.side].max(nodes.member.astype(jnp.int32))
     cut = (state.cut_since_ms >= 0) & (state.healed_ms < 0)
-    return Record(
+    return WindowRecord(
         issued=load.arrived,
         admitted=load.first.sum() + load.disputed,
         finalised=ended.finalised,

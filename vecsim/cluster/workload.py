@@ -10,7 +10,7 @@ from vecsim.errors import number, require
 from vecsim.model import random
 
 # kind -> parameters and their defaults (None: must be given)
-KINDS: dict[str, dict[str, Any]] = {
+_KINDS: dict[str, dict[str, Any]] = {
     "constant": {"rate_tps": None},
     "ramp": {"start_tps": None, "end_tps": None, "ramp_s": None, "then_tps": "end_tps"},
     "burst": {"rate_tps": None, "burst_tps": None, "at_s": 0, "burst_s": None, "every_s": 0},
@@ -39,12 +39,12 @@ class Workload(NamedTuple):
     def parse(cls, given: Mapping[str, Any], until_s: float) -> "Workload":
         """ConfigError where the description has no meaning."""
         good = isinstance(given, Mapping)
-        require(good, "workload", given, f"a mapping with kind, one of {', '.join(KINDS)}")
+        require(good, "workload", given, f"a mapping with kind, one of {', '.join(_KINDS)}")
         section = dict(given)
         kind = section.pop("kind", None)
-        good = isinstance(kind, str) and kind in KINDS
-        require(good, "workload.kind", kind, ", ".join(KINDS))
-        known = KINDS[kind]
+        good = isinstance(kind, str) and kind in _KINDS
+        require(good, "workload.kind", kind, ", ".join(_KINDS))
+        known = _KINDS[kind]
         for key, value in section.items():
             require(key in known, f"workload.{key}", value, f"of {kind}: {', '.join(known)}")
         values: dict[str, float] = {}

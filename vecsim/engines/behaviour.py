@@ -19,7 +19,7 @@ from vecsim.model.point import Nodes, Point
 from vecsim.model.uses import uses
 from vecsim.types import Adversary, View
 
-GRID = 512  # values of a coin that are compared first; narrower pieces may be missed
+_GRID = 512  # values of a coin that are compared first; narrower pieces may be missed
 MOST_MEMORIES = 16  # different ones that may come up in a trial
 Memory = tuple[int, ...]  # what an adversary keeps, one number for each kind of its nodes
 MOST_SITUATIONS = 20_000_000
@@ -58,7 +58,7 @@ def unsupported(point: Point, situations: int) -> str | None:
     """Why an adversary's answers are not tabulated."""
     used = uses(point.adversary)
     rounds = point.protocol.max_rounds if "round" in used else 1
-    coins = GRID if used & {"trial_coin", "round_coin"} else 1
+    coins = _GRID if used & {"trial_coin", "round_coin"} else 1
     if rounds * coins * situations > MOST_SITUATIONS:
         return "the adversary may see too many different rounds"
     by_round = point.adversary.pools and point.adversary.every == "round"
@@ -75,7 +75,7 @@ def conducts(point: Point, admitted: Nodes, situations: Situations) -> list[Cond
     used = uses(point.adversary)
     table = partial(_table, point, admitted, situations, used)
     memories = _memories(table, used, point.adversary.memories)
-    coarse = _grid(GRID) if "round_coin" in used else [0]
+    coarse = _grid(_GRID) if "round_coin" in used else [0]
     found = []
 
     def toss(coin: int, tossed: int):
@@ -157,7 +157,7 @@ def _pieces(table: Callable[[int], Any], used: bool) -> list[tuple[int, float]]:
         return known[coin]
 
     starts = [0]
-    grid = _grid(GRID)
+    grid = _grid(_GRID)
     for low, high in pairwise(grid):
         while signature(low) != signature(high):
             same, other = low, high
@@ -239,7 +239,7 @@ def _table(
     parts |= {name: padded(value.astype(np.int32)) for name, value in varying.items()}
     parts |= {name: padded(value.astype(np.float32)) for name, value in coins.items()}
     seen = View(**parts)
-    mixes, after = answers(point.adversary, seen, held[padded(where[1])])
+    mixes, after = answered(point.adversary, seen, held[padded(where[1])])
     sizes = [len(axis) for axis in axes]
     mixes = np.asarray(mixes)[: len(place)].reshape(*sizes, -1, 2)
     if "memory" not in used:
@@ -248,7 +248,7 @@ def _table(
 
 
 @jax.jit
-def answers(adversary: Adversary, seen: View, memory):
+def answered(adversary: Adversary, seen: View, memory):
     """Mixes and next memory for each element of the view's arrays; its scalars are shared.
 
     memory: int32 [elements, slots].

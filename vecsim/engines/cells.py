@@ -25,7 +25,7 @@ RESULTS = (
     (False, True, True),  # against, confident
 )
 NONE, AGREE, AGREE_CONFIDENT, AGAINST, AGAINST_CONFIDENT = range(len(RESULTS))
-MOST_CELLS = 2**17
+_MOST_CELLS = 2**17
 
 
 class Cells(NamedTuple):
@@ -63,8 +63,8 @@ def enumerate_cells(protocol: Protocol, rounds: int, results: int = len(RESULTS)
         after |= dict(zip(open_cells.tolist(), stepped.tolist(), strict=True))
         found = [cell for cell in np.unique(stepped).tolist() if cell not in number]
         number |= {cell: len(number) + i for i, cell in enumerate(found)}
-        allowed = f"one with at most {MOST_CELLS} cells: fewer rounds, or a smaller beta"
-        require(len(number) <= MOST_CELLS, "protocol", name, allowed)
+        allowed = f"one with at most {_MOST_CELLS} cells: fewer rounds, or a smaller beta"
+        require(len(number) <= _MOST_CELLS, "protocol", name, allowed)
         fresh = np.array(found, np.uint32)
     cells = np.array(list(number), np.uint32)
     same = [[cell] * results for cell in number]

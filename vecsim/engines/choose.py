@@ -7,11 +7,11 @@ from vecsim.errors import require
 from vecsim.model.point import Point
 
 ENGINES = ("auto", "agents", "population")
-MOST_NODES = 2_000_000  # of the engines that keep every node
+_MOST_NODES = 2_000_000  # of the engines that keep every node
 PROGRAMS = {
-    "agents": lockstep.program,
-    "asynchronous": asynchronous.program,
-    "graph": graph.program,
+    "agents": lockstep.lockstep_program,
+    "asynchronous": asynchronous.asynchronous_program,
+    "graph": graph.graph_program,
 }  # of the engines that keep every node
 MANY = 20_000  # nodes from which counts of few cells are quicker to step than the nodes
 FEW_CELLS = 200
@@ -36,7 +36,7 @@ def engine_of(point: Point, wanted: str) -> str:
     if wanted == "population" or (wanted == "auto" and _suits(point)):
         return "population"
     least = "" if wanted == "auto" else " with engine.name=agents"
-    require(point.n <= MOST_NODES, "n", point.n, f"1 to {MOST_NODES}{least}{_why_not(point)}")
+    require(point.n <= _MOST_NODES, "n", point.n, f"1 to {_MOST_NODES}{least}{_why_not(point)}")
     counted = point.n * max(point.protocol.max_rounds, point.protocol.k)
     allowed = "fewer rounds: n x max_rounds and n x k must stay below 2^31"
     require(counted < 2**31, "protocol.max_rounds", point.protocol.max_rounds, allowed)
@@ -54,9 +54,9 @@ def _suits(point: Point) -> bool:
     if point.protocol.counts:
         return True
     cells = len(moves_of(point.protocol, point.protocol.max_rounds).preference)
-    return cells <= FEW_CELLS or point.n > MOST_NODES
+    return cells <= FEW_CELLS or point.n > _MOST_NODES
 
 
 def _why_not(point: Point) -> str:
-    reason = population.supports(point) if point.n > MOST_NODES else None
+    reason = population.supports(point) if point.n > _MOST_NODES else None
     return f" ({reason})" if reason else ""

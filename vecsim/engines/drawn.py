@@ -7,7 +7,7 @@ from vecsim.model.point import Point
 from vecsim.model.poll_law import Floats
 
 IDENTITIES, COLOURS = 1, 64  # numbers of the first blocks for admissions, and for groups' colours
-TAIL = 1e-30  # of a hypergeometric law, relative to its mode: what is less likely is left out
+_TAIL = 1e-30  # of a hypergeometric law, relative to its mode: what is less likely is left out
 
 
 def admitted(point: Point, keys) -> np.ndarray:
@@ -63,7 +63,7 @@ def hypergeometric(total: int, good: int, draws: int) -> tuple[int, Floats]:
 
     up = np.cumprod(ratios(np.arange(mode, min(most, mode + reach))))
     down = np.cumprod(1.0 / ratios(np.arange(mode - 1, max(least, mode - reach) - 1, -1)))
-    up, down = up[up > TAIL], down[down > TAIL]
+    up, down = up[up > _TAIL], down[down > _TAIL]
     law = np.concatenate([down[::-1], [1.0], up])
     return mode - len(down), law / law.sum()
 
@@ -71,7 +71,7 @@ def hypergeometric(total: int, good: int, draws: int) -> tuple[int, Floats]:
 def _reach(total: int, good: int, draws: int) -> int:
     """From the mode to where a probability is below TAIL times that of the mode (Hoeffding)."""
     smaller = min(good, draws, total - good, total - draws)
-    return int(np.sqrt(smaller * -np.log(TAIL))) + 100
+    return int(np.sqrt(smaller * -np.log(_TAIL))) + 100
 
 
 def _uniform(keys, number: int) -> Floats:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from vecsim.model import random
-from vecsim.model.poll_draw import Kind
+from vecsim.model.poll_draw import PollKind
 from vecsim.types import Adversary, Outcome, Protocol, View
 
 # Arrays whose first axis is that of trials, and what all trials share.
@@ -26,7 +26,7 @@ class Shape(NamedTuple):
     engine: str  # agents, asynchronous or graph
     nodes: int  # honest nodes at most (agents, asynchronous), or all nodes (graph)
     bits: int  # of a cell: 8, 16 or 32
-    kind: Kind
+    kind: PollKind
     degree: int = 0  # neighbours at most (graph)
 
 
@@ -74,7 +74,7 @@ class Tally(NamedTuple):
     decided_1: Any
 
 
-class Record(NamedTuple):
+class TrialRecord(NamedTuple):
     """What is known of one trial so far (integers as wide as `honest`); -1 is not yet."""
 
     running: Any
@@ -121,7 +121,7 @@ class Record(NamedTuple):
             polls=old.polls + jnp.where(over, 0, polls),
         )
         outcome = jax.tree.map(partial(jnp.where, self.running), new, old)
-        return Record(self.running & ~over, outcome)
+        return TrialRecord(self.running & ~over, outcome)
 
 
 def view(trial: Trials, tables: Tables, tally: Tally, round_, ones_at_round) -> View:

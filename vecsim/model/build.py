@@ -27,7 +27,7 @@ from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
 
 GROUPS = ("protocol", "adversary", "network")
-KINDS = {"protocol": Protocol, "adversary": Adversary, "network": Network}
+_KINDS = {"protocol": Protocol, "adversary": Adversary, "network": Network}
 NUMBERS = {"n": int, "byzantine_fraction": float, "initial_accept": float, "schedule": str}
 SEEDS = 2**32
 WHOLE = "a whole number"
@@ -117,7 +117,7 @@ def option(kind: str, name: str) -> dict[str, Any]:
     found = {path.stem: path for folder in folders for path in folder.glob(f"{kind}/*.yaml")}
     require(name in found, kind, name, ", ".join(sorted(found)))
     section = OmegaConf.to_container(OmegaConf.load(found[name]))
-    trust.check({kind: section}, ())
+    trust.check_trusted({kind: section}, ())
     good = isinstance(section, dict) and all(isinstance(key, str) for key in section)
     require(good, kind, name, "a section with _target_ and parameters")
     return {str(key): value for key, value in section.items()}  # type: ignore
@@ -129,7 +129,7 @@ def _class(kind: str, target: str) -> Any:
         class_: Any = trust.handed_over(target)
         class_ = class_ or getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        allowed = f"a class that extends {KINDS[kind].__name__} ({sentence(error)})"
+        allowed = f"a class that extends {_KINDS[kind].__name__} ({sentence(error)})"
         raise ConfigError(f"{kind}._target_ is {target!r}; allowed: {allowed}") from None
     except Exception as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -137,9 +137,9 @@ def _class(kind: str, target: str) -> Any:
     good = (
         isinstance(class_, type)
         and dataclasses.is_dataclass(class_)
-        and issubclass(class_, KINDS[kind])
+        and issubclass(class_, _KINDS[kind])
     )
-    require(good, f"{kind}._target_", target, f"a class that extends {KINDS[kind].__name__}")
+    require(good, f"{kind}._target_", target, f"a class that extends {_KINDS[kind].__name__}")
     lacking = ", ".join(sorted(getattr(class_, "__abstractmethods__", ())))
     require(not lacking, f"{kind}._target_", target, f"a class that also has {lacking}")
     return class_
@@ -180,7 +180,7 @@ def _word(annotation: Any) -> str:
     return words.get(text, "a list of numbers" if "tuple" in str(annotation) else "another kind")
 
 
-def number(name: str, value: Any):
+def _number(name: str, value: Any):
     """A top-level parameter of a point, as its own type."""
     kind = NUMBERS[name]
     if kind is str:
@@ -196,7 +196,7 @@ def number(name: str, value: Any):
 
 def point(config: Mapping[str, Any]) -> Point:
     """The point that a resolved configuration describes; ConfigError where it has no meaning."""
-    numbers: dict[str, Any] = {name: number(name, config.get(name)) for name in NUMBERS}
+    numbers: dict[str, Any] = {name: _number(name, config.get(name)) for name in NUMBERS}
     parts: dict[str, Any] = {kind: component(kind, config.get(kind)) for kind in GROUPS}
     built = Point(**numbers, **parts)
     built.check()

@@ -22,7 +22,7 @@ from vecsim.types import Counts, Quorum
 FOLD = np.uint32(2**32 - 2)
 
 
-class Kind(NamedTuple):
+class PollKind(NamedTuple):
     """Which draw a program compiles: the shape of a table row."""
 
     counts: bool  # the protocol needs counts, not only quorums
@@ -75,7 +75,7 @@ def boundary(below, above, wide: bool):
     return np.stack(words, axis=-1).astype(np.uint32)
 
 
-def _count_boundaries(pmf, kind: Kind):
+def _count_boundaries(pmf, kind: PollKind):
     """Boundaries of 'the count is at least t' for t = 1 ... width, from P(count = 0 ... k)."""
     below = np.cumsum(pmf, axis=-1)[..., :-1]
     above = np.cumsum(pmf[..., ::-1], axis=-1)[..., ::-1][..., 1:]
@@ -84,7 +84,7 @@ def _count_boundaries(pmf, kind: Kind):
     return boundary(below, np.pad(above, padding), kind.wide)
 
 
-def thresholds(pool: Pool, kind: Kind, quorums: tuple[int, int]):
+def thresholds(pool: Pool, kind: PollKind, quorums: tuple[int, int]):
     """Row c of the table is for c honest peers that prefer 1: uint32 [rows, 2, columns, words].
 
     For quorums the second axis is the poller's colour, and the columns are (agree, against) at a
@@ -117,7 +117,7 @@ def thresholds(pool: Pool, kind: Kind, quorums: tuple[int, int]):
     return np.stack([columns(zero, one), columns(one, zero)], axis=1)
 
 
-def quorum_chances(kind: Kind, rows, quorums, k):
+def quorum_chances(kind: PollKind, rows, quorums, k):
     """P(a poll has a quorum for a colour), float32: two arrays [groups, own colour, its colour].
 
     The first is for a quorum that sets the preference, the second for one that counts. rows: as for
@@ -141,7 +141,7 @@ def quorum_chances(kind: Kind, rows, quorums, k):
     return tuple(chances(which) for which in range(2))
 
 
-def draw(kind: Kind, rows, own, group, words, k) -> Quorum | Counts:
+def draw(kind: PollKind, rows, own, group, words, k) -> Quorum | Counts:
     """What each node's poll gives.
 
     rows: uint32 [groups, colour, columns, words]: thresholds of each class of querier.
@@ -196,7 +196,7 @@ def _descend(words, boundaries):
         ]
 
 
-def _look_up(kind: Kind, rows, own, group, answered, word):
+def _look_up(kind: PollKind, rows, own, group, answered, word):
     """Ones among the answers, by bisection in the row for this class and number of answers."""
     word = jnp.minimum(word, FOLD)
     table = rows[..., 0].reshape(-1)

@@ -76,7 +76,7 @@ class Pool(NamedTuple):
         return merged.of_kinds(rest), sum(nodes for nodes, one, _ in fixed if one)
 
 
-def binomial(trials: int, probability: float) -> Floats:
+def binomial_pmf(trials: int, probability: float) -> Floats:
     """Probabilities of 0 ... trials successes."""
     successes = np.arange(trials + 1)
     weights = np.array([comb(trials, i) for i in range(trials + 1)], float)
@@ -166,13 +166,13 @@ def ones(pool: Pool, holders=None) -> Floats:
     k, arrives = pool.k, 1 - pool.loss
     if pool.replacement:
         one, _ = _single(pool, holders)
-        return np.stack([binomial(k, p) for p in one])
+        return np.stack([binomial_pmf(k, p) for p in one])
 
     from_honest = np.eye(k + 1)  # row x: how many of x answers arrive
     if pool.loss:
-        from_honest = np.stack([np.pad(binomial(x, arrives), (0, k - x)) for x in range(k + 1)])
+        from_honest = np.stack([np.pad(binomial_pmf(x, arrives), (0, k - x)) for x in range(k + 1)])
 
-    byzantine = combined(pool.kinds, k, lambda y, accept, _: binomial(y, accept * arrives))
+    byzantine = combined(pool.kinds, k, lambda y, accept, _: binomial_pmf(y, accept * arrives))
 
     def answers(y):
         joint = np.zeros((k - y + 1, k + 1))
@@ -195,15 +195,18 @@ def ones_and_answered(pool: Pool, holders=None) -> Floats:
     def byzantine(y, accept, reject):
         answering = accept + reject
         share = accept / answering if answering else 0.0
-        return _split(binomial(y, answering * arrives), share, y + 1)
+        return _split(binomial_pmf(y, answering * arrives), share, y + 1)
 
     if pool.replacement:
         one, answered = _single(pool, holders)
         return np.stack(
-            [_split(binomial(k, answered), p / answered if answered else 0.0, size) for p in one]
+            [
+                _split(binomial_pmf(k, answered), p / answered if answered else 0.0, size)
+                for p in one
+            ]
         )
     by_count = combined(pool.kinds, k, byzantine)
-    cached = [binomial(x, arrives) for x in range(size)]
+    cached = [binomial_pmf(x, arrives) for x in range(size)]
 
     def answers(y):
         return np.stack([drawn(x, k - y - x, y).reshape(-1) for x in range(k - y + 1)])
@@ -223,7 +226,7 @@ def _split(answered: Floats, share: float, size: int) -> Floats:
     """[size, size]: P(j answer, i of them 1) when each answer is 1 with probability `share`."""
     joint = np.zeros((size, size))
     for j, p in enumerate(answered):
-        joint[j, : j + 1] = p * binomial(j, share)
+        joint[j, : j + 1] = p * binomial_pmf(j, share)
     return joint
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from vecsim.errors import ConfigError, require
 from vecsim.model import typed
 
-OWN = "vecsim"
+_OWN = "vecsim"
 INSTALLED = {"site-packages", "dist-packages"}
 
 # By file: the spec of the module as it was imported, which a reload makes anew, and the file's
@@ -23,7 +23,7 @@ _imported: dict[Path, tuple[Any, str]] = {}
 
 def is_own(class_: type) -> bool:
     """Whether a class is not one of vecsim's."""
-    return class_.__module__.partition(".")[0] != OWN
+    return class_.__module__.partition(".")[0] != _OWN
 
 
 def code_of(components: Iterable[Any]) -> dict[str, dict[str, str]]:
@@ -87,7 +87,7 @@ def _belongs(module: ModuleType, top: str) -> bool:
     if first == top:
         return True
     file = getattr(module, "__file__", None)
-    if first == OWN or first in sys.stdlib_module_names or not file:
+    if first == _OWN or first in sys.stdlib_module_names or not file:
         return False
     return not INSTALLED & set(Path(file).resolve().parts)
 

@@ -68,7 +68,7 @@ def require_known(key: str, target: Any) -> None:
     require(package in known, key, target, allowed)
 
 
-def check(config: Mapping[str, Any], given: Collection[str]) -> None:
+def check_trusted(config: Mapping[str, Any], given: Collection[str]) -> None:
     """ConfigError where a composed configuration, not resolved, does what a file may not.
 
     given: keys that were set on the command line, where more is allowed.

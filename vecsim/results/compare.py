@@ -12,7 +12,7 @@ from scipy import special
 from vecsim.results import estimate
 from vecsim.results.kinds import kind_of
 from vecsim.results.kinds.kind import Array
-from vecsim.results.kinds.trials import Trials, level_of
+from vecsim.results.kinds.trials import TrialResults, level_of
 
 RATES = "Newcombe's hybrid of Clopper-Pearson ends"
 PAIRED_RATES = "square-and-add of the Clopper-Pearson ends of the two kinds of unlike pairs"
@@ -214,7 +214,7 @@ def _trials(a: xr.Dataset, b: xr.Dataset, level: float, paired: bool) -> xr.Data
     return table
 
 
-def _events(kind: Trials, data: xr.Dataset, name: str) -> tuple[Array, Array]:
+def _events(kind: TrialResults, data: xr.Dataset, name: str) -> tuple[Array, Array]:
     """Which trials show it, and which count, [..., trials]."""
     happened, counted = kind.event(data, name)
     order = (..., "trial")

@@ -14,7 +14,7 @@ from vecsim.results.layout import Layout, leaves
 
 SOURCES = "sources"  # of the configuration: files with code that is not vecsim's
 OTHER = "or another output"
-TOLD = 3  # differences that are named
+_TOLD = 3  # differences that are named
 # What the identities of points stand for, or what only says which trials are run.
 OF_POINTS = (
     *("trials", "precision", "sweep", "points", "kinds", "engine", "estimators", "campaign"),
@@ -157,9 +157,9 @@ def _other_points(there: Contents, here: Contents, lost: list[int]) -> str:
     for kind, one, other in (("", before, after), ("not ", after, before)):
         parts += [f"{key} is {kind}swept there" for key in one if key not in other]
     if parts:
-        more = f" and {len(parts) - TOLD} more" if len(parts) > TOLD else ""
-        what = f"{'; '.join(parts[:TOLD])}{more}"
-    elif len(lost) > TOLD or not there.layout.coords:
+        more = f" and {len(parts) - _TOLD} more" if len(parts) > _TOLD else ""
+        what = f"{'; '.join(parts[:_TOLD])}{more}"
+    elif len(lost) > _TOLD or not there.layout.coords:
         what = f"{len(lost)} other points"
     else:
         named = "; ".join(there.label(number) for number in lost)

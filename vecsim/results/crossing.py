@@ -23,11 +23,11 @@ Array = np.ndarray[Any, Any]
 # go out to 0.8 of it.
 REACH, INNER = 3.6, 0.8
 FIRST, LATER = 8, 5  # values of x in the first stage, and in each that follows
-SHARE = 16  # the first stage takes one in so many trials
+_SHARE = 16  # the first stage takes one in so many trials
 PLAUSIBLE = 1.35  # log-likelihood below the best, of crossings that get trials (a 90 % interval)
 FINE, COARSE = (6, 48, 32), (4, 24, 16)  # passes; crossings and slopes that are looked at in each
 SLACK = 4.0  # log-likelihood that a pass may miss for want of a finer grid
-LEAST = 5  # events, and others, that are expected of a group when the fit is judged
+_LEAST = 5  # events, and others, that are expected of a group when the fit is judged
 
 
 class Crossing(NamedTuple):
@@ -44,7 +44,7 @@ class Crossing(NamedTuple):
     fit: float
 
 
-class Counts(NamedTuple):
+class EventCounts(NamedTuple):
     """Trials, and events among them, at each x; x ascends."""
 
     x: Array
@@ -67,7 +67,9 @@ class Counts(NamedTuple):
         return REACH * self.expected(level) ** -0.25
 
 
-def crossing(counts: Counts, level: float, low: float, high: float, confidence=0.95) -> Crossing:
+def crossing(
+    counts: EventCounts, level: float, low: float, high: float, confidence=0.95
+) -> Crossing:
     """Estimate with a profile-likelihood interval. low, high: the range that was searched.
 
     Trials are placed by what earlier ones gave, and events are few where the level is small: the
@@ -89,14 +91,14 @@ def crossings(
     found = np.full((*run.shape[:-1], len(Crossing._fields)), np.nan)
     for place in np.ndindex(*run.shape[:-1]):
         if (there := run[place]).any():
-            counts = Counts.of(x[place][there], happened[place][there])
+            counts = EventCounts.of(x[place][there], happened[place][there])
             one = crossing(counts, level, low, high, confidence)
             found[place] = one if np.isfinite(one.value) else one._replace(slope=np.nan, fit=np.nan)
     return dict(zip(Crossing._fields, np.moveaxis(found, -1, 0), strict=True))
 
 
 def _estimate(
-    counts: Counts,
+    counts: EventCounts,
     level: float,
     limits: tuple[float, float],
     cut: float,
@@ -128,13 +130,13 @@ def _estimate(
     return Crossing(value, left, right, slope, fit)
 
 
-def _logits(counts: Counts, away: Array, level: float) -> Array:
+def _logits(counts: EventCounts, away: Array, level: float) -> Array:
     """away: logits from the level, were the line straight everywhere."""
     width = counts.reach(level)
     return special.logit(level) + np.clip(away, -width, width)
 
 
-def _surface(counts: Counts, at: Array, slopes: Array, level: float) -> Array:
+def _surface(counts: EventCounts, at: Array, slopes: Array, level: float) -> Array:
     """Log-likelihood [crossings, slopes]."""
     logits = _logits(counts, (counts.x - at[:, None, None]) * slopes[:, None], level)
     return (counts.events * logits - counts.trials * np.log(1 + np.exp(logits))).sum(-1)
@@ -155,7 +157,7 @@ def _end(at: Array, profile: Array, last: int, step: int) -> float:
     return float(at[last] + share * (at[beyond] - at[last]))
 
 
-def _fit(counts: Counts, value: float, slope: float, level: float) -> float:
+def _fit(counts: EventCounts, value: float, slope: float, level: float) -> float:
     """Pearson's test of the line, where it is looked at; neighbours that expect few go together."""
     away = slope * (counts.x - value)
     inside = np.abs(away) < counts.reach(level)
@@ -164,7 +166,7 @@ def _fit(counts: Counts, value: float, slope: float, level: float) -> float:
     groups, group = [], np.zeros(3)
     for row in np.column_stack([events, trials * rates, trials]):
         group = group + row
-        if min(group[1], group[2] - group[1]) >= LEAST:
+        if min(group[1], group[2] - group[1]) >= _LEAST:
             groups.append(group)
             group = np.zeros(3)
     if len(groups) < 3:
@@ -186,10 +188,10 @@ def place(
     draw: events of the next trials, at these whole x between low and high.
     """
     x, events = np.empty(0, np.int64), np.empty(0, bool)
-    first = max(trials // SHARE, 2 * FIRST)
+    first = max(trials // _SHARE, 2 * FIRST)
     while len(x) < trials:
         size = min(max(first, len(x) // 2), trials - len(x))
-        near = _near(Counts.of(x, events), low, high, level) if len(x) else (low, high)
+        near = _near(EventCounts.of(x, events), low, high, level) if len(x) else (low, high)
         spots = np.linspace(*near, LATER if len(x) else FIRST).round().astype(np.int64)
         spots = np.unique(spots)
         chosen = spots[np.arange(size) * len(spots) // size]
@@ -197,7 +199,7 @@ def place(
     return x, events
 
 
-def _near(counts: Counts, low: int, high: int, level: float) -> tuple[float, float]:
+def _near(counts: EventCounts, low: int, high: int, level: float) -> tuple[float, float]:
     found = _estimate(counts, level, (low, high), PLAUSIBLE, COARSE)
     value = np.clip(found.value, low, high)
     half = INNER * counts.reach(level) / found.slope

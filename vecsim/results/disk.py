@@ -25,7 +25,7 @@ import numpy as np
 from vecsim.results.files import (
     StoreError,
     damaged,
-    digest,
+    file_digest,
     read_checksums,
     require_own,
     write,
@@ -112,7 +112,7 @@ def create(
         group = {"zarr_format": 3, "node_type": "group", "attributes": state}
         replace(new, new / LAYOUT, json.dumps(group, indent=2))
         static = sorted(each for each in new.rglob("*") if each.is_file() and each.name != "lock")
-        listed = [(str(each.relative_to(new)), digest(each.read_bytes())) for each in static]
+        listed = [(str(each.relative_to(new)), file_digest(each.read_bytes())) for each in static]
         write_checksums(new / CHECKSUMS, listed)
         with uninterrupted():
             if aside:
@@ -184,7 +184,7 @@ def read_metadata(path: Path) -> tuple[dict, Layout]:
         content = {"zarr.json": root}
         for name, checksums in _checksums(path).items():
             content[name] = content.get(name) or (path / name).read_bytes()
-            if digest(content[name]) not in checksums:
+            if file_digest(content[name]) not in checksums:
                 raise damaged(path, f"{name} was changed or cut off")
     except FileNotFoundError as error:
         name = Path(error.filename).relative_to(path)
@@ -221,7 +221,7 @@ def write_root(path: Path, root: dict) -> None:
     before, text = (path / "zarr.json").read_bytes(), json.dumps(root, indent=2)
     if before != text.encode():
         listed = [entry for entry in read_checksums(path / CHECKSUMS) if entry[0] != "zarr.json"]
-        now = [("zarr.json", digest(content)) for content in (before, text.encode())]
+        now = [("zarr.json", file_digest(content)) for content in (before, text.encode())]
         write_checksums(path / CHECKSUMS, [*listed, *now])
         replace(path, path / "zarr.json", text)
 

@@ -127,7 +127,7 @@ def _named(path: Path) -> list[Path]:
     return [each for _, each in sorted((int(m[1]), each) for m, each in found if m)]
 
 
-def remove(path: Path) -> None:
+def remove_earlier(path: Path) -> None:
     """Delete what was set aside for the store at this path, which holds all of it.
 
     What vecsim did not write stays where it is.
@@ -144,7 +144,7 @@ def remove(path: Path) -> None:
             aside.rmdir()
 
 
-def provenance(path: Path) -> list[dict[str, Any]]:
+def earlier_provenance(path: Path) -> list[dict[str, Any]]:
     """Where the values of a store come from, the oldest first, for the one that takes them over."""
     attrs = disk.read_metadata(path)[0]
     skipped = ("config", "complete", "vecsim_format", "extends")

@@ -32,7 +32,7 @@ def damaged(path: Path, what: str) -> StoreError:
     return StoreError(f"{path} is damaged: {what}; choose another output or delete it")
 
 
-def digest(content: bytes | memoryview) -> str:
+def file_digest(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
@@ -54,7 +54,7 @@ def write(path: Path, data: bytes | memoryview, part: Path | None = None) -> Non
 
 def write_sealed(path: Path, data: bytes | memoryview) -> None:
     """`write`, with a line at the end of the file that holds the checksum of all before it."""
-    write(path, b"".join((data, f"\nvecsim sha256 {digest(data)}\n".encode())))
+    write(path, b"".join((data, f"\nvecsim sha256 {file_digest(data)}\n".encode())))
 
 
 def read_sealed(path: Path) -> bytes:
@@ -68,7 +68,7 @@ def read_sealed(path: Path) -> bytes:
         what = "it was cut off, or written by an older vecsim or another program"
         raise StoreError(f"{path} has no vecsim checksum at its end: {what}")
     data = content[:-LENGTH]
-    if digest(data).encode() != seal[1]:
+    if file_digest(data).encode() != seal[1]:
         raise damaged(path, "it differs from the checksum at its end")
     return data
 

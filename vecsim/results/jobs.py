@@ -23,7 +23,7 @@ from vecsim.results.files import StoreError, one_line
 ALL = "all"
 
 
-class Found(NamedTuple):
+class _Found(NamedTuple):
     """A store to be joined.
 
     job: the overrides of the job that wanted it. options: of groups, as the job named them; those
@@ -47,7 +47,7 @@ def write_list(folder: Path, command: str, jobs: Sequence[Sequence[str]]) -> Non
     _write(folder / f"jobs-{_hash(listed)}.json", {"command": command, "jobs": listed})
 
 
-def record(folder: Path, overrides: Sequence[str], **about: Any) -> None:
+def write_record(folder: Path, overrides: Sequence[str], **about: Any) -> None:
     """Keep what became of a job. state: begun, done, refused or failed; told: why; output: where
     its results are; options: the names of what it chose."""
     _write(_record(folder, overrides), {"overrides": list(overrides), **about})
@@ -69,7 +69,7 @@ def collect(
     several = [source] if isinstance(source, (str, Path)) else list(source)
     if missing not in ("refuse", "allow"):
         raise ValueError(f"missing is {missing!r}; allowed: refuse, allow")
-    found: dict[str, Found] = {}
+    found: dict[str, _Found] = {}
     wrong = []
     for folder in map(Path, several):
         with one_line(folder):
@@ -103,10 +103,10 @@ def collect(
     return joined
 
 
-def _of(folder: Path, store: str | None, multirun: str | None) -> tuple[list[Found], list[str]]:
+def _of(folder: Path, store: str | None, multirun: str | None) -> tuple[list[_Found], list[str]]:
     """Stores to be joined in a folder, and what is wrong with jobs that have none."""
     if folder.suffix == ".zarr":
-        return [Found(folder)], []
+        return [_Found(folder)], []
     if not folder.is_dir():
         raise StoreError(f"{folder} is not a directory")
     outputs, wrong = _outputs(folder, multirun)
@@ -125,11 +125,11 @@ def _of(folder: Path, store: str | None, multirun: str | None) -> tuple[list[Fou
     return there, wrong
 
 
-def _outputs(folder: Path, multirun: str | None) -> tuple[dict[str, list[Found]], list[str]]:
+def _outputs(folder: Path, multirun: str | None) -> tuple[dict[str, list[_Found]], list[str]]:
     """The stores of each job, and what became of jobs that have none."""
     listed = {path.stem.removeprefix("jobs-"): _read(path) for path in folder.glob("jobs-*.json")}
     outputs = {
-        str(each.relative_to(folder)): [Found(path) for path in sorted(_stores(each))]
+        str(each.relative_to(folder)): [_Found(path) for path in sorted(_stores(each))]
         for each in sorted(folder.iterdir(), key=lambda path: _natural(str(path)))
         if each.is_dir() and not each.name.startswith(".") and each.name != "jobs"
     }
@@ -141,7 +141,7 @@ def _outputs(folder: Path, multirun: str | None) -> tuple[dict[str, list[Found]]
         raise StoreError(f"{folder} holds {len(listed)} multiruns: {names}; allowed: {allowed}")
     if multirun is not None and multirun not in listed:
         raise StoreError(f"multirun is {multirun!r}; allowed: {names or 'none'}, or {ALL}")
-    wanted: dict[str, list[Found]] = {}
+    wanted: dict[str, list[_Found]] = {}
     known, wrong = set(), []
     for job in listed[multirun or next(iter(listed))]["jobs"]:
         name, about = f"job {', '.join(job)}", read_record(folder, job)
@@ -157,7 +157,7 @@ def _outputs(folder: Path, multirun: str | None) -> tuple[dict[str, list[Found]]
             wrong.append(f"{name} {where}")
         else:
             options = about.get("options")
-            wanted[name] = [Found(path, ", ".join(job), options) for path in found]
+            wanted[name] = [_Found(path, ", ".join(job), options) for path in found]
             known.add(output.resolve())
     others = [each for each in outputs if outputs[each] and (folder / each).resolve() not in known]
     if others and multirun is None and not wrong:

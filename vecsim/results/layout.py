@@ -13,7 +13,7 @@ import numpy as np
 from vecsim.errors import require
 
 Index = tuple[int, ...]
-NAME = re.compile(r"[^/.][^/]*")  # of a folder in the store, not of one above it
+_NAME = re.compile(r"[^/.][^/]*")  # of a folder in the store, not of one above it
 
 
 class Variable(NamedTuple):
@@ -123,7 +123,7 @@ class Layout(NamedTuple):
         layout = Layout(coords, int(self.trials), chunks, variables, inner, beside)
         names = ["vecsim", *layout.dims, *inner, *beside, *(v.name for v in variables)]
         for name in names:
-            good = name.isprintable() and NAME.fullmatch(name) and names.count(name) == 1
+            good = name.isprintable() and _NAME.fullmatch(name) and names.count(name) == 1
             allowed = "names that differ from those of outcomes and of one another, without '/'"
             require(bool(good), "a name in the study", name, allowed)
         for name, values in coords.items():

@@ -14,7 +14,7 @@ from vecsim.results.files import damaged, one_line, read_sealed, write_sealed
 from vecsim.results.layout import json_safe
 
 
-def save(dataset: xr.Dataset, path: str | Path) -> None:
+def save_netcdf(dataset: xr.Dataset, path: str | Path) -> None:
     """Save a dataset as one NetCDF file, compressed and with checksums; replaces `path` whole.
 
     Attributes that are neither text nor number are saved as JSON.
@@ -32,7 +32,7 @@ def save(dataset: xr.Dataset, path: str | Path) -> None:
         write_sealed(Path(path), memory.getbuffer())
 
 
-def load(path: str | Path) -> xr.Dataset:
+def load_netcdf(path: str | Path) -> xr.Dataset:
     """The dataset of a file that `save` wrote, in memory.
 
     StoreError where the file has changed since, or has no checksum: a file of an older vecsim or

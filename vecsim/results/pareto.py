@@ -71,7 +71,7 @@ def candidates(data: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     found["replicas"] = data["chosen_beta"].notnull().sum("trial")
     states = np.asarray(STATES)[found["state"].fillna(0).values.astype(int)]
     found["state"] = (found["state"].dims, np.where(found["state"].isnull(), "", states))
-    found["front"], found["missed"] = _marked(found, own(data))
+    found["front"], found["missed"] = _marked(found, own_dimensions(data))
     return found.assign_attrs(level=level, interval="Student's t and Cox")
 
 
@@ -84,12 +84,12 @@ def front(data: xr.Dataset, level: float = 0.95) -> xr.Dataset:
         found, dims = found.expand_dims("point"), ["point"]
     rows = found.stack(candidate=dims, create_index=False)
     rows = rows.isel(candidate=np.flatnonzero(rows["front"].values))
-    others = [dim for dim in dims if dim in data.dims and dim not in own(data)]
+    others = [dim for dim in dims if dim in data.dims and dim not in own_dimensions(data)]
     order = np.lexsort([rows["messages"].values, *(rows[dim].values for dim in others[::-1])])
     return rows.isel(candidate=order)
 
 
-def own(data: xr.Dataset) -> list[str]:
+def own_dimensions(data: xr.Dataset) -> list[str]:
     """Dimensions of candidates for the same network."""
     listed = data["state"].attrs["candidates"]
     names = json.loads(listed) if isinstance(listed, str) else list(listed)
@@ -116,7 +116,7 @@ def _marked(found: xr.Dataset, mine: list[str]) -> tuple[xr.DataArray, xr.DataAr
     return first, second
 
 
-def named(values: dict[str, Any], i: int) -> str:
+def quorum_name(values: dict[str, Any], i: int) -> str:
     """A candidate as k/alpha/beta, with both alphas where they differ."""
     k, low, high, beta = (int(values[name][i]) for name in CHOSEN)
     return f"{k}/{low}/{beta}" if low == high else f"{k}/{low}/{high}/{beta}"

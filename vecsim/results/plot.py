@@ -25,7 +25,7 @@ from vecsim.results import estimate
 COLUMN, PAGE = 3.5, 7.2  # widths of a figure, inches
 SMALL = 7  # points, for labels inside panels
 GREY = "0.45"
-STYLE: dict[Any, Any] = {
+_STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.linewidth": 0.6,
@@ -54,12 +54,12 @@ BOUND, LEAST = Outline(_ARROW, _PEN), Outline([(x, -y) for x, y in _ARROW], _PEN
 # Laval, Sliwinski and Wattenhofer 2024, arXiv 2409.02217.
 PUBLISHED = {"balance_pooled": 0.052, "balance_informed": 0.028}
 PUBLISHED_N = 2000
-NAMES = {"qr_avalanche": "QR-Avalanche", "snowflake": "Snowflake", "snowball": "Snowball"}
+_NAMES = {"qr_avalanche": "QR-Avalanche", "snowflake": "Snowflake", "snowball": "Snowball"}
 
 
 def style():
     """The context to draw and save in."""
-    return matplotlib.rc_context(STYLE)
+    return matplotlib.rc_context(_STYLE)
 
 
 def panels(rows: int, columns: int, width: float, height: float, **options: Any):
@@ -106,7 +106,7 @@ def words(value: Any) -> str:
     """A value as a label."""
     if not isinstance(value, str):
         return f"{value:,}" if isinstance(value, (int, np.integer)) else f"{value:g}"
-    return NAMES.get(value, value.replace("_", " "))
+    return _NAMES.get(value, value.replace("_", " "))
 
 
 def looks(names: Iterable[Any], known: Iterable[Any] = ()) -> dict[Any, dict[str, Any]]:
@@ -261,7 +261,7 @@ _CROSS |= {"markeredgewidth": 1.2, "zorder": 5}
 MINORITY = Line2D([], [], label="some on the minority's colour", **_CROSS)
 
 
-def minority(axes: Axes, x: ArrayLike, value: ArrayLike, lost: ArrayLike, label: str) -> bool:
+def mark_minority(axes: Axes, x: ArrayLike, value: ArrayLike, lost: ArrayLike, label: str) -> bool:
     """Crosses on a line where some trials end on the colour that fewer started with; whether there
     are any. lost: such trials."""
     x, value, lost = (np.asarray(part, float) for part in (x, value, lost))
@@ -276,7 +276,7 @@ def legend(figure: Figure, entries: list[Any], columns: int) -> None:
     figure.legend(handles=entries, loc="outside lower center", ncols=columns)
 
 
-def save(figure: Figure, folder: Path, name: str, at: Mapping[str, Any]) -> list[Path]:
+def save_figure(figure: Figure, folder: Path, name: str, at: Mapping[str, Any]) -> list[Path]:
     """Write PDF, SVG and PNG, the same bytes for the same data; `at` goes into title and name."""
     if at:
         figure.suptitle(", ".join(f"{key} = {words(value)}" for key, value in at.items()))

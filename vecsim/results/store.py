@@ -69,7 +69,7 @@ class Store:
             if not path.exists() or (path.is_dir() and not any(path.iterdir())):
                 for aside in extension.asides(path):  # a process was killed as it set it aside
                     contents.require_more(path, Contents.of(aside), here)
-                    about["extends"] = json.dumps(extension.provenance(aside))
+                    about["extends"] = json.dumps(extension.earlier_provenance(aside))
                 return cls(path, layout, {}, disk.create(path, layout, about, points))
             there = Contents.of(path)
             same = (there.config, there.layout.described()) == (config, layout.described())
@@ -84,8 +84,8 @@ class Store:
                     chunks.remove_unmarked(path, layout, marks)
                     return cls(path, layout, marks, lock)
                 if len(marks) == math.prod(there.layout.grid):
-                    extension.remove(path)
-                about["extends"] = json.dumps(extension.provenance(path))
+                    extension.remove_earlier(path)
+                about["extends"] = json.dumps(extension.earlier_provenance(path))
                 new = disk.create(path, layout, about, points, extension.next_aside(path))
                 return cls(path, layout, {}, new, lock)  # no other process may think it is here
             except BaseException:
@@ -129,7 +129,7 @@ class Store:
             root = json.loads((self.path / "zarr.json").read_bytes())
             root["attributes"] |= json_safe(attrs) | {"complete": 1}
             disk.write_root(self.path, root)
-            extension.remove(self.path)
+            extension.remove_earlier(self.path)
         self.close()
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ def open(path: str | Path) -> xr.Dataset:
             going = "; it was being extended, and the same command goes on"
             raise StoreError(f"{path} does not exist{going if extension.asides(path) else ''}")
         if not path.is_dir():
-            return netcdf.load(path)
+            return netcdf.load_netcdf(path)
         inside = [each for each in STORES if (path / each).is_dir()]
         if len(inside) > 1:
             allowed = " or ".join(str(path / each) for each in inside)

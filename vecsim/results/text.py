@@ -39,7 +39,7 @@ def chance(value: float, low: float, high: float) -> str:
     return "not reached" if math.isnan(value) else f"{value:.2g} [{low:.2g} {high:.2g}]"
 
 
-def order(value: float) -> str:
+def order_of_magnitude(value: float) -> str:
     """An order of magnitude.
 
     >>> order(2.1e-15), order(0.0), order(math.nan)

@@ -8,14 +8,14 @@ from vecsim.errors import ConfigError, require, whole
 from vecsim.model import trust
 from vecsim.studies import overrides
 
-ALLOWED = (
+_ALLOWED = (
     "scenario=NAME, scenario.KEY=VALUE, output=FOLDER, engine.cores=NUMBER, "
     "packages=NAME, --config-dir FOLDER, and -m with several values"
 )
 MOST_CORES = 4096
 
 
-class Wanted(NamedTuple):
+class _Wanted(NamedTuple):
     """Scenarios to be run with the same changes.
 
     pattern: a name, a pattern, all or a path. changes: in Hydra's grammar. varied: those of them
@@ -27,10 +27,10 @@ class Wanted(NamedTuple):
     varied: list[str]
 
 
-class Words(NamedTuple):
+class ScenarioWords(NamedTuple):
     """A command line about scenarios."""
 
-    wanted: list[Wanted]
+    wanted: list[_Wanted]
     folders: list[Path]  # of configuration, beside vecsim's own
     output: Path | None
     cores: int | None
@@ -42,25 +42,25 @@ def concerns(arguments: Sequence[str]) -> bool:
     return any(text.lstrip("+~").startswith(("scenario=", "scenario.")) for text in arguments)
 
 
-def read(arguments: Sequence[str]) -> Words:
+def read_words(arguments: Sequence[str]) -> ScenarioWords:
     """ConfigError, in one line, where scenarios cannot be told what is given."""
     from vecsim import composing, options
 
-    asked = options.parse(arguments)
+    asked = options.parse_options(arguments)
     for option in ("cfg", "shell_completion"):
         if getattr(asked, option):
-            raise ConfigError(f"--{option.replace('_', '-')} is not for scenarios; {ALLOWED}")
+            raise ConfigError(f"--{option.replace('_', '-')} is not for scenarios; {_ALLOWED}")
     with composing.refusals():
         parsed = composing.parsed(asked.overrides)
-        overrides.check(asked.overrides)
+        overrides.check_words(asked.overrides)
         _check(parsed, asked.multirun)
         jobs, _ = composing.jobs(asked.overrides)
         wanted = []
         for words, varied in jobs:
             about = {each.key_or_group: each for each in composing.parsed(words)}
-            wanted.append(Wanted(about["scenario"].value(), _changes(words), _changes(varied)))
+            wanted.append(_Wanted(about["scenario"].value(), _changes(words), _changes(varied)))
     alone: dict[str, Any] = {each.key_or_group: each.value() for each in parsed}
-    texts = {each.key: each.text for each in map(overrides.parse, asked.overrides)}
+    texts = {each.key: each.text for each in map(overrides.parse_word, asked.overrides)}
     folders = [*asked.folders, *trust.searched(texts.get(trust.SEARCH, "[]"))]
     output, cores = alone.get("output"), alone.get("engine.cores")
     good = output is None or (isinstance(output, str) and bool(output))
@@ -68,12 +68,12 @@ def read(arguments: Sequence[str]) -> Words:
     if cores is not None:
         whole("engine.cores", cores, 1, MOST_CORES)
     path = None if output is None else Path(output)
-    return Words(wanted, folders, path, cores, alone.get("packages"))
+    return ScenarioWords(wanted, folders, path, cores, alone.get("packages"))
 
 
 def _changes(words: Sequence[str]) -> list[str]:
     """Those of the words that change a scenario."""
-    return [word for word in words if overrides.parse(word).key.startswith("scenario.")]
+    return [word for word in words if overrides.parse_word(word).key.startswith("scenario.")]
 
 
 def _check(overrides: Sequence[Any], several: bool) -> None:
@@ -83,9 +83,9 @@ def _check(overrides: Sequence[Any], several: bool) -> None:
         known = key in ("scenario", "output", "engine.cores", "packages", trust.SEARCH)
         good = known or (key.startswith("scenario.") and override.package is None)
         if not good:
-            raise ConfigError(f"{key} is no parameter of scenarios; allowed: {ALLOWED}")
+            raise ConfigError(f"{key} is no parameter of scenarios; allowed: {_ALLOWED}")
         if known and override.is_delete():
-            raise ConfigError(f"{text} takes away what is not there; allowed: {ALLOWED}")
+            raise ConfigError(f"{text} takes away what is not there; allowed: {_ALLOWED}")
         if override.is_sweep_override() and not (several and key.startswith("scenario")):
             value = text.partition("=")[2]
             lists = f"{key}=[{value}] (a list), or " if key.startswith("scenario.") else ""

@@ -9,23 +9,23 @@ from typing import Any, NamedTuple
 import xarray as xr
 from rich.console import Console
 
-from vecsim.cluster.config import parse
+from vecsim.cluster.config import parse_run
 from vecsim.errors import ConfigError, require
 from vecsim.results import files, netcdf
 from vecsim.results.files import StoreError, one_line
 from vecsim.scenario import config, export, finding, report, saved, verdict
-from vecsim.scenario.arguments import Wanted, Words
+from vecsim.scenario.arguments import ScenarioWords, _Wanted
 from vecsim.scenario.judging import judge_all
 from vecsim.scenario.progress import Progress
 from vecsim.scenario.simulate import own_code, prepare, run_scenario
-from vecsim.scenario.verdict import Outcome
+from vecsim.scenario.verdict import Judged
 from vecsim.studies import counts, obey, overrides
 from vecsim.studies.planned import Planned
 
 FOLDER = Path("results/scenario")
 
 
-class Job(NamedTuple):
+class _Job(NamedTuple):
     """A scenario to be run."""
 
     config: dict[str, Any]
@@ -35,41 +35,41 @@ class Job(NamedTuple):
     nodes: list[str]  # lines that say how many are Byzantine
 
 
-def run(words: Words, console: Console) -> int:
+def run_command(words: ScenarioWords, console: Console) -> int:
     """Run scenarios; 0 if all show what they are to show, else 1.
 
     All are checked before the first one runs. One that is complete in its folder is read, one that
     was interrupted goes on.
     """
     folder = words.output or FOLDER
-    jobs = planned(words)
+    jobs = planned_scenarios(words)
     outcomes = []
     for number, job in enumerate(jobs, 1):
-        name = Outcome(job.config, [], varied=job.varied).name
+        name = Judged(job.config, [], varied=job.varied).name
         text = f"[{number}/{len(jobs)}] {name}{': ' if job.about else ''}{job.about}"
         for line in (text, *job.nodes):
-            console.print(verdict.plain(line), markup=False, highlight=False)
+            console.print(verdict.plain_text(line), markup=False, highlight=False)
         outcomes.append(_one(job, console)[0])
-        verdict.show([outcomes[-1]], console)
+        verdict.show_verdicts([outcomes[-1]], console)
     if len(outcomes) > 1:
         console.print(verdict.summary(outcomes))
         console.print(verdict.by_category(outcomes), markup=False)
         with one_line(folder):
             _write(folder / "summary.md", report.summary_markdown(outcomes))
             _write(folder / "summary.html", report.summary_html(outcomes))
-    console.print(f"results  {verdict.plain(str(folder))}", markup=False, soft_wrap=True)
+    console.print(f"results  {verdict.plain_text(str(folder))}", markup=False, soft_wrap=True)
     return verdict.exit_status(outcomes)
 
 
-def single(words: Words, console: Console) -> tuple[Job, Outcome, xr.Dataset]:
+def single(words: ScenarioWords, console: Console) -> tuple[_Job, Judged, xr.Dataset]:
     """Run one scenario, or read it: with what came of it, and its dataset."""
-    jobs = planned(words)
+    jobs = planned_scenarios(words)
     require(len(jobs) == 1, "scenario", [job.config["name"] for job in jobs], "one at a time")
     outcome, _ = _one(jobs[0], console)
-    return jobs[0], outcome, netcdf.load(jobs[0].folder / saved.DATA)
+    return jobs[0], outcome, netcdf.load_netcdf(jobs[0].folder / saved.DATA)
 
 
-def planned(words: Words) -> list[Job]:
+def planned_scenarios(words: ScenarioWords) -> list[_Job]:
     """The scenarios that a command line asks for, checked."""
     jobs = [job for wanted in words.wanted for job in _jobs(wanted, words)]
     folders = [job.folder for job in jobs]
@@ -79,9 +79,9 @@ def planned(words: Words) -> list[Job]:
     return jobs
 
 
-def _jobs(wanted: Wanted, words: Words) -> Iterator[Job]:
+def _jobs(wanted: _Wanted, words: ScenarioWords) -> Iterator[_Job]:
     for name in finding.chosen(wanted.pattern, words.folders):
-        given = finding.load(name, wanted.changes, words.folders)
+        given = finding.compose_scenario(name, wanted.changes, words.folders)
         try:
             given = prepare(given)
         except ConfigError as error:
@@ -89,26 +89,26 @@ def _jobs(wanted: Wanted, words: Words) -> Iterator[Job]:
         about = finding.shows(name, words.folders)
         own = given["name"]
         if wanted.varied:
-            own += f"-{saved.digest({'varied': sorted(wanted.varied)})[:8]}"
+            own += f"-{saved.scenario_digest({'varied': sorted(wanted.varied)})[:8]}"
         folder = (words.output or FOLDER) / own
-        yield Job(given, about, folder, ", ".join(wanted.varied), _nodes(given, wanted.changes))
+        yield _Job(given, about, folder, ", ".join(wanted.varied), _nodes(given, wanted.changes))
 
 
 def _nodes(given: dict[str, Any], changes: list[str]) -> list[str]:
     """Lines that say how many nodes are Byzantine; ConfigError where a change is about none."""
     described = map(config.simulated, config.variants(given).values())
-    points = [Planned(parse(each), {}) for each in described]
-    keys = [overrides.parse(change).key for change in changes]
+    points = [Planned(parse_run(each), {}) for each in described]
+    keys = [overrides.parse_word(change).key for change in changes]
     numbers = [point.byzantine for point in points]
     obey.check_byzantine(keys, (), numbers, "scenario.cluster.byzantine_fraction")
     lines = counts.range_of(points), counts.rounded(points)
     return [f"  {line}" for line in lines if line]
 
 
-def _one(job: Job, console: Console) -> tuple[Outcome, xr.Dataset]:
+def _one(job: _Job, console: Console) -> tuple[Judged, xr.Dataset]:
     """One scenario: read if it is complete and the same, else run, judged and written."""
     path = job.folder / saved.DATA
-    digest = saved.digest(job.config | own_code(job.config))
+    digest = saved.scenario_digest(job.config | own_code(job.config))
     partial = job.folder / saved.PARTIAL
     with _told(job.folder):
         found = _read(job, path, digest)
@@ -117,41 +117,41 @@ def _one(job: Job, console: Console) -> tuple[Outcome, xr.Dataset]:
             partial.exists() or (job.folder / saved.LOCK).exists()
         ):  # its writer was killed in the end
             with contextlib.suppress(StoreError), saved.locked(job.folder):
-                saved.remove(partial, config.variants(job.config))
+                saved.remove_saved(partial, config.variants(job.config))
         return found
     with saved.locked(job.folder), _told(job.folder):
         if found := _read(job, path, digest):  # another process has just written it
             return found
         with Progress(console) as tell:
             data, verdicts = run_scenario(job.config, partial, tell)
-        outcome = Outcome(job.config, verdicts, varied=job.varied)
+        outcome = Judged(job.config, verdicts, varied=job.varied)
         _reports(job, outcome, data)
         data.attrs |= {"digest": digest, "verdicts": json.dumps(export.plain_verdicts(verdicts))}
-        netcdf.save(data, path)
-        saved.remove(partial, config.variants(job.config))
+        netcdf.save_netcdf(data, path)
+        saved.remove_saved(partial, config.variants(job.config))
     return outcome, data
 
 
-def _read(job: Job, path: Path, digest: str) -> tuple[Outcome, xr.Dataset] | None:
+def _read(job: _Job, path: Path, digest: str) -> tuple[Judged, xr.Dataset] | None:
     """What is complete, its result verified; reports that are gone are written again."""
     if not path.exists():
         return None
-    data = netcdf.load(path)
+    data = netcdf.load_netcdf(path)
     if data.attrs.get("digest") != digest:
         raise StoreError(f"{path} belongs to another scenario; choose another output")
     verdicts = judge_all(config.criteria(job.config), data)
-    outcome = Outcome(job.config, verdicts, varied=job.varied)
+    outcome = Judged(job.config, verdicts, varied=job.varied)
     if (job.folder / export.RESULT).exists():
-        export.read(job.folder / export.RESULT)
+        export.read_result(job.folder / export.RESULT)
     if not all((job.folder / name).exists() for name in (export.RESULT, *report.PAGES)):
         _reports(job, outcome, data)
     return outcome, data
 
 
-def _reports(job: Job, outcome: Outcome, data: xr.Dataset) -> None:
-    exported = export.result(job.config, data, outcome.verdicts)
-    export.write(exported, job.folder / export.RESULT)
-    report.write(job.folder, outcome, data, job.about)
+def _reports(job: _Job, outcome: Judged, data: xr.Dataset) -> None:
+    exported = export.result_json(job.config, data, outcome.verdicts)
+    export.write_result(exported, job.folder / export.RESULT)
+    report.write_report(job.folder, outcome, data, job.about)
 
 
 @contextlib.contextmanager

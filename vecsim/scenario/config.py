@@ -8,7 +8,7 @@ from vecsim.cluster import constants
 from vecsim.errors import ConfigError, require
 from vecsim.results.measures import checks
 from vecsim.results.measures.probed import METRICS, PROBED
-from vecsim.scenario.criteria import Criterion, parse
+from vecsim.scenario.criteria import Criterion, parse_criterion
 
 CATEGORIES = ("infrastructure", "load", "stress", "soak", "chaos", "byzantine", "regression")
 VARIED = (  # what variants may differ in
@@ -16,8 +16,8 @@ VARIED = (  # what variants may differ in
     *("cluster", "workload", "timeline"),
 )
 SIMULATED = ("trials", *VARIED)  # what the simulator is told
-KEYS = ("name", "category", *SIMULATED, "simulate", "variants", "probes", "expect", "criteria")
-TRIALS = 8  # unless a scenario says otherwise
+_KEYS = ("name", "category", *SIMULATED, "simulate", "variants", "probes", "expect", "criteria")
+DEFAULT_TRIALS = 8  # unless a scenario says otherwise
 
 
 def checked(config: Any) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def checked(config: Any) -> dict[str, Any]:
     What only the simulator can judge (cluster, workload, timeline) is checked by
     `simulate.prepare`.
     """
-    checks.mapping("scenario", config, KEYS)
+    checks.mapping("scenario", config, _KEYS)
     checks.name("scenario.name", config.get("name"))
     category, expect = config.get("category"), config.get("expect", "passed")
     require(category is not None, "scenario.category", category, ", ".join(CATEGORIES))
@@ -35,7 +35,7 @@ def checked(config: Any) -> dict[str, Any]:
     require(good, "scenario.expect", expect, "passed, not_passed")
     simulate = config.get("simulate", True)
     require(isinstance(simulate, bool), "scenario.simulate", simulate, "true or false")
-    probes = checks.listed("scenario.probes", config.get("probes"), "names of probes")
+    probes = checks.list_of("scenario.probes", config.get("probes"), "names of probes")
     for name in probes:
         require(name is not None, "scenario.probes", probes, ", ".join(PROBED))
         checks.word("scenario.probes", name, PROBED)
@@ -57,8 +57,10 @@ def checked(config: Any) -> dict[str, Any]:
 
 
 def criteria(config: Mapping[str, Any]) -> list[Criterion]:
-    listed = checks.listed("scenario.criteria", config.get("criteria"), "criteria")
-    return [parse(section, f"criteria[{number}]") for number, section in enumerate(listed)]
+    listed = checks.list_of("scenario.criteria", config.get("criteria"), "criteria")
+    return [
+        parse_criterion(section, f"criteria[{number}]") for number, section in enumerate(listed)
+    ]
 
 
 def variants(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -112,7 +114,7 @@ def _there(where: str, metric: str, simulate: bool, provided: set[str]) -> None:
         require(simulate or metric == "wall_s", f"{where}.metric", metric, allowed)
 
 
-def cost_usd(config: Mapping[str, Any]) -> float:
+def scenario_cost_usd(config: Mapping[str, Any]) -> float:
     """What the time with load would cost on rented machines, in USD."""
     nodes = (config.get("cluster") or {}).get("nodes", 1000)
     return constants.cost_usd(nodes, config.get("duration_s", 0))

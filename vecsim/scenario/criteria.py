@@ -63,10 +63,10 @@ class Criterion(NamedTuple):
 SAFETY = tuple(Criterion(name, "==", 0) for name in ("divergent", "lost", "doubled"))
 
 
-def parse(section: Any, where: str = "criteria") -> Criterion:
+def parse_criterion(section: Any, where: str = "criteria") -> Criterion:
     """A criterion from its section of the configuration; ConfigError where it has no meaning."""
     given = dict(checks.mapping(where, section, Criterion._fields))
-    checks.measured(where, given)
+    checks.check_measured(where, given)
     op, threshold, over = given.get("op"), given.get("threshold"), given.get("over")
     known = (*COMPARISONS, "reported", *TRENDS)
     require(isinstance(op, str) and op in known, f"{where}.op", op, ", ".join(known))
@@ -74,7 +74,7 @@ def parse(section: Any, where: str = "criteria") -> Criterion:
     allowed = f"a value with {', '.join(COMPARISONS)}, and only then"
     require(good, f"{where}.threshold", threshold, allowed)
     _threshold(f"{where}.threshold", given)
-    over = checks.listed(f"{where}.over", over, "variants")
+    over = checks.list_of(f"{where}.over", over, "variants")
     good = len(over) == len({*map(str, over)}) and (len(over) > 1 if op in TRENDS else not over)
     allowed = "two variants or more, each once, with a trend; nothing else"
     require(good, f"{where}.over", over, allowed)
@@ -102,7 +102,7 @@ def _threshold(where: str, given: Mapping[str, Any]) -> None:
         require(op in ("==", "reported"), where.replace("threshold", "op"), op, "==, reported")
         checks.word(where, threshold, checks.NAMED[given["metric"]])
     elif isinstance(threshold, Mapping):
-        checks.measured(where, checks.mapping(where, threshold, RELATIVE))
+        checks.check_measured(where, checks.mapping(where, threshold, RELATIVE))
         require(threshold["metric"] not in checks.NAMED, where, dict(threshold), "numbers only")
         if threshold.get("variant") is not None:
             checks.name(f"{where}.variant", threshold["variant"])

@@ -13,10 +13,10 @@ import numpy as np
 from vecsim.errors import require
 
 NONE = -1
-LEAST = np.iinfo(np.int64).min // 4  # below every value, and still so when steps are added
+_LEAST = np.iinfo(np.int64).min // 4  # below every value, and still so when steps are added
 
 
-class Kind(NamedTuple):
+class _Kind(NamedTuple):
     """How many parents a vertex takes, least to most, uniformly, and of which."""
 
     least: int
@@ -24,15 +24,15 @@ class Kind(NamedTuple):
     window: int  # drawn from so many before it; 0: the most recent themselves
 
 
-KINDS = {
-    "few": Kind(2, 4, 0),
-    "linear": Kind(1, 1, 0),
-    "wide": Kind(10, 16, 0),
-    "random": Kind(1, 16, 64),  # a window of 64 is one bit each in a word
+PARENTS = {
+    "few": _Kind(2, 4, 0),
+    "linear": _Kind(1, 1, 0),
+    "wide": _Kind(10, 16, 0),
+    "random": _Kind(1, 16, 64),  # a window of 64 is one bit each in a word
 }
 
 
-def parents_of(
+def drawn_parents(
     kind: str, count: int, first: int, words: np.random.Generator | np.ndarray
 ) -> np.ndarray:
     """Parents of the vertices first ... first + count - 1: int32 [count, most of the kind].
@@ -40,8 +40,8 @@ def parents_of(
     A vertex with fewer vertices before it than the kind asks for takes them all. words: a
     generator, or uniform uint32 [count, 1 + most of the kind], of which a vertex uses its own row.
     """
-    require(kind in KINDS, "parents", kind, ", ".join(KINDS))
-    least, most, window = KINDS[kind]
+    require(kind in PARENTS, "parents", kind, ", ".join(PARENTS))
+    least, most, window = PARENTS[kind]
     if isinstance(words, np.random.Generator):
         words = words.integers(0, 2**32, (count, 1 + most), np.uint32)
     good = words.shape == (count, 1 + most) and words.dtype == np.uint32
@@ -91,7 +91,7 @@ def finish(parents: np.ndarray, own: np.ndarray) -> np.ndarray:
 def _settle(parents: np.ndarray, least: np.ndarray, step: int) -> np.ndarray:
     """The smallest values (int64) of at least `least` and of every parent's value + step."""
     require(in_order(parents), "parents", "out of order", "vertices before the child, or -1")
-    values = [*least.tolist(), LEAST]  # the last stands for the parent that there is not
+    values = [*least.tolist(), _LEAST]  # the last stands for the parent that there is not
     for vertex, row in enumerate(parents.tolist()):
         values[vertex] = max([values[vertex], *(values[parent] + step for parent in row)])
     return np.array(values[:-1], np.int64)
@@ -103,7 +103,7 @@ def in_order(parents: np.ndarray) -> bool:
     return bool(before) and parents.min(initial=NONE) == NONE
 
 
-def order(parents: np.ndarray) -> np.ndarray:
+def topological_order(parents: np.ndarray) -> np.ndarray:
     """All vertices (int64), parents before children; the array may be in any order.
 
     A vertex waits at the first of its parents that is not placed yet, and goes on from there.

@@ -26,8 +26,8 @@ WIDTH = 4.6  # inches: narrow, so that a page of 400 pixels shows its letters at
 FAULTS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#0072B2")
 HALTED = {"facecolor": "none", "edgecolor": "#D55E00", "hatch": "//", "linewidth": 0, "alpha": 0.35}
 # What goes on until something else happens, or to the end of the run.
-ENDS = {"create_partition": ("heal_partition",), "stop": ("start",)}
-AGAIN = (  # ... until the same is done again
+_ENDS = {"create_partition": ("heal_partition",), "stop": ("start",)}
+_AGAIN = (  # ... until the same is done again
     *("set_packet_loss", "throttle_cpu", "inject_memory_pressure", "set_clock_skew"),
     *("set_protocol", "set_workload", "remove_byzantine_nodes"),
 )
@@ -60,7 +60,7 @@ def spans(timeline: Sequence[Mapping[str, Any]] | None, end_s: float) -> list[Sp
         if what == "kill_random_nodes" and not entry.get("restart", True):
             ends = ("spawn_nodes", "start")
         else:
-            ends = (what,) if what in AGAIN else ENDS.get(what, ())
+            ends = (what,) if what in _AGAIN else _ENDS.get(what, ())
         if ends:
             later = [then for then, other in events[index + 1 :] if other["do"] in ends]
             until = later[0] if later else end_s

@@ -16,7 +16,7 @@ from vecsim.results import files
 from vecsim.results.measures.compare import Estimate
 from vecsim.results.measures.measure import of_variant
 from vecsim.results.measures.record import record
-from vecsim.scenario.config import cost_usd, variants
+from vecsim.scenario.config import scenario_cost_usd, variants
 from vecsim.scenario.judging import Verdict
 from vecsim.scenario.verdict import as_expected, status
 
@@ -41,7 +41,7 @@ SECTIONS = {
 ANOMALIES = ("divergent", "lost", "doubled", "oom_kills", "given_up")
 
 
-def result(
+def result_json(
     config: Mapping[str, Any], dataset: xr.Dataset, verdicts: Sequence[Verdict]
 ) -> dict[str, Any]:
     """What `schema.json` describes; numbers that were not measured are null."""
@@ -67,7 +67,7 @@ def plain_verdicts(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     return [_plain(verdict._asdict()) for verdict in verdicts]
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_result(path: Path) -> dict[str, Any]:
     """What `write` saved; StoreError where it has changed since."""
     text = path.read_bytes()
     try:
@@ -91,7 +91,7 @@ def validate(exported: Mapping[str, Any]) -> None:
     Draft202012Validator(schema()).validate(exported)
 
 
-def write(exported: Mapping[str, Any], path: Path) -> None:
+def write_result(exported: Mapping[str, Any], path: Path) -> None:
     """Save a valid result; replaces `path` whole."""
     validate(exported)
     files.write(path, (json.dumps(exported, indent=2, allow_nan=False) + "\n").encode())
@@ -109,7 +109,7 @@ def _run(config: Mapping[str, Any], data: xr.Dataset) -> dict[str, Any]:
         section: {field: _plain(found.get(field, nothing)._asdict()) for field in fields}
         for section, fields in SECTIONS.items()
     }
-    sections["resource_usage"]["cost_usd"] = round(cost_usd(config), 2)
+    sections["resource_usage"]["cost_usd"] = round(scenario_cost_usd(config), 2)
     return sections
 
 

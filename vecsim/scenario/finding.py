@@ -42,7 +42,9 @@ def chosen(pattern: Any, folders: Sequence[Path] = ()) -> list[str]:
     return fits
 
 
-def load(name: str, changes: Sequence[str] = (), folders: Sequence[Path] = ()) -> dict[str, Any]:
+def compose_scenario(
+    name: str, changes: Sequence[str] = (), folders: Sequence[Path] = ()
+) -> dict[str, Any]:
     """The configuration of one scenario, checked.
 
     changes: `scenario.KEY=VALUE` and so on, in Hydra's grammar.
@@ -58,8 +60,8 @@ def load(name: str, changes: Sequence[str] = (), folders: Sequence[Path] = ()) -
     words = [f"scenario={overrides.literal('scenario', option)}", *changes]
     try:
         with composing.refusals(), composing.session([folder, *folders]):
-            made = composing.plain(words, composing.SCENARIO)
-            trust.check(OmegaConf.to_container(made, resolve=False), ())  # type: ignore[arg-type]
+            made = composing.compose_plain(words, composing.SCENARIO)
+            trust.check_trusted(OmegaConf.to_container(made, resolve=False), ())  # type: ignore[arg-type]
             plain: Any = OmegaConf.to_container(made, resolve=True, throw_on_missing=True)
     except ConfigError as error:
         raise ConfigError(f"scenario {name}: {error}") from None

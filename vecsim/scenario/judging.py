@@ -19,17 +19,17 @@ import xarray as xr
 
 from vecsim.results.measures.compare import OPPOSITE, Estimate, compare, estimate, share
 from vecsim.results.measures.measure import measure, of_variant
-from vecsim.results.measures.per_window import NEVER
+from vecsim.results.measures.per_window import MUST_NOT_HAPPEN
 from vecsim.results.measures.variables import COUNTS
 from vecsim.scenario.criteria import SAFETY, Criterion
 
 Array = np.ndarray[Any, Any]
 
 FLAGS = ("healthy", "guard")  # 1 or 0 in each window
-ENDS = ("first", "last", "min", "max")  # statistics that are one of the values
-EVENTS = (  # counted in a run
+_ENDS = ("first", "last", "min", "max")  # statistics that are one of the values
+_EVENTS = (  # counted in a run
     *COUNTS,
-    *NEVER,
+    *MUST_NOT_HAPPEN,
     *("divergent", "crashes", "deadlocks", "anomalies", "consensus_failures"),
     *("excluded_byzantine", "excluded_honest", "refused", "detected", "byzantine_detected"),
     *("false_positives", "waiting", "in_flight"),
@@ -58,7 +58,7 @@ class Verdict(NamedTuple):
     as_expected: bool
 
 
-class Found(NamedTuple):
+class _Found(NamedTuple):
     """What is shown of a measurement, what its interval is of, and what is compared."""
 
     shown: Estimate
@@ -91,30 +91,30 @@ def judge(criterion: Criterion, dataset: xr.Dataset) -> Verdict:
         other = _reference(threshold, criterion, dataset)
         difference = estimate(values - other, criterion.interval)
         shown = difference._replace(value=estimate(values).value)
-        found = Found(shown, f"difference, {_runs(values)}", difference, 0.0)
+        found = _Found(shown, f"difference, {_runs(values)}", difference, 0.0)
         return _verdict(criterion, float(np.mean(other)), found)
     return _verdict(criterion, threshold, _found(criterion, values, dataset))
 
 
-def _found(criterion: Criterion, values: Array, dataset: xr.Dataset) -> Found:
+def _found(criterion: Criterion, values: Array, dataset: xr.Dataset) -> _Found:
     """What is measured without comparison: a mean, a share, or a count of which there was none."""
     level, threshold = criterion.interval, criterion.threshold
     with_ = 0.0 if threshold is None else threshold
     rate = criterion.statistic == "rate"
-    if rate or (criterion.metric in FLAGS and criterion.statistic in ENDS):
+    if rate or (criterion.metric in FLAGS and criterion.statistic in _ENDS):
         events = _pool(criterion, dataset) if rate else values
         found = share(events, level)
         of = f"share of {events.size:,} draws" if rate else f"share of {_runs(values)}"
-        return Found(found, of, found, with_)
+        return _Found(found, of, found, with_)
     found = estimate(values, level)
-    if criterion.metric in EVENTS and criterion.statistic in TOTALS and found == (0, 0, 0):
+    if criterion.metric in _EVENTS and criterion.statistic in TOTALS and found == (0, 0, 0):
         any_ = share(values, level)
-        return Found(any_, f"share of {_runs(values)} with any", found, with_)
+        return _Found(any_, f"share of {_runs(values)} with any", found, with_)
     mixed = found.low < found.high and np.isin(values, (0, 1)).all()
-    return Found(found, f"{'share' if mixed else 'mean'} of {_runs(values)}", found, with_)
+    return _Found(found, f"{'share' if mixed else 'mean'} of {_runs(values)}", found, with_)
 
 
-def _verdict(criterion: Criterion, threshold: Any, found: Found) -> Verdict:
+def _verdict(criterion: Criterion, threshold: Any, found: _Found) -> Verdict:
     op, compared = criterion.op, found.compared
     # That something happens always, or never, is judged on the runs there are.
     observed = op == "==" and found.with_ in (0, 1) and found.of.startswith("share")
@@ -151,7 +151,7 @@ def _trend(criterion: Criterion, dataset: xr.Dataset) -> Verdict:
     ]
     worst = max(steps, key=lambda step: math.inf if math.isnan(step.high) else step.high)
     ends = sorted((sign * worst.low, sign * worst.high))
-    found = Found(Estimate(sign * worst.value, *ends), f"step, {_runs(values[0])}", worst, 0.0)
+    found = _Found(Estimate(sign * worst.value, *ends), f"step, {_runs(values[0])}", worst, 0.0)
     return _verdict(criterion._replace(op="<="), 0, found)._replace(op=criterion.op)
 
 

@@ -17,10 +17,10 @@ from vecsim.results.measures.probed import METRICS, PROBED
 from vecsim.scenario.cluster_probes import (
     Config,
     Values,
-    byzantine_answers,
     cluster_lifecycle,
     messages_across_cut,
     network_round_trips,
+    probe_byzantine_answers,
     stepped,
 )
 
@@ -38,7 +38,7 @@ def result_export(config: Config) -> Values:
 
     data = _simulate(config)
     about = [c for c in criteria(config) if c.metric not in METRICS]
-    exported = export.result(config, data, judge_all(about, data))
+    exported = export.result_json(config, data, judge_all(about, data))
     text = json.dumps(exported, allow_nan=False)
     try:
         export.validate(json.loads(text))
@@ -55,9 +55,9 @@ def performance_report(config: Config) -> Values:
     """The figures in a written performance report, and how many stand beside their baseline and
     are called a regression, an improvement or unchanged."""
     from vecsim.scenario import report
-    from vecsim.scenario.verdict import Outcome
+    from vecsim.scenario.verdict import Judged
 
-    text = report.markdown(Outcome(config, []), _simulate(config))
+    text = report.markdown(Judged(config, []), _simulate(config))
     lines = text.partition(f"## {report.BESIDE}\n\n")[2].partition("\n\n")[0].splitlines()[2:]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     words = "regression", "improvement", "unchanged"
@@ -127,7 +127,7 @@ def _speed(name: str) -> Callable[[Config], Values]:
 PROBES: dict[str, Callable[[Config], Values]] = {
     "cluster_lifecycle": cluster_lifecycle,
     "network_round_trips": network_round_trips,
-    "byzantine_answers": byzantine_answers,
+    "byzantine_answers": probe_byzantine_answers,
     "messages_across_cut": messages_across_cut,
     "result_export": result_export,
     "performance_report": performance_report,

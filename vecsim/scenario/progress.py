@@ -4,7 +4,7 @@ import time
 
 from rich.console import Console
 
-from vecsim.scenario.verdict import plain
+from vecsim.scenario.verdict import plain_text
 
 EVERY_S = 10.0  # of wall time, between lines where they stay
 
@@ -28,7 +28,7 @@ class Progress:
     def __call__(self, text: str) -> None:
         """text: what is being done."""
         spent = time.monotonic() - self.began
-        line = f"  {plain(text)}, {spent:,.0f} s"
+        line = f"  {plain_text(text)}, {spent:,.0f} s"
         if self.live:
             self.live.update(line)
         elif spent - self.last >= EVERY_S:

@@ -15,18 +15,18 @@ from vecsim.results.measures.record import record
 from vecsim.scenario.config import variants
 from vecsim.scenario.verdict import (
     HEADERS,
-    Outcome,
+    Judged,
     by_category,
     cost,
-    number,
-    plain,
+    plain_text,
     rows,
+    shown_number,
     summary_rows,
 )
 
 PAGES = ("report.md", "report.html")
 SUMMARY = ("category", "scenario", "criteria", "status", "result", "USD")
-STYLE = """
+_STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h1, h2, td { overflow-wrap: anywhere } figure { margin: 0 }
 svg { width: 100%; max-width: 40rem; height: auto }
@@ -40,7 +40,7 @@ MARKS = re.compile(  # what means something to Markdown; a _ within a word does 
     r"[\\`*~]|\](?=[(\[:])|<(?=[A-Za-z/!?])|&(?=[#\w])|(?<![^\W_])_|_(?![^\W_])|^[#+-]"
 )
 MARGIN = 0.1  # of its baseline that a figure may be off before it is called better or worse
-BASELINES = {  # field of the metrics record -> baseline, unit, whether more is better
+_BASELINES = {  # field of the metrics record -> baseline, unit, whether more is better
     "avg_tps": (56.0, "vertices / s", True),  # the 150-node prototype
     "latency_p95": (50.0, "ms", False),
     "avg_cpu_percent": (30.0, "%", False),
@@ -62,7 +62,7 @@ def performance(data: xr.Dataset) -> list[Performance]:
     """Throughput, latency and resources of a run of 100 nodes at 100 vertices a second."""
     found = record(data)
     rows = []
-    for field, (baseline, unit, more) in BASELINES.items():
+    for field, (baseline, unit, more) in _BASELINES.items():
         value, low, high = found[field]
         better, worse = (low, high) if more else (-high, -low)
         limit = baseline if more else -baseline
@@ -73,12 +73,14 @@ def performance(data: xr.Dataset) -> list[Performance]:
             change = "regression"
         name = field.replace("_", " ")
         rows.append(
-            Performance(name, f"{number(value)} {unit}", f"{number(baseline)} {unit}", change)
+            Performance(
+                name, f"{shown_number(value)} {unit}", f"{shown_number(baseline)} {unit}", change
+            )
         )
     return rows
 
 
-def markdown(outcome: Outcome, dataset: xr.Dataset, about: str = "") -> str:
+def markdown(outcome: Judged, dataset: xr.Dataset, about: str = "") -> str:
     """One scenario; about: what it shows."""
     parts = [f"# {_text(outcome.name)}", _text(about)]
     parts.append(f"**{outcome.status}**. {cost(outcome.config)}.")
@@ -92,7 +94,7 @@ def markdown(outcome: Outcome, dataset: xr.Dataset, about: str = "") -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def html(outcome: Outcome, dataset: xr.Dataset, about: str = "") -> str:
+def html(outcome: Judged, dataset: xr.Dataset, about: str = "") -> str:
     """One scenario as a page that needs nothing else: its figures are part of it."""
     from vecsim.scenario.draw import drawn
 
@@ -114,20 +116,20 @@ def html(outcome: Outcome, dataset: xr.Dataset, about: str = "") -> str:
     return _page(outcome.name, parts)
 
 
-def summary_markdown(outcomes: Sequence[Outcome]) -> str:
+def summary_markdown(outcomes: Sequence[Judged]) -> str:
     """Many scenarios, a row for each, and how many of each category came out as they must."""
     parts = ["# Scenarios", by_category(outcomes), _table(SUMMARY, summary_rows(outcomes))]
     return "\n\n".join(parts) + "\n"
 
 
-def summary_html(outcomes: Sequence[Outcome]) -> str:
+def summary_html(outcomes: Sequence[Judged]) -> str:
     found = summary_rows(outcomes)
     table = _page_table(SUMMARY, found, [row[4] != "ok" for row in found])
     head = f"<p>{escaping.escape(by_category(outcomes))}</p>"
     return _page("Scenarios", ["<h1>Scenarios</h1>", head, table])
 
 
-def write(folder: Path, outcome: Outcome, dataset: xr.Dataset, about: str = "") -> list[Path]:
+def write_report(folder: Path, outcome: Judged, dataset: xr.Dataset, about: str = "") -> list[Path]:
     """Save `report.md` and `report.html` in a folder."""
     paths = [folder / page for page in PAGES]
     for path, make in zip(paths, (markdown, html), strict=True):
@@ -135,19 +137,23 @@ def write(folder: Path, outcome: Outcome, dataset: xr.Dataset, about: str = "") 
     return paths
 
 
-def _records(outcome: Outcome, dataset: xr.Dataset) -> Iterable[tuple[str, list[tuple[str, str]]]]:
+def _records(outcome: Judged, dataset: xr.Dataset) -> Iterable[tuple[str, list[tuple[str, str]]]]:
     """The metrics record of every variant, as a title and rows."""
     if "finalised" not in dataset:
         return
     for name in variants(outcome.config):
         found = []
         for field, (value, low, high) in record(of_variant(dataset, name or None)).items():
-            interval = "" if low == high or value != value else f" [{number(low)} {number(high)}]"
-            found.append((field, f"{number(value)}{interval}"))
+            interval = (
+                ""
+                if low == high or value != value
+                else f" [{shown_number(low)} {shown_number(high)}]"
+            )
+            found.append((field, f"{shown_number(value)}{interval}"))
         yield (f"Metrics of {name.replace('_', ' ')}" if name else "Metrics"), found
 
 
-def _beside(outcome: Outcome, dataset: xr.Dataset) -> list[Performance]:
+def _beside(outcome: Judged, dataset: xr.Dataset) -> list[Performance]:
     """The performance report, of the run that the baselines are for."""
     cluster, workload = (outcome.config.get(part) or {} for part in ("cluster", "workload"))
     same = outcome.config["category"] == "regression" and cluster.get("nodes") == 100
@@ -168,7 +174,7 @@ def _cell(text: str) -> str:
 
 def _text(text: str) -> str:
     """Text in which Markdown finds nothing to do: no emphasis, link, code, tag or escape."""
-    return MARKS.sub(r"\\\g<0>", plain(text))
+    return MARKS.sub(r"\\\g<0>", plain_text(text))
 
 
 def _page_table(
@@ -186,6 +192,6 @@ def _page_table(
 
 def _page(title: str, parts: Sequence[str]) -> str:
     head = "<meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-    head += f"<title>{escaping.escape(title)}</title><style>{STYLE}</style>"
+    head += f"<title>{escaping.escape(title)}</title><style>{_STYLE}</style>"
     body = "\n".join(parts)
     return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"

@@ -24,7 +24,7 @@ from vecsim.results.files import StoreError, one_line
 PARTIAL, LOCK, DATA, WHOLE = "partial", ".lock", "data.nc", "run"
 
 
-def digest(config: Mapping[str, Any]) -> str:
+def scenario_digest(config: Mapping[str, Any]) -> str:
     """64 characters that stand for a configuration."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
@@ -35,7 +35,7 @@ class Saved:
     def __init__(self, partial: Path, name: str, about: Mapping[str, Any]):
         self.folder = partial / (name or WHOLE)
         self.path = self.folder / DATA
-        self.digest = digest(about)
+        self.digest = scenario_digest(about)
         with one_line(partial):
             for folder in (partial, self.folder):
                 _real(folder)
@@ -44,7 +44,7 @@ class Saved:
         """The outcomes of a finished variant; StoreError where they are damaged or another's."""
         if not self.path.exists():
             return None
-        data = netcdf.load(self.path)
+        data = netcdf.load_netcdf(self.path)
         if data.attrs.pop("digest", None) != self.digest:
             raise StoreError(f"{self.path} belongs to another scenario; choose another output")
         return data
@@ -52,7 +52,7 @@ class Saved:
     def save(self, data: xr.Dataset) -> xr.Dataset:
         """Keep the outcomes; what is returned is what will be loaded."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        netcdf.save(data.assign_attrs(digest=self.digest), self.path)
+        netcdf.save_netcdf(data.assign_attrs(digest=self.digest), self.path)
         found = self.load()
         assert found is not None
         return found
@@ -89,7 +89,7 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(file)
 
 
-def remove(partial: Path, names: Iterable[str]) -> None:
+def remove_saved(partial: Path, names: Iterable[str]) -> None:
     """Take away what was saved of these variants, and the folders that are then empty."""
     from vecsim.cluster import checkpoint
 
@@ -101,7 +101,7 @@ def remove(partial: Path, names: Iterable[str]) -> None:
             continue
         for path in (folder / DATA, folder / f"{DATA}.part"):
             path.unlink(missing_ok=True)
-        checkpoint.remove(folder)
+        checkpoint.remove_checkpoint(folder)
         _remove_empty(folder)
     _remove_empty(partial)
 

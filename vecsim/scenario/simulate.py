@@ -11,7 +11,7 @@ import xarray as xr
 
 from vecsim.errors import ConfigError
 from vecsim.model.sources import code_of
-from vecsim.scenario.config import TRIALS, checked, criteria, simulated, variants
+from vecsim.scenario.config import DEFAULT_TRIALS, checked, criteria, simulated, variants
 from vecsim.scenario.judging import Verdict, judge_all
 from vecsim.scenario.probes import PROBES
 from vecsim.scenario.saved import Saved
@@ -22,12 +22,12 @@ Tell = Callable[[str], None]  # hears what is being done, in a few words
 def prepare(config: Mapping[str, Any]) -> dict[str, Any]:
     """The checked configuration; ConfigError, before anything runs, where it has no meaning."""
     from vecsim.cluster.campaign import check
-    from vecsim.cluster.config import parse
+    from vecsim.cluster.config import parse_run
 
     config = checked(config)
     for name, changed in variants(config).items():
         try:
-            check(parse(simulated(changed)))
+            check(parse_run(simulated(changed)))
         except ConfigError as error:
             raise ConfigError(f"variant {name}: {error}" if name else str(error)) from None
     return config
@@ -64,10 +64,10 @@ def _about(config: Mapping[str, Any]) -> dict[str, Any]:
 def own_code(config: Mapping[str, Any]) -> dict[str, Any]:
     """The code of its variants' adversaries, where it is not vecsim's: what is there to be joined
     to all else that decides the outcomes."""
-    from vecsim.cluster.config import parse
+    from vecsim.cluster.config import parse_run
 
     run = [each for each in variants(config).values() if each.get("simulate", True)]
-    return code_of(parse(simulated(each)).cluster.adversary for each in run)
+    return code_of(parse_run(simulated(each)).cluster.adversary for each in run)
 
 
 def _run(config: dict[str, Any], saved: Saved | None, tell: Tell) -> xr.Dataset:
@@ -86,7 +86,7 @@ def _run(config: dict[str, Any], saved: Saved | None, tell: Tell) -> xr.Dataset:
         # As variables they may differ between variants.
         for name in ("nodes", "byzantine", "duration_s"):
             data[name] = data.attrs[name]
-    trials = config.get("trials", TRIALS)
+    trials = config.get("trials", DEFAULT_TRIALS)
     wall = np.full(trials, time.perf_counter() - began)
     about = {"long_name": "wall time of the simulation", "units": "s", "measured": "vecsim itself"}
     data["wall_s"] = ("trial", wall, about)

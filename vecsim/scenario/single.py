@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from vecsim.places import environment, require_folder
+from vecsim.places import environment, require_working_folder
 from vecsim.scenario.judging import Verdict
 
 
@@ -36,9 +36,9 @@ def run(words: Sequence[str], output: str | Path | None, config_dir: Any) -> Jud
     from vecsim.model import trust
     from vecsim.scenario import arguments, command
 
-    require_folder()
+    require_working_folder()
     folders = trust.folders(config_dir)
-    said = arguments.read(words)
+    said = arguments.read_words(words)
     place = said.output if output is None else Path(output)
     said = said._replace(output=place, folders=[*folders, *said.folders])
     device.configure(said.cores)

@@ -21,7 +21,7 @@ from vecsim.results import store
 from vecsim.results.layout import Layout
 from vecsim.scenario import dag
 from vecsim.scenario.vertices import Vertices, hashes
-from vecsim.studies.decisions import VARIABLES, Program, batch_size
+from vecsim.studies.decisions import DECISION_VARIABLES, Program, batch_size
 
 BASELINES = {  # ns, as published for the 150-node prototype
     "genesis_vertex": 176.0,
@@ -42,7 +42,7 @@ BASELINES = {  # ns, as published for the 150-node prototype
 RUNS = 7  # at least
 TIME_NS = 600_000_000  # to go on running: other work may slow a machine for a while
 VERTICES = 4096
-TRIALS = 2**14  # of a chunk of the result store: half of what a study of 1,000 nodes has
+_TRIALS = 2**14  # of a chunk of the result store: half of what a study of 1,000 nodes has
 
 
 def best(work: Callable[[], object], units: int) -> float:
@@ -87,7 +87,7 @@ def repeated(measure: Callable[[Timer], dict[str, float]], passes: int) -> dict[
 def vertex_creation(best: Timer = best) -> dict[str, float]:
     """One vertex: without parents, its id not yet asked for; with 2-4 parents, and with 10 KB of
     payload, the id made. `genesis_id` is what the id of a vertex without parents costs."""
-    few = dag.parents_of("few", VERTICES, 0, np.random.default_rng(0))
+    few = dag.drawn_parents("few", VERTICES, 0, np.random.default_rng(0))
     none = np.zeros((VERTICES, 0), np.int32)
     payloads = [bytes([i]) * 10_000 for i in range(200)]
 
@@ -109,7 +109,7 @@ def graph_operations(best: Timer = best) -> dict[str, float]:
     """100 and 1,000 vertices added to a graph; one id looked up; 100 vertices sorted:
     as they are kept, where sorting is but a check, and `shuffled`, in any order."""
     generator = np.random.default_rng(0)
-    parents = dag.parents_of("few", VERTICES, 0, generator)
+    parents = dag.drawn_parents("few", VERTICES, 0, generator)
     vertices = Vertices()
     vertices.append(parents)
     ids = vertices.ids[generator.permutation(VERTICES)]
@@ -120,8 +120,8 @@ def graph_operations(best: Timer = best) -> dict[str, float]:
         "add_100": best(lambda: Vertices().append(parents[:100]), 1),
         "add_1000": best(lambda: Vertices().append(parents[:1000]), 1),
         "look_up": best(lambda: vertices.find(ids), VERTICES),
-        "topological_sort_100": best(lambda: dag.order(kept), 1),
-        "topological_sort_100_shuffled": best(lambda: dag.order(shuffled), 1),
+        "topological_sort_100": best(lambda: dag.topological_order(kept), 1),
+        "topological_sort_100_shuffled": best(lambda: dag.topological_order(shuffled), 1),
     }
 
 
@@ -144,19 +144,21 @@ def hashing(best: Timer = best) -> dict[str, float]:
 def result_store(best: Timer = best) -> dict[str, float]:
     """One trial's record, all its variables: `put` into a store, `cached_get` out of a dataset
     that is open, at random, and `cold_get` out of a store that is opened for it."""
-    layout = Layout({}, TRIALS, (TRIALS,), VARIABLES)
+    layout = Layout({}, _TRIALS, (_TRIALS,), DECISION_VARIABLES)
     generator = np.random.default_rng(0)
-    values = {v.name: generator.integers(0, 200, TRIALS).astype(v.dtype) for v in VARIABLES}
-    wanted = generator.permutation(TRIALS)
+    values = {
+        v.name: generator.integers(0, 200, _TRIALS).astype(v.dtype) for v in DECISION_VARIABLES
+    }
+    wanted = generator.permutation(_TRIALS)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.zarr"
         with store.Store.open_or_create(path, layout, {}, {}) as study:
-            put = best(lambda: study.write((0,), values), TRIALS)
+            put = best(lambda: study.write((0,), values), _TRIALS)
         opened = store.open(path)
         return {
             "put": put,
-            "cached_get": best(lambda: opened.isel(trial=wanted), TRIALS),
-            "cold_get": best(lambda: store.open(path), TRIALS),
+            "cached_get": best(lambda: opened.isel(trial=wanted), _TRIALS),
+            "cold_get": best(lambda: store.open(path), _TRIALS),
         }
 
 

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vecsim.scenario.config import CATEGORIES, cost_usd
+from vecsim.scenario.config import CATEGORIES, scenario_cost_usd
 from vecsim.scenario.judging import Verdict
 
 HEADERS = ("criterion", "threshold", "measured [interval]", "interval of", "result")
 WORDS = {"not_rising": "does not rise", "not_falling": "does not fall", "==": "="}
 
 
-class Outcome(NamedTuple):
+class Judged(NamedTuple):
     """A scenario that was judged; `error` where it could not be run.
 
     varied: what is particular about it in a multirun.
@@ -50,12 +50,12 @@ def as_expected(verdicts: Sequence[Verdict]) -> bool:
     return all(verdict.as_expected for verdict in verdicts)
 
 
-def exit_status(outcomes: Sequence[Outcome]) -> int:
+def exit_status(outcomes: Sequence[Judged]) -> int:
     """0 if every scenario shows what it is to show, else 1."""
     return 0 if outcomes and all(outcome.good for outcome in outcomes) else 1
 
 
-def number(value: Any) -> str:
+def shown_number(value: Any) -> str:
     """A number to four digits or as a whole one, a name as it is.
 
     >>> number(0.123456), number(12345.0), number(99.5), number(float("nan")), number("cpu")
@@ -70,7 +70,7 @@ def number(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Text that a terminal shows and does not obey."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
@@ -78,15 +78,15 @@ def plain(text: str) -> str:
 def measured(verdict: Verdict) -> str:
     """The value with its interval, which is left out where it is a point; of what never happened
     the runs and the upper end; what is compared with something measured, and the difference."""
-    text = number(verdict.measured)
+    text = shown_number(verdict.measured)
     if isinstance(verdict.measured, str) or math.isnan(verdict.low):
         return text
     if verdict.of.startswith("share") and verdict.measured == 0:
         return f"0 of {verdict.of.split()[2]}, below {_up(verdict.high)}"
-    ends = f" [{number(verdict.low)} {number(verdict.high)}]"
+    ends = f" [{shown_number(verdict.low)} {shown_number(verdict.high)}]"
     ends = "" if verdict.low == verdict.high else ends
     if verdict.of.startswith("difference"):
-        return f"{text}, difference {number(verdict.measured - verdict.threshold)}{ends}"
+        return f"{text}, difference {shown_number(verdict.measured - verdict.threshold)}{ends}"
     return f"{text}{ends}"
 
 
@@ -108,7 +108,7 @@ def condition(verdict: Verdict) -> str:
     word = WORDS.get(verdict.op, verdict.op)
     if verdict.threshold is None or verdict.op in ("not_rising", "not_falling"):
         return word
-    return f"{word} {number(verdict.threshold)}"
+    return f"{word} {shown_number(verdict.threshold)}"
 
 
 def result(verdict: Verdict) -> str:
@@ -123,33 +123,33 @@ def rows(verdicts: Sequence[Verdict]) -> list[tuple[str, ...]]:
     return [(v.name, condition(v), measured(v), interval(v), result(v)) for v in verdicts]
 
 
-def heading(outcome: Outcome) -> str:
+def _heading(outcome: Judged) -> str:
     """Name, status and cost of one scenario."""
     return f"{outcome.name}: {outcome.error or outcome.status}, {cost(outcome.config)}"
 
 
-def table(outcome: Outcome) -> Table:
+def table(outcome: Judged) -> Table:
     """One scenario, a row for each criterion."""
     shown = Table(box=box.SIMPLE_HEAD)
     for header in HEADERS:
         shown.add_column(header, overflow="fold")
     for row, verdict in zip(rows(outcome.verdicts), outcome.verdicts, strict=True):
         colour = "" if verdict.as_expected else "red"
-        shown.add_row(*map(escape, map(plain, row)), style=colour)
+        shown.add_row(*map(escape, map(plain_text, row)), style=colour)
     return shown
 
 
-def summary(outcomes: Sequence[Outcome]) -> Table:
+def summary(outcomes: Sequence[Judged]) -> Table:
     """Many scenarios by category, a row for each; of a failed one its first failed criterion."""
     shown = Table(box=box.SIMPLE_HEAD)
     for header in ("category", "scenario", "criteria", "status", "result", "USD"):
         shown.add_column(header, overflow="fold", justify="right" if header == "USD" else "left")
     for row in summary_rows(outcomes):
-        shown.add_row(*map(escape, map(plain, row)), style="" if row[4] == "ok" else "red")
+        shown.add_row(*map(escape, map(plain_text, row)), style="" if row[4] == "ok" else "red")
     return shown
 
 
-def summary_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
+def summary_rows(outcomes: Sequence[Judged]) -> list[tuple[str, ...]]:
     """Category, scenario, criteria that came out as they must, status, result, cost."""
     ordered = sorted(outcomes, key=lambda o: (CATEGORIES.index(o.config["category"]), o.name))
     found = []
@@ -161,7 +161,7 @@ def summary_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
             first = [f"{v.name} {condition(v)}: {measured(v)}" for v in wrong[:1]]
             text = outcome.error or "".join(first) or "nothing judged"
         criteria = f"{held} of {len(outcome.verdicts)}"
-        usd = f"{cost_usd(outcome.config):,.2f}"
+        usd = f"{scenario_cost_usd(outcome.config):,.2f}"
         category = outcome.config["category"]
         found.append((category, outcome.name, criteria, outcome.status, text, usd))
     return found
@@ -169,10 +169,10 @@ def summary_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
 
 def cost(config: Mapping[str, Any]) -> str:
     """What the same campaign would cost on rented machines."""
-    return f"{cost_usd(config):,.2f} USD on rented machines"
+    return f"{scenario_cost_usd(config):,.2f} USD on rented machines"
 
 
-def by_category(outcomes: Sequence[Outcome]) -> str:
+def by_category(outcomes: Sequence[Judged]) -> str:
     """How many show what they are to show, in all and of each category."""
     counts: dict[str, list[bool]] = {category: [] for category in CATEGORIES}
     for outcome in outcomes:
@@ -182,19 +182,19 @@ def by_category(outcomes: Sequence[Outcome]) -> str:
     return f"{good} of {len(outcomes)} show what they are to show: {', '.join(told)}."
 
 
-def text(outcomes: Sequence[Outcome], width: int = 120) -> str:
+def text(outcomes: Sequence[Judged], width: int = 120) -> str:
     """What `show` prints, as plain text, for messages and logs."""
     console = Console(width=width, color_system=None, force_terminal=False)
     with console.capture() as capture:
-        show(outcomes, console)
+        show_verdicts(outcomes, console)
     return capture.get()
 
 
-def show(outcomes: Sequence[Outcome], console: Console | None = None) -> None:
+def show_verdicts(outcomes: Sequence[Judged], console: Console | None = None) -> None:
     """Print the table of each scenario, and where there are many the summary."""
     console = console or Console()
     for outcome in outcomes:
-        console.print(plain(heading(outcome)), style="bold", markup=False, highlight=False)
+        console.print(plain_text(_heading(outcome)), style="bold", markup=False, highlight=False)
         console.print(table(outcome))
     if len(outcomes) > 1:
         console.print(summary(outcomes))

@@ -8,9 +8,9 @@ from blake3 import blake3
 
 from vecsim.errors import require
 
-MOST = 16  # parents of a vertex, unless told otherwise
+_MOST = 16  # parents of a vertex, unless told otherwise
 HASHED = [("digest", "u1", 32), ("issuer", "<i4"), ("issue_s", "<f8")]
-TAIL = np.dtype(HASHED).itemsize  # bytes of an id's input behind the parents' ids
+_TAIL = np.dtype(HASHED).itemsize  # bytes of an id's input behind the parents' ids
 FREE = -1  # a slot without a vertex
 
 
@@ -39,7 +39,7 @@ class Vertices:
     the time of issue (float64), end to end; ids are made when they are first asked for.
     """
 
-    def __init__(self, most: int = MOST):
+    def __init__(self, most: int = _MOST):
         self._rows = np.empty(256, [*HASHED, ("spends", "<i8"), ("parents", "<i4", (most,))])
         self._most, self._size = most, 0
         self._ids = np.empty((len(self._rows), 32), np.uint8)
@@ -105,7 +105,7 @@ class Vertices:
         parents = self.field("parents")[first:]
         there = parents >= 0
         memory = self._rows.view(np.uint8).reshape(len(self._rows), -1)
-        tails = np.ascontiguousarray(memory[first : self._size, :TAIL]).view(f"V{TAIL}")[:, 0]
+        tails = np.ascontiguousarray(memory[first : self._size, :_TAIL]).view(f"V{_TAIL}")[:, 0]
         # A list for each vertex would set off the garbage collector.
         listed, ends = parents[there].tolist(), np.cumsum(there.sum(axis=1)).tolist()
         hasher, begin = blake3(), 0

@@ -22,11 +22,11 @@ from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
 
 LONGEST_SERIES = 10_000  # stretches
-EVENTS = COMPARISONS[:-1]
+_EVENTS = COMPARISONS[:-1]
 UNBOUNDED = ("reached_s",)  # may be infinite
 
 
-class Outcome(NamedTuple):
+class Measured(NamedTuple):
     """What is measured on a campaign, a number for each trial; in an event, 1 or 0.
 
     metric, statistic, period, every_s, level: see `vecsim.results.measures.measure`. op, threshold:
@@ -52,10 +52,10 @@ class Outcome(NamedTuple):
             key: tuple(value) if isinstance(value, list) else value
             for key, value in checks.mapping(where, section, cls._fields).items()
         }
-        checks.measured(where, given)
+        checks.check_measured(where, given)
         good = given["metric"] not in (*METRICS, *checks.NAMED, *checks.SINGLE)
         require(good, f"{where}.metric", given["metric"], "a number of the cluster's record")
-        op, threshold = checks.word(f"{where}.op", given.get("op"), EVENTS), given.get("threshold")
+        op, threshold = checks.word(f"{where}.op", given.get("op"), _EVENTS), given.get("threshold")
         allowed = "a number with op, and only then"
         require((op is None) == (threshold is None), f"{where}.threshold", threshold, allowed)
         if threshold is not None:
@@ -143,7 +143,7 @@ class Campaigns(Work):
     def written(self, numbers: list[int]) -> None:
         """What was saved of the campaigns as they went is not needed any more."""
         for each in numbers if self.folder.is_dir() else ():
-            checkpoint.remove(self._partial(self.study.points[each]))
+            checkpoint.remove_checkpoint(self._partial(self.study.points[each]))
         with contextlib.suppress(OSError):  # others are still to be done
             self.folder.rmdir()
 
@@ -151,8 +151,8 @@ class Campaigns(Work):
         return self.folder / f"{point.hash():016x}"
 
 
-def _outcomes(section: Mapping[str, Any], key: str) -> dict[str, Outcome]:
+def _outcomes(section: Mapping[str, Any], key: str) -> dict[str, Measured]:
     listed = section.get(key)
     good = isinstance(listed, dict) and len(listed) > 0
     require(good, f"campaign.{key}", listed, "names and what is measured")
-    return {name: Outcome.parse(name, given) for name, given in dict(listed or {}).items()}
+    return {name: Measured.parse(name, given) for name, given in dict(listed or {}).items()}

@@ -8,7 +8,7 @@ import numpy as np
 from vecsim.results.layout import Beside
 from vecsim.studies.dimensions import Dimension
 
-NAME = "byzantine_nodes"
+_NAME = "byzantine_nodes"
 
 
 def beside(dimensions: list[Dimension], points: list[Any]) -> Mapping[str, Beside]:
@@ -21,7 +21,7 @@ def beside(dimensions: list[Dimension], points: list[Any]) -> Mapping[str, Besid
     kept = [own or bool(np.ptp(counts, axis=i).any()) for i, own in enumerate(swept)]
     values = counts[tuple(slice(None) if keep else 0 for keep in kept)].ravel().tolist()
     dims = tuple(d.name for d, keep in zip(dimensions, kept, strict=True) if keep)
-    return {NAME: Beside(dims, values, {"long_name": "Byzantine nodes", "units": "nodes"})}
+    return {_NAME: Beside(dims, values, {"long_name": "Byzantine nodes", "units": "nodes"})}
 
 
 def range_of(points: Iterable[Any]) -> str:

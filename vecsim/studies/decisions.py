@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vecsim.engines import population
-from vecsim.engines.agents.prepare import Assembler, items, program_key, shape_of
+from vecsim.engines.agents.prepare import Assembler, agents_program_key, agents_shape, items
 from vecsim.engines.choose import PROGRAMS
 from vecsim.engines.trial import Shape, all_devices, batch
 from vecsim.errors import require
@@ -53,7 +53,7 @@ def _variables(counts: str = "int32") -> tuple[Variable, ...]:
     )
 
 
-VARIABLES = _variables()
+DECISION_VARIABLES = _variables()
 LARGE_VARIABLES = _variables("float64")  # whole numbers past 32 bits
 
 
@@ -129,7 +129,7 @@ class Engines:
         self.each, self.least = each, least
         self.programs: dict[Any, Program] = {}
         most = max(point.n * max(point.protocol.max_rounds, 1) for point, _ in self.pairs)
-        self.variables = VARIABLES if most < 2**31 else LARGE_VARIABLES
+        self.variables = DECISION_VARIABLES if most < 2**31 else LARGE_VARIABLES
 
     def run(self, work: list[tuple[Point, str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Outcomes of the numbered trials of each point, by its engine, end to end."""
@@ -137,7 +137,7 @@ class Engines:
         out = {v.name: np.empty(starts[-1], v.dtype) for v in self.variables}
         groups: dict[Any, list[int]] = {}
         for i, (point, engine, _) in enumerate(work):
-            key = None if engine == "population" else program_key(point)
+            key = None if engine == "population" else agents_program_key(point)
             groups.setdefault(key, []).append(i)
         for key, group in groups.items():
             listed = [(work[i][0], work[i][2]) for i in group]
@@ -154,7 +154,7 @@ class Engines:
     def _program(self, key) -> "Program":
         if key not in self.programs:
             held = [point for point, engine in self.pairs if engine != "population"]
-            served = [point for point in held if program_key(point) == key]
+            served = [point for point in held if agents_program_key(point) == key]
             wanted = max(self.each * len(served), self.least)
             size = batch_size(served, self.seed, self.memory, wanted)
             self.programs[key] = Program(served, self.seed, size)
@@ -177,13 +177,13 @@ class Program:
         assembler: Assembler | None = None,
     ):
         self.mesh, self.seed = mesh or all_devices(), seed
-        self.assembler = assembler or Assembler(shape_of(points, seed), points, size, seed)
+        self.assembler = assembler or Assembler(agents_shape(points, seed), points, size, seed)
         self.shape: Shape = self.assembler.shape
 
     def run(self, work: list[tuple[Point, np.ndarray]]) -> dict[str, np.ndarray]:
         """Outcomes of the trials of each point, end to end."""
         total = sum(len(trials) for _, trials in work)
-        out = {v.name: v.unset((total,)) for v in VARIABLES if v.name != "decides"}
+        out = {v.name: v.unset((total,)) for v in DECISION_VARIABLES if v.name != "decides"}
         for outcome, admitted, place in self._batches(work):
             for name, values in (outcome._asdict() | {"admitted": admitted}).items():
                 out[name][place] = values[: len(place)]
@@ -219,7 +219,7 @@ def batch_size(points: list[Point], seed: int, memory: int, wanted: int) -> int:
     """Trials of a batch: a multiple of the devices, within `memory` bytes, and hardly more than
     are wanted.
     """
-    shape, mesh = shape_of(points, seed), all_devices()
+    shape, mesh = agents_shape(points, seed), all_devices()
     node_bytes = {"agents": shape.bits // 8 * 4, "asynchronous": 64, "graph": 32 * shape.degree}
     trial_bytes = node_bytes[shape.engine] * shape.nodes + 1024
     nodes = shape.nodes * max(1, shape.degree)

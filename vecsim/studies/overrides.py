@@ -20,16 +20,16 @@ class Override(NamedTuple):
     sign: str
 
 
-def parse(word: str) -> Override:
+def parse_word(word: str) -> Override:
     name, _, text = word.partition("=")
     key = name.lstrip("+~")
     return Override(key.rpartition("@")[2], text, name[: len(name) - len(key)])
 
 
-def check(words: Sequence[str]) -> None:
+def check_words(words: Sequence[str]) -> None:
     """Raise ConfigError where a key is set twice, or a group to a list of options."""
 
-    overrides = [parse(word) for word in words if "=" in word]
+    overrides = [parse_word(word) for word in words if "=" in word]
     keys = [each.key for each in overrides if each.sign != "~"]
     for key, text, sign in overrides:
         if sign != "~" and keys.count(key) > 1:

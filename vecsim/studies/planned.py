@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from vecsim.cluster.config import KEYS, Run, parse
+from vecsim.cluster.config import KEYS, Run, parse_run
 from vecsim.errors import ConfigError, require
 from vecsim.studies.obey import CAMPAIGN
 from vecsim.types import identity_of
@@ -62,7 +62,7 @@ def planned(section: Any, seed: int) -> Planned:
     described = {key: value for key, value in section.items() if key not in MEASURED}
     require("seed" not in section, "campaign.seed", section.get("seed"), "seed, of the whole study")
     try:
-        return Planned(parse(described | {"seed": seed}), section)
+        return Planned(parse_run(described | {"seed": seed}), section)
     except ConfigError as error:  # which knows its keys as those of a scenario
         key = re.split(r"\W", str(error))[0]
         raise ConfigError(f"{CAMPAIGN}.{error}" if key in KEYS else str(error)) from None

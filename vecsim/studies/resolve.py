@@ -17,7 +17,7 @@ Compose = Callable[[Mapping[str, str]], DictConfig]  # options of groups -> the 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
+def plain_values(config: DictConfig) -> dict[str, Any]:
     """As plain values, interpolations resolved."""
     try:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore
@@ -117,7 +117,7 @@ class _Template:
         self.config = OmegaConf.create(config)
         self.interpolates = "${" in json.dumps(config)
         # Plain dictionaries are a hundred times quicker to copy than OmegaConf's.
-        self.text = json.dumps(plain(self.config))
+        self.text = json.dumps(plain_values(self.config))
 
     def resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
         key = ""
@@ -125,7 +125,7 @@ class _Template:
             if self.interpolates:
                 for key, value in settings.items():  # the same keys each time
                     OmegaConf.update(self.config, key, value, merge=False)
-                return plain(self.config)
+                return plain_values(self.config)
             made = json.loads(self.text)
             for key, value in settings.items():
                 section, _, field = key.rpartition(".")

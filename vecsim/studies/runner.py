@@ -59,7 +59,7 @@ def identities(study: Study, work: Work) -> list[int]:
     return found
 
 
-def run(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter) -> bool:
+def run_study(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter) -> bool:
     """Compute what the store at `path` still lacks; attrs are recorded in a new store.
 
     Returns whether it lacked anything.
@@ -85,7 +85,7 @@ def run(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter) -> b
 def _run(
     study: Study, work: Work, points: list[int], plan: Layout, store: Store, reporter: Reporter
 ) -> None:
-    totals = Totals(study)
+    totals = _Totals(study)
     for cell in itertools.product(*(range(size) for size in plan.grid[:-1])):
         indices = _points_of(plan, cell)
         for block in range(plan.grid[-1]):
@@ -143,7 +143,7 @@ def _compute(
     }, run
 
 
-class Totals:
+class _Totals:
     """Events and trials per point so far, for sequential stopping."""
 
     def __init__(self, study: Study):

@@ -26,15 +26,15 @@ from vecsim.studies.resolve import (
     at,
     once,
     places,
-    plain,
+    plain_values,
     references,
     resolved,
     unresolved,
 )
 
-MOST_TRIALS = 10**9
+_MOST_TRIALS = 10**9
 TRIALS = 1000  # in conf/config.yaml, where nobody says
-PLAIN: Mapping[str, Any] = MappingProxyType({"name": "plain"})
+_PLAIN: Mapping[str, Any] = MappingProxyType({"name": "plain"})
 
 
 class Study(NamedTuple):
@@ -49,7 +49,7 @@ class Study(NamedTuple):
     seed: int
     config: dict[str, Any]  # everything that decides the results
     engines: list[str]  # what runs each point
-    estimator: Mapping[str, Any] = PLAIN  # `estimator` in the configuration
+    estimator: Mapping[str, Any] = _PLAIN  # `estimator` in the configuration
     estimators: Sequence[Mapping[str, Any]] = ()  # the same, resolved at each point
 
     @property
@@ -58,7 +58,7 @@ class Study(NamedTuple):
         if isinstance(self.points[0], Planned):
             return "campaigns"
         name = str(self.estimator.get("name"))
-        return "decisions" if name == PLAIN["name"] else name
+        return "decisions" if name == _PLAIN["name"] else name
 
     @property
     def beside(self) -> dict[str, Beside]:
@@ -84,7 +84,7 @@ def studies(
     """
     compose, written = once(compose), unresolved(config)
     _check_keys(written)
-    values, is_section = plain(_bare(config)), _sections(written)
+    values, is_section = plain_values(_bare(config)), _sections(written)
     section = values.get("sweep")
     swept = dimensions(section, is_section)
     wanted, used = _defence(values["defence"]), obey.used_by(written)
@@ -106,7 +106,7 @@ def single(config: DictConfig, compose: Compose) -> Point:
     only; an adversary may have nobody to speak for. config, compose: as of `studies`."""
     written = unresolved(config)
     _check_keys(written)
-    section = plain(_bare(config)).get("sweep")
+    section = plain_values(_bare(config)).get("sweep")
     swept, used = dimensions(section, _sections(written)), references(written, obey.SYSTEM)
     for key in keys_of(swept):
         if not obey.is_used(key, used):
@@ -157,7 +157,7 @@ def _decisions(
     values: dict,
     others: Iterable[str],
 ) -> Study:
-    trials = count("trials", values.get("trials"), 1, MOST_TRIALS)
+    trials = count("trials", values.get("trials"), 1, _MOST_TRIALS)
     precision = _precision(values.get("precision"), trials, given)
     every = list(resolved(dimensions, _bare(config), lambda choices: _bare(compose(choices))))
     points, engines = [], []
@@ -185,7 +185,7 @@ def _decisions(
     kept |= code_of([part for point in points for part in point[-len(build.GROUPS) :]])
     if any(len(point.kinds) > 1 for point in points):  # whole nodes, by kind, of every point
         kept["kinds"] = [point.adversary.told(point.byzantine) for point in points]
-    if estimator != PLAIN:
+    if estimator != _PLAIN:
         kept["estimator"] = estimator
         none = "null: the interval's width follows from the trials"
         require(precision is None, "precision", values["precision"], none)
@@ -251,7 +251,7 @@ def _hash(points: list[Any], engines: list[str]) -> str:
     return hashlib.sha256(hashes.encode()).hexdigest()
 
 
-def digest(studies: Sequence[Study]) -> str:
+def study_digest(studies: Sequence[Study]) -> str:
     """Eight characters that stand for everything that decides the results."""
     text = json.dumps([study.config for study in studies], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -282,10 +282,10 @@ def _precision(section: Any, trials: int, given: Mapping[str, str]) -> Precision
     require(good, "precision.target", target, ", ".join(RATES))
     good = isinstance(width, float) and 0 < width < 0.5
     require(good, "precision.half_width", width, "between 0 and 0.5")
-    least = count("precision.min_trials", least, 1, MOST_TRIALS)
-    most = count("precision.max_trials", trials if most is None else most, 1, MOST_TRIALS)
+    least = count("precision.min_trials", least, 1, _MOST_TRIALS)
+    most = count("precision.max_trials", trials if most is None else most, 1, _MOST_TRIALS)
     if "trials" in given and least >= most and not by_hand:
         return None  # so few trials that a point would not stop before they are all done
     name = "trials" if "trials" in given else "precision.max_trials"
-    require(least <= most, name, most, f"precision.min_trials, {least}, to {MOST_TRIALS}")
+    require(least <= most, name, most, f"precision.min_trials, {least}, to {_MOST_TRIALS}")
     return Precision(target, width, least, most)

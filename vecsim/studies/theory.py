@@ -25,8 +25,8 @@ from vecsim.model.poll_law import Floats
 from vecsim.protocols.qr_avalanche import SCALE, QrAvalanche
 from vecsim.studies.sweep import Study
 
-NEGLIGIBLE = 1e-3  # probability that any node meets a quorum against it during the whole trial
-GRID = 4111  # values of QR-Avalanche's confidence; 0.95 is halfway between two of them
+_NEGLIGIBLE = 1e-3  # probability that any node meets a quorum against it during the whole trial
+_GRID = 4111  # values of QR-Avalanche's confidence; 0.95 is halfway between two of them
 
 
 def finalised_undisputed(point: Point) -> float | None:
@@ -112,7 +112,7 @@ def _one_node(point: Point, pool: pools.Pool, colour: int) -> float | None:
     swapped = pool.swapped()
     own, other = (pool, swapped) if colour else (swapped, pool)
     against = pools.ones(other, [0])[0, low:].sum()
-    if against * point.honest * rule.max_rounds > NEGLIGIBLE:
+    if against * point.honest * rule.max_rounds > _NEGLIGIBLE:
         return None
     agree = pools.ones(own, [pool.honest])[0]
     if isinstance(rule, QrAvalanche):
@@ -133,18 +133,18 @@ def _average(rule: QrAvalanche, positive: Floats) -> float:
 
     positive: P(i answers agree), [k + 1].
     """
-    grid, counts = np.linspace(0, SCALE, GRID).round(), np.arange(len(positive))
+    grid, counts = np.linspace(0, SCALE, _GRID).round(), np.arange(len(positive))
     cells = rule.pack(preference=0, streak=0, confidence=np.tile(grid, len(counts)))
-    after = one_node.after(rule, cells, np.repeat(counts, GRID), rule.k)
+    after = one_node.after(rule, cells, np.repeat(counts, _GRID), rule.k)
     targets, shares = _between(after.confidence)
-    weights = (np.repeat(positive, GRID) * shares).ravel()
-    places = targets.ravel(), np.tile(np.arange(GRID), 2 * len(counts))
+    weights = (np.repeat(positive, _GRID) * shares).ravel()
+    places = targets.ravel(), np.tile(np.arange(_GRID), 2 * len(counts))
     longer = np.tile(after.streak == 1, 2)
     succeed, fail = (
-        sparse.csr_array((np.where(chosen, weights, 0.0), places), shape=(GRID, GRID))
+        sparse.csr_array((np.where(chosen, weights, 0.0), places), shape=(_GRID, _GRID))
         for chosen in (longer, ~longer)
     )
-    state = np.zeros((GRID, rule.beta + 1))
+    state = np.zeros((_GRID, rule.beta + 1))
     ends, shares = _between(rule.unpack(rule.start(jnp.uint32(0))).confidence)
     state[ends, 0] = shares
     sure = grid >= int(rule.least_confidence)
@@ -163,7 +163,7 @@ def _average(rule: QrAvalanche, positive: Floats) -> float:
 
 def _between(confidence: Any) -> tuple[NDArray[np.int64], Floats]:
     """Numbers of the grid points below and above, and what goes to each, [2, confidences]."""
-    place = np.asarray(confidence, float) * (GRID - 1) / SCALE
-    below = np.minimum(place.astype(int), GRID - 2)
+    place = np.asarray(confidence, float) * (_GRID - 1) / SCALE
+    below = np.minimum(place.astype(int), _GRID - 2)
     above = place - below
     return np.stack([below, below + 1]), np.stack([1 - above, above])

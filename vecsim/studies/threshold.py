@@ -15,10 +15,10 @@ from vecsim.studies.dimensions import keys_of
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
 
-FIELDS = ("name", "event", "level", "low", "high")
+_FIELDS = ("name", "event", "level", "low", "high")
 LEVELS = {"stalled": 0.5, "disagreement": 0.01}  # the events, and the level of each if none is set
 FRACTION = "byzantine_fraction"
-MOST_TRIALS = 10**7  # of a point: they are computed at once
+_MOST_TRIALS = 10**7  # of a point: they are computed at once
 LEAST_TRIALS = 16
 BATCH = 128  # trials of a batch: stages are small, and what they leave empty takes time
 
@@ -34,7 +34,7 @@ class Threshold(Work):
 
     def __init__(self, study: Study, memory: int):
         given = dict(study.estimator)
-        require(set(given) == set(FIELDS), "estimator", given, ", ".join(FIELDS))
+        require(set(given) == set(_FIELDS), "estimator", given, ", ".join(_FIELDS))
         super().__init__(study)
         self.event = given["event"]
         require(self.event in LEVELS, "estimator.event", self.event, ", ".join(LEVELS))
@@ -46,7 +46,7 @@ class Threshold(Work):
             good = isinstance(given[name], (int, float)) and 0 <= given[name] <= 1
             require(good, f"estimator.{name}", given[name], "a fraction, 0 to 1")
         require(self.low < self.high, "estimator.high", self.high, f"above low, {self.low}")
-        whole("trials", study.trials, LEAST_TRIALS, MOST_TRIALS)
+        whole("trials", study.trials, LEAST_TRIALS, _MOST_TRIALS)
         swept = FRACTION in keys_of(study.dimensions)
         set_to = next((p.byzantine_fraction for p in study.points if p.byzantine_fraction), 0.0)
         allowed = "estimator.low and estimator.high, between which it is looked for"
@@ -77,7 +77,7 @@ class Threshold(Work):
         require(low < high, "estimator.high", self.high, enough)
         ends = []
         for number, setting in ((low, "low"), (low + 1, "low"), (high, "high")):
-            ends.append(at(point, number))
+            ends.append(_at(point, number))
             try:
                 ends[-1].check()
                 if engine == "population":
@@ -102,7 +102,7 @@ class Threshold(Work):
             counts, starts = np.unique(nodes[order], return_index=True)
             parts = np.split(done + order, starts[1:])
             done += len(nodes)
-            work = [(at(point, c), engine, part) for c, part in zip(counts, parts, strict=True)]
+            work = [(_at(point, c), engine, part) for c, part in zip(counts, parts, strict=True)]
             events = np.empty(len(nodes), bool)
             events[order] = outcomes.event(self.engines.run(work), self.event)
             return events
@@ -111,6 +111,6 @@ class Threshold(Work):
         return {FRACTION: nodes / point.n, "event": events.astype(np.int32)}
 
 
-def at(point: Point, nodes: int) -> Point:
+def _at(point: Point, nodes: int) -> Point:
     """The point with so many Byzantine nodes."""
     return point._replace(byzantine_fraction=int(nodes) / point.n)

@@ -12,10 +12,10 @@ from jax import lax
 
 from vecsim.engines.agents.lockstep import class_rows
 from vecsim.engines.trial import (
-    Record,
     Shape,
     Tables,
     Tally,
+    TrialRecord,
     Trials,
     answers,
     no_memory,
@@ -27,7 +27,7 @@ from vecsim.model.poll_draw import draw
 from vecsim.types import View, decided, preference
 
 
-class State(NamedTuple):
+class _State(NamedTuple):
     """One trial between two polls."""
 
     cells: Any  # uint32 [nodes]
@@ -35,18 +35,18 @@ class State(NamedTuple):
     tally: Tally
     ones_at_round: Any  # int32: honest nodes that preferred 1 when this round began
     memory: Any  # int32 [slots]: the adversary's
-    record: Record
+    record: TrialRecord
 
 
-def start(shape: Shape, trial: Trials) -> State:
+def _start(shape: Shape, trial: Trials) -> _State:
     nodes = jnp.arange(shape.nodes, dtype=jnp.int32)
     cells = trial.protocol.start(starts_at_one(trial, nodes))
     tally = Tally(trial.start_ones, jnp.int32(0), jnp.int32(0))
-    record = Record.start(trial).update(trial, tally, jnp.int32(0), jnp.int32(0), jnp.int32(1))
-    return State(cells, nodes, tally, trial.start_ones, no_memory(trial.adversaries), record)
+    record = TrialRecord.start(trial).update(trial, tally, jnp.int32(0), jnp.int32(0), jnp.int32(1))
+    return _State(cells, nodes, tally, trial.start_ones, no_memory(trial.adversaries), record)
 
 
-def advance(shape: Shape, trial: Trials, tables: Tables, state: State, step) -> State:
+def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -> _State:
     """One poll."""
     rule, tally = trial.protocol, state.tally
     position = step % trial.round_steps
@@ -77,7 +77,7 @@ def advance(shape: Shape, trial: Trials, tables: Tables, state: State, step) -> 
         tally.decided_1 + decides * colour,
     )
     last = state.order[undecided - 1]
-    return State(
+    return _State(
         cells=state.cells.at[node].set(new),
         order=state.order.at[slot].set(jnp.where(decides > 0, last, node)),
         tally=tally,
@@ -100,13 +100,13 @@ def at_each_poll(trial: Trials, tables: Tables, tally: Tally, step, seen: View) 
     return seen._replace(pooled_minority=pooled)
 
 
-def program(shape: Shape):
+def asynchronous_program(shape: Shape):
     def run(trials: Trials, tables: Tables):
-        states = jax.vmap(lambda trial: start(shape, trial))(trials)
+        states = jax.vmap(lambda trial: _start(shape, trial))(trials)
 
         def body(carry):
             step, states = carry
-            move = jax.vmap(lambda trial, state: advance(shape, trial, tables, state, step))
+            move = jax.vmap(lambda trial, state: _advance(shape, trial, tables, state, step))
             return step + 1, move(trials, states)
 
         carry = (jnp.int32(0), states)

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from vecsim.engines.trial import (
-    Record,
     Shape,
     Tables,
     Tally,
+    TrialRecord,
     Trials,
     answers,
     no_memory,
@@ -26,7 +26,7 @@ from vecsim.model.poll_draw import FOLD
 from vecsim.types import Counts, Quorum, decided, preference
 
 
-def place(shape: Shape, trial: Trials):
+def _place(shape: Shape, trial: Trials):
     """Number of the node on each vertex: honest nodes first, then Byzantine ones."""
     vertex = jnp.arange(shape.nodes, dtype=jnp.uint32)
     word, _ = random.threefry(*trial.key, vertex, jnp.uint32(random.PLACE))
@@ -50,7 +50,7 @@ def draw_peers(shape: Shape, trial: Trials, neighbours, round_):
     return jnp.take_along_axis(neighbours, chosen, axis=1)
 
 
-def ask(shape: Shape, trial: Trials, peers, colours, nodes, mixes, round_) -> Counts:
+def _ask(shape: Shape, trial: Trials, peers, colours, nodes, mixes, round_) -> Counts:
     """Answers of the peers to each vertex: (positive, answered), counted."""
     k = shape.kind.k
     slots = jnp.arange(shape.nodes * k, dtype=jnp.uint32).reshape(shape.nodes, k)
@@ -58,7 +58,7 @@ def ask(shape: Shape, trial: Trials, peers, colours, nodes, mixes, round_) -> Co
     own = colours[:, None]
     group = (nodes >= trial.first_group).astype(jnp.int32) * (mixes.shape[0] - 1)
     mix = mixes[group, colours.astype(jnp.int32)]
-    accept, reject = (trial.coins[mix[:, None], kind_of(trial, nodes[peers]), i] for i in (0, 1))
+    accept, reject = (trial.coins[mix[:, None], _kind_of(trial, nodes[peers]), i] for i in (0, 1))
     coin = jnp.minimum(coin, FOLD)
     byzantine = nodes[peers] >= trial.honest
     one = jnp.where(byzantine, coin < accept, colours[peers] == 1)
@@ -69,7 +69,7 @@ def ask(shape: Shape, trial: Trials, peers, colours, nodes, mixes, round_) -> Co
     return Counts(agrees.sum(axis=1, dtype=jnp.uint32), answered.sum(axis=1, dtype=jnp.uint32))
 
 
-def kind_of(trial: Trials, nodes):
+def _kind_of(trial: Trials, nodes):
     """Which kind of Byzantine nodes those of these numbers are; honest ones are of the first."""
     kind, first = jnp.int32(0), trial.honest
     for number in trial.kinds[:-1]:
@@ -85,13 +85,13 @@ def quorum(trial: Trials, counts: Counts) -> Quorum:
     return Quorum(counts.positive >= low, against >= low, confident)
 
 
-def program(shape: Shape):
+def graph_program(shape: Shape):
     def begin(trial: Trials):
-        nodes = place(shape, trial)
+        nodes = _place(shape, trial)
         cells = trial.protocol.start(starts_at_one(trial, nodes))
-        return nodes, cells, Record.start(trial)
+        return nodes, cells, TrialRecord.start(trial)
 
-    def observe(trial: Trials, nodes, cells, flips, record: Record, round_):
+    def observe(trial: Trials, nodes, cells, flips, record: TrialRecord, round_):
         honest = nodes < trial.honest
 
         def total(flags):
@@ -108,7 +108,7 @@ def program(shape: Shape):
         mixes, memory = answers(trial, seen, memory)
         count = round_.astype(jnp.uint32)
         peers = draw_peers(shape, trial, tables.neighbours[trial.graph], count)
-        counts = ask(shape, trial, peers, preference(cells), nodes, mixes, count)
+        counts = _ask(shape, trial, peers, preference(cells), nodes, mixes, count)
         poll = counts if rule.counts else quorum(trial, counts)
         stays = decided(cells) | (nodes >= trial.honest)
         new = jnp.where(stays, cells, rule.step(cells, poll))

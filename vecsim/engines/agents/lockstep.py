@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from vecsim.engines.trial import (
-    Record,
     Shape,
     Tables,
     Tally,
+    TrialRecord,
     Trials,
     answers,
     no_memory,
@@ -29,7 +29,7 @@ from vecsim.types import decided, preference
 
 FLIPPED = 2  # the bit of a cell that says whether its last poll changed its preference
 VECTOR = 16  # lanes that the widest vector unit takes at once
-MOST_ROWS = 15  # lanes added in the first stage of a count: four bits must hold the sum
+_MOST_ROWS = 15  # lanes added in the first stage of a count: four bits must hold the sum
 FEW_ROWS = 6
 
 
@@ -41,19 +41,19 @@ def lanes(shape: Shape) -> tuple[int, int]:
     """
     lanes = -(-shape.nodes * shape.bits // 32)
     while True:
-        rows = max(r for r in range(1, MOST_ROWS + 1) if lanes % r == 0)
+        rows = max(r for r in range(1, _MOST_ROWS + 1) if lanes % r == 0)
         if lanes % VECTOR <= 1 and rows >= min(-(-lanes // VECTOR), FEW_ROWS):
             return rows, lanes // rows
         lanes += 1
 
 
-def unpack(lane, bits: int):
+def unpack_lanes(lane, bits: int):
     if bits == 32:
         return [lane]
     return [(lane >> jnp.uint32(i)) & jnp.uint32(2**bits - 1) for i in range(0, 32, bits)]
 
 
-def pack(cells, bits: int):
+def _pack(cells, bits: int):
     lane = cells[0]
     for i, cell in enumerate(cells[1:], 1):
         lane = lane | (cell << jnp.uint32(i * bits))
@@ -72,17 +72,17 @@ def node_ids(shape: Shape, zero):
 
 def flag(shape: Shape, bit: int):
     """A lane with one bit set in each cell."""
-    return pack([jnp.uint32(1 << bit)] * (32 // shape.bits), shape.bits)
+    return _pack([jnp.uint32(1 << bit)] * (32 // shape.bits), shape.bits)
 
 
-def start(shape: Shape, trial: Trials):
+def start_nodes(shape: Shape, trial: Trials):
     """Cells of all nodes and the mask of those that exist; honest nodes are the first ones."""
     ids = node_ids(shape, jnp.uint32(0))
     full = jnp.uint32(2**shape.bits - 1)
     honest = trial.honest.astype(jnp.uint32)
-    mask = pack([jnp.where(i < honest, full, jnp.uint32(0)) for i in ids], shape.bits)
+    mask = _pack([jnp.where(i < honest, full, jnp.uint32(0)) for i in ids], shape.bits)
     cells = [trial.protocol.start(starts_at_one(trial, i)) for i in ids]
-    return pack(cells, shape.bits) & mask, mask
+    return _pack(cells, shape.bits) & mask, mask
 
 
 def tally(shape: Shape, lane):
@@ -115,7 +115,7 @@ def class_rows(trial: Trials, tables: Tables, mixes, ones):
     return tables.thresholds[rows, own % tables.thresholds.shape[1]]
 
 
-def words(shape: Shape, trial: Trials, ids, round_):
+def _words(shape: Shape, trial: Trials, ids, round_):
     """Random words of each cell of each lane, the same however many cells a lane holds.
 
     Node i takes word i % 2 of block i // 2, or a block of its own where a draw needs two words.
@@ -131,7 +131,7 @@ def words(shape: Shape, trial: Trials, ids, round_):
     return [(word,) for block in blocks for word in block]
 
 
-def advance(shape: Shape, trial: Trials, tables: Tables, lane, mask, seen, memory):
+def advance_nodes(shape: Shape, trial: Trials, tables: Tables, lane, mask, seen, memory):
     """One lockstep round: every undecided node polls once, all updates together."""
     rule = trial.protocol
     mixes, memory = answers(trial, seen, memory)
@@ -140,19 +140,19 @@ def advance(shape: Shape, trial: Trials, tables: Tables, lane, mask, seen, memor
     round_ = seen.round.astype(jnp.uint32)
     ids = node_ids(shape, jnp.minimum(round_, jnp.uint32(0)))
     lane = lane & ~flag(shape, FLIPPED)
-    cells = unpack(lane, shape.bits)
+    cells = unpack_lanes(lane, shape.bits)
     new = []
-    for cell, node, word in zip(cells, ids, words(shape, trial, ids, round_), strict=True):
+    for cell, node, word in zip(cells, ids, _words(shape, trial, ids, round_), strict=True):
         poll = draw(shape.kind, rows, preference(cell), node >= first_group, word, rule.k)
         new.append(jnp.where(decided(cell), cell, rule.step(cell, poll)))
-    stepped = pack(new, shape.bits) & mask
+    stepped = _pack(new, shape.bits) & mask
     flipped = (stepped ^ lane) & flag(shape, 0)
     return lax.optimization_barrier(stepped | (flipped << jnp.uint32(FLIPPED))), memory
 
 
-def program(shape: Shape):
+def lockstep_program(shape: Shape):
     def prepare(trial):
-        return *start(shape, trial), Record.start(trial)
+        return *start_nodes(shape, trial), TrialRecord.start(trial)
 
     def observe(trial, lane, record, round_):
         counted, flips = tally(shape, lane)
@@ -161,7 +161,7 @@ def program(shape: Shape):
 
     def move(trial, tables, lane, mask, counted, round_, memory):
         seen = view(trial, tables, counted, round_, counted.ones)
-        return advance(shape, trial, tables, lane, mask, seen, memory)
+        return advance_nodes(shape, trial, tables, lane, mask, seen, memory)
 
     def run(trials: Trials, tables: Tables):
         lane, mask, record = jax.vmap(prepare)(trials)

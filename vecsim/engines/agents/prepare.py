@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vecsim.engines.agents.tables import Stack, Wanted
+from vecsim.engines.agents.tables import Stack, WantedTables
 from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.trial import Shape, Tables, Trials, pooling_nodes
 from vecsim.model import graphs, random
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Nodes, Point, Way
-from vecsim.model.poll_draw import Kind, boundary, thresholds
+from vecsim.model.poll_draw import PollKind, boundary, thresholds
 from vecsim.types import Adversary
 
 WIDE_BELOW = 5  # runs shorter than this draw two words; the bias of longer ones is below 6e-7
@@ -35,13 +35,13 @@ class Item(NamedTuple):
         return sum(self.kinds)
 
 
-def kind_of(point: Point) -> Kind:
+def poll_kind(point: Point) -> PollKind:
     """The draw that the point needs."""
     rule = point.protocol
     mixes = [mix for way in point.adversary.ways for mix in way] if point.byzantine else []
     missing = point.network.loss > 0 or any(sum(mix) < 1 for mix in mixes)
     silent = rule.counts and missing
-    return Kind(
+    return PollKind(
         counts=rule.counts,
         silent=silent,
         split=not rule.counts and len(set(rule.quorums)) > 1,
@@ -50,18 +50,18 @@ def kind_of(point: Point) -> Kind:
     )
 
 
-def program_key(point: Point):
+def agents_program_key(point: Point):
     """Points with the same key share one compiled program."""
     network = point.network
     graph = None if network.topology == "complete" else network
     rule = jax.tree.structure(point.protocol)
-    return rule, point.n, point.schedule, graph, kind_of(point)._replace(k=0)
+    return rule, point.n, point.schedule, graph, poll_kind(point)._replace(k=0)
 
 
-def shape_of(points: list[Point], seed: int) -> Shape:
+def agents_shape(points: list[Point], seed: int) -> Shape:
     """What the program that serves all these points is compiled for."""
     first = points[0]
-    kind = kind_of(first)._replace(k=max(point.protocol.k for point in points))
+    kind = poll_kind(first)._replace(k=max(point.protocol.k for point in points))
     if first.network.topology != "complete":
         degree = graphs.neighbours(first.network, first.n, seed).shape[-1]
         return Shape("graph", first.n, 32, kind, degree)
@@ -143,7 +143,7 @@ class Assembler:
         if taken:
             yield self._finish(taken)
 
-    def _tables(self, item: Item) -> tuple[Wanted, Wanted]:
+    def _tables(self, item: Item) -> tuple[WantedTables, WantedTables]:
         """What the item's trials look up: thresholds of polls, and of the adversary's pools."""
         point, polls, pooled = item.point, {}, {}
         quorums = point.protocol.quorums
@@ -157,7 +157,7 @@ class Assembler:
             pooled[key] = (point.honest + 1, partial(_pooled, *key))
         return polls, pooled
 
-    def _trial(self, item: Item, pooled: Wanted) -> Trials:
+    def _trial(self, item: Item, pooled: WantedTables) -> Trials:
         """One of the item's trials, but for its key and graph."""
         point, quorums = item.point, item.point.protocol.quorums
         adversary, offsets = point.adversary, np.zeros(self.mixes, np.int32)

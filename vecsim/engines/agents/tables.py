@@ -8,7 +8,9 @@ import numpy as np
 
 CACHE_BYTES = 2**28  # of tables kept on the host for batches to come
 
-Wanted = dict[Any, tuple[int, Callable[[], np.ndarray]]]  # key -> number of rows, how to make them
+WantedTables = dict[
+    Any, tuple[int, Callable[[], np.ndarray]]
+]  # key -> number of rows, how to make them
 
 
 class Cache:
@@ -43,11 +45,11 @@ class Stack:
         self.parts: list[np.ndarray] = []
         self.length = 0
 
-    def fits(self, wanted: Wanted) -> bool:
+    def fits(self, wanted: WantedTables) -> bool:
         new = sum(rows for key, (rows, _) in wanted.items() if key not in self.start)
         return self.length + new <= self.capacity
 
-    def add(self, wanted: Wanted) -> None:
+    def add(self, wanted: WantedTables) -> None:
         for key, (rows, make) in wanted.items():
             if key not in self.start:
                 self.start[key] = self.length

@@ -17,10 +17,10 @@ from scipy.sparse.linalg import aslinearoperator, gmres
 
 from vecsim.model.poll_law import Floats
 
-NEGLIGIBLE = 1e-25  # probability of going on at which the distribution of steps is cut off
+_NEGLIGIBLE = 1e-25  # probability of going on at which the distribution of steps is cut off
 DENSE = 6000  # states up to which times come from the elimination, else from GMRES
 TOLERANCE = 1e-12  # relative residual that GMRES must reach
-BLOCK = 64
+_BLOCK = 64
 CHECK = 16  # steps between two looks at how likely it still is to go on
 
 
@@ -72,7 +72,7 @@ def passage(chain: Chain, limit: int) -> Passage:
         going[done] = 0.0
         if step == last:
             late = going.copy()
-        if step == limit or (absorbing and step % CHECK == 0 and going.sum() < NEGLIGIBLE):
+        if step == limit or (absorbing and step % CHECK == 0 and going.sum() < _NEGLIGIBLE):
             break
         if phase < len(chain.phases) - 1 and step == chain.phases[phase + 1]:
             phase += 1
@@ -160,8 +160,8 @@ def eliminate(inner: Floats, leaving: Floats) -> Factors:
     """
     size = len(leaving)
     pivots = np.empty(size)
-    for first in range(0, size, BLOCK):
-        last = min(first + BLOCK, size)
+    for first in range(0, size, _BLOCK):
+        last = min(first + _BLOCK, size)
         for i in range(first, last):
             row, below = inner[i, i + 1 :], inner[last:, i]
             pivots[i] = row.sum() + leaving[i]

@@ -17,13 +17,13 @@ from vecsim.model.uses import uses
 
 UNTIL_CLOSED = 2**30  # rounds to enumerate cells for: until no new one comes up
 
-Counts = NDArray[np.int16]  # [..., group and cell]
+CellCounts = NDArray[np.int16]  # [..., group and cell]
 
 
 class States(NamedTuple):
     """Censuses and, for each, the adversary's memory."""
 
-    rows: Counts
+    rows: CellCounts
     memory: NDArray[np.int32]
 
 
@@ -83,7 +83,7 @@ class Census:
         all_ = np.indices((honest + 1, most + 1, most + 1)).reshape(3, -1)
         return Situations(*all_[:, all_[1] + all_[2] <= honest])
 
-    def situation(self, situations: Situations, rows: Counts) -> NDArray[np.int64]:
+    def situation(self, situations: Situations, rows: CellCounts) -> NDArray[np.int64]:
         """Number of the situation that each census is."""
         size = self.point.honest + 1
         looks = len(situations.ones) > size

@@ -14,8 +14,8 @@ from scipy import sparse
 
 from vecsim.engines.behaviour import Branch, Conduct
 from vecsim.engines.exact.absorbing import Chain
-from vecsim.engines.exact.counts import Census, Counts, States, names_of, remembered
-from vecsim.engines.exact.polls import results
+from vecsim.engines.exact.counts import CellCounts, Census, States, names_of, remembered
+from vecsim.engines.exact.polls import poll_results
 from vecsim.errors import ConfigError
 from vecsim.model.point import Nodes
 from vecsim.model.poll_law import Floats
@@ -37,14 +37,14 @@ class Law(NamedTuple):
 
     keys: NDArray[np.uint64]
     weights: Floats
-    rows: Counts
+    rows: CellCounts
 
 
 class Chained(NamedTuple):
     """A chain on censuses, and the census of each state; the first is the start."""
 
     chain: Chain
-    rows: Counts
+    rows: CellCounts
 
 
 def census_chain(
@@ -128,7 +128,7 @@ class _Walk:
         self._scene: Scene | None = None
         self._laws: dict[tuple, Law] = {}
 
-    def done(self, rows: Counts) -> NDArray[np.bool_]:
+    def done(self, rows: CellCounts) -> NDArray[np.bool_]:
         census, honest = self.census, self.census.point.honest
         if census.point.protocol.decides:
             return rows @ census.over == honest
@@ -157,11 +157,11 @@ class _Walk:
             law = (self._lockstep if lockstep else self._poll)(scene, states.rows[i])
             yield i, after, law._replace(weights=share * law.weights)
 
-    def _fixed(self, row: Counts) -> Law:
+    def _fixed(self, row: CellCounts) -> Law:
         """Nodes that stay where they are."""
         return Law(row[None].astype(np.uint64) @ self.census.keys, np.ones(1), row[None])
 
-    def _lockstep(self, scene: Scene, row: Counts) -> Law:
+    def _lockstep(self, scene: Scene, row: CellCounts) -> Law:
         """All undecided nodes poll."""
         if scene != self._scene:
             self._scene, self._laws = scene, {}
@@ -194,7 +194,7 @@ class _Walk:
         rows[:, targets] = counts
         return Law(rows.astype(np.uint64) @ self.census.keys, weights, rows)
 
-    def _poll(self, scene: Scene, row: Counts) -> Law:
+    def _poll(self, scene: Scene, row: CellCounts) -> Law:
         """One undecided node polls, each as likely."""
         laws, undecided = [], row[~self.census.over].sum()
         for place in np.flatnonzero((row > 0) & ~self.census.over):
@@ -216,7 +216,7 @@ class _Walk:
 
     def _chances_of(self, mix: int, colour: int) -> Floats:
         point = self.census.point
-        return results(point, point.adversary.ways[mix], self.admitted, colour)
+        return poll_results(point, point.adversary.ways[mix], self.admitted, colour)
 
 
 @cache

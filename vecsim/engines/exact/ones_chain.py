@@ -11,7 +11,7 @@ from vecsim.engines.exact.polls import turned
 from vecsim.model.point import Nodes, Point
 from vecsim.model.poll_law import Floats
 
-TAIL = 1e-100  # of a binomial, relative to its mode: what is less likely is left out
+_TAIL = 1e-100  # of a binomial, relative to its mode: what is less likely is left out
 
 
 def tally_chain(point: Point, admitted: Nodes, conduct: Conduct) -> tuple[Chain, np.ndarray]:
@@ -54,8 +54,8 @@ def _moves(point: Point, admitted: Nodes, branches: tuple[Branch, ...], still):
 
 def _lockstep(ones: int, honest: int, down, up) -> tuple[int, Floats]:
     """The least number of 1-holders after a round in which all poll, and probabilities from it."""
-    lost_first, lost = binomial(ones, *down)
-    won_first, won = binomial(honest - ones, *up)
+    lost_first, lost = binomial_law(ones, *down)
+    won_first, won = binomial_law(honest - ones, *up)
     least = ones - (lost_first + len(lost) - 1) + won_first
     return least, np.convolve(lost[::-1], won)
 
@@ -69,7 +69,7 @@ def _poll(ones: int, honest: int, down, up) -> tuple[int, Floats]:
     return ones - 1 + present.start, row[present]
 
 
-def binomial(trials: int, success: float, failure: float) -> tuple[int, Floats]:
+def binomial_law(trials: int, success: float, failure: float) -> tuple[int, Floats]:
     """The least number of successes that counts, and the probabilities from it on.
 
     success + failure = 1, each accurate by itself. From the mode outwards by ratios, so that
@@ -84,6 +84,6 @@ def binomial(trials: int, success: float, failure: float) -> tuple[int, Floats]:
     up = np.cumprod((trials - i) / (i + 1) * (success / failure))
     i = np.arange(mode, 0, -1)
     down = np.cumprod(i / (trials - i + 1) * (failure / success))
-    up, down = up[up > TAIL], down[down > TAIL]
+    up, down = up[up > _TAIL], down[down > _TAIL]
     row = np.concatenate([down[::-1], [1.0], up])
     return mode - len(down), row / row.sum()

@@ -33,7 +33,7 @@ def turned(point: Point, way: Way, admitted: Nodes, colour: int):
     return other[:, alpha:].sum(axis=1), other[:, :alpha].sum(axis=1)
 
 
-def results(point: Point, way: Way, admitted: Nodes, colour: int) -> Floats:
+def poll_results(point: Point, way: Way, admitted: Nodes, colour: int) -> Floats:
     """Probabilities of each of `cells.RESULTS`, [honest + 1, results]."""
     low, high = point.protocol.quorums
     own, other = _sides(point, way, admitted, colour)

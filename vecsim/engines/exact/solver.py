@@ -25,7 +25,7 @@ from vecsim.model.poll_law import Floats
 MOST_HONEST = 5000  # honest nodes of a chain on the number of 1-holders
 MOST_CENSUSES = 20_000  # as many censuses are solved without looking first
 FEW_MOVES = 500_000  # of a chain that is looked at first, because more censuses are conceivable
-RARE = 1e-20  # a number of admitted Sybil identities that is less likely is left out
+_RARE = 1e-20  # a number of admitted Sybil identities that is less likely is left out
 
 
 class Solution(NamedTuple):
@@ -137,19 +137,19 @@ def _admitted(point: Point) -> list[tuple[tuple[int, ...], float]]:
     for nodes, kind in zip(point.kinds, point.adversary.kinds, strict=True):
         admission = float(kind.admission)
         chances = stats.binom.pmf(np.arange(nodes + 1), nodes, admission)
-        law = [(i, float(chance)) for i, chance in enumerate(chances) if chance > RARE]
+        law = [(i, float(chance)) for i, chance in enumerate(chances) if chance > _RARE]
         laws.append([(nodes, 1.0)] if admission == 1 else law)
     found = []
     for several in itertools.product(*laws):
         numbers, chances = zip(*several, strict=True)
         found.append((numbers, math.prod(chances)))
-    return [(numbers, chance) for numbers, chance in found if chance > RARE]
+    return [(numbers, chance) for numbers, chance in found if chance > _RARE]
 
 
 def _starts(point: Point) -> list[tuple[int, float]]:
     """Numbers of nodes in the adversary's first group that start at 1, and how likely each is."""
     least, law = first_ones_law(point)
-    return [(least + i, float(chance)) for i, chance in enumerate(law) if chance > RARE]
+    return [(least + i, float(chance)) for i, chance in enumerate(law) if chance > _RARE]
 
 
 def _part(point: Point, admitted: Nodes, first_ones: int, conduct: Conduct) -> _Part:

@@ -10,7 +10,13 @@ limit is followed. Nodes are then independent, and the last one's round is the m
 import numpy as np
 from scipy import stats
 
-from vecsim.engines.limit.meanfield import Crowd, drift_slope, follows_quorums, turning, undecided
+from vecsim.engines.limit.meanfield import (
+    LimitCase,
+    drift_slope,
+    follows_quorums,
+    turning,
+    undecided,
+)
 from vecsim.model.point import Point
 
 PIECES = 16  # of equal probability, of the normal distribution's upper half
@@ -29,7 +35,7 @@ def rounds_until_decided(point: Point) -> float | None:
         return None
     if not rule.decides or rule.counts or not follows_quorums(rule):
         return None
-    crowd = Crowd(rule, point.adversary, 0.0, point.network.loss)
+    crowd = LimitCase(rule, point.adversary, 0.0, point.network.loss)
     growth, chance = 1 + drift_slope(crowd, 0.5), turning(crowd, 0.5)
     if growth <= 1:
         return None

@@ -17,19 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from vecsim.engines.behaviour import answers
+from vecsim.engines.behaviour import answered
 from vecsim.engines.cells import enumerate_cells
-from vecsim.engines.limit.shares import results, shares_of
+from vecsim.engines.limit.shares import result_shares, shares_of
 from vecsim.errors import require
 from vecsim.model.point import Point
 from vecsim.model.poll_law import Floats
 from vecsim.types import Adversary, Protocol, View
 
 NODES = 2_000_000  # adversaries count nodes: they see the shares of a network of this size
-SHARES = 2000  # pieces in which zeros of the drift are looked for
+_SHARES = 2000  # pieces in which zeros of the drift are looked for
 FRACTIONS = 20  # pieces in which the critical fraction is looked for
 PRECISION = 1e-5  # of the critical fraction
-CLOSE = 1e-9  # precision of a zero of the drift
+_CLOSE = 1e-9  # precision of a zero of the drift
 STEP = 1e-5  # of a difference that stands for a slope
 JUMP = 1e-6  # of the drift within a few times that, where the adversary changes its answers
 
@@ -57,7 +57,7 @@ class FixedPoint(NamedTuple):
     held: bool
 
 
-class Crowd(NamedTuple):
+class LimitCase(NamedTuple):
     """What decides the limit, but for the initial share."""
 
     rule: Protocol
@@ -104,9 +104,9 @@ def fixed_points(point: Point) -> list[FixedPoint]:
     """
     crowd, adversary = _crowd(point), point.adversary
     require(adversary.groups == 1, "adversary", adversary.title, "one group of nodes")
-    grid = np.linspace(0, 1, SHARES + 1)
+    grid = np.linspace(0, 1, _SHARES + 1)
     # The middle is where adversaries change their minds: it is looked at from both sides.
-    grid = np.sort(np.concatenate([grid[grid != 0.5], [0.5 - CLOSE, 0.5 + CLOSE]]))
+    grid = np.sort(np.concatenate([grid[grid != 0.5], [0.5 - _CLOSE, 0.5 + _CLOSE]]))
     values = _drift(crowd, grid)
     moving = np.flatnonzero(values)
     found = []
@@ -152,7 +152,7 @@ def critical_fraction(point: Point, coin: float = 0.5) -> float | None:
     return high
 
 
-def _crowd(point: Point) -> Crowd:
+def _crowd(point: Point) -> LimitCase:
     """What of a point decides its limit; ConfigError where that is not known."""
     require(point.schedule == "lockstep", "schedule", point.schedule, "lockstep")
     topology = point.network.topology
@@ -160,21 +160,21 @@ def _crowd(point: Point) -> Crowd:
     require(point.network.uniform, "network.groups", point.network.groups, "none")
     fraction = point.byzantine_fraction
     require(0 <= fraction < 1, "byzantine_fraction", fraction, "0 to below 1")
-    return Crowd(point.protocol, point.adversary, fraction, point.network.loss)
+    return LimitCase(point.protocol, point.adversary, fraction, point.network.loss)
 
 
-def undecided(crowd: Crowd, initial: float, rounds: int) -> Floats:
+def undecided(crowd: LimitCase, initial: float, rounds: int) -> Floats:
     """Share of the honest nodes that have not decided after 0, 1, ... rounds."""
     return np.minimum(_follow(crowd, initial, rounds, 0.5).undecided, 1.0)
 
 
-def turning(crowd: Crowd, share: float) -> float:
+def turning(crowd: LimitCase, share: float) -> float:
     """P(a node's quorum is against it), at this share of 1-holders while nobody has decided."""
     zero, one = (law[0, 3:].sum() for law in _frozen(crowd, np.array([share])))
     return float((1 - share) * zero + share * one)
 
 
-def drift_slope(crowd: Crowd, share: float) -> float:
+def drift_slope(crowd: LimitCase, share: float) -> float:
     low, high = _drift(crowd, np.array([share - STEP, share + STEP]))
     return float((high - low) / (2 * STEP))
 
@@ -183,7 +183,13 @@ def drift_slope(crowd: Crowd, share: float) -> float:
 
 
 def _view(
-    crowd: Crowd, ones: Floats, decided_0: Floats, decided_1: Floats, start: Floats, round_, coin
+    crowd: LimitCase,
+    ones: Floats,
+    decided_0: Floats,
+    decided_1: Floats,
+    start: Floats,
+    round_,
+    coin,
 ) -> View:
     """What the adversary sees, as a network of NODES nodes; shares are arrays."""
     byzantine = round(crowd.byzantine * NODES)
@@ -198,25 +204,28 @@ def _view(
     return View(**parts)
 
 
-def _asked(crowd: Crowd, ones, mixes) -> Floats:
+def _asked(crowd: LimitCase, ones, mixes) -> Floats:
     """P(one answer is 1), P(it is 0), for each class of querier: [..., 2], from mixes [...]."""
     table, byzantine = crowd.answers, crowd.byzantine
     honest = np.stack([ones, 1 - np.asarray(ones)], axis=-1)
     return ((1 - byzantine) * honest + byzantine * table[mixes]) * (1 - crowd.loss)
 
 
-def _frozen(crowd: Crowd, ones: Floats) -> list[Floats]:
+def _frozen(crowd: LimitCase, ones: Floats) -> list[Floats]:
     """Results of polls of holders of 0, and of 1, at these shares [shares, results]."""
     seen = _view(crowd, ones, 0.0 * ones, 0.0 * ones, ones, 0, 0.5)
     memory = np.zeros((len(ones), crowd.adversary.memories), np.int32)
-    mixes = np.asarray(answers(crowd.adversary, seen, memory)[0])[:, 0]
-    return [results(crowd.rule, _asked(crowd, ones, mixes[:, colour]), colour) for colour in (0, 1)]
+    mixes = np.asarray(answered(crowd.adversary, seen, memory)[0])[:, 0]
+    return [
+        result_shares(crowd.rule, _asked(crowd, ones, mixes[:, colour]), colour)
+        for colour in (0, 1)
+    ]
 
 
 # Fixed points
 
 
-def _drift(crowd: Crowd, ones: Floats) -> Floats:
+def _drift(crowd: LimitCase, ones: Floats) -> Floats:
     """How the share moves, at each of these shares."""
     zero, one = _frozen(crowd, ones)
     if follows_quorums(crowd.rule):
@@ -236,19 +245,19 @@ def follows_quorums(rule: Protocol) -> bool:
     return bool(turned[asked].all())
 
 
-def _zero(crowd: Crowd, low: float, high: float, stable: bool) -> FixedPoint:
+def _zero(crowd: LimitCase, low: float, high: float, stable: bool) -> FixedPoint:
     """Where the drift changes sign between two shares, and whether it jumps there."""
 
     def one_drift(share: float) -> float:
         return float(_drift(crowd, np.array([share]))[0])
 
-    share: Any = brentq(one_drift, low, high, xtol=CLOSE)
-    sides = _drift(crowd, np.clip([share - 10 * CLOSE, share + 10 * CLOSE], 0, 1))
+    share: Any = brentq(one_drift, low, high, xtol=_CLOSE)
+    sides = _drift(crowd, np.clip([share - 10 * _CLOSE, share + 10 * _CLOSE], 0, 1))
     held = bool(abs(sides[1] - sides[0]) > JUMP)
     return FixedPoint(round(share, 6) if held else share, stable, held)
 
 
-def _success(crowd: Crowd, ones: float) -> float:
+def _success(crowd: LimitCase, ones: float) -> float:
     """P(a holder of the larger colour meets the quorum that counts)."""
     laws = _frozen(crowd, np.array([ones]))
     return float(laws[int(ones >= 0.5)][0, 2])
@@ -257,7 +266,7 @@ def _success(crowd: Crowd, ones: float) -> float:
 # Trajectories
 
 
-def _follow(crowd: Crowd, initial: float, rounds: int, coin: float) -> Trajectory:
+def _follow(crowd: LimitCase, initial: float, rounds: int, coin: float) -> Trajectory:
     """Shares in each round."""
     states, groups = shares_of(crowd.rule, rounds), crowd.adversary.groups
     first = crowd.adversary.first_group(1.0, 1 / (1 - crowd.byzantine)) if groups == 2 else 1.0
@@ -273,7 +282,7 @@ def _follow(crowd: Crowd, initial: float, rounds: int, coin: float) -> Trajector
         path.append((ones, decided_0, decided_1, undecided))
         shares = (np.array([share]) for share in (ones, decided_0, decided_1))
         view = _view(crowd, *shares, np.array([initial]), round_, coin)
-        mixes, memory = (np.asarray(part) for part in answers(crowd.adversary, view, memory))
+        mixes, memory = (np.asarray(part) for part in answered(crowd.adversary, view, memory))
         now = [
             states.step(state, _asked(crowd, np.full(2, ones), mixes[0, group]))
             for group, state in enumerate(now)

@@ -15,8 +15,8 @@ from vecsim.model.poll_law import Floats
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Counts, Protocol, decided, preference
 
-MOST_CELLS = 32_000  # of QR-Avalanche that are followed one by one
-NEGLIGIBLE = 1e-16  # probability of a poll that is left out
+_MOST_CELLS = 32_000  # of QR-Avalanche that are followed one by one
+_NEGLIGIBLE = 1e-16  # probability of a poll that is left out
 ROUNDING = 1e-14  # probability that no answer comes, below which every answer comes
 
 
@@ -27,7 +27,7 @@ def _at_least(k: int, p, *least: int) -> list[Floats]:
     return [law[..., alpha:].sum(axis=-1) for alpha in least]
 
 
-def results(rule: Protocol, asked: Floats, colour: int) -> Floats:
+def result_shares(rule: Protocol, asked: Floats, colour: int) -> Floats:
     """Probabilities of `cells.RESULTS` for a node of this colour, [..., results]."""
     k, quorums = int(rule.k), rule.quorums
     own = _at_least(k, asked[..., 1 - colour], *quorums)
@@ -64,7 +64,7 @@ class FewCells:
 
     def step(self, state: Floats, asked: Floats) -> Floats:
         """asked: [colour, 2], what one answer to a node of each colour is."""
-        laws = np.stack([results(self.rule, asked[colour], colour) for colour in (0, 1)])
+        laws = np.stack([result_shares(self.rule, asked[colour], colour) for colour in (0, 1)])
         return self.polled(state, laws)
 
     def polled(self, state: Floats, laws: Floats) -> Floats:
@@ -104,11 +104,11 @@ class ManyCells:
     def step(self, state: Averages, asked: Floats) -> Averages:
         cells, shares = [], []
         for colour in (0, 1):
-            mine = (preference(state.cells) == colour) & (state.share > NEGLIGIBLE)
+            mine = (preference(state.cells) == colour) & (state.share > _NEGLIGIBLE)
             if mine.any():
                 agree, against = asked[colour, 1 - colour], asked[colour, colour]
                 law = _joint(int(self.rule.k), agree, against, self.pairs)
-                likely = np.flatnonzero(law > NEGLIGIBLE)
+                likely = np.flatnonzero(law > _NEGLIGIBLE)
                 before = padded(state.cells[mine].astype(np.uint32))
                 stepped = _counted(self.rule, before, padded(self.pairs[likely].astype(np.uint32)))
                 cells.append(np.asarray(stepped)[: len(likely), : mine.sum()].ravel())
@@ -127,7 +127,7 @@ class ManyCells:
         while True:
             bins = self.rule.joined(confidence // self.width, rest)
             names, index = np.unique(bins, return_inverse=True)
-            if len(names) <= MOST_CELLS:
+            if len(names) <= _MOST_CELLS:
                 break
             self.width *= 2
         sums = np.bincount(index, share, len(names)).astype(float)

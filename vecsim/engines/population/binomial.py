@@ -15,9 +15,9 @@ from jax import lax
 
 from vecsim.model import random
 
-SMALL = 10.0  # means below this are drawn by inversion, as the rejection needs at least this
+_SMALL = 10.0  # means below this are drawn by inversion, as the rejection needs at least this
 PIECE = 128  # draws made together on a CPU: vectors are full, few lanes wait for the last one
-MOST_STEPS = 120  # P(a mean below SMALL gives so many) < 1e-80
+_MOST_STEPS = 120  # P(a mean below SMALL gives so many) < 1e-80
 MOST_ATTEMPTS = 2**10  # P(all of them are rejected) < 1e-300
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 # log k! - (k + 1/2) log(k + 1) + (k + 1) - log(2 pi) / 2 for small k, where the series is not exact
@@ -58,8 +58,8 @@ def binomial(names: Names, n, p, q):
     words = (*names.key, names.draw, *names.counters)
     parts = jnp.broadcast_arrays(mean, n, rare, often, *words)
     mean, *parts = (part.ravel() for part in parts)
-    few = _where((mean > 0.0) & (mean < SMALL), _inverted, *parts)
-    many = _where(mean >= SMALL, _rejected, *parts)
+    few = _where((mean > 0.0) & (mean < _SMALL), _inverted, *parts)
+    many = _where(mean >= _SMALL, _rejected, *parts)
     drawn = (few + many).reshape(jnp.broadcast_shapes(jnp.shape(n), jnp.shape(p)))
     return jnp.where(p <= q, drawn, n - drawn)
 
@@ -111,7 +111,7 @@ def _inverted(names: Names, n, p, q):
 
     def going(state):
         step, _, tail, _ = state
-        return (step < MOST_STEPS) & (uniform < tail).any()
+        return (step < _MOST_STEPS) & (uniform < tail).any()
 
     def body(state):
         step, count, tail, mass = state

@@ -22,7 +22,7 @@ from vecsim.model.poll_law import Floats
 from vecsim.protocols.qr_avalanche import SCALE, QrAvalanche
 from vecsim.types import Counts
 
-BLOCK = 2**13  # confidences that are moved together: they stay in the cache
+_BLOCK = 2**13  # confidences that are moved together: they stay in the cache
 
 
 class Part(NamedTuple):
@@ -32,7 +32,7 @@ class Part(NamedTuple):
     mass: Floats
 
 
-class Moves(NamedTuple):
+class _Moves(NamedTuple):
     """What a poll adds to nine tenths of the confidence, [outcomes], and how likely it does."""
 
     added: NDArray[np.int64]
@@ -42,8 +42,8 @@ class Moves(NamedTuple):
 class Polled(NamedTuple):
     """Polls that lengthen the streak, that end it, and P(nobody answers), which only ends it."""
 
-    success: Moves
-    failure: Moves
+    success: _Moves
+    failure: _Moves
     nobody: float
 
 
@@ -75,7 +75,7 @@ def decision_law(rule: QrAvalanche, joint: Floats, lost: float) -> Floats:
     return law
 
 
-def turning(rule: QrAvalanche, joint: Floats) -> float:
+def turning_chance(rule: QrAvalanche, joint: Floats) -> float:
     """P(one poll turns the node's preference)."""
     answered, positive = np.nonzero(joint)
     turned = after(rule, rule.start(jnp.uint32(0)), positive, answered).preference == 1
@@ -103,10 +103,10 @@ def _polled(rule: QrAvalanche, joint: Floats) -> Polled:
     longer, stays = polled.streak == 1, polled.preference == 0
     somebody = stays & (answered > 0)
 
-    def moves(chosen) -> Moves:
+    def moves(chosen) -> _Moves:
         added, group = np.unique(polled.confidence[chosen], return_inverse=True)
         total = np.bincount(group, chance[chosen], len(added)).astype(float)
-        return Moves(added.astype(np.int64), total)
+        return _Moves(added.astype(np.int64), total)
 
     return Polled(moves(longer), moves(somebody & ~longer), float(joint[0, 0]))
 
@@ -158,7 +158,7 @@ def nine_tenths(part: Part) -> Part:
     return Part(first, mass)
 
 
-def _moved(part: Part, moves: Moves) -> Part:
+def _moved(part: Part, moves: _Moves) -> Part:
     """After a poll that goes one of these ways."""
     if not len(part.mass) or not len(moves.added):
         return Part(0, np.zeros(0))
@@ -166,8 +166,8 @@ def _moved(part: Part, moves: Moves) -> Part:
     low = int(moves.added[0])
     mass = np.zeros(len(kept) + int(moves.added[-1]) - low)
     ways = list(zip((moves.added - low).tolist(), moves.chance.tolist(), strict=True))
-    for start in range(0, len(kept), BLOCK):
-        block = kept[start : start + BLOCK]
+    for start in range(0, len(kept), _BLOCK):
+        block = kept[start : start + _BLOCK]
         for shift, chance in ways:
             daxpy(block, mass, len(block), chance, offy=start + shift)  # adds to `mass` itself
     return Part(first + low, mass)
@@ -192,8 +192,8 @@ def _trimmed(part: Part, least: float) -> Part:
     """Without blocks at the ends that together hold less than `least` each."""
     if not len(part.mass):
         return part
-    blocks = np.add.reduceat(part.mass, np.arange(0, len(part.mass), BLOCK))
+    blocks = np.add.reduceat(part.mass, np.arange(0, len(part.mass), _BLOCK))
     first = int(np.searchsorted(np.cumsum(blocks), least))
     last = len(blocks) - int(np.searchsorted(np.cumsum(blocks[::-1]), least))
-    start = first * BLOCK
-    return Part(part.low + start, part.mass[start : max(last * BLOCK, start)])
+    start = first * _BLOCK
+    return Part(part.low + start, part.mass[start : max(last * _BLOCK, start)])

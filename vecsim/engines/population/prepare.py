@@ -23,7 +23,7 @@ MOST_WEIGHTS = 2**28  # bytes, of a point with groups
 LEAST_MIXES = 3  # as many as the adversaries here have at most, so that they share programs
 
 
-class Shape(NamedTuple):
+class PopulationShape(NamedTuple):
     """What a program is compiled for."""
 
     engine: str  # population
@@ -45,7 +45,7 @@ class Shape(NamedTuple):
         return self.sides > 1 or self.rests
 
 
-class Sides(NamedTuple):
+class _Sides(NamedTuple):
     """The network's groups of honest nodes, one after the other, in the adversary's groups each."""
 
     nodes: Any  # int64 [groups]
@@ -60,7 +60,7 @@ class Blocks(NamedTuple):
     trials: Trials  # key, honest and byzantine have an axis of trials, the rest belong to the point
     polls: Polls
     moves: Moves  # without `columns`
-    sides: Sides
+    sides: _Sides
 
 
 def supports(point: Point) -> str | None:
@@ -75,34 +75,34 @@ def supports(point: Point) -> str | None:
     if point.protocol.counts and groups:
         return f"protocol={type(point.protocol).__name__}: it looks at counts"
     if point.protocol.counts:
-        return undisputed.supports(point)
+        return undisputed.supports_undisputed(point)
     if varies_apart(point):
         return f"adversary={point.adversary.title}: numbers of nodes that toss coins vary by chance"
     try:
         moves_of(point.protocol, point.protocol.max_rounds)
     except ConfigError as error:
         return str(error)
-    if groups and _weight_bytes(shape_of(point)) > MOST_WEIGHTS:
+    if groups and _weight_bytes(population_shape(point)) > MOST_WEIGHTS:
         return f"protocol.k={point.protocol.k}: too large where answers are left to chance"
     return None
 
 
-def _weight_bytes(shape: Shape) -> int:
+def _weight_bytes(shape: PopulationShape) -> int:
     """What the weights of a point with groups take (see `Polls`)."""
     size = shape.size + 1
     return 8 * size * shape.mixes * 2 * len(RESULTS) * (size if shape.third else 1) * size
 
 
-def program_key(point: Point):
+def population_program_key(point: Point):
     """Points with the same key share one compiled program, whatever other points are run."""
-    return jax.tree.structure(point.protocol), shape_of(point)
+    return jax.tree.structure(point.protocol), population_shape(point)
 
 
-def shape_of(point: Point) -> Shape:
+def population_shape(point: Point) -> PopulationShape:
     moves = moves_of(point.protocol, point.protocol.max_rounds)
     adversary, network = point.adversary, point.network
     sides = max(len(network.groups), 1)
-    return Shape(
+    return PopulationShape(
         engine="population",
         block=_block_size(sides * adversary.groups * max(moves.rows)),
         groups=adversary.groups,
@@ -132,7 +132,7 @@ def _rounded(size: int) -> int:
 
 
 def blocks_of(
-    shape: Shape,
+    shape: PopulationShape,
     served: list[tuple[Point, np.ndarray, np.ndarray]],
     seed: int,
     devices: int,
@@ -161,7 +161,7 @@ def blocks_of(
         yield _batch(taken, room)
 
 
-def _room(shape: Shape, block: Blocks, devices: int, memory: int) -> int:
+def _room(shape: PopulationShape, block: Blocks, devices: int, memory: int) -> int:
     """Blocks of a batch."""
     cells = len(block.moves.preference) * shape.block * len(block.sides.nodes)
     size = 8 * (block.polls.weights.size + 40 * cells)
@@ -178,7 +178,7 @@ def _batch(taken: list[tuple[Blocks, np.ndarray]], room: int) -> tuple[Blocks, n
 
 
 def _block(
-    shape: Shape,
+    shape: PopulationShape,
     roster: dict[Any, Adversary],
     point: Point,
     polls: Polls,
@@ -206,7 +206,7 @@ def _block(
     return Blocks(described, polls, moves._replace(columns=()), sides)
 
 
-def sides_of(point: Point, first: np.ndarray) -> Sides:
+def sides_of(point: Point, first: np.ndarray) -> _Sides:
     """In every group the adversary's first group comes first.
 
     first: how many nodes of it start at 1 in each of the network's groups [trials, groups].
@@ -218,7 +218,7 @@ def sides_of(point: Point, first: np.ndarray) -> Sides:
         ones += (in_first, group.ones - in_first)[: len(parts)]
         active += [(group.active, 1 - group.active)] * len(parts)
     ones = np.stack(ones, axis=-1)
-    return Sides(np.array(nodes), ones, np.array(active), np.int64(point.network.cut))
+    return _Sides(np.array(nodes), ones, np.array(active), np.int64(point.network.cut))
 
 
 def _filled(array: np.ndarray, length: int, value: int) -> np.ndarray:

@@ -19,11 +19,17 @@ from vecsim.engines.population import undisputed
 from vecsim.engines.population.binomial import Names, binomial
 from vecsim.engines.population.moves import Moves
 from vecsim.engines.population.poll_results import honest_answers, result_probabilities
-from vecsim.engines.population.prepare import Blocks, Shape, blocks_of, program_key, shape_of
+from vecsim.engines.population.prepare import (
+    Blocks,
+    PopulationShape,
+    blocks_of,
+    population_program_key,
+    population_shape,
+)
 from vecsim.engines.population.weights import Polls
 from vecsim.engines.trial import (
-    Record,
     Tally,
+    TrialRecord,
     Trials,
     adversary_words,
     all_devices,
@@ -38,7 +44,7 @@ from vecsim.model.point import MOST_ROUNDS, Point
 from vecsim.types import STEPPED, Outcome
 
 GROUP = 20  # bits of a draw's number below the group: rows x STAGES must fit
-NAMED = 4  # groups that a draw's number has room for; more go into the number of the round
+_NAMED = 4  # groups that a draw's number has room for; more go into the number of the round
 STAGES = 8
 
 
@@ -66,7 +72,7 @@ EACH = Trials(
 )
 
 
-def program(shape: Shape):
+def _program(shape: PopulationShape):
     """The function (blocks, nothing) -> Outcome [blocks, trials]."""
 
     def run_block(block: Blocks):
@@ -75,7 +81,7 @@ def program(shape: Shape):
 
         def body(carried):
             state, record = carried
-            tally = count(block.moves, state.nodes)
+            tally = count_by_cell(block.moves, state.nodes)
             awake = taking_part(shape, block, state)
             polls = block.trials.honest - tally.decided
             if shape.rests:
@@ -83,15 +89,15 @@ def program(shape: Shape):
             record = jax.vmap(observe, (0, EACH, 0, 0, 0))(
                 record, block.trials, state, tally, polls
             )
-            return advance(shape, block, state, tally, awake), record
+            return advance_counts(shape, block, state, tally, awake), record
 
-        start = begin(shape, block), jax.vmap(Record.start, (EACH,))(block.trials)
+        start = begin(shape, block), jax.vmap(TrialRecord.start, (EACH,))(block.trials)
         return lax.while_loop(lambda carried: carried[1].running.any(), body, start)[1]
 
     return lambda blocks, _: lax.map(lambda block: run_block(block).outcome, blocks)
 
 
-def begin(shape: Shape, block: Blocks) -> State:
+def begin(shape: PopulationShape, block: Blocks) -> State:
     """Nobody has polled yet. A trial of no nodes fills a block up."""
     honest, sides, moves = block.trials.honest, block.sides, block.moves
     there = (honest > 0)[:, None]
@@ -102,28 +108,30 @@ def begin(shape: Shape, block: Blocks) -> State:
     return State(none, nodes, none, no_memory(block.trials.adversaries, len(honest)))
 
 
-def taking_part(shape: Shape, block: Blocks, state: State):
+def taking_part(shape: PopulationShape, block: Blocks, state: State):
     """The nodes of each cell that take part in this round."""
     if not shape.rests:
         return state.nodes
     key = tuple(word[:, None, None] for word in block.trials.key)
-    group, round_ = named(state)
+    group, round_ = _named(state)
     number = jnp.arange(state.nodes.shape[-1], dtype=jnp.uint32) | group
     second = counters(round_, random.ANSWERS, random.PLACE)
     chance = jnp.broadcast_to(block.sides.active[:, None], (*state.nodes.shape[1:], 2))
     return binomial(Names(key, number, second), state.nodes, chance[..., 0], chance[..., 1])
 
 
-def named(state: State):
+def _named(state: State):
     """What stands for the group in the numbers of draws [groups, 1], and for it and the round in
     their counters [trials, groups, 1], uint32."""
     group = jnp.arange(state.nodes.shape[1], dtype=jnp.uint32)[:, None]
-    more = (group // jnp.uint32(NAMED)) * jnp.uint32(MOST_ROUNDS)
+    more = (group // jnp.uint32(_NAMED)) * jnp.uint32(MOST_ROUNDS)
     round_ = state.round.astype(jnp.uint32)[:, None, None] + more
-    return (group % jnp.uint32(NAMED)) << jnp.uint32(GROUP), round_
+    return (group % jnp.uint32(_NAMED)) << jnp.uint32(GROUP), round_
 
 
-def advance(shape: Shape, block: Blocks, state: State, tally: Tally, awake) -> State:
+def advance_counts(
+    shape: PopulationShape, block: Blocks, state: State, tally: Tally, awake
+) -> State:
     """One round: every undecided node that takes part polls once, all together."""
     chances, memory = faced(shape, block, state, tally, awake)
     nodes, flips = move(shape, block, state._replace(nodes=awake), chances)
@@ -132,7 +140,7 @@ def advance(shape: Shape, block: Blocks, state: State, tally: Tally, awake) -> S
     return State(state.round + 1, nodes, flips, memory)
 
 
-def heard(shape: Shape, block: Blocks, state: State, awake):
+def heard(shape: PopulationShape, block: Blocks, state: State, awake):
     """Of the honest nodes that take part: those that each group hears, and of them the ones that
     prefer 1, both [trials, groups]."""
     preference = block.moves.preference.astype(jnp.float64)
@@ -145,7 +153,7 @@ def heard(shape: Shape, block: Blocks, state: State, awake):
     return found
 
 
-def faced(shape: Shape, block: Blocks, state: State, tally: Tally, awake):
+def faced(shape: PopulationShape, block: Blocks, state: State, tally: Tally, awake):
     """P(each result) of this round's polls, [trials, groups, own colour, results], and the
     adversary's memory after it."""
     trials, polls = block.trials, block.polls
@@ -167,19 +175,19 @@ def faced(shape: Shape, block: Blocks, state: State, tally: Tally, awake):
     return result_probabilities(polls, kinds, ones, mixes, honest), memory
 
 
-def count(moves: Moves, nodes) -> Tally:
+def count_by_cell(moves: Moves, nodes) -> Tally:
     cells = nodes.sum(axis=1)
     ones = (cells * moves.preference.astype(jnp.float64)).sum(axis=-1)
     decided = cells[..., -2] + cells[..., -1]
     return Tally(*(total.astype(jnp.int64) for total in (ones, decided, cells[..., -1])))
 
 
-def move(shape: Shape, block: Blocks, state: State, chances):
+def move(shape: PopulationShape, block: Blocks, state: State, chances):
     """The nodes of each cell after a round, and how many preferences it changed.
 
     chances: [trials, groups, own colour, results].
     """
-    group, round_ = named(state)
+    group, round_ = _named(state)
     key = tuple(word[:, None, None] for word in block.trials.key)
     columns = [sum(chances[..., result] for result in results) for results in shape.columns]
     left = state.nodes[..., :-2]
@@ -261,17 +269,17 @@ def run(work: list[tuple[Point, np.ndarray]], seed: int, memory: int = 2**28) ->
     groups: dict[Any, list[int]] = {}
     for i, (point, trials) in enumerate(work):
         if not point.protocol.counts:
-            groups.setdefault(program_key(point), []).append(i)
+            groups.setdefault(population_program_key(point), []).append(i)
             continue
-        for name, array in undisputed.run([(point, trials)], seed).items():
+        for name, array in undisputed.run_undisputed([(point, trials)], seed).items():
             out[name][starts[i] : starts[i + 1]] = array
     mesh = all_devices()
     for members in groups.values():
-        shape = shape_of(work[members[0]][0])
+        shape = population_shape(work[members[0]][0])
         served = [(*work[i], starts[i] + np.arange(len(work[i][1]))) for i in members]
         for blocks, place in blocks_of(shape, served, seed, mesh.size, memory):
             with jax.enable_x64(True):
-                outcome = jax.device_get(batch(program, shape, mesh, blocks, ()))
+                outcome = jax.device_get(batch(_program, shape, mesh, blocks, ()))
             values = outcome._asdict() | {"admitted": blocks.trials.byzantine}
             there = place >= 0
             for name, array in values.items():

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vecsim.engines import behaviour
 from vecsim.engines.population.binomial import Names, binomial
-from vecsim.engines.population.one_node import decision_law, turning
+from vecsim.engines.population.one_node import decision_law, turning_chance
 from vecsim.model import poll_law as pools
 from vecsim.model import random
 from vecsim.model.point import Point
@@ -28,14 +28,14 @@ from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary, View
 
 RISK = 1e-9  # probability that a trial is not as the engine takes it to be
-COINS = 1000  # values of the adversary's shared coin that are averaged over
-TRIALS = 256  # drawn together, whatever their number, so that a trial's bits are the same
+_COINS = 1000  # values of the adversary's shared coin that are averaged over
+BLOCK_TRIALS = 256  # drawn together, whatever their number, so that a trial's bits are the same
 # What an adversary may look at, if its answers are not to change while nobody turns.
 STEADY = {"honest", "byzantine", "peers", "exclude_self", "k", "alpha", "start_ones", "ones"}
 STEADY |= {"trial_coin"}
 
 
-def supports(point: Point) -> str | None:
+def supports_undisputed(point: Point) -> str | None:
     """Why the engine cannot run the point; None if it can. For protocols that look at counts."""
     rule, name = point.protocol, type(point.protocol).__name__
     if not isinstance(rule, QrAvalanche):
@@ -48,7 +48,7 @@ def supports(point: Point) -> str | None:
     if point.byzantine and float(point.adversary.admission) != 1:
         drawn = "its number of nodes is drawn by chance"
         return f"adversary={point.adversary.title}: {drawn}, trial by trial"
-    turns = max(turning(rule, polled(pool, colour)) for pool, colour in pools_of(point))
+    turns = max(turning_chance(rule, polled(pool, colour)) for pool, colour in pools_of(point))
     risk = min(turns * point.honest * rule.max_rounds, 1.0)
     if risk > RISK:
         fraction = f"byzantine_fraction={point.byzantine_fraction:g}"
@@ -65,9 +65,9 @@ def steady(adversary: Adversary) -> bool:
 
 def mix_shares(point: Point, colour: int) -> NDArray[np.float64]:
     """How often the adversary answers a node of this colour in each of its ways."""
-    coins = (np.arange(COINS, dtype=np.float32) + np.float32(0.5)) / np.float32(COINS)
+    coins = (np.arange(_COINS, dtype=np.float32) + np.float32(0.5)) / np.float32(_COINS)
     mixes = mixes_of(point, coins)[:, colour]
-    return np.bincount(mixes, minlength=len(point.adversary.ways)) / COINS
+    return np.bincount(mixes, minlength=len(point.adversary.ways)) / _COINS
 
 
 def mixes_of(point: Point, coins: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -87,7 +87,7 @@ def mixes_of(point: Point, coins: NDArray[np.float32]) -> NDArray[np.int64]:
     with jax.enable_x64(True):
         view = View(**parts)
         none = np.zeros((len(coins), point.adversary.memories), np.int32)
-        mixes, _ = behaviour.answers(point.adversary, view, none)
+        mixes, _ = behaviour.answered(point.adversary, view, none)
         return np.asarray(mixes)[:, 0].astype(np.int64)
 
 
@@ -108,7 +108,7 @@ def law_of(rule: QrAvalanche, pool: Pool, colour: int, nodes: int) -> Floats:
     return decision_law(rule, polled(pool, colour), 0.1 * RISK / nodes)
 
 
-def run(work: list[tuple[Point, np.ndarray]], seed: int) -> dict[str, np.ndarray]:
+def run_undisputed(work: list[tuple[Point, np.ndarray]], seed: int) -> dict[str, np.ndarray]:
     """As `stepping.run`, for points that this module supports; rounds are -1 for never."""
     outs = [_trials(point, trials, seed) for point, trials in work]
     return {name: np.concatenate([out[name] for out in outs]) for name in outs[0]}
@@ -136,9 +136,9 @@ def _trials(point: Point, trials: np.ndarray, seed: int) -> dict[str, np.ndarray
         pool = point.pool(point.adversary.ways[mix], point.kinds)
         law = law_of(point.protocol, pool, _colour(point), point.honest)
         chosen = np.flatnonzero(mixes == mix)
-        for first in range(0, len(chosen), TRIALS):
-            some = chosen[first : first + TRIALS]
-            words = tuple(np.resize(word[some], TRIALS) for word in key)
+        for first in range(0, len(chosen), BLOCK_TRIALS):
+            some = chosen[first : first + BLOCK_TRIALS]
+            words = tuple(np.resize(word[some], BLOCK_TRIALS) for word in key)
             decided[some, 1:] = shared_out(words, point.honest, law)[: len(some)]
     return outcome(point, decided)
 
@@ -172,8 +172,8 @@ def _draw(key, nodes, p, q):
         now = binomial(names, left, *here)
         return round_ + 1, left - now, decided.at[round_].set(now)
 
-    left = jnp.full(TRIALS, nodes)
-    start = jnp.int32(0), left, jnp.zeros((len(p), TRIALS))
+    left = jnp.full(BLOCK_TRIALS, nodes)
+    start = jnp.int32(0), left, jnp.zeros((len(p), BLOCK_TRIALS))
     return lax.while_loop(going, body, start)[2]
 
 

@@ -110,7 +110,7 @@ def result_weights(
     size = k + 1
     arriving = np.zeros((size, size))  # row x: how many of x answers arrive
     for x in range(size):
-        arriving[x, : x + 1] = pools.binomial(x, 1 - loss)
+        arriving[x, : x + 1] = pools.binomial_pmf(x, 1 - loss)
     count = np.add.outer(np.arange(size), np.arange(size))  # arriving + of the third part
     below, between, above = (
         arriving @ chosen.astype(float)
@@ -169,8 +169,8 @@ def _trinomial(trials: int, first: float, second: float) -> Floats:
     """P(i of the first kind, j of the second) in so many trials, [trials + 1, trials + 1]."""
     joint = np.zeros((trials + 1, trials + 1))
     either = first + second
-    for total, probability in enumerate(pools.binomial(trials, either)):
-        split = pools.binomial(total, first / either if either else 0.0)
+    for total, probability in enumerate(pools.binomial_pmf(trials, either)):
+        split = pools.binomial_pmf(total, first / either if either else 0.0)
         i = np.arange(total + 1)
         joint[i, total - i] = probability * split
     return joint

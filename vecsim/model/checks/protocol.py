@@ -13,13 +13,13 @@ from vecsim import fields
 from vecsim.errors import name_of, raised_by, require, whole
 from vecsim.types import Counts, Protocol, Quorum
 
-Words = NDArray[np.uint32]
+_Words = NDArray[np.uint32]
 
 MOST_PEERS = 400
 WALKERS, STEPS = 128, 256  # nodes that are followed, and their polls in one call
-MOST_STEPS = 4096  # polls after which a node is not followed any further
+_MOST_STEPS = 4096  # polls after which a node is not followed any further
 PAIRS = STEPS * WALKERS  # cells and polls that are stepped at once
-NAMES = ("no quorum", "agree", "agree, confident", "against", "against, confident")
+_NAMES = ("no quorum", "agree", "agree, confident", "against", "against, confident")
 
 
 def check_protocol(rule: Protocol) -> None:
@@ -60,7 +60,7 @@ def _check_numbers(rule: Protocol) -> None:
     whole(f"{name}.cell_limit()", limit, 4, 2**32)
 
 
-def _check_start(rule: Protocol) -> Words:
+def _check_start(rule: Protocol) -> _Words:
     with raised_by(rule, "start"):
         starts, differs = map(np.asarray, _started(rule))
     name = name_of(rule)
@@ -105,7 +105,7 @@ def _typed(rule: Protocol, method: str, cells: Any, like: Any):
 
 
 @lru_cache(maxsize=64)
-def _pairs(k: int) -> tuple[Words, Words]:
+def _pairs(k: int) -> tuple[_Words, _Words]:
     """Every number of answers of the node's own colour, and of answers."""
     positive, answered = np.meshgrid(np.arange(k + 1), np.arange(k + 1), indexing="ij")
     there = positive <= answered
@@ -148,14 +148,14 @@ def _choices(rule: Protocol, polls: Any) -> NDArray[np.int64]:
 # Nodes that are followed
 
 
-def _follow(rule: Protocol, starts: Words, polls: Any) -> Words:
+def _follow(rule: Protocol, starts: _Words, polls: Any) -> _Words:
     """Undecided cells that come up; each poll is looked at."""
     choices = _choices(rule, polls)
     met = jax.tree.map(lambda part: part[choices], polls)
     flat = jax.tree.map(np.ravel, met)
     begin = np.resize(starts, WALKERS)
     cells, visited = begin, [starts]
-    for _ in range(0, min(rule.max_rounds, MOST_STEPS), STEPS):
+    for _ in range(0, min(rule.max_rounds, _MOST_STEPS), STEPS):
         with raised_by(rule, "step"):
             cells, before, after = jax.device_get(_walk(rule, begin, cells, met))
         _check_step(rule, before.ravel(), flat, after.ravel())
@@ -180,7 +180,7 @@ def _walk(rule: Protocol, begin, cells, polls):
     return cells, before, after
 
 
-def _check_every_poll(rule: Protocol, starts: Words, visited: Words, polls: Any) -> None:
+def _check_every_poll(rule: Protocol, starts: _Words, visited: _Words, polls: Any) -> None:
     """Every poll at the starts, and at as many of the visited cells as there is room for."""
     total = len(polls[0])
     room = max(PAIRS // total - 2, 0)
@@ -212,7 +212,7 @@ def _colours(number: int):
 # What must not be
 
 
-def _check_step(rule: Protocol, before: Words, polls: Any, alone: Words | None = None) -> None:
+def _check_step(rule: Protocol, before: _Words, polls: Any, alone: _Words | None = None) -> None:
     """Look at polls [PAIRS]. alone: what they gave to each cell by itself."""
     with raised_by(rule, "step"):
         after, left = jax.device_get(_stepped(rule, before, polls))
@@ -231,7 +231,7 @@ def _check_step(rule: Protocol, before: Words, polls: Any, alone: Words | None =
             require(False, name, left[at].item(), "1 or more polls")
 
 
-def _check_cells(rule: Protocol, before: Words, after: Words, polls: Any) -> None:
+def _check_cells(rule: Protocol, before: _Words, after: _Words, polls: Any) -> None:
     """Refuse the first cell that must not be."""
     bad = (after >= rule.cell_limit()) | ((after & fields.OVERFLOW) != 0)
     if not rule.decides:
@@ -246,7 +246,7 @@ def _told(rule: Protocol, poll: Any) -> str:
     if rule.counts:
         return f"{poll[0]} of {poll[1]} answers for its colour"
     agree, against, confident = poll
-    return NAMES[(1 + confident) * agree + (3 + confident) * against]
+    return _NAMES[(1 + confident) * agree + (3 + confident) * against]
 
 
 def _check_cell(rule: Protocol, call: str, cell: int) -> None:
@@ -262,7 +262,7 @@ def _check_cell(rule: Protocol, call: str, cell: int) -> None:
     require(rule.decides or not cell & 2, name, cell, allowed)
 
 
-def _check_no_quorum(rule: Protocol, before: Words, after: Words, met: Any) -> None:
+def _check_no_quorum(rule: Protocol, before: _Words, after: _Words, met: Any) -> None:
     """Engines differ in what `confident` is where there is no quorum."""
     none = ~met.agree & ~met.against
     cells, first, which = np.unique(before[none], return_index=True, return_inverse=True)

@@ -2,15 +2,22 @@
 
 import xarray as xr
 
-from vecsim.results.kinds.campaigns import Campaigns
-from vecsim.results.kinds.decisions import Decisions
-from vecsim.results.kinds.design import Design
+from vecsim.results.kinds.campaigns import CampaignResults
+from vecsim.results.kinds.decisions import DecisionResults
+from vecsim.results.kinds.design import DesignResults
 from vecsim.results.kinds.kind import Kind
-from vecsim.results.kinds.splitting import Splitting
-from vecsim.results.kinds.threshold import Threshold
+from vecsim.results.kinds.splitting import SplittingResults
+from vecsim.results.kinds.threshold import ThresholdResults
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (Decisions(), Campaigns(), Splitting(), Threshold(), Design())
+    kind.name: kind
+    for kind in (
+        DecisionResults(),
+        CampaignResults(),
+        SplittingResults(),
+        ThresholdResults(),
+        DesignResults(),
+    )
 }
 
 

@@ -7,15 +7,15 @@ from operator import or_
 import xarray as xr
 
 from vecsim.results.kinds.kind import Array
-from vecsim.results.kinds.trials import Trials, put
+from vecsim.results.kinds.trials import TrialResults, put
 from vecsim.results.table import Column, Rows
 from vecsim.results.text import amount, rate, rounds
 
-CAPTION = "means, medians and shares over trials, each with its 95 % interval in brackets"
+_CAPTION = "means, medians and shares over trials, each with its 95 % interval in brackets"
 TEXTS = {"clopper_pearson": rate, "order statistics": rounds}  # by interval; else amount
 
 
-class Campaigns(Trials):
+class CampaignResults(TrialResults):
     """A trial is a campaign: outcomes are numbers, or events (1 or 0)."""
 
     name = "campaigns"
@@ -61,7 +61,7 @@ class Campaigns(Trials):
         texts = {n: TEXTS.get(summary[n].attrs.get("interval", ""), amount) for n in names}
         if rows.across:
             first = names[0]
-            rows.show_across(first, texts[first], CAPTION)
+            rows.show_across(first, texts[first], _CAPTION)
         else:
             columns = []
             for name in names:
@@ -69,7 +69,7 @@ class Campaigns(Trials):
                 header = name if unit in ("", "1") else f"{name}\n{unit}"
                 columns.append(Column(header, rows.cells(name, texts[name])))
             spare = [column.header for column in columns[:0:-1]]
-            rows.show(columns, spare, CAPTION)
+            rows.show(columns, spare, _CAPTION)
         for name in names:
             if meaning := summary[name].attrs.get("long_name"):
                 print(textwrap.fill(f"{name}: {meaning}", rows.width, subsequent_indent="  "))

@@ -5,22 +5,22 @@ import xarray as xr
 
 from vecsim.results import outcomes
 from vecsim.results.kinds.kind import Array
-from vecsim.results.kinds.trials import Trials, precision, put
+from vecsim.results.kinds.trials import TrialResults, precision, put
 from vecsim.results.table import Column, Rows
 from vecsim.results.text import rate, rounds
 
-CAPTION = "medians of rounds and shares of trials, each with its 95 % interval in brackets"
-MAJORITY = "majority_kept"
-HEADERS = {MAJORITY: "majority_\nkept"}
+_CAPTION = "medians of rounds and shares of trials, each with its 95 % interval in brackets"
+_MAJORITY = "majority_kept"
+_HEADERS = {_MAJORITY: "majority_\nkept"}
 NUMBERS = (  # of rounds, changes of preference, polls
     *("rounds", "first_decision", "median_decision", "last_decision", "unanimity"),
     *("flips", "polls"),
 )
 WORST = "worst dis-\nagreement"
-SPARE = ("stalled", "trials", "unanimous", "disagreement", HEADERS[MAJORITY], "rounds")
+SPARE = ("stalled", "trials", "unanimous", "disagreement", _HEADERS[_MAJORITY], "rounds")
 
 
-class Decisions(Trials):
+class DecisionResults(TrialResults):
     """A trial is a single decision of all honest nodes."""
 
     name = "decisions"
@@ -67,7 +67,7 @@ class Decisions(Trials):
             outcome, beside = "unanimous", {}
             if True in decides:
                 outcome, beside = "finalised", {WORST: _worst(rows)}
-            rows.show_across(outcome, rate, CAPTION, beside)
+            rows.show_across(outcome, rate, _CAPTION, beside)
         else:
             self._show_down(rows, decides)
         lost = summary["majority_lost"]
@@ -79,12 +79,12 @@ class Decisions(Trials):
 
     def _show_down(self, rows: Rows, decides: set[bool]) -> None:
         names = ["finalised"] * (True in decides) + ["unanimous"] * (False in decides)
-        names += [MAJORITY] * (not np.isnan(rows.arrays[MAJORITY]).all())
+        names += [_MAJORITY] * (not np.isnan(rows.arrays[_MAJORITY]).all())
         names += ["disagreement", "stalled"] * (True in decides)
-        columns = [Column(HEADERS.get(name, name), rows.cells(name, rate)) for name in names]
+        columns = [Column(_HEADERS.get(name, name), rows.cells(name, rate)) for name in names]
         event = "last_decision_median" if True in decides else "unanimity_median"
         columns += [Column("rounds", rows.cells(event, rounds)), rows.counts("trials")]
-        rows.show(columns, SPARE, CAPTION)
+        rows.show(columns, SPARE, _CAPTION)
 
 
 def _worst(rows: Rows) -> list[str]:

@@ -10,7 +10,7 @@ from vecsim.results.kinds.kind import Array, Kind
 from vecsim.results.table import Column, lines_of
 from vecsim.results.text import agreement, chance
 
-TOLD = {
+_TOLD = {
     "unverified": "could not be verified",
     "stalls": "are only screened (a split stalls: splitting does not get to a second decision)",
     "beaten": "others beat",
@@ -20,11 +20,11 @@ TOLD = {
     "never decides": "never decide",
     "not reached": "were not reached by splitting",
 }
-FEW = 3  # cheaper candidates that are named
-CAPTION = "the front: probabilities with their 95 % intervals in brackets, below the target"
+_FEW = 3  # cheaper candidates that are named
+_CAPTION = "the front: probabilities with their 95 % intervals in brackets, below the target"
 
 
-class Design(Kind):
+class DesignResults(Kind):
     """A trial is a replica of the splitting estimates of a candidate."""
 
     name = "design"
@@ -38,7 +38,7 @@ class Design(Kind):
 
     def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:
         """The front, the winner of each network and what became of the other candidates."""
-        mine = pareto.own(data)
+        mine = pareto.own_dimensions(data)
         others = [dim for dim in self.swept(data) if dim not in mine]
         rows = pareto.front(data)
         values = {str(name): rows[name].values for name in (*rows.data_vars, *others)}
@@ -49,7 +49,7 @@ class Design(Kind):
         ]
         columns = [
             *(Column(dim, [_word(values[dim][i]) for i in number], right=False) for dim in others),
-            Column("k/alpha/beta", [pareto.named(values, i) for i in number], right=False),
+            Column("k/alpha/beta", [pareto.quorum_name(values, i) for i in number], right=False),
             Column("P(disagreement)", chances),
             Column("scores", [agreement(values["gap"][i]) for i in number], right=False),
             Column("messages\nper node", [f"{values['messages'][i]:,.0f}" for i in number]),
@@ -58,7 +58,7 @@ class Design(Kind):
         ]
         if number:
             print("\n".join(lines_of(columns)))
-            print(CAPTION)
+            print(_CAPTION)
         for line in _told(summary, others):
             print(line)
 
@@ -80,12 +80,14 @@ def _told(every: xr.Dataset, others: list[str]) -> list[str]:
         if len(on):
             best = on[np.argmin(values["messages"][on])]
             cost = f"{values['messages'][best]:,.0f} messages per node"
-            lines.append(f"best for {aim}: k/alpha/beta = {pareto.named(values, best)}, {cost}")
+            lines.append(
+                f"best for {aim}: k/alpha/beta = {pareto.quorum_name(values, best)}, {cost}"
+            )
         else:
             lines.append(f"nothing that was tried is known to meet {aim}")
         words, counts = np.unique(values["state"].astype(str), return_counts=True)
         rest = dict(zip(words.tolist(), counts.tolist(), strict=True))
-        parts = [f"{rest[state]} {TOLD[state]}" for state in pareto.STATES[1:] if state in rest]
+        parts = [f"{rest[state]} {_TOLD[state]}" for state in pareto.STATES[1:] if state in rest]
         if parts:
             lines.append(f"of {len(values['state'])} candidates {', '.join(parts)}")
         cheap = _cheaper(values, on)
@@ -103,8 +105,8 @@ def _cheaper(values: dict[str, Any], on: Array) -> list[str]:
     open_ = np.flatnonzero(np.isin(values["state"], ("stalls", "not reached")))
     least = values["messages"][on].min(initial=np.inf)
     good = open_[(values["messages"][open_] < least)]
-    good = good[np.argsort(values["messages"][good])][:FEW]
-    return [f"{pareto.named(values, i)} ({values['messages'][i]:,.0f})" for i in good]
+    good = good[np.argsort(values["messages"][good])][:_FEW]
+    return [f"{pareto.quorum_name(values, i)} ({values['messages'][i]:,.0f})" for i in good]
 
 
 def _word(value: Any) -> str:

@@ -54,6 +54,6 @@ class Kind:
         return table.assign_coords(others).assign_attrs({**attrs, "level": level})
 
 
-def named(table: xr.Dataset, name: str) -> xr.Dataset:
+def by_name(table: xr.Dataset, name: str) -> xr.Dataset:
     """A table of estimates as a summary has it: the estimate by its name."""
     return table.rename(value=name, low=f"{name}_low", high=f"{name}_high")

@@ -5,15 +5,15 @@ import xarray as xr
 
 from vecsim.results import estimate
 from vecsim.results.estimate import DISAGREE
-from vecsim.results.kinds.kind import Kind, named
+from vecsim.results.kinds.kind import Kind, by_name
 from vecsim.results.table import Column, Rows
-from vecsim.results.text import agreement, chance, order
+from vecsim.results.text import agreement, chance, order_of_magnitude
 
 ROUGH_BELOW = 1e-12  # probabilities of which only the order of magnitude is claimed
-CAPTION = "probabilities, each with its 95 % interval in brackets, or their order of magnitude"
+_CAPTION = "probabilities, each with its 95 % interval in brackets, or their order of magnitude"
 
 
-class Splitting(Kind):
+class SplittingResults(Kind):
     """A trial is a replica of a splitting estimate, by two scores."""
 
     name = "splitting"
@@ -48,12 +48,12 @@ class Splitting(Kind):
         return self.table(data, columns, "1", level, about)
 
     def summary(self, data: xr.Dataset, level: float) -> xr.Dataset:
-        return named(self.probability(data, level), "probability")
+        return by_name(self.probability(data, level), "probability")
 
     def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:
         rows = Rows(summary, self.swept(data))
         cells = [
-            order(value) if rows.at("rough", at) else chance(value, low, high)
+            order_of_magnitude(value) if rows.at("rough", at) else chance(value, low, high)
             for at in rows.places
             for value, low, high in [rows.interval("probability", at)]
         ]
@@ -63,7 +63,7 @@ class Splitting(Kind):
             Column("scores", [agreement(gap) for gap in gaps], right=False),
             rows.counts("trials", "replicas"),
         ]
-        rows.show(columns, ["replicas"], CAPTION)
+        rows.show(columns, ["replicas"], _CAPTION)
         if any(gap < DISAGREE for gap in gaps):
             print(
                 "vecsim: two scores disagree: the larger estimate counts, and more walkers are "

@@ -3,14 +3,14 @@
 import xarray as xr
 
 from vecsim.results.crossing import crossings
-from vecsim.results.kinds.kind import Kind, named
+from vecsim.results.kinds.kind import Kind, by_name
 from vecsim.results.table import Column, Rows
 from vecsim.results.text import crossed
 
-CAPTION = "thresholds, each with its 95 % interval in brackets; fit p: of the misfit of the curve"
+_CAPTION = "thresholds, each with its 95 % interval in brackets; fit p: of the misfit of the curve"
 
 
-class Threshold(Kind):
+class ThresholdResults(Kind):
     """Each trial has a Byzantine fraction of its own, and shows the event or not."""
 
     name = "threshold"
@@ -33,7 +33,7 @@ class Threshold(Kind):
         return self.table(data, found | {"trials": run.sum(-1)}, "1", level, kept)
 
     def summary(self, data: xr.Dataset, level: float) -> xr.Dataset:
-        return named(self.threshold(data, level), "threshold")
+        return by_name(self.threshold(data, level), "threshold")
 
     def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:
         rows, about = Rows(summary, self.swept(data)), summary.attrs
@@ -41,4 +41,4 @@ class Threshold(Kind):
         cells = rows.cells("threshold", lambda *found: crossed(*(100 * v for v in found)))
         fits = [f"{rows.at('fit', at):.2g}".replace("nan", "-") for at in rows.places]
         columns = [Column(header, cells), Column("fit p", fits), rows.counts("trials")]
-        rows.show(columns, ["trials", "fit p"], CAPTION)
+        rows.show(columns, ["trials", "fit p"], _CAPTION)

@@ -13,7 +13,7 @@ from vecsim.results.kinds.kind import Array, Kind
 Method = Literal["clopper_pearson", "wilson"]
 
 
-class Trials(Kind):
+class TrialResults(Kind):
     """Studies whose trials each have outcomes of their own."""
 
     estimates = ("rate", "mean", "quantile")

@@ -14,8 +14,8 @@ from vecsim.results.measures.per_window import RESOURCES
 from vecsim.results.measures.probed import METRICS
 from vecsim.results.measures.variables import SAMPLED
 
-NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
-ALLOWED = "letters, digits, _, . and -, 100 at most, not . first"
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+_ALLOWED = "letters, digits, _, . and -, 100 at most, not . first"
 NAMED = {"bottleneck": (*RESOURCES, "none")}  # metrics that are a word, not a number
 SINGLE = ("wall_s",)  # one value for each run, whatever the period
 OF_WINDOWS = ("growth_percent", *TIMES)
@@ -23,7 +23,7 @@ OF_WINDOWS = ("growth_percent", *TIMES)
 
 def name(key: str, given: Any) -> str:
     """A name that can be a file's on every system, and hurts no page or terminal it is shown on."""
-    require(isinstance(given, str) and bool(NAME.fullmatch(given)), key, given, ALLOWED)
+    require(isinstance(given, str) and bool(_NAME.fullmatch(given)), key, given, _ALLOWED)
     return given
 
 
@@ -36,7 +36,7 @@ def mapping(where: str, given: Any, known: Collection[str]) -> Mapping[str, Any]
     return given
 
 
-def listed(where: str, given: Any, of: str) -> list[Any]:
+def list_of(where: str, given: Any, of: str) -> list[Any]:
     """A list, or nothing."""
     require(given is None or isinstance(given, (list, tuple)), where, given, f"a list of {of}")
     return list(given or ())
@@ -49,7 +49,7 @@ def word(where: str, given: Any, known: Collection[str]) -> Any:
     return given
 
 
-def measured(where: str, given: Mapping[str, Any]) -> None:
+def check_measured(where: str, given: Mapping[str, Any]) -> None:
     """metric, statistic, period, every_s and level, as `measure.measure` takes them."""
     metric, level = given.get("metric"), given.get("level")
     good = isinstance(metric, str) and known(metric)

@@ -11,7 +11,7 @@ Array = np.ndarray[Any, Any]
 
 COMPARISONS = (">=", "<=", ">", "<", "==", "covers")  # covers: the interval holds the threshold
 OPPOSITE = {">=": "<", "<=": ">", ">": "<=", "<": ">=", "==": "!="}
-CLOSE = 1e-9  # relative: sums of floats that should be equal are
+_CLOSE = 1e-9  # relative: sums of floats that should be equal are
 LEVEL = 0.95
 
 
@@ -36,7 +36,7 @@ def estimate(values: Array, level: float = LEVEL) -> Estimate:
     if not values.size or not np.isfinite(values).all():
         return NOTHING
     mean = float(values.mean())
-    if np.ptp(values) <= CLOSE * max(1.0, abs(mean)):
+    if np.ptp(values) <= _CLOSE * max(1.0, abs(mean)):
         return Estimate(float(values[0]), float(values[0]), float(values[0]))
     if np.isin(values, (0, 1)).all():
         return share(values, level)
@@ -60,7 +60,7 @@ def compare(found: Estimate, op: str, threshold: float) -> bool:
         return False
     if op == "reported":
         return True
-    slack = CLOSE * max(1.0, abs(threshold))
+    slack = _CLOSE * max(1.0, abs(threshold))
     return {
         ">=": low >= threshold - slack,
         "<=": high <= threshold + slack,

@@ -6,7 +6,13 @@ import numpy as np
 import xarray as xr
 
 from vecsim.results.measures.per_trial import FIGURES, weighted_quantile
-from vecsim.results.measures.per_window import SERIES, default_statistic, during_load, runs, setting
+from vecsim.results.measures.per_window import (
+    SERIES,
+    default_statistic,
+    during_load,
+    run_setting,
+    runs,
+)
 from vecsim.results.measures.probed import METRICS
 from vecsim.results.measures.variables import OF_SAMPLES, VARIABLES
 
@@ -53,7 +59,7 @@ def measure(
         values = values.reshape(len(values), -1)
         return reduce(values, np.ones_like(values), statistic)
     if period is None and during_load(metric):
-        period = (0, setting(data, "duration_s"))
+        period = (0, run_setting(data, "duration_s"))
     inside = _inside(data, period)
     data, series = data.isel(window=inside), series.isel(window=inside)
     values, weights, times = _flat(data, series, metric)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from vecsim.results.measures.per_window import RESOURCES, SERIES, lately, runs, sampled, setting
+from vecsim.results.measures.per_window import RESOURCES, SERIES, lately, run_setting, runs, sampled
 
 Array = np.ndarray[Any, Any]
 
@@ -21,7 +21,7 @@ def _rate(name: str) -> Callable[[xr.Dataset], Array]:
     """Vertices counted, what came of them in the drain included, by second of offered load."""
 
     def rate(data: xr.Dataset) -> Array:
-        load = data["time_s"].values < setting(data, "duration_s")
+        load = data["time_s"].values < run_setting(data, "duration_s")
         return _sum(data, name) / data["length_s"].values[load].sum()
 
     return rate
@@ -96,7 +96,7 @@ def _vertices_when_killed(share: float) -> Callable[[xr.Dataset], Array]:
             np.cumsum(data[name].transpose("trial", "window").values, axis=1)
             for name in ("admitted", "oom_kills")
         )
-        enough = killed >= max(1, share * setting(data, "nodes"))
+        enough = killed >= max(1, share * run_setting(data, "nodes"))
         at = admitted[np.arange(len(enough)), enough.argmax(axis=1)]
         return np.where(enough.any(axis=1), at, np.nan)
 
@@ -144,8 +144,8 @@ def _share(name: str, honest: bool) -> Callable[[xr.Dataset], Array]:
     """Percent of the honest or of the Byzantine nodes; NaN where there are none."""
 
     def share(data: xr.Dataset) -> Array:
-        members = setting(data, "byzantine")
-        members = setting(data, "nodes") - members if honest else members
+        members = run_setting(data, "byzantine")
+        members = run_setting(data, "nodes") - members if honest else members
         return 100 * _last(data, name) / members if members else _everywhere(data, np.nan)
 
     return share

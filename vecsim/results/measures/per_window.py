@@ -21,14 +21,14 @@ RESOURCES = {  # name of the bottleneck -> variable
     "disk_io": "utilisation_disk",
     "memory": "utilisation_memory",
 }
-NEVER = (
+MUST_NOT_HAPPEN = (
     "lost",
     "doubled",
     "corruption",
 )  # a window must not show these, even if a later one does not
 
 
-def setting(data: xr.Dataset, name: str) -> float:
+def run_setting(data: xr.Dataset, name: str) -> float:
     """`duration_s`, `nodes` or `byzantine` of a run: its variable, or its attribute."""
     return float(data[name].item() if name in data else data.attrs[name])
 
@@ -39,7 +39,7 @@ def lately(data: xr.Dataset, name: str) -> xr.DataArray:
     Longer windows count by the part of them that lies in these 10 s.
     """
     start, length = data["time_s"].values, data["length_s"].values
-    end, span = start + length, min(SPAN_S, setting(data, "duration_s"))
+    end, span = start + length, min(SPAN_S, run_setting(data, "duration_s"))
     counts = data[name].transpose("trial", "window").values.astype(float)
     passed = np.concatenate([np.zeros((counts.shape[0], 1)), np.cumsum(counts, axis=1)], axis=1)
     edges, since = np.append(start[0], end), end - span
@@ -82,7 +82,9 @@ SERIES: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
     "healthy": _healthy,
     "partitions": lambda data: data["sides"].where(data["sides"] > 1, 0),
     "detected": _detected,
-    "detected_percent": lambda data: 100 * _detected(data) / (setting(data, "byzantine") or np.nan),
+    "detected_percent": lambda data: (
+        100 * _detected(data) / (run_setting(data, "byzantine") or np.nan)
+    ),
     "corruption": lambda data: data["divergent"] + data["lost"] + data["doubled"],
     "crashes": lambda data: data["oom_kills"],
     **{name: lambda data, name=name: sampled(data, name) for name in SAMPLED},
@@ -106,7 +108,7 @@ def default_statistic(name: str) -> str:
     largest, of all else the mean."""
     if name in COUNTS or name == "crashes":
         return "sum"
-    if name in NEVER:
+    if name in MUST_NOT_HAPPEN:
         return "max"
     return "last" if name in (*SO_FAR, "detected", "detected_percent") else "mean"
 

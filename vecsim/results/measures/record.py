@@ -8,7 +8,7 @@ import xarray as xr
 from vecsim.results.measures.compare import Estimate, estimate
 from vecsim.results.measures.measure import measure
 
-FIELDS: dict[str, tuple[str, str | None]] = {  # field -> metric and statistic
+_FIELDS: dict[str, tuple[str, str | None]] = {  # field -> metric and statistic
     "avg_tps": ("avg_tps", None),
     "peak_tps": ("peak_tps", None),
     "total_vertices": ("total_vertices", None),
@@ -29,7 +29,7 @@ FIELDS: dict[str, tuple[str, str | None]] = {  # field -> metric and statistic
 
 def metrics(dataset: xr.Dataset) -> dict[str, np.ndarray[Any, Any]]:
     """The metrics record of a run without variants: fifteen figures, a value for each trial."""
-    return {field: measure(dataset, *of) for field, of in FIELDS.items()}
+    return {field: measure(dataset, *of) for field, of in _FIELDS.items()}
 
 
 def record(data: xr.Dataset) -> dict[str, Estimate]:

@@ -22,7 +22,7 @@ SO_FAR = {
     "depth": ("longest chain of the DAG at the end of the window", "vertices"),
 }
 # How things stand at the end of the window.
-STATES = {
+STANDING = {
     "waiting": ("vertices that wait for admission at the end of the window", "vertices"),
     "in_flight": ("vertices without an end at the end of the window, waiting included", "vertices"),
     "running": ("members that run at the end of the window", "nodes"),
@@ -72,4 +72,4 @@ OF_SAMPLES = {
     "weight": ("vertices for which the sampled one stands", "vertices"),
     "outcome": ("0 timed out, 1 finalised, 2 rejected, -1 no vertex", ""),
 }
-VARIABLES = COUNTS | SO_FAR | STATES | MODELLED | SAMPLED | OF_SAMPLES
+VARIABLES = COUNTS | SO_FAR | STANDING | MODELLED | SAMPLED | OF_SAMPLES

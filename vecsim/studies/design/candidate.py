@@ -11,13 +11,13 @@ from vecsim.model import build
 from vecsim.model.point import Point
 from vecsim.results.layout import Variable
 from vecsim.results.pareto import STATES
-from vecsim.studies.design.quorum_runs import Undisputed, attacked, length_of, undisputed
+from vecsim.studies.design.quorum_runs import Undisputed, attacked, length_of, undisputed_runs
 from vecsim.studies.dimensions import listed
 from vecsim.studies.rare.splitting import MOST_WALKERS, Effort
 
 EVENT = "disagreement"
-FIELDS = ("name", "safety", "latency_rounds", "latency_quantile", "latency_adversary")
-FIELDS += ("most_beta", "fed", "walkers", "keep")
+_FIELDS = ("name", "safety", "latency_rounds", "latency_quantile", "latency_adversary")
+_FIELDS += ("most_beta", "fed", "walkers", "keep")
 MOST_BETA = 1000
 
 LEAST_SLOPE = 0.05  # decades for one more beta
@@ -49,7 +49,7 @@ class Settings(NamedTuple):
     @classmethod
     def parse(cls, given: dict[str, Any]) -> "Settings":
         """ConfigError where a setting has no meaning."""
-        require(set(given) == set(FIELDS), "estimator", sorted(given), f"{', '.join(FIELDS)}")
+        require(set(given) == set(_FIELDS), "estimator", sorted(given), f"{', '.join(_FIELDS)}")
         for name in ("safety", "latency_quantile", "keep"):
             value = given[name]
             good = isinstance(value, float) and 0 < value < 1
@@ -76,7 +76,7 @@ class Costs(NamedTuple):
     rounds: float
 
 
-NEVER = Costs(np.inf, np.inf)
+NO_COSTS = Costs(np.inf, np.inf)
 
 
 class Candidate:
@@ -87,7 +87,7 @@ class Candidate:
 
     def __init__(self, point: Point, target: Target, fed: list[float], adversary: Any):
         self.point, self.target, self.fed = point, target, fed
-        self.quorums: Undisputed = undisputed(point._replace(adversary=adversary))
+        self.quorums: Undisputed = undisputed_runs(point._replace(adversary=adversary))
         rule: Any = point.protocol
         self.extra = length_of(rule) - int(rule.beta)
         lengths = np.arange(1, target.most_beta + 1) + self.extra
@@ -128,8 +128,8 @@ class Candidate:
     def sure(self) -> Costs:
         """At a beta that will do; infinite where there is none that is quick enough."""
         beta = self.first(SURE)
-        costs = self.costs(beta) if beta else NEVER
-        return costs if costs.rounds <= self.target.rounds else NEVER
+        costs = self.costs(beta) if beta else NO_COSTS
+        return costs if costs.rounds <= self.target.rounds else NO_COSTS
 
     def screened(self) -> str | None:
         """Why the candidate is out of the question by its own; None if it is not."""

@@ -29,7 +29,7 @@ from vecsim.results.pareto import STATES, before
 from vecsim.studies.design.candidate import (
     AT_BEST,
     EVENT,
-    NEVER,
+    NO_COSTS,
     START,
     Candidate,
     Settings,
@@ -38,7 +38,7 @@ from vecsim.studies.design.candidate import (
 from vecsim.studies.dimensions import keys_of
 from vecsim.studies.rare.scores import SCORES
 from vecsim.studies.rare.splitting import MOST_REPLICAS, split
-from vecsim.studies.rare.walkers import Climbers, supports
+from vecsim.studies.rare.walkers import Climbers, supports_splitting
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
 
@@ -64,7 +64,7 @@ class Attempt(NamedTuple):
         return float(rare_interval(self.estimates).high)
 
 
-class Found(NamedTuple):
+class _Found(NamedTuple):
     """What a candidate came to, and what was tried."""
 
     state: str  # of STATES
@@ -138,9 +138,9 @@ class Designs(Work):
             self.planned = self._plan()
         replicas = len(trials)
         candidate, state = self.planned[number]
-        found = Found(state, candidate.first(START), []) if state else self._search(number)
+        found = _Found(state, candidate.first(START), []) if state else self._search(number)
         rule, beta = candidate.point.protocol, found.beta
-        costs = candidate.costs(beta) if beta else NEVER
+        costs = candidate.costs(beta) if beta else NO_COSTS
         low, high = rule.quorums
         numbers = {
             "chosen_k": rule.k,
@@ -164,7 +164,7 @@ class Designs(Work):
             values["probability"][:, i] = attempt.estimates
         return values
 
-    def _search(self, number: int) -> Found:
+    def _search(self, number: int) -> _Found:
         """The smallest beta that splitting finds to meet the target."""
         assert self.planned
         candidate = self.planned[number][0]
@@ -199,7 +199,7 @@ class Designs(Work):
             beta = max(upper)
         else:  # too slow, or beyond what is tried
             beta = min(beta or target.most_beta, target.most_beta)
-        return Found(state, beta, tried)
+        return _Found(state, beta, tried)
 
     def _attempt(self, number: int, beta: int, share: int) -> Attempt:
         """By each score; by the second only where the first meets the target."""
@@ -271,7 +271,7 @@ def _check(point: Point, engine: str, adversary) -> None:
     )
     grouping = attack.grouping
     require(grouping == "by_colour", "adversary.grouping", grouping, "by_colour with design")
-    reason = supports(point, engine)
+    reason = supports_splitting(point, engine)
     require(reason is None, "estimator", "design", f"plain ({reason})")
     steady = undisputed.steady(adversary) and float(adversary.admission) == 1
     allowed = "one whose answers stay the same, as always_reject, random_voting or silent"

@@ -19,9 +19,9 @@ from vecsim.model.point import Point
 from vecsim.model.poll_law import Floats, Pool
 from vecsim.protocols.streak import run_length
 
-RARE = 1e-3  # nodes that quorums turn in a whole trial, below which they count as none
-CLOSE = 1e-9  # precision of the share of nodes that are turned
-SHARES = 2000  # numbers of peers for which polls are worked out, where there are more
+_RARE = 1e-3  # nodes that quorums turn in a whole trial, below which they count as none
+_CLOSE = 1e-9  # precision of the share of nodes that are turned
+_SHARES = 2000  # numbers of peers for which polls are worked out, where there are more
 
 
 def completed(chance: float, lengths: ArrayLike, rounds: int) -> Floats:
@@ -80,7 +80,7 @@ class Undisputed(NamedTuple):
         return float(enough[0]) if len(enough) else float("inf")
 
 
-def undisputed(point: Point) -> Undisputed:
+def undisputed_runs(point: Point) -> Undisputed:
     """Of a point with a steady adversary on a complete graph, whatever its start.
 
     Exact where quorums against a node are out of the question. Else as many nodes as there are on
@@ -98,14 +98,14 @@ def _chance(point: Point, pool: Pool) -> float:
     """P(a quorum for 1 that counts), with as many nodes turned as there are on average."""
     low, high = point.protocol.quorums
     turned, before = 0.0, -1.0
-    while abs(turned - before) > CLOSE * point.honest:
+    while abs(turned - before) > _CLOSE * point.honest:
         if 2 * turned > point.honest:
             return 0.0
         before = turned
         law = _between(turned, lambda n: _answers(pool, max(pool.honest - n, 0)))
         against = _between(turned, lambda n: _answers(pool.swapped(), n))[low:].sum()
         turned = point.honest * against / max(against + law[low:].sum(), 1e-300)
-        if turned * point.protocol.max_rounds < RARE:
+        if turned * point.protocol.max_rounds < _RARE:
             turned = 0.0
     return float(law[high:].sum())
 
@@ -171,7 +171,7 @@ class _Quorums:
 @lru_cache(maxsize=32)
 def _laws(pool: Pool) -> tuple[Floats, Floats]:
     """Numbers of peers that hold a colour, and P(i answers are of that colour) for each."""
-    holders = np.unique(np.linspace(0, pool.honest, SHARES + 1).astype(int))
+    holders = np.unique(np.linspace(0, pool.honest, _SHARES + 1).astype(int))
     return holders.astype(float), pools.ones(pool, holders)
 
 

@@ -5,13 +5,13 @@ import numpy as np
 from vecsim.errors import count, require, whole
 from vecsim.results.layout import Variable
 from vecsim.studies.rare.scores import SCORES
-from vecsim.studies.rare.splitting import MOST_REPLICAS, MOST_WALKERS, Effort, plain, split
-from vecsim.studies.rare.walkers import Climbers, supports
+from vecsim.studies.rare.splitting import MOST_REPLICAS, MOST_WALKERS, Effort, plain_events, split
+from vecsim.studies.rare.walkers import Climbers, supports_splitting
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
 
 COMPARED = 2  # scores that a point's estimates come from: the first ones that find a way
-FIELDS = ("name", "event", "walkers", "keep")
+_FIELDS = ("name", "event", "walkers", "keep")
 
 
 class RareEvents(Work):
@@ -24,7 +24,7 @@ class RareEvents(Work):
     def __init__(self, study: Study, memory: int):
         super().__init__(study)
         self.memory, given = memory, dict(study.estimator)
-        require(set(given) == set(FIELDS), "estimator", given, f"{', '.join(FIELDS)}")
+        require(set(given) == set(_FIELDS), "estimator", given, f"{', '.join(_FIELDS)}")
         self.event, keep = given["event"], given["keep"]
         require(self.event in SCORES, "estimator.event", self.event, ", ".join(SCORES))
         walkers = count("estimator.walkers", given["walkers"], 10, MOST_WALKERS)
@@ -33,7 +33,7 @@ class RareEvents(Work):
         whole("trials", study.trials, 2, MOST_REPLICAS)
         self.effort = Effort(walkers, keep)
         for point, engine in zip(study.points, study.engines, strict=True):
-            reason = supports(point, engine)
+            reason = supports_splitting(point, engine)
             require(reason is None, "estimator", "splitting", f"plain ({reason})")
         self.inner = {"score": list(SCORES[self.event])}
         about = {
@@ -64,7 +64,7 @@ class RareEvents(Work):
         climbers = Climbers(study.points[number], self.event, study.engines[number], self.memory)
         shape = len(trials), len(self.inner["score"])
         values = {"probability": np.full(shape, np.nan), "levels": np.full(shape, -1, np.int32)}
-        values["plain"] = plain(climbers, self.effort.walkers, trials, study.seed)
+        values["plain"] = plain_events(climbers, self.effort.walkers, trials, study.seed)
         found = 0
         for score in range(shape[1]):
             result = split(climbers, score, self.effort, trials, study.seed)

@@ -27,10 +27,10 @@ from jax.scipy.special import log_ndtr
 from vecsim.engines.trial import Tally
 
 SCORES = {"disagreement": ("run", "field", "staged"), "stalled": ("slowest", "average")}
-GRID = 2.0**-10  # scores are rounded, lest the last bits of a logarithm decide anything
+_GRID = 2.0**-10  # scores are rounded, lest the last bits of a logarithm decide anything
 LIKELY, PRICE = -3.0, 1.4  # a poll more likely than exp(LIKELY) costs PRICE, others minus their log
-LEAST = 1e-30  # of the probability of a poll's result
-NEVER = 10**6  # polls that nobody lacks
+_LEAST = 1e-30  # of the probability of a poll's result
+OUT_OF_REACH = 10**6  # polls that nobody lacks
 STAGE = 2.0**13  # more than scores differ by otherwise
 HASTE = 10.0  # rounds to spare below which decisions may come too late
 MEMORY = 10.0  # rounds over which chance may drive the nodes against the field's drift
@@ -93,7 +93,7 @@ def standing(
         left = (rule.max_rounds - round_).astype(crowd.number.dtype)
         scores = _two_decisions(tally, decided, honest, crowd, fields, left)
         ended |= happened | (scores == -jnp.inf).all()
-    return Standing(happened, ended, jnp.round(scores / GRID) * GRID)
+    return Standing(happened, ended, jnp.round(scores / _GRID) * _GRID)
 
 
 def _two_decisions(tally: Tally, decided, honest, crowd: Crowd, fields: list[Field], left):
@@ -119,7 +119,7 @@ def _two_decisions(tally: Tally, decided, honest, crowd: Crowd, fields: list[Fie
 
 def _run(crowd: Crowd, field: Field, colour: int):
     """Minus the price of the polls that the nearest node lacks for its run to the colour."""
-    logs = jnp.log(jnp.maximum(field.counts, LEAST))[..., colour]
+    logs = jnp.log(jnp.maximum(field.counts, _LEAST))[..., colour]
     return (jnp.where(logs > LIKELY, -PRICE, logs) * crowd.fewest[..., colour]).max()
 
 
@@ -135,7 +135,7 @@ def _waits(rule, crowd: Crowd, field: Field):
 
 def _some(crowd: Crowd, field: Field, colour: int):
     """Log P(the nearest node completes its run for the colour), the field frozen."""
-    logs = jnp.log(jnp.maximum(field.counts, LEAST)) * crowd.fewest
+    logs = jnp.log(jnp.maximum(field.counts, _LEAST)) * crowd.fewest
     return logs[..., colour].max()
 
 

@@ -20,10 +20,10 @@ MOST_LEVELS = 256
 MOST_WALKERS = 2**16
 MOST_REPLICAS = 2**20
 MORE, MOST_MORE = 4, 16  # where few of the pilot get on four times the walkers try, up to so many
-FEW = 10  # walkers: what these few are like, the next level hangs on
-PLAIN = 2**9 - 1  # the stage of plain trials
+_FEW = 10  # walkers: what these few are like, the next level hangs on
+_PLAIN = 2**9 - 1  # the stage of plain trials
 PILOT = 2**29  # the pilot's number, beside those of the replicas
-OWN = 1 << 63  # bit of the numbers of walkers, which plain trials do not have
+_OWN = 1 << 63  # bit of the numbers of walkers, which plain trials do not have
 
 
 class Effort(NamedTuple):
@@ -34,7 +34,7 @@ class Effort(NamedTuple):
     keep: float
 
 
-class Splitting(NamedTuple):
+class _Splitting(NamedTuple):
     """What a point's replicas gave by one score.
 
     estimates: of the event's probability, one for each replica. passed: share of each replica's
@@ -47,7 +47,7 @@ class Splitting(NamedTuple):
 
 def split(
     climbers: Climbers, score: int, effort: Effort, replicas: int | np.ndarray, seed: int
-) -> Splitting | None:
+) -> _Splitting | None:
     """Estimate P(event) with the score of that number; None where the pilot found no way there.
 
     replicas: how many, or their numbers, ascending. The result depends on the arguments alone, and
@@ -58,15 +58,17 @@ def split(
     if levels is None:
         return None
     passed = run.replicas(levels, np.arange(replicas) if isinstance(replicas, int) else replicas)
-    return Splitting(np.nan_to_num(passed).prod(axis=1), passed)
+    return _Splitting(np.nan_to_num(passed).prod(axis=1), passed)
 
 
-def plain(climbers: Climbers, walkers: int, replicas: int | np.ndarray, seed: int) -> np.ndarray:
+def plain_events(
+    climbers: Climbers, walkers: int, replicas: int | np.ndarray, seed: int
+) -> np.ndarray:
     """In how many of so many plain trials the event happened, for each replica (int); replicas as
     for `split`."""
     run = _Run(climbers, 0, Effort(walkers, 1.0), seed)
     numbers = np.arange(replicas) if isinstance(replicas, int) else replicas
-    ended = run.climb(PLAIN, run.start(np.repeat(numbers, walkers)), np.inf)
+    ended = run.climb(_PLAIN, run.start(np.repeat(numbers, walkers)), np.inf)
     return ended.passed.reshape(len(numbers), walkers).sum(axis=1)
 
 
@@ -105,7 +107,7 @@ class _Run:
             stage = len(levels)
             ended = self.climb(stage, crowd, np.inf)
             passing = (ended.best > level).sum()
-            if passing < FEW and more < MOST_MORE:  # hardly any got on: let more of them try
+            if passing < _FEW and more < MOST_MORE:  # hardly any got on: let more of them try
                 more *= MORE
                 crowd = crowd.repeated(MORE)
                 continue
@@ -150,7 +152,7 @@ class _Run:
         name = np.uint64(1)
         for value, bits in fields:
             name = (name << np.uint64(bits)) | np.asarray(value, np.uint64)
-        return random.trial_key(self.key, name | np.uint64(OWN))
+        return random.trial_key(self.key, name | np.uint64(_OWN))
 
     def climb(self, stage: int, crowd: _Crowd, level: float) -> "_Ended":
         walkers = len(crowd.number)

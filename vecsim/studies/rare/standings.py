@@ -7,7 +7,7 @@ from vecsim.engines.agents import lockstep
 from vecsim.engines.cells import AGAINST, AGAINST_CONFIDENT, AGREE, AGREE_CONFIDENT
 from vecsim.engines.trial import Tables, Tally, Trials, answers, view
 from vecsim.model.poll_draw import quorum_chances
-from vecsim.studies.rare.scores import NEVER, Crowd, Field
+from vecsim.studies.rare.scores import OUT_OF_REACH, Crowd, Field
 from vecsim.types import decided, preference
 
 FAR = 254  # polls: what a node lacks is known up to there
@@ -33,7 +33,7 @@ def counted_crowd(number, own, remaining) -> Crowd:
     mine = jnp.where(own == 1, remaining[:, 1], remaining[:, 0])
     return Crowd(
         number=classes.sum(-1),
-        fewest=jnp.where(there[..., None], remaining, float(NEVER)).min(axis=-2),
+        fewest=jnp.where(there[..., None], remaining, float(OUT_OF_REACH)).min(axis=-2),
         most=jnp.where(there, mine, 0.0).max(axis=-1),
     )
 
@@ -48,7 +48,7 @@ def agents_field(shape, trial: Trials, tables: Tables, tally: Tally, round_, mem
 def agents_crowd(shape, trial: Trials, lane, groups: int) -> Crowd:
     """What is known of a node goes into the byte of its class, so that few loops look at all."""
     rule = trial.protocol
-    cells = lockstep.unpack(lane & ~lockstep.flag(shape, lockstep.FLIPPED), shape.bits)
+    cells = lockstep.unpack_lanes(lane & ~lockstep.flag(shape, lockstep.FLIPPED), shape.bits)
     ids = [i.astype(jnp.int32) for i in lockstep.node_ids(shape, jnp.uint32(0))]
 
     def placed(byte):
@@ -72,7 +72,7 @@ def agents_crowd(shape, trial: Trials, lane, groups: int) -> Crowd:
 
     def nearest(colour: int):
         near = largest(lambda cell: jnp.uint32(FAR + 1) - lacking(cell, colour))
-        return jnp.where(near > 0, FAR + 1 - near.astype(jnp.int32), NEVER)
+        return jnp.where(near > 0, FAR + 1 - near.astype(jnp.int32), OUT_OF_REACH)
 
     ones = placed(jnp.ones_like).reshape(-1, lockstep.lanes(shape)[1])
     number = lax.optimization_barrier(ones.sum(axis=0, dtype=jnp.uint32))

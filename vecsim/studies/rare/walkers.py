@@ -17,19 +17,17 @@ from jax import lax
 from jax.sharding import Mesh
 
 from vecsim.engines.agents import lockstep
-from vecsim.engines.agents.prepare import Assembler, items, kind_of
-from vecsim.engines.agents.prepare import shape_of as agents_shape
+from vecsim.engines.agents.prepare import Assembler, agents_shape, items, poll_kind
 from vecsim.engines.cells import enumerate_cells
 from vecsim.engines.drawn import first_ones
 from vecsim.engines.population import stepping
-from vecsim.engines.population.prepare import blocks_of, sides_of
-from vecsim.engines.population.prepare import shape_of as population_shape
+from vecsim.engines.population.prepare import blocks_of, population_shape, sides_of
 from vecsim.engines.trial import SPLIT, WHOLE, Trials, all_devices, no_memory, over_devices, view
 from vecsim.model.point import Point
 from vecsim.studies.rare.scores import situations, standing
 from vecsim.studies.rare.standings import agents_crowd, agents_field, counted_crowd, counted_field
 
-BATCH_NODES = 2**15  # of the agents engine, per device: they wait for the last to end
+WALKER_NODES = 2**15  # of the agents engine, per device: they wait for the last to end
 BATCH_BLOCKS = 16  # of the population engine, per device
 # A batch of the agents engine is so many times smaller where that still holds all walkers, as those
 # of a pilot: places without a walker are stepped too. Another size is one more program to compile.
@@ -59,7 +57,7 @@ class Reached(NamedTuple):
     happened: Any
 
 
-def supports(point: Point, engine: str) -> str | None:
+def supports_splitting(point: Point, engine: str) -> str | None:
     """Why the walkers of a point cannot climb on this engine; None if they can."""
     if not point.protocol.decides:
         return f"protocol={type(point.protocol).__name__}: its nodes decide nothing"
@@ -75,7 +73,7 @@ def supports(point: Point, engine: str) -> str | None:
         return "only lockstep rounds on complete graphs"
     if engine == "population" and point.protocol.counts:
         return f"protocol={type(point.protocol).__name__} with engine.name=population"
-    if engine == "agents" and kind_of(point).silent:
+    if engine == "agents" and poll_kind(point).silent:
         return f"protocol={type(point.protocol).__name__} with answers that may be missing"
     return None
 
@@ -108,7 +106,7 @@ class Climbers:
         else:
             shape = agents_shape([point], 0)
             shape = shape._replace(kind=shape.kind._replace(wide=True))  # single polls may be rare
-            size = max(1, BATCH_NODES // shape.nodes) * devices
+            size = max(1, WALKER_NODES // shape.nodes) * devices
             self.axes = (size,)
             numbers = np.arange(size)
             assembler = Assembler(shape, [point], size, 0)
@@ -194,7 +192,7 @@ def _begin(shape, trials):
         return jax.vmap(partial(stepping.begin, shape))(trials)
 
     def begin(trial):
-        lane, _ = lockstep.start(shape, trial)
+        lane, _ = lockstep.start_nodes(shape, trial)
         return Walk(jnp.int32(0), lane, no_memory(trial.adversaries))
 
     return jax.vmap(begin)(trials)
@@ -235,7 +233,7 @@ def _by_counts(shape, event, blocks, remaining, states, aims):
         own = block.moves.preference[:-2]  # the last two are decided
 
         def look(state):
-            tally = stepping.count(block.moves, state.nodes)
+            tally = stepping.count_by_cell(block.moves, state.nodes)
             faced = [
                 stepping.faced(shape, block, state, each, state.nodes) for each in situations(tally)
             ]
@@ -272,8 +270,10 @@ def _by_nodes(shape, event, trials, tables, states, aims):
         return found, view(trial, tables, tally, walk.round, tally.ones)
 
     def step(trial, walk: Walk, seen):
-        _, mask = lockstep.start(shape, trial)
-        lane, memory = lockstep.advance(shape, trial, tables, walk.lane, mask, seen, walk.memory)
+        _, mask = lockstep.start_nodes(shape, trial)
+        lane, memory = lockstep.advance_nodes(
+            shape, trial, tables, walk.lane, mask, seen, walk.memory
+        )
         return Walk(walk.round + 1, lane, memory)
 
     def look(state):
