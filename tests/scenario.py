@@ -1,7 +1,7 @@
 """Running a scenario in a test: the configuration that the command line reads, and no other."""
 
 from vecsim.scenario import finding, verdict
-from vecsim.scenario.run import run_scenario
+from vecsim.scenario.simulate import run_scenario
 
 
 def run(name: str) -> None:

@@ -17,7 +17,7 @@ from vecsim.adversaries.mixture import Mixture
 from vecsim.model import trust
 from vecsim.model.sources import code_of, sources
 from vecsim.protocols.slush import Slush
-from vecsim.scenario.run import own_code
+from vecsim.scenario.simulate import own_code
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 SMALL = "n=60", "trials=8"

@@ -5,7 +5,7 @@ import copy
 import pytest
 from fuzz_scenarios import fuzz
 
-from vecsim.scenario import run
+from vecsim.scenario import simulate
 from vecsim.studies import sweep
 from vecsim.studies.campaigns import Campaigns
 from vecsim.studies.planned import planned as campaign_of
@@ -106,13 +106,13 @@ def planned(section, folder="nowhere"):
 
 
 def test_the_fuzzed_configurations_are_good_themselves():
-    assert run.prepare(copy.deepcopy(SCENARIO)) == SCENARIO
+    assert simulate.prepare(copy.deepcopy(SCENARIO)) == SCENARIO
     assert len(planned(copy.deepcopy(CAMPAIGN)).outcomes) == 4
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_scenarios(seed):
-    assert fuzz(run.prepare, SCENARIO, 150, seed) > 100
+    assert fuzz(simulate.prepare, SCENARIO, 150, seed) > 100
 
 
 @pytest.mark.parametrize("seed", range(2))

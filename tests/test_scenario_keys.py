@@ -9,7 +9,7 @@ from test_scenario_fuzz import SCENARIO
 from vecsim.cluster.config import parse_run
 from vecsim.cluster.timeline import schedule
 from vecsim.places import root
-from vecsim.scenario import config, run, saved
+from vecsim.scenario import config, saved, simulate
 
 # Where it stands in the results, and in which table: the only keys that change neither.
 NAMED = {("name",), ("category",)}
@@ -84,7 +84,7 @@ def test_no_key_is_without_effect():
     for path, value in walked():
         given = changed(SCENARIO, path, value)
         try:
-            given = run.prepare(given)
+            given = simulate.prepare(given)
         except ValueError:  # does not fit the keys beside it, which is told
             continue
         seen.add(path)

@@ -14,7 +14,7 @@ from jsonschema import ValidationError
 from markdown_it import MarkdownIt
 from synthetic import CONFIG, dataset
 
-from vecsim.scenario import config, draw, export, report, run, verdict
+from vecsim.scenario import config, draw, export, report, simulate, verdict
 from vecsim.scenario.judging import judge_all
 from vecsim.scenario.verdict import Judged
 
@@ -34,7 +34,7 @@ def judged(data, given=CONFIG):
 
 def two_variants():
     given = CONFIG | {"variants": {"few": {"cluster.nodes": 10}, "many": {"cluster.nodes": 20}}}
-    data = run.joined({"few": dataset(), "many": dataset(length_s=[1.0] * 12)})
+    data = simulate.joined({"few": dataset(), "many": dataset(length_s=[1.0] * 12)})
     return given, data
 
 
@@ -251,6 +251,6 @@ def test_tables_and_exit_status():
 
 
 def test_reading_and_reporting_do_not_start_jax():
-    modules = "criteria, verdict, report, export, drawing, config, run"
+    modules = "criteria, verdict, report, export, draw, config, simulate"
     code = f"import sys; from vecsim.scenario import {modules}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

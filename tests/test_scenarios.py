@@ -8,7 +8,7 @@ from vecsim.results.measures.compare import Estimate, compare, estimate
 from vecsim.results.measures.measure import measure
 from vecsim.results.measures.per_window import runs
 from vecsim.results.measures.record import metrics
-from vecsim.scenario import run, verdict
+from vecsim.scenario import simulate, verdict
 from vecsim.scenario.config import scenario_cost_usd
 from vecsim.scenario.criteria import parse_criterion
 from vecsim.scenario.judging import judge, judge_all
@@ -272,7 +272,7 @@ def test_what_is_expected_to_fail_must_fail_clearly():
 def joined(**values):
     parts = {name: dataset(cpu_percent=value) for name, value in values.items()}
     parts["short"] = dataset(length_s=[1.0] * 12, samples=1, cpu_percent=1.0)
-    return run.joined(parts)
+    return simulate.joined(parts)
 
 
 def test_variants_are_padded_and_measured_without_the_padding():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vecsim import streams
+from vecsim.places import environment, require_working_folder
 from vecsim.studies import overrides
 
 BAD, FAILED, KILLED, UNWRITTEN, STOPPED, UNREAD = 2, 3, 4, 74, 130, 141
@@ -64,15 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def require_working_folder() -> None:
-    from vecsim.errors import ConfigError
-
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        raise ConfigError("the working folder is deleted; allowed: one that exists") from None
-
-
 def plan_task(task):
     """What a task computes and where, without computing."""
     from vecsim import composing, plan
@@ -88,17 +80,18 @@ def plan_task(task):
     return plan.plan(task, other, bare)
 
 
-def execute(task, reporter, begun=lambda output, options: None) -> tuple[Any, Path]:
+def execute(task, reporter, begun=lambda output, options: None, plan=None) -> tuple[Any, Path]:
     """Compute what the task's stores still lack; returns the studies by store and their folder.
 
-    begun: told the folder, and the options of groups by name, before anything is computed.
+    begun: told the folder, and the options of groups by name, before anything is computed. plan:
+    what `planned` gave of the task, where it was asked before.
     """
     from vecsim import device, provenance, report
     from vecsim.model import build
     from vecsim.studies import runner
 
     device.forget_programs()  # of the studies before, in a notebook or a multirun
-    studies, works, output = plan_task(task)
+    studies, works, output = plan or plan_task(task)
     options = {each: task.options[each] for each in build.GROUPS if task.options.get(each)}
     begun(output, options)
     about = provenance.provenance(task.command)
@@ -198,11 +191,6 @@ def _job(jobs: list[list[str]], command: list[str] | None, config) -> int | Exce
     except Exception as error:
         return error
     return 0
-
-
-def environment() -> None:
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, to be told in one line
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA finds fault with its own compile cache
 
 
 def _fail(message: str, cause: BaseException | None = None) -> int:

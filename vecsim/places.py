@@ -1,5 +1,6 @@
-"""Where vecsim's own files are: configuration and figure scripts."""
+"""Where vecsim's own files are (configuration and figure scripts), and what it needs around it."""
 
+import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -9,3 +10,19 @@ def root(name: str) -> Path:
     """The folder `conf` or `figures`: inside the installed package, or beside it in a checkout."""
     inside = PACKAGE / name
     return inside if inside.is_dir() else PACKAGE.parent / name
+
+
+def environment() -> None:
+    """Set what has to be set before Hydra and JAX are imported."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, to be told in one line
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA finds fault with its own compile cache
+
+
+def require_working_folder() -> None:
+    """ConfigError unless there is a working folder."""
+    from vecsim.errors import ConfigError
+
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ConfigError("the working folder is deleted; allowed: one that exists") from None

@@ -32,6 +32,11 @@ WITH = {"sampling": "with_replacement", "exclude_self": False}
 K, ALPHA = 20, 15
 
 
+def crowd(protocol, adversary, byzantine_fraction=0.0, **parameters):
+    """A point of a network so large that any share of it is a whole number of nodes."""
+    return point(protocol, adversary, n=10**9, byzantine_fraction=byzantine_fraction, **parameters)
+
+
 def quorum(p):
     return stats.binom.sf(ALPHA - 1, K, p)
 
@@ -77,9 +82,9 @@ def test_random_votes_hold_a_split_beyond_a_closed_form():
     slope = K * stats.binom.pmf(ALPHA - 1, K - 1, 0.5)
     critical = 1 - 2 * quorum(0.5) / slope
     for rule in (Slush(), Snowflake(), Snowflake(20, 15, 18)):
-        below = fixed_points(rule, RandomVoting(), critical - 1e-3)
+        below = fixed_points(crowd(rule, RandomVoting(), critical - 1e-3))
         assert [p.stable for p in below] == [True, False, True]
-        above = fixed_points(rule, RandomVoting(), critical + 1e-3)
+        above = fixed_points(crowd(rule, RandomVoting(), critical + 1e-3))
         assert [p.stable for p in above] == [True]
         assert [below[1].share, above[0].share] == pytest.approx([0.5, 0.5], abs=1e-6)
 
@@ -92,7 +97,7 @@ def test_the_edge_of_always_reject():
         return (1 - share) * quorum(one) - share * quorum(1 - one)
 
     edge = optimize.brentq(drift, 0.4, 0.7)
-    low, middle, high = fixed_points(Slush(), AlwaysReject(), fraction)
+    low, middle, high = fixed_points(crowd(Slush(), AlwaysReject(), fraction))
     assert (low.stable, middle.stable, high.stable) == (True, False, True)
     assert low.share == 0
     assert middle.share == pytest.approx(edge, abs=1e-6)
@@ -101,14 +106,14 @@ def test_the_edge_of_always_reject():
 
 def test_an_informed_adversary_holds_the_split_between_two_edges():
     fraction = 0.05
-    points = fixed_points(Snowball(), BalanceInformed(), fraction)
+    points = fixed_points(crowd(Snowball(), BalanceInformed(), fraction))
     # Snowball's strengths stand still where a poll is even: at (1/2 - b) / (1 - b) ones.
     edge = (0.5 - fraction) / (1 - fraction)
     assert [p.share for p in points] == pytest.approx([0, edge, 0.5, 1 - edge, 1], abs=1e-6)
     assert [p.stable for p in points] == [True, False, True, False, True]
     assert [p.held for p in points] == [False, False, True, False, False]
     for rule in (Slush(), Snowflake(), QrAvalanche()):
-        assert [p.stable for p in fixed_points(rule, BalanceInformed(), fraction)] == [
+        assert [p.stable for p in fixed_points(crowd(rule, BalanceInformed(), fraction))] == [
             p.stable for p in points
         ]
 
@@ -116,7 +121,7 @@ def test_an_informed_adversary_holds_the_split_between_two_edges():
 def test_without_byzantine_nodes_only_the_even_split_is_unstable():
     for rule in (Slush(), Snowflake(), Snowball(), QrAvalanche()):
         for adversary in (Echo(), Flip(), Silent(), Stall()):
-            found = fixed_points(rule, adversary, 0.0)
+            found = fixed_points(crowd(rule, adversary))
             assert [p.share for p in found] == pytest.approx([0, 0.5, 1], abs=1e-6)
             assert [p.stable for p in found] == [True, False, True]
 
@@ -199,7 +204,7 @@ CRITICAL = [
 @pytest.mark.parametrize("case", range(len(CRITICAL)))
 def test_simulated_liveness_ends_at_the_critical_fraction(case):
     rule, adversary, start, margin = CRITICAL[case]
-    critical = critical_fraction(rule, adversary, start)
+    critical = critical_fraction(crowd(rule, adversary, initial_accept=start))
     points = [
         point(rule, adversary, n=10_000, byzantine_fraction=b, initial_accept=start, **WITH)
         for b in (critical - margin, critical + margin)
@@ -211,9 +216,12 @@ def test_simulated_liveness_ends_at_the_critical_fraction(case):
 
 def test_critical_fractions_at_the_ends():
     slush = Slush(m=30)
-    assert critical_fraction(slush, Echo(), 0.8) is None
-    assert critical_fraction(Snowflake(max_rounds=10), Echo(), 1.0) == 0
-    near, far = (critical_fraction(slush, BalanceInformed(), start) for start in (0.52, 0.6))
+    assert critical_fraction(crowd(slush, Echo(), initial_accept=0.8)) is None
+    assert critical_fraction(crowd(Snowflake(max_rounds=10), Echo(), initial_accept=1.0)) == 0
+    near, far = (
+        critical_fraction(crowd(slush, BalanceInformed(), initial_accept=start))
+        for start in (0.52, 0.6)
+    )
     assert near is not None
     assert far is not None
     assert 0 < near < far
@@ -227,7 +235,30 @@ def test_limits_that_are_not_known():
     ):
         with pytest.raises(ConfigError):
             trajectory(p)
+        with pytest.raises(ConfigError):
+            fixed_points(p)
+        with pytest.raises(ConfigError):
+            critical_fraction(p)
     with pytest.raises(ConfigError):
-        fixed_points(rule, SafetySplit(), 0.1)
-    with pytest.raises(ConfigError):
-        fixed_points(rule, Echo(), 1.0)
+        fixed_points(crowd(rule, SafetySplit(), 0.1))
+    with pytest.raises(ConfigError, match=r"byzantine_fraction is 1\.0; allowed: an honest node"):
+        fixed_points(crowd(rule, Echo(), 1.0))
+
+
+def test_lost_answers_and_the_own_fraction_of_a_point():
+    """Loss counts, in both; a point's own Byzantine fraction does not in the critical one."""
+    rule = Slush()
+    lost, none = (crowd(rule, AlwaysReject(), 0.1, loss=loss) for loss in (0.1, 0.0))
+
+    def drift(share):
+        one, zero = 0.9 * 0.9 * share, 0.9 * (1 - 0.9 * share)
+        return (1 - share) * quorum(one) - share * quorum(zero)
+
+    assert fixed_points(lost)[1].share == pytest.approx(optimize.brentq(drift, 0.4, 0.8), abs=1e-6)
+    assert abs(fixed_points(lost)[1].share - fixed_points(none)[1].share) > 1e-4
+    flake = Snowflake(max_rounds=40)
+    found = [
+        critical_fraction(crowd(flake, AlwaysReject(), own, initial_accept=1.0, loss=loss))
+        for own, loss in ((0.0, 0.0), (0.3, 0.0), (0.0, 0.1))
+    ]
+    assert found[0] == found[1] > found[2]

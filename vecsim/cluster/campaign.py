@@ -28,8 +28,8 @@ def simulate(
     config: the mapping under `scenario:`, or a parsed Run; see `vecsim.cluster.config`. folder:
     where the run is saved as it goes; a run that was interrupted goes on from there, with the same
     results. The files are removed (`checkpoint.remove_checkpoint`) by the caller, who has yet to
-    save the results. short: whether a run that ends before it was first saved is saved too. roster: see
-    ScaleTestCluster. tell: hears of the simulated time that has passed, and of its end.
+    save the results. short: whether a run that ends before it was first saved is saved too. roster:
+    see ScaleTestCluster. tell: hears of the simulated time that has passed, and of its end.
     """
     run = config if isinstance(config, Run) else parse_run(config)
     cluster = ScaleTestCluster(run, roster)

@@ -88,7 +88,7 @@ def component(kind: str, section: Any):
 
 
 def _mixture(section: dict[str, Any]) -> Adversary:
-    """A mixture, whose kinds are options of the group `adversary` by name."""
+    """A mixture, whose kinds are options of the group `adversary` by name, or say their class."""
     fields = section.keys() - {"_target_", "of"}
     require(not fields, "adversary", ", ".join(fields), "of, and nothing else, in a mixture")
     allowed = "{NAME: share, ...}, or {NAME: {share: ..., parameters}, ...}"
@@ -100,10 +100,11 @@ def _mixture(section: dict[str, Any]) -> Adversary:
         require("share" in given, f"adversary.of.{name}", given, allowed)
         parameters = {key: value for key, value in given.items() if key != "share"}
         try:
-            section = option("adversary", name)
+            section = {} if "_target_" in parameters else option("adversary", name)
+            section |= parameters
             single = section.get("_target_") != MIXTURE
             require(single, "adversary", name, "kinds that are no mixtures themselves")
-            member = component("adversary", section | parameters)
+            member = component("adversary", section)
         except ConfigError as error:
             raise ConfigError(f"adversary.of.{name}: {error}") from None
         kinds[name] = member, given["share"]
@@ -125,7 +126,8 @@ def option(kind: str, name: str) -> dict[str, Any]:
 def _class(kind: str, target: str) -> Any:
     try:
         module, _, name = target.rpartition(".")
-        class_: Any = getattr(importlib.import_module(module), name)
+        class_: Any = trust.handed_over(target)
+        class_ = class_ or getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         allowed = f"a class that extends {_KINDS[kind].__name__} ({sentence(error)})"
         raise ConfigError(f"{kind}._target_ is {target!r}; allowed: {allowed}") from None

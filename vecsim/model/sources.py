@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from vecsim.errors import ConfigError, require
+from vecsim.model import typed
 
 _OWN = "vecsim"
 INSTALLED = {"site-packages", "dist-packages"}
@@ -40,14 +41,19 @@ def sources(classes: Iterable[type]) -> dict[str, str]:
     Those are the files of their modules and of what these import, as far as import statements say,
     but for Python's own and installed packages (in `site-packages`); files of data that they read
     are not among them. Names are relative to the folder of the package, `mypackage/blizzard.py`.
+    Of a class that was typed into a session, as in a notebook, it is what was typed
+    (`vecsim.model.typed`), under the class's name.
     ConfigError where a file has changed since it was imported, or where there is none.
     """
     found: dict[str, str] = {}
     for class_ in sorted({c for c in classes if is_own(c)}, key=lambda c: c.__module__):
         module = sys.modules[class_.__module__]
         name = f"{class_.__module__}.{class_.__qualname__}"
-        file = getattr(module, "__file__", None)
-        require(bool(file), name, "a class without a file", "one of a module with a file")
+        if not getattr(module, "__file__", None):
+            text = typed.text(class_)
+            require(bool(text), name, "a class without a file", "one of a module with a file")
+            found[name] = _short(text.encode())
+            continue
         modules = _with_imported(module)
         paths = [Path(str(each.__file__)).resolve() for each in modules]
         alone = sum(path.stat().st_size > 0 for path in paths) == 1
@@ -118,7 +124,7 @@ def _hash(module: ModuleType, path: Path, alone: bool) -> str:
 
     alone: whether no other file's code has been made of it, so that a reload is enough.
     """
-    now = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    now = _short(path.read_bytes())
     spec = module.__spec__
     if path not in _imported or (alone and _imported[path][0] is not spec):
         _imported[path] = spec, "" if _older(spec, path) else now
@@ -128,6 +134,10 @@ def _hash(module: ModuleType, path: Path, alone: bool) -> str:
             f"{path} has changed since it was imported; allowed: a new session{again}"
         )
     return now
+
+
+def _short(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _older(spec: Any, path: Path) -> bool:

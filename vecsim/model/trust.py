@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -24,20 +25,39 @@ FUNCTION = re.compile(r"\$\{\s*([\w.]+)\s*:")
 NESTED = re.compile(r"\$\{[^:}]*\$\{")  # a key, or a function, whose name is another key's value
 
 _packages: ContextVar[tuple[str, ...]] = ContextVar("packages", default=())
+_classes: ContextVar[Mapping[str, type]] = ContextVar("classes", default=MappingProxyType({}))
 
 
 @contextlib.contextmanager
 def packages(names: Any) -> Iterator[None]:
-    """While this lasts components may also come from these packages, named by their first part."""
+    """While this lasts components may also come from these packages, named by their first part.
+
+    It may be entered within itself: what is trusted stays so.
+    """
     listed = [names] if isinstance(names, str) else () if names is None else names
     good = isinstance(listed, Sequence) and all(isinstance(name, str) for name in listed)
     good = good and all(name.isidentifier() for name in listed)
     require(good, "packages", names, "names of packages, such as packages=[mypackage]")
-    before = _packages.set(tuple(listed))
+    before = _packages.set((*_packages.get(), *listed))
     try:
         yield
     finally:
         _packages.reset(before)
+
+
+@contextlib.contextmanager
+def handed(classes: Mapping[str, type]) -> Iterator[None]:
+    """While this lasts these dotted paths mean these classes, which need not be importable."""
+    before = _classes.set(classes)
+    try:
+        yield
+    finally:
+        _classes.reset(before)
+
+
+def handed_over(target: str) -> type | None:
+    """The class that was handed over under this dotted path."""
+    return _classes.get().get(target)
 
 
 def require_known(key: str, target: Any) -> None:
@@ -76,6 +96,17 @@ def check_output(output: Any) -> None:
 def require_folder(key: str, folder: Path) -> None:
     """ConfigError unless there is such a folder of configuration. key: what names it."""
     require(folder.is_dir(), key, str(folder), "a folder that exists")
+
+
+def folders(config_dir: Any) -> list[Path]:
+    """Folders of configuration as Python names them: none, one, or a list of them."""
+    one = [] if config_dir is None else [config_dir]
+    listed: list[Any] = [*config_dir] if isinstance(config_dir, (list, tuple)) else one
+    good = all(isinstance(each, (str, Path)) for each in listed)
+    require(good, "config_dir", config_dir, "a folder, or a list of folders")
+    for each in listed:
+        require_folder("config_dir", Path(each))
+    return [Path(each) for each in listed]
 
 
 def searched(text: str) -> list[Path]:

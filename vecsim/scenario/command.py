@@ -19,7 +19,7 @@ from vecsim.scenario import config, export, finding, report, saved, verdict
 from vecsim.scenario.arguments import ScenarioWords, _Wanted
 from vecsim.scenario.judging import judge_all
 from vecsim.scenario.progress import Progress
-from vecsim.scenario.run import own_code, prepare, run_scenario
+from vecsim.scenario.simulate import own_code, prepare, run_scenario
 from vecsim.scenario.verdict import Judged
 from vecsim.studies import counts, obey, overrides
 from vecsim.studies.planned import Planned
@@ -66,12 +66,12 @@ def _run(jobs: list[_Job], folder: Path, console: Console) -> int:
     return verdict.exit_status(outcomes)
 
 
-def single(words: ScenarioWords, console: Console) -> xr.Dataset:
-    """Run one scenario, or read it, and return its dataset; see `data.vecsim.verdicts`."""
+def single(words: ScenarioWords, console: Console) -> tuple[_Job, Judged, xr.Dataset]:
+    """Run one scenario, or read it: with what came of it, and its dataset."""
     with _ready(words) as jobs:
         require(len(jobs) == 1, "scenario", [job.config["name"] for job in jobs], "one at a time")
-        _one(jobs[0], console)
-        return netcdf.load_netcdf(jobs[0].folder / saved.DATA)
+        outcome, _ = _one(jobs[0], console)
+        return jobs[0], outcome, netcdf.load_netcdf(jobs[0].folder / saved.DATA)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ DEFAULT_TRIALS = 8  # unless a scenario says otherwise
 def checked(config: Any) -> dict[str, Any]:
     """The configuration; ConfigError where a key, a value or a name in it has no meaning.
 
-    What only the simulator can judge (cluster, workload, timeline) is checked by `run.prepared`.
+    What only the simulator can judge (cluster, workload, timeline) is checked by
+    `simulate.prepare`.
     """
     checks.mapping("scenario", config, _KEYS)
     checks.name("scenario.name", config.get("name"))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from vecsim.engines.choose import engine_of
 from vecsim.errors import ConfigError, count, require
 from vecsim.model import build
+from vecsim.model.point import Point
 from vecsim.model.sources import code_of
 from vecsim.results.estimate import Precision
 from vecsim.results.layout import Beside
@@ -20,7 +21,16 @@ from vecsim.studies import counts, obey
 from vecsim.studies.dimensions import Dimension, dimensions, keys_of, own
 from vecsim.studies.obey import CAMPAIGN, KNOWN
 from vecsim.studies.planned import TARGET, Planned, planned
-from vecsim.studies.resolve import Compose, at, once, places, plain_values, resolved, unresolved
+from vecsim.studies.resolve import (
+    Compose,
+    at,
+    once,
+    places,
+    plain_values,
+    references,
+    resolved,
+    unresolved,
+)
 
 _MOST_TRIALS = 10**9
 TRIALS = 1000  # in conf/config.yaml, where nobody says
@@ -74,12 +84,7 @@ def studies(
     """
     compose, written = once(compose), unresolved(config)
     _check_keys(written)
-    values = plain_values(_bare(config))
-
-    def is_section(key: str) -> bool:
-        top = written.get(key.partition(".")[0])
-        return isinstance(at(written, key), dict) or ("." in key and isinstance(top, dict))
-
+    values, is_section = plain_values(_bare(config)), _sections(written)
     section = values.get("sweep")
     swept = dimensions(section, is_section)
     wanted, used = _defence(values["defence"]), obey.used_by(written)
@@ -94,6 +99,33 @@ def studies(
         top = {key for key in used[each] if key in values and key not in KNOWN}
         made.append(make[each](mine, name, config, compose, values, sorted(top)))
     return made
+
+
+def single(config: DictConfig, compose: Compose) -> Point:
+    """The point of single decisions that a configuration describes, of which it may describe one
+    only; an adversary may have nobody to speak for. config, compose: as of `studies`."""
+    written = unresolved(config)
+    _check_keys(written)
+    section = plain_values(_bare(config)).get("sweep")
+    swept, used = dimensions(section, _sections(written)), references(written, obey.SYSTEM)
+    for key in keys_of(swept):
+        if not obey.is_used(key, used):
+            allowed = ", ".join(obey.SYSTEM)
+            raise ConfigError(f"sweep.{key} is no part of a point; allowed: {allowed}")
+    many = ", ".join(f"{len(each.values)} of {each.name}" for each in swept)
+    require(all(len(each.values) == 1 for each in swept), "sweep", many, "one value of each")
+    [values] = resolved(swept, _bare(config), lambda choices: _bare(compose(choices)))
+    return build.point(values)
+
+
+def _sections(written: Mapping[str, Any]) -> Callable[[str], bool]:
+    """What tells whether a key of an unresolved configuration is a section of parameters."""
+
+    def is_section(key: str) -> bool:
+        top = written.get(key.partition(".")[0])
+        return isinstance(at(written, key), dict) or ("." in key and isinstance(top, dict))
+
+    return is_section
 
 
 def _check_keys(written: Mapping[str, Any]) -> None:

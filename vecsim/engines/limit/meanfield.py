@@ -88,28 +88,22 @@ def trajectory(point: Point, rounds: int | None = None, coin: float = 0.5) -> Tr
     Where QR-Avalanche has many cells they are put together, which makes shares good to about 1e-3.
     Raises ConfigError on graphs, with groups and under async.
     """
-    require(point.schedule == "lockstep", "schedule", point.schedule, "lockstep")
-    topology = point.network.topology
-    require(topology == "complete", "network.topology", topology, "complete")
-    require(point.network.uniform, "network.groups", point.network.groups, "none")
-    rule = point.protocol
-    crowd = LimitCase(rule, point.adversary, point.byzantine_fraction, point.network.loss)
-    return _follow(crowd, point.initial_accept, rounds or int(rule.max_rounds), coin)
+    crowd = _crowd(point)
+    return _follow(crowd, point.initial_accept, rounds or int(crowd.rule.max_rounds), coin)
 
 
-def fixed_points(
-    protocol: Protocol, adversary: Adversary, byzantine_fraction: float, loss: float = 0.0
-) -> list[FixedPoint]:
+def fixed_points(point: Point) -> list[FixedPoint]:
     """Shares of 1-holders that do not move while nobody has decided, in ascending order.
 
+    Of the point its protocol, adversary, Byzantine fraction and loss count, not its n.
     What moves the share is the drift: for protocols whose preference follows every quorum, nodes
     that turn to 1 less nodes that turn to 0; for the others (Snowball) the mean change of how
     much stronger 1 is than 0. Byzantine nodes answer as in the first round, from an initial
     share that is the present one.
+    Raises ConfigError as `trajectory` does, and for adversaries that tell two groups apart.
     """
-    require(0 <= byzantine_fraction < 1, "byzantine_fraction", byzantine_fraction, "0 to below 1")
+    crowd, adversary = _crowd(point), point.adversary
     require(adversary.groups == 1, "adversary", adversary.title, "one group of nodes")
-    crowd = LimitCase(protocol, adversary, byzantine_fraction, loss)
     grid = np.linspace(0, 1, _SHARES + 1)
     # The middle is where adversaries change their minds: it is looked at from both sides.
     grid = np.sort(np.concatenate([grid[grid != 0.5], [0.5 - _CLOSE, 0.5 + _CLOSE]]))
@@ -126,26 +120,24 @@ def fixed_points(
     return found
 
 
-def critical_fraction(
-    protocol: Protocol,
-    adversary: Adversary,
-    initial_accept: float,
-    loss: float = 0.0,
-    coin: float = 0.5,
-) -> float | None:
+def critical_fraction(point: Point, coin: float = 0.5) -> float | None:
     """The least Byzantine fraction at which the limit is no longer live; None if it always is.
 
+    Of the point its protocol, adversary, initial_accept and loss count, neither its n nor its own
+    Byzantine fraction. coin: the value of the adversary's shared coins, 0 to 1.
     It is looked for in steps of 1 / FRACTIONS, then halved down to PRECISION.
 
     Live: half of the honest nodes or more decide within max_rounds; under a protocol that does
     not decide, half or more of the last polls by holders of the larger colour meet its quorum.
     An initial share of exactly 1/2 stays there without anybody's help.
+    Raises ConfigError as `trajectory` does.
     """
+    start, rule = _crowd(point), point.protocol
 
     def live(fraction: float) -> bool:
-        crowd = LimitCase(protocol, adversary, fraction, loss)
-        path = _follow(crowd, initial_accept, int(protocol.max_rounds), coin)
-        if protocol.decides:
+        crowd = start._replace(byzantine_fraction=fraction)
+        path = _follow(crowd, point.initial_accept, int(rule.max_rounds), coin)
+        if rule.decides:
             return bool(path.decided_0[-1] + path.decided_1[-1] >= 0.5)
         return bool(_success(crowd, path.ones[-1]) >= 0.5)
 
@@ -158,6 +150,17 @@ def critical_fraction(
         middle = (low + high) / 2
         low, high = (middle, high) if live(middle) else (low, middle)
     return high
+
+
+def _crowd(point: Point) -> LimitCase:
+    """What of a point decides its limit; ConfigError where that is not known."""
+    require(point.schedule == "lockstep", "schedule", point.schedule, "lockstep")
+    topology = point.network.topology
+    require(topology == "complete", "network.topology", topology, "complete")
+    require(point.network.uniform, "network.groups", point.network.groups, "none")
+    fraction = point.byzantine_fraction
+    require(0 <= fraction < 1, "byzantine_fraction", fraction, "0 to below 1")
+    return LimitCase(point.protocol, point.adversary, fraction, point.network.loss)
 
 
 def undecided(crowd: LimitCase, initial: float, rounds: int) -> Floats:

@@ -27,6 +27,11 @@ class CampaignResults(TrialResults):
         about = {str(name): v.attrs for name, v in data.data_vars.items()}
         return {name: attrs["long_name"] for name, attrs in about.items() if attrs.get("event")}
 
+    def means(self, data: xr.Dataset) -> list[str]:
+        """All else, but for times that may not come within the run."""
+        events, names = self.rates(data), self._outcomes(data)
+        return [n for n in names if n not in events and "censored" not in data[n].attrs]
+
     def event(self, data: xr.Dataset, name: str) -> tuple[xr.DataArray, xr.DataArray]:
         return data[name] > 0, self.run(data)
 

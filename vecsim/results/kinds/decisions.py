@@ -12,6 +12,10 @@ from vecsim.results.text import rate, rounds
 _CAPTION = "medians of rounds and shares of trials, each with its 95 % interval in brackets"
 _MAJORITY = "majority_kept"
 _HEADERS = {_MAJORITY: "majority_\nkept"}
+NUMBERS = (  # of rounds, changes of preference, polls
+    *("rounds", "first_decision", "median_decision", "last_decision", "unanimity"),
+    *("flips", "polls"),
+)
 WORST = "worst dis-\nagreement"
 SPARE = ("stalled", "trials", "unanimous", "disagreement", _HEADERS[_MAJORITY], "rounds")
 
@@ -27,6 +31,9 @@ class DecisionResults(TrialResults):
 
     def rates(self, data: xr.Dataset) -> dict[str, str]:
         return outcomes.RATES
+
+    def means(self, data: xr.Dataset) -> list[str]:
+        return [name for name in NUMBERS if name in data]
 
     def event(self, data: xr.Dataset, name: str) -> tuple[xr.DataArray, xr.DataArray]:
         return outcomes.event(data, name), outcomes.defined(data, name)

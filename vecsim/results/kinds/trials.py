@@ -24,6 +24,10 @@ class TrialResults(Kind):
         """What has a rate, with its meaning."""
         raise NotImplementedError
 
+    def means(self, data: xr.Dataset) -> list[str]:
+        """What has a mean."""
+        raise NotImplementedError
+
     def event(self, data: xr.Dataset, name: str) -> tuple[xr.DataArray, xr.DataArray]:
         """Which trials show it, and which trials count (bool)."""
         raise NotImplementedError
@@ -40,7 +44,7 @@ class TrialResults(Kind):
         happened, counted = self.event(data, name)
         events = (happened & counted).sum("trial")
         trials = counted.sum("trial")
-        low, high = getattr(estimate, method)(events.values, trials.values, _level(data, level))
+        low, high = getattr(estimate, method)(events.values, trials.values, level_of(data, level))
         columns = {
             "value": (events / trials.where(trials > 0)).values,
             "low": low,
@@ -55,7 +59,7 @@ class TrialResults(Kind):
         """See `dataset.vecsim.quantile`."""
         allowed(name, data.data_vars)
         samples = self.samples(data, name)
-        value, low, high = estimate.quantile_interval(samples, q, _level(data, level))
+        value, low, high = estimate.quantile_interval(samples, q, level_of(data, level))
         columns = {"value": value, "low": np.maximum(low, self.least), "high": high}
         about = {"outcome": name, "q": q, "interval": "order statistics"}
         return self.table(data, columns | _counts(samples), _units(data, name), level, about)
@@ -64,8 +68,8 @@ class TrialResults(Kind):
         """See `dataset.vecsim.mean`."""
         allowed(name, data.data_vars)
         samples = self.samples(data, name)
-        limit = self._limit(data, samples)
-        result = estimate.mean_interval(samples, _level(data, level), limit)
+        limit = self.limit(data, samples)
+        result = estimate.mean_interval(samples, level_of(data, level), limit)
         columns = {
             "value": result.value,
             "error": result.error,
@@ -76,7 +80,7 @@ class TrialResults(Kind):
         about = {"outcome": name, "interval": "Student's t"}
         return self.table(data, columns | _counts(samples), _units(data, name), level, about)
 
-    def _limit(self, data: xr.Dataset, samples: Array) -> Array:
+    def limit(self, data: xr.Dataset, samples: Array) -> Array:
         """Rounds after which trials were cut off, per point; infinity where none was."""
         if "max_rounds" in data.attrs:
             limit = np.full(samples.shape[:-1], float(data.attrs["max_rounds"]))
@@ -107,7 +111,8 @@ def precision(data: xr.Dataset) -> Mapping[str, Any]:
     return section if section.get("target") else {}
 
 
-def _level(data: xr.Dataset, level: float) -> float:
+def level_of(data: xr.Dataset, level: float) -> float:
+    """The level at which to compute an interval that is to cover at `level`."""
     return estimate.stopping_level(level) if precision(data) else level
 
 
