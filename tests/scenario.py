@@ -8,5 +8,5 @@ def run(name: str) -> None:
     """Assert every criterion of a scenario; the message is its verdict table."""
     given = finding.compose_scenario(name)
     _, verdicts = run_scenario(given)
-    outcome = verdict.Judged(given, verdicts)
+    outcome = verdict.ScenarioOutcome(given, verdicts)
     assert outcome.good, "\n" + verdict.text([outcome])

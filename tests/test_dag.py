@@ -16,7 +16,7 @@ from vecsim.errors import ConfigError
 from vecsim.scenario import dag
 from vecsim.scenario.vertices import Vertices, digests
 
-KINDS = sorted(dag.PARENTS)
+KINDS = sorted(dag.PARENT_KINDS)
 INF = math.inf
 
 
@@ -244,7 +244,7 @@ def test_tips(parents, data):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("first", [0, 5, 1000])
 def test_kinds(kind, first):
-    least, most, window = dag.PARENTS[kind]
+    least, most, window = dag.PARENT_KINDS[kind]
     parents = dag.drawn_parents(kind, 4000, first, np.random.default_rng(3))
     assert parents.shape == (4000, most)
     assert parents.dtype == np.int32
@@ -263,7 +263,7 @@ def test_kinds(kind, first):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds_from_words(kind):
-    most = dag.PARENTS[kind].most
+    most = dag.PARENT_KINDS[kind].most
     words = np.random.default_rng(4).integers(0, 2**32, (300, 1 + most), np.uint32)
     whole = dag.drawn_parents(kind, 300, 0, words)
     assert (dag.drawn_parents(kind, 100, 200, words[200:]) == whole[200:]).all()

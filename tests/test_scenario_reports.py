@@ -16,7 +16,7 @@ from synthetic import CONFIG, dataset
 
 from vecsim.scenario import config, draw, export, report, simulate, verdict
 from vecsim.scenario.judging import judge_all
-from vecsim.scenario.verdict import Judged
+from vecsim.scenario.verdict import ScenarioOutcome
 
 TIME = np.arange(30)
 TIMELINE = [
@@ -29,7 +29,7 @@ TIMELINE = [
 
 
 def judged(data, given=CONFIG):
-    return Judged(given, judge_all(config.criteria(given), data))
+    return ScenarioOutcome(given, judge_all(config.criteria(given), data))
 
 
 def two_variants():
@@ -225,18 +225,18 @@ def test_the_performance_report_is_part_of_a_regression_scenario():
     given = {"category": "regression", "cluster": {"nodes": 100}}
     config = CONFIG | given | {"workload": {"kind": "constant", "rate_tps": 100}}
     data = dataset(cpu_percent=31.0)
-    pages = [make(Judged(config, []), data) for make in (report.markdown, report.html)]
+    pages = [make(ScenarioOutcome(config, []), data) for make in (report.markdown, report.html)]
     assert f"## {report.BESIDE}" in pages[0]
     for row in report.performance(data):
         assert f"| {' | '.join(row)} |" in pages[0]
         assert "".join(f"<td>{cell}</td>" for cell in row) in pages[1]
     other = config | {"cluster": {"nodes": 150}}
-    assert report.BESIDE not in report.markdown(Judged(other, []), data)
+    assert report.BESIDE not in report.markdown(ScenarioOutcome(other, []), data)
 
 
 def test_tables_and_exit_status():
     good, bad = judged(dataset()), judged(dataset(finalised=0))
-    lost = Judged(CONFIG | {"name": "lost", "category": "chaos"}, [], "out of memory")
+    lost = ScenarioOutcome(CONFIG | {"name": "lost", "category": "chaos"}, [], "out of memory")
     text = verdict.text([bad])
     assert "NOT PASSED" in text
     assert re.search(r"avg tps +>= 10 +0 +95 %, mean of 2 runs +fail", text)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic import dataset
 
-from vecsim.results.measures.compare import Estimate, compare, estimate
+from vecsim.results.measures.compare import Estimate, compares, estimate
 from vecsim.results.measures.measure import measure
 from vecsim.results.measures.per_window import runs
 from vecsim.results.measures.record import metrics
@@ -214,7 +214,7 @@ def test_estimates():
 
 @pytest.mark.parametrize("op", [">=", "<=", ">", "<", "==", "!="])
 def test_an_interval_that_straddles_the_threshold_is_no_pass(op):
-    assert not compare(Estimate(10.1, 9.9, 10.3), op, 10.0)
+    assert not compares(Estimate(10.1, 9.9, 10.3), op, 10.0)
 
 
 @pytest.mark.parametrize(
@@ -222,10 +222,10 @@ def test_an_interval_that_straddles_the_threshold_is_no_pass(op):
     [(">=", True), ("<=", True), ("==", True), (">", False), ("<", False), ("covers", True)],
 )
 def test_a_point_at_the_threshold(op, passes):
-    assert compare(Estimate(100, 100, 100), op, 100) is passes
+    assert compares(Estimate(100, 100, 100), op, 100) is passes
     third = sum([0.1] * 1000)  # a little off 100
-    assert compare(Estimate(third, third, third), op, 100) is passes
-    assert not compare(Estimate(np.nan, np.nan, np.nan), op, 100)
+    assert compares(Estimate(third, third, third), op, 100) is passes
+    assert not compares(Estimate(np.nan, np.nan, np.nan), op, 100)
 
 
 def test_what_is_only_reported_must_be_there():

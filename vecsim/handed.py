@@ -17,7 +17,7 @@ from vecsim.errors import ConfigError, name_of, plain_value, require
 from vecsim.model import build, trust
 from vecsim.studies import overrides
 
-FOLDER = "object"  # in each group
+_FOLDER = "object"  # in each group
 SAID = (str, bool, int, float, Mapping, list, tuple)  # what a keyword may be that is no object
 
 
@@ -29,7 +29,7 @@ def over(words: Sequence[Any], keywords: Mapping[str, Any]) -> Iterator[list[str
     line, where an object is no component, or one that no configuration could describe.
     """
     objects = {key: keywords[key] for key in build.GROUPS if _is_object(keywords.get(key))}
-    named = {key: f"{FOLDER}/{type(each).__name__}" for key, each in objects.items()}
+    named = {key: f"{_FOLDER}/{type(each).__name__}" for key, each in objects.items()}
     given = overrides.from_python(words, {**keywords, **named})
     classes: dict[str, type] = {}
     for key, each in objects.items():
@@ -64,12 +64,12 @@ def _option(key: str, each: Any) -> Iterator[None]:
     again = _section(key, build.component(key, section))
     allowed = "an object that its parameters describe, without ${"
     require(again == section and "${" not in json.dumps(section), key, each, allowed)
-    store, group = ConfigStore.instance(), f"{key}/{FOLDER}"
+    store, group = ConfigStore.instance(), f"{key}/{_FOLDER}"
     store.store(type(each).__name__, section, group=group, package=key)
     try:
         yield
     finally:
-        del store.repo[key][FOLDER]
+        del store.repo[key][_FOLDER]
 
 
 def _section(key: str, each: Any) -> dict[str, Any]:

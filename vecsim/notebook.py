@@ -39,8 +39,8 @@ class Command:
         from vecsim.scenario import arguments
 
         require_working_folder()
-        self._folders = trust.folders(config_dir)
-        with handed.over(words, keywords) as given, session(self._folders):
+        self._folders = trust.config_folders(config_dir)
+        with handed.over(words, keywords) as given, command_session(self._folders):
             if arguments.concerns(given):
                 allowed = "vecsim.scenario.run(NAME), for one by itself"
                 raise ConfigError(f"scenario is no parameter of a study; allowed: {allowed}")
@@ -83,7 +83,7 @@ class Command:
         from vecsim import progress, report
 
         task = self._task
-        with session(self._folders):
+        with command_session(self._folders):
             studies, folder = execute(task, progress.reporter(), plan=self._plan)
             wanted = {overrides.parse_word(word).key for word in task.words}
             if wanted & {"netcdf", "figure", "theory"}:
@@ -127,8 +127,8 @@ def point(words: Sequence[Any], keywords: Mapping[str, Any], config_dir: Any = N
     from vecsim.studies.resolve import unresolved
 
     require_working_folder()
-    folders = trust.folders(config_dir)
-    with handed.over(words, keywords) as given, session(folders):
+    folders = trust.config_folders(config_dir)
+    with handed.over(words, keywords) as given, command_session(folders):
         _check_keys(given)
         config = composed(given).config
         defence = config.defence
@@ -142,7 +142,7 @@ def point(words: Sequence[Any], keywords: Mapping[str, Any], config_dir: Any = N
             )
 
         with trust.packages(config.packages):
-            return sweep.single(config, other)
+            return sweep.single_point(config, other)
 
 
 def _check_keys(given: Sequence[str]) -> None:
@@ -157,7 +157,7 @@ def _check_keys(given: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def session(folders: Sequence[Path] = ()) -> Iterator[None]:
+def command_session(folders: Sequence[Path] = ()) -> Iterator[None]:
     """While this lasts words can be composed; what is wrong with them is a ConfigError.
 
     folders: of configuration, beside vecsim's own.

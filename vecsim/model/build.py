@@ -194,7 +194,7 @@ def _number(name: str, value: Any):
     return kind(value)
 
 
-def point(config: Mapping[str, Any]) -> Point:
+def build_point(config: Mapping[str, Any]) -> Point:
     """The point that a resolved configuration describes; ConfigError where it has no meaning."""
     numbers: dict[str, Any] = {name: _number(name, config.get(name)) for name in NUMBERS}
     parts: dict[str, Any] = {kind: component(kind, config.get(kind)) for kind in GROUPS}

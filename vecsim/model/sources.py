@@ -50,7 +50,7 @@ def sources(classes: Iterable[type]) -> dict[str, str]:
         module = sys.modules[class_.__module__]
         name = f"{class_.__module__}.{class_.__qualname__}"
         if not getattr(module, "__file__", None):
-            text = typed.text(class_)
+            text = typed.typed_text(class_)
             require(bool(text), name, "a class without a file", "one of a module with a file")
             found[name] = _short(text.encode())
             continue

@@ -98,7 +98,7 @@ def require_folder(key: str, folder: Path) -> None:
     require(folder.is_dir(), key, str(folder), "a folder that exists")
 
 
-def folders(config_dir: Any) -> list[Path]:
+def config_folders(config_dir: Any) -> list[Path]:
     """Folders of configuration as Python names them: none, one, or a list of them."""
     one = [] if config_dir is None else [config_dir]
     listed: list[Any] = [*config_dir] if isinstance(config_dir, (list, tuple)) else one

@@ -13,7 +13,7 @@ from typing import Any
 PLAIN = (bool, int, float, str, tuple)
 
 
-def text(class_: type) -> str:
+def typed_text(class_: type) -> str:
     """Every cell that the class, and what it uses of the same session, is written in; "" where
     none is kept. Numbers and words that it uses count by their values."""
     session = vars(sys.modules[class_.__module__])

@@ -20,7 +20,7 @@ def check_sample(rule: Protocol) -> None:
     )
 
 
-def check_run(rule) -> None:
+def check_run_length(rule) -> None:
     """The fields that Snowflake and Snowball share."""
     require(1 <= rule.beta < 2**20, "protocol.beta", rule.beta, "1 to 1048575")
     require(1 <= rule.max_rounds < 2**20, "protocol.max_rounds", rule.max_rounds, "1 to 1048575")

@@ -5,7 +5,7 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 
-from vecsim.protocols.checks import check_run, check_sample
+from vecsim.protocols.checks import check_run_length, check_sample
 from vecsim.protocols.streak import count_run, run_left, run_length
 from vecsim.types import Protocol, Quorum
 
@@ -34,7 +34,7 @@ class Snowflake(Protocol):
 
     def __check_init__(self):
         check_sample(self)
-        check_run(self)
+        check_run_length(self)
 
     @property
     def quorums(self):

@@ -11,10 +11,10 @@ from scipy import special
 
 from vecsim.results import estimate
 from vecsim.results.kinds import kind_of
-from vecsim.results.layout import Array
 from vecsim.results.kinds.trials import TrialResults, level_of
+from vecsim.results.layout import Array
 
-RATES = "Newcombe's hybrid of Clopper-Pearson ends"
+_RATES = "Newcombe's hybrid of Clopper-Pearson ends"
 PAIRED_RATES = "square-and-add of the Clopper-Pearson ends of the two kinds of unlike pairs"
 MEANS, PAIRED_MEANS = "Welch's t", "Student's t of the differences"
 RECOVERED = "variance estimates recovered from the two intervals"
@@ -143,14 +143,14 @@ def side_by_side(a: xr.Dataset, b: xr.Dataset, level: float = 0.95) -> xr.Datase
     if kind is not other:
         told = f"a is of kind {kind.name} and b of kind {other.name}"
         raise ValueError(f"{told}; allowed: two studies of one kind")
-    if kind.name not in COMPARED:
+    if kind.name not in _COMPARED:
         told = f"studies of kind {kind.name} are not compared"
-        raise ValueError(f"{told}; allowed: {', '.join(COMPARED)}")
+        raise ValueError(f"{told}; allowed: {', '.join(_COMPARED)}")
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; allowed: between 0 and 1")
     _check_swept(a, b)
     paired = _same_words(a, b)
-    table = COMPARED[kind.name](a, b, level, paired)
+    table = _COMPARED[kind.name](a, b, level, paired)
     coords = {name: c for name, c in a.coords.items() if set(c.dims) <= {*kind.swept(a)}}
     same = {name: c for name, c in coords.items() if name in b.coords and c.equals(b[name])}
     about = {"level": level, "compared": "b with a", "paired": int(paired), "kind": kind.name}
@@ -173,14 +173,14 @@ def _same_words(a: xr.Dataset, b: xr.Dataset) -> bool:
     """Whether trials of the same number have the same random words in both: their points have the
     same identities, and the seed is the same."""
     mine, its = (json.loads(each.attrs.get("config", "{}")) for each in (a, b))
-    same = all(mine.get(key) is not None and mine.get(key) == its.get(key) for key in SHARED)
+    same = all(mine.get(key) is not None and mine.get(key) == its.get(key) for key in _SHARED)
     places = [
         {n: c.values.tolist() for n, c in each.coords.items() if n != "trial"} for each in (a, b)
     ]
     return same and places[0] == places[1]
 
 
-SHARED = ("seed", "points")
+_SHARED = ("seed", "points")
 
 
 def _put(table: xr.Dataset, name: str, dims, found: Contrast, values, about: dict) -> None:
@@ -201,7 +201,7 @@ def _trials(a: xr.Dataset, b: xr.Dataset, level: float, paired: bool) -> xr.Data
         shown = [_events(kind, each, name) for each in (a, b)]
         found, values = _rates(shown, levels, paired)
         about = {"long_name": meaning, "units": "1"}
-        about["interval"] = PAIRED_RATES if paired else RATES
+        about["interval"] = PAIRED_RATES if paired else _RATES
         _put(table, name, dims, found, values, about)
     for name in [each for each in kind.means(a) if each in kind.means(b)]:
         samples = [kind.samples(each, name) for each in (a, b)]
@@ -280,7 +280,7 @@ def _recovered(a, b, level, paired: bool, name: str, contrast: Callable, what: s
     return table
 
 
-COMPARED = {
+_COMPARED = {
     "decisions": _trials,
     "campaigns": _trials,
     "splitting": _probabilities,

@@ -20,11 +20,11 @@ from vecsim.scenario.arguments import ScenarioWords, _Wanted
 from vecsim.scenario.judging import judge_all
 from vecsim.scenario.progress import Progress
 from vecsim.scenario.simulate import own_code, prepare, run_scenario
-from vecsim.scenario.verdict import Judged
+from vecsim.scenario.verdict import ScenarioOutcome
 from vecsim.studies import counts, obey, overrides
 from vecsim.studies.planned import Planned
 
-FOLDER = Path("results/scenario")
+SUITE = Path("results/scenario")
 
 
 class _Job(NamedTuple):
@@ -44,13 +44,13 @@ def run_command(words: ScenarioWords, console: Console) -> int:
     was interrupted goes on.
     """
     with _ready(words) as jobs:
-        return _run(jobs, words.output or FOLDER, console)
+        return _run(jobs, words.output or SUITE, console)
 
 
 def _run(jobs: list[_Job], folder: Path, console: Console) -> int:
     outcomes = []
     for number, job in enumerate(jobs, 1):
-        name = Judged(job.config, [], varied=job.varied).name
+        name = ScenarioOutcome(job.config, [], varied=job.varied).name
         text = f"[{number}/{len(jobs)}] {name}{': ' if job.about else ''}{job.about}"
         for line in (text, *job.nodes):
             console.print(verdict.plain_text(line), markup=False, highlight=False)
@@ -66,7 +66,7 @@ def _run(jobs: list[_Job], folder: Path, console: Console) -> int:
     return verdict.exit_status(outcomes)
 
 
-def single(words: ScenarioWords, console: Console) -> tuple[_Job, Judged, xr.Dataset]:
+def run_one(words: ScenarioWords, console: Console) -> tuple[_Job, ScenarioOutcome, xr.Dataset]:
     """Run one scenario, or read it: with what came of it, and its dataset."""
     with _ready(words) as jobs:
         require(len(jobs) == 1, "scenario", [job.config["name"] for job in jobs], "one at a time")
@@ -103,7 +103,7 @@ def _jobs(wanted: _Wanted, words: ScenarioWords) -> Iterator[_Job]:
         own = given["name"]
         if wanted.varied:
             own += f"-{saved.scenario_digest({'varied': sorted(wanted.varied)})[:8]}"
-        folder = (words.output or FOLDER) / own
+        folder = (words.output or SUITE) / own
         yield _Job(given, about, folder, ", ".join(wanted.varied), _nodes(given, wanted.changes))
 
 
@@ -118,7 +118,7 @@ def _nodes(given: dict[str, Any], changes: list[str]) -> list[str]:
     return [f"  {line}" for line in lines if line]
 
 
-def _one(job: _Job, console: Console) -> tuple[Judged, xr.Dataset]:
+def _one(job: _Job, console: Console) -> tuple[ScenarioOutcome, xr.Dataset]:
     """One scenario: read if it is complete and the same, else run, judged and written."""
     path = job.folder / saved.DATA
     digest = saved.scenario_digest(job.config | own_code(job.config))
@@ -137,7 +137,7 @@ def _one(job: _Job, console: Console) -> tuple[Judged, xr.Dataset]:
             return found
         with Progress(console) as tell:
             data, verdicts = run_scenario(job.config, partial, tell)
-        outcome = Judged(job.config, verdicts, varied=job.varied)
+        outcome = ScenarioOutcome(job.config, verdicts, varied=job.varied)
         _reports(job, outcome, data)
         data.attrs |= {"digest": digest, "verdicts": json.dumps(export.plain_verdicts(verdicts))}
         netcdf.save_netcdf(data, path)
@@ -145,7 +145,7 @@ def _one(job: _Job, console: Console) -> tuple[Judged, xr.Dataset]:
     return outcome, data
 
 
-def _read(job: _Job, path: Path, digest: str) -> tuple[Judged, xr.Dataset] | None:
+def _read(job: _Job, path: Path, digest: str) -> tuple[ScenarioOutcome, xr.Dataset] | None:
     """What is complete, its result verified; reports that are gone are written again."""
     if not path.exists():
         return None
@@ -153,7 +153,7 @@ def _read(job: _Job, path: Path, digest: str) -> tuple[Judged, xr.Dataset] | Non
     if data.attrs.get("digest") != digest:
         raise StoreError(f"{path} belongs to another scenario; choose another output")
     verdicts = judge_all(config.criteria(job.config), data)
-    outcome = Judged(job.config, verdicts, varied=job.varied)
+    outcome = ScenarioOutcome(job.config, verdicts, varied=job.varied)
     if (job.folder / export.RESULT).exists():
         export.read_result(job.folder / export.RESULT)
     if not all((job.folder / name).exists() for name in (export.RESULT, *report.PAGES)):
@@ -161,7 +161,7 @@ def _read(job: _Job, path: Path, digest: str) -> tuple[Judged, xr.Dataset] | Non
     return outcome, data
 
 
-def _reports(job: _Job, outcome: Judged, data: xr.Dataset) -> None:
+def _reports(job: _Job, outcome: ScenarioOutcome, data: xr.Dataset) -> None:
     exported = export.result_json(job.config, data, outcome.verdicts)
     export.write_result(exported, job.folder / export.RESULT)
     report.write_report(job.folder, outcome, data, job.about)

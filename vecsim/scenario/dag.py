@@ -24,7 +24,7 @@ class _Kind(NamedTuple):
     window: int  # drawn from so many before it; 0: the most recent themselves
 
 
-PARENTS = {
+PARENT_KINDS = {
     "few": _Kind(2, 4, 0),
     "linear": _Kind(1, 1, 0),
     "wide": _Kind(10, 16, 0),
@@ -40,8 +40,8 @@ def drawn_parents(
     A vertex with fewer vertices before it than the kind asks for takes them all. words: a
     generator, or uniform uint32 [count, 1 + most of the kind], of which a vertex uses its own row.
     """
-    require(kind in PARENTS, "parents", kind, ", ".join(PARENTS))
-    least, most, window = PARENTS[kind]
+    require(kind in PARENT_KINDS, "parents", kind, ", ".join(PARENT_KINDS))
+    least, most, window = PARENT_KINDS[kind]
     if isinstance(words, np.random.Generator):
         words = words.integers(0, 2**32, (count, 1 + most), np.uint32)
     good = words.shape == (count, 1 + most) and words.dtype == np.uint32

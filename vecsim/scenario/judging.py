@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from vecsim.results.layout import Array
-from vecsim.results.measures.compare import OPPOSITE, Estimate, compare, estimate, share
+from vecsim.results.measures.compare import OPPOSITE, Estimate, compares, estimate, share
 from vecsim.results.measures.measure import measure, of_variant
 from vecsim.results.measures.per_window import MUST_NOT_HAPPEN
 from vecsim.results.measures.variables import COUNTS
@@ -118,10 +118,10 @@ def _verdict(criterion: Criterion, threshold: Any, found: _Found) -> Verdict:
     # That something happens always, or never, is judged on the runs there are.
     observed = op == "==" and found.with_ in (0, 1) and found.of.startswith("share")
     point = Estimate(compared.value, compared.value, compared.value)
-    passed = compare(point if observed else compared, op, found.with_)
+    passed = compares(point if observed else compared, op, found.with_)
     good = passed
     if criterion.expect == "fails":  # a straddling interval shows neither
-        good = compare(compared, OPPOSITE[op], found.with_)
+        good = compares(compared, OPPOSITE[op], found.with_)
     value, low, high = found.shown
     level, of = criterion.interval, found.of
     return Verdict(criterion.name, op, threshold, value, low, high, level, of, passed, good)

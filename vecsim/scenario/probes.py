@@ -55,9 +55,9 @@ def performance_report(config: Config) -> Values:
     """The figures in a written performance report, and how many stand beside their baseline and
     are called a regression, an improvement or unchanged."""
     from vecsim.scenario import report
-    from vecsim.scenario.verdict import Judged
+    from vecsim.scenario.verdict import ScenarioOutcome
 
-    text = report.markdown(Judged(config, []), _simulate(config))
+    text = report.markdown(ScenarioOutcome(config, []), _simulate(config))
     lines = text.partition(f"## {report.BESIDE}\n\n")[2].partition("\n\n")[0].splitlines()[2:]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     words = "regression", "improvement", "unchanged"

@@ -15,7 +15,7 @@ from vecsim.results.measures.record import record
 from vecsim.scenario.config import variants
 from vecsim.scenario.verdict import (
     HEADERS,
-    Judged,
+    ScenarioOutcome,
     by_category,
     cost,
     plain_text,
@@ -80,7 +80,7 @@ def performance(data: xr.Dataset) -> list[Performance]:
     return rows
 
 
-def markdown(outcome: Judged, dataset: xr.Dataset, about: str = "") -> str:
+def markdown(outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = "") -> str:
     """One scenario; about: what it shows."""
     parts = [f"# {_text(outcome.name)}", _text(about)]
     parts.append(f"**{outcome.status}**. {cost(outcome.config)}.")
@@ -94,7 +94,7 @@ def markdown(outcome: Judged, dataset: xr.Dataset, about: str = "") -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def html(outcome: Judged, dataset: xr.Dataset, about: str = "") -> str:
+def html(outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = "") -> str:
     """One scenario as a page that needs nothing else: its figures are part of it."""
     from vecsim.scenario.draw import drawn
 
@@ -116,20 +116,22 @@ def html(outcome: Judged, dataset: xr.Dataset, about: str = "") -> str:
     return _page(outcome.name, parts)
 
 
-def summary_markdown(outcomes: Sequence[Judged]) -> str:
+def summary_markdown(outcomes: Sequence[ScenarioOutcome]) -> str:
     """Many scenarios, a row for each, and how many of each category came out as they must."""
     parts = ["# Scenarios", by_category(outcomes), _table(SUMMARY, summary_rows(outcomes))]
     return "\n\n".join(parts) + "\n"
 
 
-def summary_html(outcomes: Sequence[Judged]) -> str:
+def summary_html(outcomes: Sequence[ScenarioOutcome]) -> str:
     found = summary_rows(outcomes)
     table = _page_table(SUMMARY, found, [row[4] != "ok" for row in found])
     head = f"<p>{escaping.escape(by_category(outcomes))}</p>"
     return _page("Scenarios", ["<h1>Scenarios</h1>", head, table])
 
 
-def write_report(folder: Path, outcome: Judged, dataset: xr.Dataset, about: str = "") -> list[Path]:
+def write_report(
+    folder: Path, outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = ""
+) -> list[Path]:
     """Save `report.md` and `report.html` in a folder."""
     paths = [folder / page for page in PAGES]
     for path, make in zip(paths, (markdown, html), strict=True):
@@ -137,7 +139,9 @@ def write_report(folder: Path, outcome: Judged, dataset: xr.Dataset, about: str 
     return paths
 
 
-def _records(outcome: Judged, dataset: xr.Dataset) -> Iterable[tuple[str, list[tuple[str, str]]]]:
+def _records(
+    outcome: ScenarioOutcome, dataset: xr.Dataset
+) -> Iterable[tuple[str, list[tuple[str, str]]]]:
     """The metrics record of every variant, as a title and rows."""
     if "finalised" not in dataset:
         return
@@ -153,7 +157,7 @@ def _records(outcome: Judged, dataset: xr.Dataset) -> Iterable[tuple[str, list[t
         yield (f"Metrics of {name.replace('_', ' ')}" if name else "Metrics"), found
 
 
-def _beside(outcome: Judged, dataset: xr.Dataset) -> list[Performance]:
+def _beside(outcome: ScenarioOutcome, dataset: xr.Dataset) -> list[Performance]:
     """The performance report, of the run that the baselines are for."""
     cluster, workload = (outcome.config.get(part) or {} for part in ("cluster", "workload"))
     same = outcome.config["category"] == "regression" and cluster.get("nodes") == 100

@@ -37,11 +37,11 @@ def run(words: Sequence[str], output: str | Path | None, config_dir: Any) -> Jud
     from vecsim.scenario import arguments, command
 
     require_working_folder()
-    folders = trust.folders(config_dir)
+    folders = trust.config_folders(config_dir)
     said = arguments.read_words(words)
     place = said.output if output is None else Path(output)
     said = said._replace(output=place, folders=[*folders, *said.folders])
     device.configure(said.cores)
     with outside.closed(), trust.packages(said.packages):
-        job, outcome, data = command.single(said, Console())
+        job, outcome, data = command.run_one(said, Console())
     return Judged(data, list(outcome.verdicts), outcome.good, job.folder)

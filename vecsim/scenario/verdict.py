@@ -16,7 +16,7 @@ HEADERS = ("criterion", "threshold", "measured [interval]", "interval of", "resu
 WORDS = {"not_rising": "does not rise", "not_falling": "does not fall", "==": "="}
 
 
-class Judged(NamedTuple):
+class ScenarioOutcome(NamedTuple):
     """A scenario that was judged; `error` where it could not be run.
 
     varied: what is particular about it in a multirun.
@@ -50,7 +50,7 @@ def as_expected(verdicts: Sequence[Verdict]) -> bool:
     return all(verdict.as_expected for verdict in verdicts)
 
 
-def exit_status(outcomes: Sequence[Judged]) -> int:
+def exit_status(outcomes: Sequence[ScenarioOutcome]) -> int:
     """0 if every scenario shows what it is to show, else 1."""
     return 0 if outcomes and all(outcome.good for outcome in outcomes) else 1
 
@@ -123,12 +123,12 @@ def rows(verdicts: Sequence[Verdict]) -> list[tuple[str, ...]]:
     return [(v.name, condition(v), measured(v), interval(v), result(v)) for v in verdicts]
 
 
-def _heading(outcome: Judged) -> str:
+def _heading(outcome: ScenarioOutcome) -> str:
     """Name, status and cost of one scenario."""
     return f"{outcome.name}: {outcome.error or outcome.status}, {cost(outcome.config)}"
 
 
-def table(outcome: Judged) -> Table:
+def table(outcome: ScenarioOutcome) -> Table:
     """One scenario, a row for each criterion."""
     shown = Table(box=box.SIMPLE_HEAD)
     for header in HEADERS:
@@ -139,7 +139,7 @@ def table(outcome: Judged) -> Table:
     return shown
 
 
-def summary(outcomes: Sequence[Judged]) -> Table:
+def summary(outcomes: Sequence[ScenarioOutcome]) -> Table:
     """Many scenarios by category, a row for each; of a failed one its first failed criterion."""
     shown = Table(box=box.SIMPLE_HEAD)
     for header in ("category", "scenario", "criteria", "status", "result", "USD"):
@@ -149,7 +149,7 @@ def summary(outcomes: Sequence[Judged]) -> Table:
     return shown
 
 
-def summary_rows(outcomes: Sequence[Judged]) -> list[tuple[str, ...]]:
+def summary_rows(outcomes: Sequence[ScenarioOutcome]) -> list[tuple[str, ...]]:
     """Category, scenario, criteria that came out as they must, status, result, cost."""
     ordered = sorted(outcomes, key=lambda o: (CATEGORIES.index(o.config["category"]), o.name))
     found = []
@@ -172,7 +172,7 @@ def cost(config: Mapping[str, Any]) -> str:
     return f"{scenario_cost_usd(config):,.2f} USD on rented machines"
 
 
-def by_category(outcomes: Sequence[Judged]) -> str:
+def by_category(outcomes: Sequence[ScenarioOutcome]) -> str:
     """How many show what they are to show, in all and of each category."""
     counts: dict[str, list[bool]] = {category: [] for category in CATEGORIES}
     for outcome in outcomes:
@@ -182,7 +182,7 @@ def by_category(outcomes: Sequence[Judged]) -> str:
     return f"{good} of {len(outcomes)} show what they are to show: {', '.join(told)}."
 
 
-def text(outcomes: Sequence[Judged], width: int = 120) -> str:
+def text(outcomes: Sequence[ScenarioOutcome], width: int = 120) -> str:
     """What `show_verdicts` prints, as plain text, for messages and logs."""
     console = Console(width=width, color_system=None, force_terminal=False)
     with console.capture() as capture:
@@ -190,7 +190,7 @@ def text(outcomes: Sequence[Judged], width: int = 120) -> str:
     return capture.get()
 
 
-def show_verdicts(outcomes: Sequence[Judged], console: Console | None = None) -> None:
+def show_verdicts(outcomes: Sequence[ScenarioOutcome], console: Console | None = None) -> None:
     """Print the table of each scenario, and where there are many the summary."""
     console = console or Console()
     for outcome in outcomes:

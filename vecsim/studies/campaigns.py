@@ -13,7 +13,7 @@ from vecsim.cluster import campaign, checkpoint, simulate
 from vecsim.errors import number, require
 from vecsim.results.layout import Variable
 from vecsim.results.measures import checks
-from vecsim.results.measures.compare import COMPARISONS, Estimate, compare
+from vecsim.results.measures.compare import COMPARISONS, Estimate, compares
 from vecsim.results.measures.measure import cut, measure
 from vecsim.results.measures.probed import METRICS
 from vecsim.results.measures.variables import VARIABLES
@@ -73,7 +73,7 @@ class Measured(NamedTuple):
         values = np.asarray(found, float)
         if self.op is None:
             return values
-        held = [compare(Estimate(v, v, v), self.op, float(self.threshold or 0)) for v in values]
+        held = [compares(Estimate(v, v, v), self.op, float(self.threshold or 0)) for v in values]
         return np.asarray(held, float)
 
     def variable(self, name: str, inner: tuple[str, ...] = ()) -> Variable:

@@ -101,7 +101,7 @@ def studies(
     return made
 
 
-def single(config: DictConfig, compose: Compose) -> Point:
+def single_point(config: DictConfig, compose: Compose) -> Point:
     """The point of single decisions that a configuration describes, of which it may describe one
     only; an adversary may have nobody to speak for. config, compose: as of `studies`."""
     written = unresolved(config)
@@ -115,7 +115,7 @@ def single(config: DictConfig, compose: Compose) -> Point:
     many = ", ".join(f"{len(each.values)} of {each.name}" for each in swept)
     require(all(len(each.values) == 1 for each in swept), "sweep", many, "one value of each")
     [values] = resolved(swept, _bare(config), lambda choices: _bare(compose(choices)))
-    return build.point(values)
+    return build.build_point(values)
 
 
 def _sections(written: Mapping[str, Any]) -> Callable[[str], bool]:
@@ -164,7 +164,7 @@ def _decisions(
     require(isinstance(values["engine"], dict), "engine", values["engine"], "engine.name=auto, ...")
     for each, place in zip(every, places(dimensions), strict=True):
         try:
-            points.append(build.point(each))
+            points.append(build.build_point(each))
             engines.append(engine_of(points[-1], values["engine"].get("name")))
         except ConfigError as error:
             raise ConfigError(f"{error}{_where(place)}") from None

@@ -48,7 +48,7 @@ _NAMED = 4  # groups that a draw's number has room for; more go into the number 
 STAGES = 8
 
 
-class State(NamedTuple):
+class RoundState(NamedTuple):
     """The trials of a block between two rounds."""
 
     round: Any  # int64 [trials], rounds completed
@@ -76,7 +76,7 @@ def _program(shape: PopulationShape):
     """The function (blocks, nothing) -> Outcome [blocks, trials]."""
 
     def run_block(block: Blocks):
-        def observe(record, trial, state: State, tally: Tally, polls):
+        def observe(record, trial, state: RoundState, tally: Tally, polls):
             return record.update(trial, tally, state.round, state.flips, polls)
 
         def body(carried):
@@ -97,7 +97,7 @@ def _program(shape: PopulationShape):
     return lambda blocks, _: lax.map(lambda block: run_block(block).outcome, blocks)
 
 
-def begin(shape: PopulationShape, block: Blocks) -> State:
+def begin(shape: PopulationShape, block: Blocks) -> RoundState:
     """Nobody has polled yet. A trial of no nodes fills a block up."""
     honest, sides, moves = block.trials.honest, block.sides, block.moves
     there = (honest > 0)[:, None]
@@ -105,10 +105,10 @@ def begin(shape: PopulationShape, block: Blocks) -> State:
     for start, number in zip(moves.start, (sides.nodes - sides.ones, sides.ones), strict=True):
         nodes = nodes.at[..., start].add(jnp.where(there, number, 0).astype(jnp.float64))
     none = jnp.zeros_like(honest)
-    return State(none, nodes, none, no_memory(block.trials.adversaries, len(honest)))
+    return RoundState(none, nodes, none, no_memory(block.trials.adversaries, len(honest)))
 
 
-def taking_part(shape: PopulationShape, block: Blocks, state: State):
+def taking_part(shape: PopulationShape, block: Blocks, state: RoundState):
     """The nodes of each cell that take part in this round."""
     if not shape.rests:
         return state.nodes
@@ -120,7 +120,7 @@ def taking_part(shape: PopulationShape, block: Blocks, state: State):
     return binomial(Names(key, number, second), state.nodes, chance[..., 0], chance[..., 1])
 
 
-def _named(state: State):
+def _named(state: RoundState):
     """What stands for the group in the numbers of draws [groups, 1], and for it and the round in
     their counters [trials, groups, 1], uint32."""
     group = jnp.arange(state.nodes.shape[1], dtype=jnp.uint32)[:, None]
@@ -130,17 +130,17 @@ def _named(state: State):
 
 
 def advance_counts(
-    shape: PopulationShape, block: Blocks, state: State, tally: Tally, awake
-) -> State:
+    shape: PopulationShape, block: Blocks, state: RoundState, tally: Tally, awake
+) -> RoundState:
     """One round: every undecided node that takes part polls once, all together."""
     chances, memory = faced(shape, block, state, tally, awake)
     nodes, flips = move(shape, block, state._replace(nodes=awake), chances)
     if shape.rests:
         nodes = nodes + (state.nodes - awake)
-    return State(state.round + 1, nodes, flips, memory)
+    return RoundState(state.round + 1, nodes, flips, memory)
 
 
-def heard(shape: PopulationShape, block: Blocks, state: State, awake):
+def heard(shape: PopulationShape, block: Blocks, state: RoundState, awake):
     """Of the honest nodes that take part: those that each group hears, and of them the ones that
     prefer 1, both [trials, groups]."""
     preference = block.moves.preference.astype(jnp.float64)
@@ -153,7 +153,7 @@ def heard(shape: PopulationShape, block: Blocks, state: State, awake):
     return found
 
 
-def faced(shape: PopulationShape, block: Blocks, state: State, tally: Tally, awake):
+def faced(shape: PopulationShape, block: Blocks, state: RoundState, tally: Tally, awake):
     """P(each result) of this round's polls, [trials, groups, own colour, results], and the
     adversary's memory after it."""
     trials, polls = block.trials, block.polls
@@ -182,7 +182,7 @@ def count_by_cell(moves: Moves, nodes) -> Tally:
     return Tally(*(total.astype(jnp.int64) for total in (ones, decided, cells[..., -1])))
 
 
-def move(shape: PopulationShape, block: Blocks, state: State, chances):
+def move(shape: PopulationShape, block: Blocks, state: RoundState, chances):
     """The nodes of each cell after a round, and how many preferences it changed.
 
     chances: [trials, groups, own colour, results].

@@ -12,7 +12,7 @@ from vecsim.results.text import rate, rounds
 _CAPTION = "medians of rounds and shares of trials, each with its 95 % interval in brackets"
 _MAJORITY = "majority_kept"
 _HEADERS = {_MAJORITY: "majority_\nkept"}
-NUMBERS = (  # of rounds, changes of preference, polls
+AVERAGED = (  # of rounds, changes of preference, polls
     *("rounds", "first_decision", "median_decision", "last_decision", "unanimity"),
     *("flips", "polls"),
 )
@@ -33,7 +33,7 @@ class DecisionResults(TrialResults):
         return outcomes.RATES
 
     def means(self, data: xr.Dataset) -> list[str]:
-        return [name for name in NUMBERS if name in data]
+        return [name for name in AVERAGED if name in data]
 
     def event(self, data: xr.Dataset, name: str) -> tuple[xr.DataArray, xr.DataArray]:
         return outcomes.event(data, name), outcomes.defined(data, name)

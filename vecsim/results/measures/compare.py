@@ -52,7 +52,7 @@ def share(events: Array, level: float = LEVEL) -> Estimate:
     return Estimate(float(events.mean()), float(low), float(high))
 
 
-def compare(found: Estimate, op: str, threshold: float) -> bool:
+def compares(found: Estimate, op: str, threshold: float) -> bool:
     """Whether the whole interval lies on the right side; `reported`: whether there is one."""
     _, low, high = found
     if not (math.isfinite(low) and math.isfinite(high)):

@@ -10,7 +10,7 @@ from vecsim.studies.rare.walkers import Climbers, supports_splitting
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
 
-COMPARED = 2  # scores that a point's estimates come from: the first ones that find a way
+_COMPARED = 2  # scores that a point's estimates come from: the first ones that find a way
 _FIELDS = ("name", "event", "walkers", "keep")
 
 
@@ -72,6 +72,6 @@ class RareEvents(Work):
                 values["probability"][:, score] = result.estimates
                 values["levels"][:, score] = result.passed.shape[1]
                 found += 1
-            if found == COMPARED:
+            if found == _COMPARED:
                 break
         return values

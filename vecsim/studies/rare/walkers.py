@@ -251,7 +251,7 @@ def _by_counts(shape, event, blocks, remaining, states, aims):
         def move(state, seen):
             chances, memory = seen
             nodes, flips = stepping.move(shape, block, state, chances)
-            return stepping.State(state.round + 1, nodes, flips, memory)
+            return stepping.RoundState(state.round + 1, nodes, flips, memory)
 
         return _until(look, move, state, aim)
 
