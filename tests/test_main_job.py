@@ -184,7 +184,7 @@ class Made:
 class Number(int):
     """A point that is only a number."""
 
-    def hash(self):
+    def lasting(self):
         return int(self)
 
 
