@@ -48,7 +48,7 @@ def _is_object(value: Any) -> bool:
 
 
 def _check(key: str, each: Any, given: Sequence[str]) -> None:
-    kind = build._KINDS[key]
+    kind = build.COMPONENTS[key]
     allowed = f"{key}=NAME, {{parameter: value, ...}}, or an object whose class extends"
     require(isinstance(each, kind), key, each, f"{allowed} {kind.__name__}")
     for word in map(overrides.parse_word, given):

@@ -27,7 +27,7 @@ from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
 
 GROUPS = ("protocol", "adversary", "network")
-_KINDS = {"protocol": Protocol, "adversary": Adversary, "network": Network}
+COMPONENTS = {"protocol": Protocol, "adversary": Adversary, "network": Network}
 NUMBERS = {"n": int, "byzantine_fraction": float, "initial_accept": float, "schedule": str}
 SEEDS = 2**32
 WHOLE = "a whole number"
@@ -129,7 +129,7 @@ def _class(kind: str, target: str) -> Any:
         class_: Any = trust.handed_over(target)
         class_ = class_ or getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        allowed = f"a class that extends {_KINDS[kind].__name__} ({sentence(error)})"
+        allowed = f"a class that extends {COMPONENTS[kind].__name__} ({sentence(error)})"
         raise ConfigError(f"{kind}._target_ is {target!r}; allowed: {allowed}") from None
     except Exception as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -137,9 +137,9 @@ def _class(kind: str, target: str) -> Any:
     good = (
         isinstance(class_, type)
         and dataclasses.is_dataclass(class_)
-        and issubclass(class_, _KINDS[kind])
+        and issubclass(class_, COMPONENTS[kind])
     )
-    require(good, f"{kind}._target_", target, f"a class that extends {_KINDS[kind].__name__}")
+    require(good, f"{kind}._target_", target, f"a class that extends {COMPONENTS[kind].__name__}")
     lacking = ", ".join(sorted(getattr(class_, "__abstractmethods__", ())))
     require(not lacking, f"{kind}._target_", target, f"a class that also has {lacking}")
     return class_

@@ -14,7 +14,7 @@ _ALLOWED = (
 )
 
 
-class _Wanted(NamedTuple):
+class WantedScenarios(NamedTuple):
     """Scenarios to be run with the same changes.
 
     pattern: a name, a pattern, all or a path. changes: in Hydra's grammar. varied: those of them
@@ -29,7 +29,7 @@ class _Wanted(NamedTuple):
 class ScenarioWords(NamedTuple):
     """A command line about scenarios."""
 
-    wanted: list[_Wanted]
+    wanted: list[WantedScenarios]
     folders: list[Path]  # of configuration, beside vecsim's own
     output: Path | None
     cores: Any
@@ -57,7 +57,9 @@ def read_words(arguments: Sequence[str]) -> ScenarioWords:
         wanted = []
         for words, varied in jobs:
             about = {each.key_or_group: each for each in composing.parsed(words)}
-            wanted.append(_Wanted(about["scenario"].value(), _changes(words), _changes(varied)))
+            wanted.append(
+                WantedScenarios(about["scenario"].value(), _changes(words), _changes(varied))
+            )
     alone: dict[str, Any] = {each.key_or_group: each.value() for each in parsed}
     texts = {each.key: each.text for each in map(overrides.parse_word, asked.overrides)}
     folders = [*asked.folders, *trust.searched(texts.get(trust.SEARCH, "[]"))]

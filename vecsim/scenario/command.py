@@ -16,7 +16,7 @@ from vecsim.model import trust
 from vecsim.results import files, netcdf
 from vecsim.results.files import StoreError, one_line
 from vecsim.scenario import config, export, finding, report, saved, verdict
-from vecsim.scenario.arguments import ScenarioWords, _Wanted
+from vecsim.scenario.arguments import ScenarioWords, WantedScenarios
 from vecsim.scenario.judging import judge_all
 from vecsim.scenario.progress import Progress
 from vecsim.scenario.simulate import own_code, prepare, run_scenario
@@ -92,7 +92,7 @@ def planned_scenarios(words: ScenarioWords) -> list[_Job]:
     return jobs
 
 
-def _jobs(wanted: _Wanted, words: ScenarioWords) -> Iterator[_Job]:
+def _jobs(wanted: WantedScenarios, words: ScenarioWords) -> Iterator[_Job]:
     for name in finding.chosen(wanted.pattern, words.folders):
         given = finding.compose_scenario(name, wanted.changes, words.folders)
         try:
