@@ -307,7 +307,7 @@ def study(values, trials, path, log):
     config = {"seed": 0, "trials": trials, "sweep": {"n": values}}
     made = Study("made", [Dimension("n", "n", values)], points, trials, trials, None, 0, config,
                  ["made"] * len(points))
-    runner.run(made, Made(made, log), path, {}, Silent())
+    runner.run_study(made, Made(made, log), path, {}, Silent())
 
 def dying(after, *arguments):
     """In a process of its own, killed at the start of one of the file system's operations."""

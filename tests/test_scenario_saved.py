@@ -72,7 +72,7 @@ def simulated(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("conf/scenario").mkdir(parents=True)
     Path("conf/scenario/three.yaml").write_text(SCENARIO)
-    for name in ("load", "chosen"):  # composing takes longer than all the rest
+    for name in ("compose_scenario", "chosen"):  # composing takes longer than all the rest
         monkeypatch.setattr(finding, name, cached(getattr(finding, name)))
     begun = []
 

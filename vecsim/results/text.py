@@ -42,7 +42,7 @@ def chance(value: float, low: float, high: float) -> str:
 def order_of_magnitude(value: float) -> str:
     """An order of magnitude.
 
-    >>> order(2.1e-15), order(0.0), order(math.nan)
+    >>> order_of_magnitude(2.1e-15), order_of_magnitude(0.0), order_of_magnitude(math.nan)
     ('about 1e-15', 'not reached', 'not reached')
     """
     return f"about 1e{math.floor(math.log10(value) + 0.5):d}" if value > 0 else "not reached"

@@ -58,7 +58,7 @@ def exit_status(outcomes: Sequence[ScenarioOutcome]) -> int:
 def shown_number(value: Any) -> str:
     """A number to four digits or as a whole one, a name as it is.
 
-    >>> number(0.123456), number(12345.0), number(99.5), number(float("nan")), number("cpu")
+    >>> shown_number(0.123456), shown_number(12345.0), shown_number(99.5), shown_number(float("nan")), shown_number("cpu")
     ('0.1235', '12,345', '99.5', 'not measured', 'cpu')
     """
     if isinstance(value, str):
