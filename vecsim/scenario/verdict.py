@@ -58,8 +58,8 @@ def exit_status(outcomes: Sequence[ScenarioOutcome]) -> int:
 def shown_number(value: Any) -> str:
     """A number to four digits or as a whole one, a name as it is.
 
-    >>> shown_number(0.123456), shown_number(12345.0), shown_number(99.5), shown_number(float("nan")), shown_number("cpu")
-    ('0.1235', '12,345', '99.5', 'not measured', 'cpu')
+    >>> [shown_number(each) for each in (0.123456, 12345.0, 99.5, float("nan"), "cpu")]
+    ['0.1235', '12,345', '99.5', 'not measured', 'cpu']
     """
     if isinstance(value, str):
         return value
