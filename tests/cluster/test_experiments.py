@@ -99,7 +99,7 @@ def test_a_campaign_that_is_done_is_not_lost(moment, tmp_path, monkeypatch):
     place = {
         "measured": (Measured, "measure"),
         "stored": (store.Store, "write"),
-        "between": (checkpoint, "remove"),
+        "between": (checkpoint, "remove_checkpoint"),
     }[moment]
     with monkeypatch.context() as patched:
         patched.setattr(*place, stop)
