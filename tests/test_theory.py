@@ -8,6 +8,7 @@ from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.adversaries.balance_informed import BalanceInformed
 from vecsim.adversaries.coordinated_collusion import CoordinatedCollusion
 from vecsim.adversaries.random_voting import RandomVoting
+from vecsim.engines.population import undisputed
 from vecsim.model.point import Point
 from vecsim.network import Network
 from vecsim.protocols.qr_avalanche import QrAvalanche
@@ -40,6 +41,16 @@ def test_simulation_agrees(protocol, adversary, fraction):
     # The grid of QR-Avalanche's confidence moves the line by less than 0.002.
     grid = 0.002 if protocol.counts else 0.0
     assert abs(rate - theory) < 5 * np.sqrt(theory * (1 - theory) / TRIALS) + grid
+
+
+def test_the_grid_of_the_confidence_is_off_by_less_than_it_says():
+    """Where the rate falls most steeply, against the law of one node on every confidence."""
+    point = Point(1000, 0.095, 1.0, "lockstep", QrAvalanche(), RandomVoting(), Network())
+    [(pool, colour)] = undisputed.pools_of(point)
+    law = undisputed.law_of(point.protocol, pool, colour, point.honest)
+    exact = (1 - law[-1] / law.sum()) ** point.honest
+    assert 0.4 < exact < 0.6
+    assert abs(finalised_undisputed(point) - exact) < 0.002
 
 
 def test_colours_are_alike():

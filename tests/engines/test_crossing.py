@@ -53,8 +53,8 @@ SLOW = pytest.mark.slow  # the curves beside these go through the same code
         pytest.param("logistic", 0.5, marks=SLOW),
         pytest.param("probit", 0.01, marks=SLOW),
         ("probit", 0.5),
-        ("complementary log-log", 0.01),
-        pytest.param(*NARROW, marks=SLOW),
+        pytest.param("complementary log-log", 0.01, marks=SLOW),
+        NARROW,
     ],
 )
 def test_coverage(curve, level):

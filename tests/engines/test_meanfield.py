@@ -243,6 +243,8 @@ def test_limits_that_are_not_known():
         fixed_points(crowd(rule, SafetySplit(), 0.1))
     with pytest.raises(ConfigError, match=r"byzantine_fraction is 1\.0; allowed: an honest node"):
         fixed_points(crowd(rule, Echo(), 1.0))
+    with pytest.raises(ConfigError, match=r"byzantine_fraction is 1\.0; allowed: 0 to below 1"):
+        fixed_points(crowd(rule, Echo())._replace(byzantine_fraction=1.0))  # never checked
 
 
 def test_lost_answers_and_the_own_fraction_of_a_point():

@@ -84,7 +84,7 @@ class NodeState(NamedTuple):
 
     member: Any  # bool: registered
     up: Any  # bool: running and in sync
-    up_at_ms: Any  # int32: when a node that is down comes back; NEVER
+    up_at_ms: Any  # int32: when a node that is down comes back; NEVER_MS
     silent_since_ms: Any  # int32: since when it answers nobody; ANSWERS while it does
     side: Any  # int32: of the partition
     excluded: Any  # bool: by the reputation test

@@ -47,7 +47,7 @@ class Cells(NamedTuple):
 def enumerate_cells(protocol: Protocol, rounds: int, results: int = len(RESULTS)) -> Cells:
     """The cells that up to `rounds` polls can lead to, which give one of the first `results`.
 
-    Raises ConfigError for a protocol that looks at counts, or that has more than MOST_CELLS cells.
+    Raises ConfigError for a protocol that looks at counts, or that has more than _MOST_CELLS cells.
     """
     name = type(protocol).__name__
     require(not protocol.counts, "protocol", name, "a protocol that looks at quorums only")

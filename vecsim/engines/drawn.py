@@ -50,7 +50,7 @@ def first_ones_law(point: Point) -> tuple[int, Floats]:
 
 def hypergeometric(total: int, good: int, draws: int) -> tuple[int, Floats]:
     """The least number of good ones that counts among so many distinct draws, and the probabilities
-    from it on; from the mode outwards by ratios, as far as they are above TAIL.
+    from it on; from the mode outwards by ratios, as far as they are above _TAIL.
     """
     least, most = max(0, draws + good - total), min(good, draws)
     mode = min(max((draws + 1) * (good + 1) // (total + 2), least), most)
@@ -69,7 +69,7 @@ def hypergeometric(total: int, good: int, draws: int) -> tuple[int, Floats]:
 
 
 def _reach(total: int, good: int, draws: int) -> int:
-    """From the mode to where a probability is below TAIL times that of the mode (Hoeffding)."""
+    """From the mode to where a probability is below _TAIL times that of the mode (Hoeffding)."""
     smaller = min(good, draws, total - good, total - draws)
     return int(np.sqrt(smaller * -np.log(_TAIL))) + 100
 

@@ -33,8 +33,9 @@ def finalised_undisputed(point: Point) -> float | None:
     """P(all honest nodes finalise, on one colour) from a unanimous start; None where not known.
 
     Lockstep rounds on a complete graph. It is exact but for a neglected probability, below
-    NEGLIGIBLE, that a node meets a quorum against it; QR-Avalanche's confidence is on a grid, which
-    moves it by less than 0.002 (`one_node.decision_law` is exact, and takes thirty times as long).
+    _NEGLIGIBLE, that a node meets a quorum against it; QR-Avalanche's confidence is on a grid,
+    which moves it by less than 0.002 (`one_node.decision_law` is exact, and takes some thirty times
+    as long).
     """
     start = point.start_ones
     if start not in (0, point.honest):

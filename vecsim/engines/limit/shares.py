@@ -121,7 +121,7 @@ class ManyCells:
         return Averages(*self._merged(cell[~over], share[~over]), ended)
 
     def _merged(self, cells: NDArray[np.int64], share: Floats):
-        """At most MOST_CELLS cells; bins get wider as there are more of them."""
+        """At most _MOST_CELLS cells; bins get wider as there are more of them."""
         confidence, rest = self.rule.parts(cells)
         confidence -= self.threshold
         while True:

@@ -17,7 +17,7 @@ from vecsim.model import random
 
 _SMALL = 10.0  # means below this are drawn by inversion, as the rejection needs at least this
 PIECE = 128  # draws made together on a CPU: vectors are full, few lanes wait for the last one
-_MOST_STEPS = 120  # P(a mean below SMALL gives so many) < 1e-80
+_MOST_STEPS = 120  # P(a mean below _SMALL gives so many) < 1e-80
 MOST_ATTEMPTS = 2**10  # P(all of them are rejected) < 1e-300
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 # log k! - (k + 1/2) log(k + 1) + (k + 1) - log(2 pi) / 2 for small k, where the series is not exact
@@ -127,7 +127,7 @@ def _inverted(names: Names, n, p, q):
 
 
 def _rejected(names: Names, n, p, q):
-    """Draws of mean SMALL or more, or of none."""
+    """Draws of mean _SMALL or more, or of none."""
     mean, missed = n * p, n * q
     deviation = jnp.sqrt(mean * q)
     b = 1.15 + 2.53 * deviation

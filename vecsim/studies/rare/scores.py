@@ -40,8 +40,8 @@ class Crowd(NamedTuple):
     """The undecided honest nodes of one trial, by group and preference; floats, as in Field.
 
     number: nodes [groups, own colour]. fewest: polls that the one nearest to deciding a colour
-    lacks, [groups, own colour, colour]; NEVER or more where there is none. most: polls that the one
-    that lacks most lacks for its own colour, [groups, own colour].
+    lacks, [groups, own colour, colour]; OUT_OF_REACH or more where there is none. most: polls
+    that the one that lacks most lacks for its own colour, [groups, own colour].
     """
 
     number: Any
