@@ -1,7 +1,7 @@
 """The network: whom a node may poll, and which answers are lost."""
 
 from math import fsum
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 
@@ -36,7 +36,7 @@ class Network(eqx.Module):
       which side or rests.
     """
 
-    identity: ClassVar[str] = "network.Network"
+    identity = "network.Network"
 
     sampling: str = "without_replacement"
     exclude_self: bool = True

@@ -1,16 +1,10 @@
 """Always accept."""
 
-from typing import ClassVar
-
-from vecsim.adversaries.shared import ACCEPT, everybody
-from vecsim.types import Adversary, View
+from vecsim.adversaries.shared import ACCEPT, Constant
 
 
-class AlwaysAccept(Adversary):
+class AlwaysAccept(Constant):
     """Every answer is 1."""
 
-    identity: ClassVar[str] = "adversaries.always_accept.AlwaysAccept"
-    mixes: ClassVar = (ACCEPT,)
-
-    def answer(self, view: View, memory):
-        return everybody(0), memory
+    identity = "adversaries.always_accept.AlwaysAccept"
+    mixes = (ACCEPT,)

@@ -1,7 +1,5 @@
 """Balancing from pooled samples."""
 
-from typing import ClassVar
-
 import equinox as eqx
 import jax.numpy as jnp
 
@@ -19,15 +17,15 @@ class BalancePooled(Adversary):
     stronger; lockstep rounds, whose polls are all made at once, know no such thing.
     """
 
-    identity: ClassVar[str] = "adversaries.balance_pooled.BalancePooled"
-    mixes: ClassVar = COLOURS
+    identity = "adversaries.balance_pooled.BalancePooled"
+    mixes = COLOURS
 
-    pools: ClassVar[bool] = True
+    pools = True
 
     lag: int = 0  # rounds, 0 or 1
     every: str = eqx.field(default="round", static=True)  # round, or poll (under async)
 
-    later: ClassVar = ("every",)
+    later = ("every",)
 
     def __check_init__(self):
         require(self.lag in (0, 1), "adversary.lag", self.lag, "0 or 1")

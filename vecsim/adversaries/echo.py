@@ -1,7 +1,5 @@
 """Echo: agrees with whoever asks."""
 
-from typing import ClassVar
-
 from vecsim.adversaries.shared import COLOURS, by_colour
 from vecsim.types import Adversary, View
 
@@ -9,8 +7,8 @@ from vecsim.types import Adversary, View
 class Echo(Adversary):
     """Answers the querier's own colour."""
 
-    identity: ClassVar[str] = "adversaries.echo.Echo"
-    mixes: ClassVar = COLOURS
+    identity = "adversaries.echo.Echo"
+    mixes = COLOURS
 
     def answer(self, view: View, memory):
         return by_colour(0, 1), memory

@@ -1,7 +1,5 @@
 """Flip: contradicts whoever asks."""
 
-from typing import ClassVar
-
 from vecsim.adversaries.shared import COLOURS, by_colour
 from vecsim.types import Adversary, View
 
@@ -9,8 +7,8 @@ from vecsim.types import Adversary, View
 class Flip(Adversary):
     """Answers against the querier's colour."""
 
-    identity: ClassVar[str] = "adversaries.flip.Flip"
-    mixes: ClassVar = COLOURS
+    identity = "adversaries.flip.Flip"
+    mixes = COLOURS
 
     def answer(self, view: View, memory):
         return by_colour(1, 0), memory

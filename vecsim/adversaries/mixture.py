@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ class Mixture(Adversary):
     apart. At most one kind may tell groups of honest nodes apart.
     """
 
-    identity: ClassVar[str] = "adversaries.mixture.Mixture"
+    identity = "adversaries.mixture.Mixture"
 
     members: tuple[Adversary, ...]
     shares: tuple[float, ...]
@@ -40,11 +40,9 @@ class Mixture(Adversary):
         to 1, or kinds do not go together.
         """
         shares = {name: share for name, (_, share) in kinds.items()}
-        good = bool(shares) and all(_is_share(share) for share in shares.values())
-        good = good and abs(math.fsum(shares.values()) - 1) < 1e-9
-        require(
-            good, "adversary.of", shares, "{NAME: share, ...}, shares of 0 to 1 that add up to 1"
-        )
+        allowed = "{NAME: share, ...}, shares of 0 to 1 that add up to 1"
+        good = all(map(_is_share, shares.values())) and abs(math.fsum(shares.values()) - 1) < 1e-9
+        require(good, "adversary.of", shares, allowed)
         there = [(name, *kind) for name, kind in kinds.items() if kind[1] > 0]
         for name, member, _ in there:
             allowed = "kinds that are no mixtures themselves"

@@ -1,7 +1,5 @@
 """Non-answer: the minority colour to those who hold it, silence to the others."""
 
-from typing import ClassVar
-
 import jax.numpy as jnp
 
 from vecsim.adversaries.shared import COLOURS, SILENT, by_colour, minority
@@ -11,8 +9,8 @@ from vecsim.types import Adversary, View
 class NonAnswer(Adversary):
     """Answers the honest minority's colour if the querier holds it, else nothing."""
 
-    identity: ClassVar[str] = "adversaries.non_answer.NonAnswer"
-    mixes: ClassVar = (*COLOURS, SILENT)
+    identity = "adversaries.non_answer.NonAnswer"
+    mixes = (*COLOURS, SILENT)
 
     def answer(self, view: View, memory):
         fewer = minority(view)

@@ -1,7 +1,5 @@
 """Release: balances until a round, then lets go."""
 
-from typing import ClassVar
-
 import jax.numpy as jnp
 
 from vecsim.adversaries.shared import COLOURS, by_colour, everybody, minority
@@ -12,8 +10,8 @@ from vecsim.types import Adversary, View
 class Release(Adversary):
     """Pushes the true honest minority in the first `release_round` rounds, then echoes."""
 
-    identity: ClassVar[str] = "adversaries.release.Release"
-    mixes: ClassVar = COLOURS
+    identity = "adversaries.release.Release"
+    mixes = COLOURS
 
     release_round: int = 50  # rounds, >= 0
 

@@ -1,7 +1,5 @@
 """Safety split: brings one group to a decision, then turns everybody to the other colour."""
 
-from typing import ClassVar
-
 import equinox as eqx
 import jax.numpy as jnp
 
@@ -26,16 +24,16 @@ class SafetySplit(Adversary):
     in each trial, whatever they start at.
     """
 
-    identity: ClassVar[str] = "adversaries.safety_split.SafetySplit"
-    mixes: ClassVar = COLOURS
+    identity = "adversaries.safety_split.SafetySplit"
+    mixes = COLOURS
 
-    groups: ClassVar[int] = 2
+    groups = 2
 
     target: int = 1  # colour, 0 or 1
     fed: float = 0.45  # share of all nodes that are fed, 0 to 1
     grouping: str = eqx.field(default="by_colour", static=True)  # by_colour or random
 
-    later: ClassVar = ("grouping",)
+    later = ("grouping",)
 
     def __check_init__(self):
         require(self.target in (0, 1), "adversary.target", self.target, "0 or 1")

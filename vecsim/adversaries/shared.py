@@ -1,8 +1,10 @@
 """What several adversaries are made of."""
 
+import equinox as eqx
 import jax.numpy as jnp
 
-from vecsim.types import View
+from vecsim.errors import require
+from vecsim.types import Adversary, View
 
 REJECT, ACCEPT, SILENT = (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)
 COLOURS = (REJECT, ACCEPT)  # the mix numbered c always answers c
@@ -23,14 +25,29 @@ def minority(view: View):
     return (view.ones < view.honest - view.ones).astype(jnp.int32)
 
 
-def collude(view: View, reject_share):
-    """The colour on which all colluding nodes agree for the whole trial.
+class Constant(Adversary):
+    """Answers everybody in one way, the only one of its `mixes`."""
 
-    On a disputed vertex the side that had fewer honest nodes at the start (0 on a tie); on an
-    undisputed one the honest nodes' own colour, but for a share `reject_share` of all vertices,
-    the same ones for every colluding node, the other colour.
+    def answer(self, view: View, memory):
+        return everybody(0), memory
+
+
+class Colluding(Adversary):
+    """All push one colour for the whole trial.
+
+    Of a disputed vertex the side that had fewer honest nodes at the start (0 on a tie). Of an
+    undisputed one the honest nodes' own colour, except for a share `reject_share` of all vertices,
+    which are the same ones for every colluding node: there the other colour.
     """
-    fewer = (view.start_ones < view.honest - view.start_ones).astype(jnp.int32)
-    undisputed = (view.start_ones == 0) | (view.start_ones == view.honest)
-    rejects = view.trial_coin < jnp.asarray(reject_share, jnp.float32)
-    return jnp.where(undisputed & ~rejects, 1 - fewer, fewer)
+
+    mixes = COLOURS
+    reject_share: eqx.AbstractVar[float]
+
+    def __check_init__(self):
+        require(0 <= self.reject_share <= 1, "adversary.reject_share", self.reject_share, "0 to 1")
+
+    def answer(self, view: View, memory):
+        fewer = (view.start_ones < view.honest - view.start_ones).astype(jnp.int32)
+        undisputed = (view.start_ones == 0) | (view.start_ones == view.honest)
+        rejects = view.trial_coin < jnp.asarray(self.reject_share, jnp.float32)
+        return everybody(jnp.where(undisputed & ~rejects, 1 - fewer, fewer)), memory

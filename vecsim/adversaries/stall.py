@@ -1,7 +1,5 @@
 """Stall: votes against the querier whenever that spoils its quorum."""
 
-from typing import ClassVar
-
 import jax.numpy as jnp
 
 from vecsim.adversaries.shared import COLOURS, SILENT, by_colour
@@ -14,13 +12,10 @@ class Stall(Adversary):
     otherwise silent, since a vote could then only help the other colour.
     """
 
-    identity: ClassVar[str] = "adversaries.stall.Stall"
-    mixes: ClassVar = (*COLOURS, SILENT)
+    identity = "adversaries.stall.Stall"
+    mixes = (*COLOURS, SILENT)
 
     def answer(self, view: View, memory):
-        agree_0 = view.honest - view.ones - view.exclude_self
-        agree_1 = view.ones - view.exclude_self
-        spoils_0, spoils_1 = (
-            view.k * agree < view.alpha * view.peers for agree in (agree_0, agree_1)
-        )
+        agree = view.honest - view.ones - view.exclude_self, view.ones - view.exclude_self
+        spoils_0, spoils_1 = (view.k * each < view.alpha * view.peers for each in agree)
         return by_colour(jnp.where(spoils_0, 1, 2), jnp.where(spoils_1, 0, 2)), memory

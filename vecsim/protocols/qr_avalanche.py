@@ -1,7 +1,5 @@
 """QR-Avalanche: a streak of quorums and a moving average of agreement, plain (no defence)."""
 
-from typing import ClassVar
-
 import jax.numpy as jnp
 
 from vecsim.errors import require
@@ -25,8 +23,8 @@ class QrAvalanche(Protocol):
     device; the rounding moves it by less than 4e-6.
     """
 
-    identity: ClassVar[str] = "protocols.qr_avalanche.QrAvalanche"
-    counts: ClassVar[bool] = True
+    identity = "protocols.qr_avalanche.QrAvalanche"
+    counts = True
     k: int = 30  # sample size, peers
     alpha: int = 24  # replies that make a success, k/2 < alpha <= k
     beta: int = 20  # successes in a row that finalise, 1 to 127
@@ -81,12 +79,9 @@ class QrAvalanche(Protocol):
         averaged = (now.confidence * jnp.uint32(9) + jnp.uint32(5)) // ten
         averaged = jnp.minimum(averaged + ((share * positive) >> ten), jnp.uint32(SCALE))
         confidence = jnp.where(poll.answered == 0, now.confidence, averaged)
-        kept = self.pack(
-            preference=now.preference,
-            decided=(streak >= beta) & (confidence >= self.least_confidence),
-            streak=streak,
-            confidence=confidence,
-        )
+        decided = (streak >= beta) & (confidence >= self.least_confidence)
+        fields = {"streak": streak, "confidence": confidence}
+        kept = self.pack(preference=now.preference, decided=decided, **fields)
         return jnp.where(poll.answered - positive >= alpha, self.start(now.preference ^ one), kept)
 
     def remaining(self, cell, colour):

@@ -1,7 +1,5 @@
 """Slush. Team Rocket 2018, "Snowflake to Avalanche", figure 2."""
 
-from typing import ClassVar
-
 import jax.numpy as jnp
 
 from vecsim.errors import require
@@ -16,8 +14,8 @@ class Slush(Protocol):
     unanimous trial cannot change any more, and ends there. Cell: the preference.
     """
 
-    identity: ClassVar[str] = "protocols.slush.Slush"
-    decides: ClassVar[bool] = False
+    identity = "protocols.slush.Slush"
+    decides = False
 
     k: int = 20  # sample size, peers
     alpha: int = 15  # answers that make a quorum, k/2 < alpha <= k

@@ -1,16 +1,12 @@
 """Snowball. Team Rocket 2018, figure 4; with two thresholds as in avalanchego."""
 
-from typing import ClassVar
-
-import equinox as eqx
 import jax.numpy as jnp
 
-from vecsim.protocols.checks import check_run_length, check_sample
-from vecsim.protocols.streak import count_run, run_left, run_length
-from vecsim.types import Protocol, Quorum
+from vecsim.protocols.streak import Streak
+from vecsim.types import Quorum
 
 
-class Snowball(Protocol):
+class Snowball(Streak):
     """Snowflake's counter, with a preference that follows the strength of each colour.
 
     The strength of a colour grows at every poll with alpha_preference answers for it; the
@@ -24,28 +20,10 @@ class Snowball(Protocol):
     then on what it decided, as in avalanchego.
     """
 
-    identity: ClassVar[str] = "protocols.snowball.Snowball"
-
-    k: int = 20  # sample size, peers
-    alpha_preference: int = 15  # answers that add strength, k/2 < alpha_preference <= k
-    alpha_confidence: int = 15  # answers that count, alpha_preference <= alpha_confidence <= k
-    beta: int = 20  # successes in a row that decide, >= 1
-    max_rounds: int = 200
-    # The published variants; the 2018 paper has False, "gt" and 0.
-    reset_on_failure: bool = eqx.field(static=True, default=True)
-    decide_when: str = eqx.field(static=True, default="ge")  # ge or gt
-    count_after_flip: int = eqx.field(static=True, default=1)  # 0 or 1
-
-    def __check_init__(self):
-        check_sample(self)
-        check_run_length(self)
-
-    @property
-    def quorums(self):
-        return self.alpha_preference, self.alpha_confidence
+    identity = "protocols.snowball.Snowball"
 
     def fields(self):
-        return {"differs": 2, "counter": run_length(self) + 1, "margin": self._most + 1}
+        return {"differs": 2, "counter": self.run_length + 1, "margin": self._most + 1}
 
     @property
     def _most(self):
@@ -65,18 +43,13 @@ class Snowball(Protocol):
         quorum = poll.agree | poll.against
         same = now.differs == jnp.where(poll.against, one, zero)
         quorums = quorum & same, quorum & ~same, poll.confident
-        counter, other = count_run(self, now.counter, now.differs, *quorums)
+        counter, other = self.count_run(now.counter, now.differs, *quorums)
 
-        decides = counter >= jnp.asarray(run_length(self), jnp.uint32)
+        decides = counter >= jnp.asarray(self.run_length, jnp.uint32)
         change = jnp.where(decides, other, jnp.where(turns, one, zero))
-        return self.pack(
-            preference=now.preference ^ change,
-            decided=decides,
-            differs=other ^ change,
-            counter=counter,
-            margin=margin,
-        )
+        fields = {"differs": other ^ change, "counter": counter, "margin": margin}
+        return self.pack(preference=now.preference ^ change, decided=decides, **fields)
 
     def remaining(self, cell, colour):
         now = self.unpack(cell)
-        return run_left(self, now.counter, (now.preference ^ now.differs) == colour)
+        return self.run_left(now.counter, (now.preference ^ now.differs) == colour)

@@ -1,32 +1,63 @@
-"""The counter of consecutive successes that Snowflake and Snowball share."""
+"""What Snowflake and Snowball share: parameters, and a counter of consecutive successes."""
 
+import equinox as eqx
 import jax.numpy as jnp
 
-
-def count_run(rule, counter, colour, agree, against, confident):
-    """One poll of a counter and of the colour that it counts.
-
-    rule: has `reset_on_failure` and `count_after_flip`. agree, against: whether the poll had a
-    quorum for that colour, or for the other. confident: whether the quorum counts.
-    """
-    zero, one = jnp.uint32(0), jnp.uint32(1)
-    unsuccessful = zero if rule.reset_on_failure else counter
-    same = jnp.where(confident, counter + one, unsuccessful)
-    other = jnp.where(confident, jnp.uint32(rule.count_after_flip), zero)
-    counted = jnp.where(agree, same, jnp.where(against, other, unsuccessful))
-    return counted, jnp.where(against, colour ^ one, colour)
+from vecsim.errors import require
+from vecsim.protocols.checks import check_sample
+from vecsim.types import Protocol
 
 
-def run_left(rule, counter, same):
-    """Successes in a row for one colour until the counter reaches `run_length`.
+class Streak(Protocol):
+    """A rule that decides a colour after `beta` consecutive successes for it."""
 
-    same: whether the counter is that colour's.
-    """
-    length = jnp.asarray(run_length(rule), jnp.int32)
-    fresh = length + 1 - rule.count_after_flip
-    return jnp.where(same, length - counter.astype(jnp.int32), fresh)
+    k: int = 20  # sample size, peers
+    alpha_preference: int = 15  # answers that make a quorum, k/2 < alpha_preference <= k
+    alpha_confidence: int = 15  # answers that count, alpha_preference <= alpha_confidence <= k
+    beta: int = 20  # successes in a row that decide, 1 to 1048575
+    max_rounds: int = 200  # 1 to 1048575
+    # The published variants; the 2018 paper has False, "gt" and 0.
+    reset_on_failure: bool = eqx.field(static=True, default=True)
+    decide_when: str = eqx.field(static=True, default="ge")  # ge or gt
+    count_after_flip: int = eqx.field(static=True, default=1)  # 0 or 1
 
+    def __check_init__(self):
+        check_sample(self)
+        for name, good, allowed in (
+            ("beta", 1 <= self.beta < 2**20, "1 to 1048575"),
+            ("max_rounds", 1 <= self.max_rounds < 2**20, "1 to 1048575"),
+            ("decide_when", self.decide_when in ("ge", "gt"), "ge or gt"),
+            ("count_after_flip", self.count_after_flip in (0, 1), "0 or 1"),
+        ):
+            require(good, f"protocol.{name}", getattr(self, name), allowed)
 
-def run_length(rule):
-    """Value of the counter at which a node decides."""
-    return rule.beta + (1 if rule.decide_when == "gt" else 0)
+    @property
+    def quorums(self):
+        return self.alpha_preference, self.alpha_confidence
+
+    @property
+    def run_length(self):
+        """Value of the counter at which a node decides."""
+        return self.beta + (1 if self.decide_when == "gt" else 0)
+
+    def count_run(self, counter, colour, agree, against, confident):
+        """The counter and the colour that it counts, after one poll.
+
+        agree, against: whether the poll had a quorum for that colour, or for the other. confident:
+        whether the quorum counts.
+        """
+        zero, one = jnp.uint32(0), jnp.uint32(1)
+        unsuccessful = zero if self.reset_on_failure else counter
+        same = jnp.where(confident, counter + one, unsuccessful)
+        other = jnp.where(confident, jnp.uint32(self.count_after_flip), zero)
+        counted = jnp.where(agree, same, jnp.where(against, other, unsuccessful))
+        return counted, jnp.where(against, colour ^ one, colour)
+
+    def run_left(self, counter, same):
+        """Successes in a row for one colour until the counter reaches `run_length`, int32.
+
+        same: whether the counter is that colour's.
+        """
+        length = jnp.asarray(self.run_length, jnp.int32)
+        fresh = length + 1 - self.count_after_flip
+        return jnp.where(same, length - counter.astype(jnp.int32), fresh)

@@ -17,7 +17,6 @@ from vecsim.engines.population.undisputed import mix_shares
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
 from vecsim.model.poll_law import Floats, Pool
-from vecsim.protocols.streak import run_length
 
 _RARE = 1e-3  # nodes that quorums turn in a whole trial, below which they count as none
 _CLOSE = 1e-9  # precision of the share of nodes that are turned
@@ -184,4 +183,4 @@ def _answers(pool: Pool, holders: int) -> Floats:
 
 def length_of(rule) -> int:
     """Quorums in a row that decide an undisputed vertex."""
-    return int(run_length(rule))
+    return int(rule.run_length)
