@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from vecsim import cli, notebook, places
+from vecsim import notebook, places, plan
 from vecsim.composing import refusals, session
 from vecsim.errors import ConfigError
 
@@ -142,7 +142,7 @@ def planned(words: Sequence[str]) -> str:
     """How the command is refused; empty where it could be computed. Within `composing`."""
     try:
         with refusals():
-            cli.plan_task(notebook.composed(words))
+            plan.plan(notebook.composed(words))
     except ConfigError as error:
         return str(error)
     return ""

@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch):
 
 def swept(folder, *words):
     with composing.session([folder / "conf"]):
-        config = composing.compose_plain(["experiment=own", *words])
+        config = composing.compose(["experiment=own", *words], whole=False)
     return by_key(OmegaConf.to_container(config.get("sweep")), {"protocol"}.__contains__)
 
 

@@ -11,7 +11,7 @@ import yaml
 from fuzz import Grammar, commands, composing, keys, options, planned, told_well
 from omegaconf import OmegaConf
 
-from vecsim import cli, notebook, places
+from vecsim import notebook, places
 from vecsim import plan as planning
 from vecsim.composing import refusals
 from vecsim.errors import ConfigError
@@ -40,7 +40,7 @@ def hydra():
 
 def plan(*words):
     with refusals():
-        return cli.plan_task(notebook.composed(words))
+        return planning.plan(notebook.composed(words))
 
 
 @lru_cache(maxsize=64)
@@ -58,12 +58,14 @@ def identity(words, key="", value=None):
     config = copy.deepcopy(made.config)
     if key:
         OmegaConf.update(config, key, value, merge=False, force_add=True)
-    studies = list(planning.plan(made._replace(config=config), never, never).studies.values())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning.composing, "compose", never)
+        studies = list(planning.plan(made._replace(config=config)).studies.values())
     points = [point.hash() for study in studies for point in study.points]
     return sweep.study_digest(studies), points, json.dumps([study.config for study in studies])
 
 
-def never(*choices):
+def never(*words, whole):
     raise AssertionError("no group is swept here, and no file describes campaigns")
 
 

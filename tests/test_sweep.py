@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 from omegaconf import OmegaConf, open_dict
 
-from vecsim.composing import compose_plain, session
+from vecsim.composing import compose, session
 from vecsim.errors import ConfigError
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowflake import Snowflake
@@ -23,7 +23,7 @@ def composing(*words):
     def composed(choices):
         made.append(choices)
         options = [f"{group}={option}" for group, option in choices.items()]
-        return compose_plain([*words, *options])
+        return compose([*words, *options], whole=False)
 
     with session():
         yield composed({}), composed, made

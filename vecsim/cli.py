@@ -7,33 +7,35 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vecsim import streams
+from vecsim.errors import ConfigError, JobKilled
 from vecsim.places import environment, require_working_folder
+from vecsim.results.files import StoreError
 from vecsim.studies import overrides
 
+# Exit codes, explained in `main`; 74 is EX_IOERR, 130 and 141 are what shells use.
 BAD, FAILED, KILLED, UNWRITTEN, STOPPED, UNREAD = 2, 3, 4, 74, 130, 141
-# The same command can be tried again when there is room.
+# Errors of a full disk: the same command can be tried again when there is room.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`vecsim` and `python -m vecsim`.
+    """`vecsim` and `python -m vecsim`. argv: the arguments; those of the process if None.
 
-    Exit codes: 0 done, 1 a scenario does not show what it should, 2 bad input, 3 a scenario came
-    upon an error of vecsim's own, 4 a job of a multirun was killed, 74 output could not be written
-    (disk full, quota, size of a file), 130 interrupted, 141 the reader of the output has gone.
+    Exit codes: 0 done, 1 a scenario does not show what it should, 2 bad input, 3 an error of
+    vecsim itself in a scenario, 4 a job of a multirun was killed, 74 output could not be written
+    (disk full, quota, file size), 130 interrupted, 141 the reader of the output has gone.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     streams.stand_in()
-    alone = argv is None  # the process is the command's own
+    alone = argv is None  # the process runs this command and nothing else
     environment()
     with streams.exiting_on_interrupt(STOPPED) if alone else contextlib.nullcontext():
-        importlib.import_module("vecsim.launch")  # with it all that takes long to import
-        from vecsim.errors import ConfigError, JobKilled
-        from vecsim.results.files import StoreError
+        importlib.import_module("vecsim.launch")  # imports everything that is slow to import
     if alone:
         streams.listen()
 
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         require_working_folder()
         code = _command(given)
-        sys.stdout.flush()  # what can't be written is told here
+        sys.stdout.flush()  # a failed write is reported here
     except (ConfigError, StoreError) as error:
         return _fail(str(error), error.__cause__)
     except JobKilled as error:
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if alone:
             streams.skip_teardown(STOPPED)
         return STOPPED
-    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+    except BrokenPipeError:  # the reader of the output has gone, as `head` does
         streams.drop_output()
         return UNREAD
     except OSError as error:
@@ -65,49 +67,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def plan_task(task):
-    """What a task computes and where, without computing."""
-    from vecsim import composing, plan
+def execute(task, reporter, begun=lambda output, options: None, planned=None) -> tuple[Any, Path]:
+    """Compute what the task's stores still lack; return the studies by store, and their folder.
 
-    def other(choices):
-        return composing.compose_plain(
-            [*task.words, *(f"{key}={name}" for key, name in choices.items())]
-        )
-
-    def bare():
-        return composing.compose_plain(composing.searching(task.words))
-
-    return plan.plan(task, other, bare)
-
-
-def execute(task, reporter, begun=lambda output, options: None, plan=None) -> tuple[Any, Path]:
-    """Compute what the task's stores still lack; returns the studies by store and their folder.
-
-    begun: told the folder, and the options of groups by name, before anything is computed. plan:
-    what `planned` gave of the task, where it was asked before.
+    begun: called with the folder and the chosen options of the groups before anything is computed.
+    planned: the result of `plan.plan` for the task, if there is one already.
     """
-    from vecsim import device, provenance, report
+    from vecsim import device, plan, provenance, report
     from vecsim.model import build
     from vecsim.studies import runner
 
-    device.forget_programs()  # of the studies before, in a notebook or a multirun
-    studies, works, output = plan or plan_task(task)
+    device.forget_programs()  # of earlier studies, in a notebook or a multirun
+    studies, works, output = planned or plan.plan(task)
     options = {each: task.options[each] for each in build.GROUPS if task.options.get(each)}
     begun(output, options)
-    about = provenance.provenance(task.command)
-    about["options"] = options
+    about = {**provenance.provenance(task.command), "options": options}
     for name, study in studies.items():
         report.announce(study, about["device"])
         if not runner.run_study(study, works[name], output / name, about, reporter):
-            report.announce_complete()
+            print("complete, nothing to compute", flush=True)
     return studies, output
 
 
 def _command(given: list[str]) -> int:
     """Do what the arguments ask for: jobs, help, the configuration, shell completion."""
-    from functools import partial
-
-    from vecsim import composing, launch, options, places, showing
+    from vecsim import composing, launch, options, showing
     from vecsim.scenario import arguments
 
     asked = options.parse_options(given)
@@ -118,7 +102,7 @@ def _command(given: list[str]) -> int:
     about_scenarios = arguments.concerns(words)
     if about_scenarios and not asked.help:
         return _scenarios(given)
-    with composing.refusals(), composing.session([places.root("conf"), *asked.folders]):
+    with composing.command_session(asked.folders):
         if asked.shell_completion:
             showing.completion(words)
             return 0
@@ -140,37 +124,33 @@ def _scenarios(given: list[str]) -> int:
 
     from rich.console import Console
 
-    from vecsim.errors import ConfigError
-    from vecsim.results.files import StoreError
     from vecsim.scenario import arguments, command
 
     try:
         return command.run_command(arguments.read_words(given), Console(soft_wrap=False))
     except (ConfigError, StoreError, OSError):
         raise
-    except Exception:  # Python's own 1 would read as a criterion that does not hold
+    except Exception:  # Python's exit code 1 would read as a criterion that does not hold
         traceback.print_exc()
         return FAILED
 
 
 def _job(jobs: list[list[str]], command: list[str] | None, config) -> int | Exception:
-    """One job, in this process or in another one that a launcher has started.
+    """One job, in this process or in one that a launcher has started.
 
     jobs: the words of every job, by its number. command: what was typed; None in a multirun, whose
-    jobs have words of their own. Returns the exit code; what goes wrong in vecsim itself as well,
-    for Hydra would print a line of its own about what it catches.
+    jobs have words of their own. Returns the exit code, or the exception where vecsim itself fails:
+    Hydra would print a line of its own about an exception that it catches.
     """
     from hydra.core.hydra_config import HydraConfig
 
-    environment()  # a launcher's process has not come by way of `main`
+    environment()  # a launcher's process has not called `main`
     from vecsim import composing, launch, outside, plan, progress, report
-    from vecsim.errors import ConfigError
-    from vecsim.results.files import StoreError
 
     hydra = HydraConfig.get()
     number = hydra.job.num if command is None else 0
     if command is None and "VECSIM_GPUS" in os.environ:
-        # Jobs of a multirun on one machine would all take the first GPU.
+        # Otherwise all jobs of a multirun on one machine would take the first GPU.
         gpus = os.environ["VECSIM_GPUS"].split(",")
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
     words = jobs[number]
@@ -179,9 +159,9 @@ def _job(jobs: list[list[str]], command: list[str] | None, config) -> int | Exce
     job = launch.Job(hydra, words) if command is None else None
     folder = job.folder if job else Path("results")
     begun = [job.begun] if job else []
-    options, typed = dict(hydra.runtime.choices), words if command is None else command
+    options = dict(hydra.runtime.choices)
     paths = composing.searching(hydra.overrides.hydra) if job else []
-    task = plan.Task(config, [*paths, *words], options, folder, ["vecsim", *typed])
+    task = plan.Task(config, [*paths, *words], options, folder, ["vecsim", *(command or words)])
     try:
         with job or contextlib.nullcontext(), outside.closed(), composing.refusals():
             studies, output = execute(task, progress.reporter(), *begun)

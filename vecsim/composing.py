@@ -1,12 +1,12 @@
 """The one way from words to a configuration.
 
-Hydra composes files and words. What is swept by hand it is not told: it would merge a range into
-the one of a file, and takes no parameter of a group beside a list of the group's options. That is
-put into `sweep` afterwards, under BY_HAND.
+Hydra composes files and words. Words that sweep a parameter are kept from it: it would merge their
+range into that of a file, and it accepts no parameter of a group beside a list of the group's
+options. They are put into `sweep` afterwards, under BY_HAND.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import product
 from math import ceil
@@ -30,9 +30,10 @@ from vecsim.model import build, trust
 from vecsim.studies import overrides
 from vecsim.studies.dimensions import BY_HAND, listed
 
-# Here a parameter may be set that the configuration does not list: its class says what there is.
+# Sections that accept parameters the configuration does not list: the component's class has them.
 OPEN = ("sweep", "protocol", "adversary", "network", "campaign")
-STEPS = ("start", "stop", "step")
+STEPS = ("start", "stop", "step")  # arguments of ${range:...}, in their order
+# Keys of Hydra that vecsim ignores, and so refuses.
 UNUSED = ("hydra.callbacks", "hydra/callbacks", "hydra.sweeper", "hydra/sweeper")
 
 
@@ -44,7 +45,7 @@ class WordsOfJob(NamedTuple):
 
 
 class Folders(SearchPathPlugin):
-    """Where Hydra looks for files of configuration, while a session begins."""
+    """Tells Hydra which folders to search for configuration files when a session begins."""
 
     searched: ClassVar[Sequence[Path]] = ()
 
@@ -55,9 +56,9 @@ class Folders(SearchPathPlugin):
 
 @contextlib.contextmanager
 def session(folders: Sequence[Path] = ()) -> Iterator[None]:
-    """While this lasts configurations can be composed.
+    """Within this context configurations can be composed.
 
-    folders: of configuration, in the order in which they are searched; vecsim's own is the last
+    folders: of configuration, in the order in which they are searched; vecsim's own comes last
     unless it is among them.
     """
     register()
@@ -71,10 +72,20 @@ def session(folders: Sequence[Path] = ()) -> Iterator[None]:
         yield
 
 
-def register() -> None:
-    """Tell Hydra and OmegaConf what configurations may use.
+@contextlib.contextmanager
+def command_session(folders: Sequence[Path] = ()) -> Iterator[None]:
+    """The session of a command: what Hydra finds wrong is a ConfigError.
 
-    The groups of OPEN take keys beside those that they list. ${share:0.75,20} is 75 % of 20,
+    folders: of configuration, searched after vecsim's own.
+    """
+    with refusals(), session([places.root("conf"), *folders]):
+        yield
+
+
+def register() -> None:
+    """Register with Hydra and OmegaConf what configurations may use.
+
+    The sections in OPEN accept keys that they do not list. ${share:0.75,20} is 75 % of 20,
     rounded up; ${sum:60,30} is 90, ${rest:0.8} is 0.2; ${range:0,1,0.5} is [0, 0.5, 1].
     """
     for plugin in (outside.Checked, Folders):
@@ -99,30 +110,31 @@ def _open() -> DictConfig:
     return DictConfig({}, flags={"struct": False})
 
 
-def compose(words: Sequence[str], name: str = "config") -> DictConfig:
-    """The configuration that words describe, with Hydra's own as `hydra`. Within a session."""
-    config = hydra.compose(name, told(words), return_hydra_config=True)
+def compose(words: Sequence[str], name: str = "config", whole: bool = True) -> DictConfig:
+    """The configuration that words describe, within a session.
+
+    name: of the file that it starts from. whole: with Hydra's own settings, as `hydra`.
+    """
+    config = hydra.compose(name, told(words), return_hydra_config=whole)
     add_swept(config, words)
     return config
 
 
-def compose_plain(words: Sequence[str], name: str = "config") -> DictConfig:
-    """The same without Hydra's own."""
-    config = compose(words, name)
-    with open_dict(config):
-        del config["hydra"]
-    return config
+def compose_options(words: Sequence[str], choices: Mapping[str, str]) -> DictConfig:
+    """The same without `hydra` and with other options. choices: group -> name of the option."""
+    other = [f"{key}={name}" for key, name in choices.items()]
+    return compose([*words, *other], whole=False)
 
 
 def scenario(file: str, words: Sequence[str]) -> DictConfig:
-    """The configuration of a scenario's file, with words about it: any key of `scenario`."""
+    """The configuration of a scenario's file, changed by words, which may set any key of it."""
     node = {"defaults": ["_self_", file], "scenario": _open()}
     ConfigStore.instance().store(name="a_scenario", node=OmegaConf.create(node))
-    return compose_plain(words, "a_scenario")
+    return compose(words, "a_scenario", whole=False)
 
 
 def told(words: Iterable[str]) -> list[str]:
-    """What Hydra is told of the words; ConfigError where one has several values."""
+    """Those of the words that Hydra is given; ConfigError where one has several values."""
     kept = []
     for each in parsed(words):
         _check(each)
@@ -136,12 +148,12 @@ def told(words: Iterable[str]) -> list[str]:
 
 
 def searching(words: Iterable[str]) -> list[str]:
-    """Those of the words that say where files are searched."""
+    """Those of the words that set Hydra's search path."""
     return [word for word in words if overrides.parse_word(word).key == trust.SEARCH]
 
 
 def add_swept(config: DictConfig, words: Iterable[str]) -> None:
-    """Put what the words sweep beside what files sweep."""
+    """Add what the words sweep to what the files sweep."""
     mine: dict[str, object] = {}
     for each in parsed(words):
         if _is_swept(each):
@@ -158,7 +170,7 @@ def add_swept(config: DictConfig, words: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """What Hydra finds wrong becomes a ConfigError."""
+    """Within this context an error that Hydra raises becomes a ConfigError."""
     try:
         yield
     except build.COMPOSING as error:
@@ -170,7 +182,7 @@ def refusals() -> Iterator[None]:
 
 
 def jobs(words: Sequence[str]) -> tuple[list[WordsOfJob], list[str]]:
-    """Every combination of the values given, as jobs, and the words about Hydra that all share."""
+    """A job for each combination of the given values, and the words about Hydra that all share."""
     rows, several, shared = [], set(), []
     for each in parsed(words):
         key, line = each.get_key_element(), str(each.input_line)
@@ -190,7 +202,7 @@ def jobs(words: Sequence[str]) -> tuple[list[WordsOfJob], list[str]]:
 
 
 def parsed(words: Iterable[str]) -> list[Override]:
-    """The words as Hydra understands them."""
+    """The words as Hydra parses them."""
     begun = GlobalHydra.instance()
     loader = begun.config_loader() if begun.is_initialized() else None
     return OverridesParser.create(loader).parse_overrides(list(words))
@@ -202,7 +214,7 @@ def _is_swept(override: Override) -> bool:
 
 
 def _check(override: Override) -> None:
-    """ConfigError where a word has several values, or is not used."""
+    """ConfigError where a word has several values, or sets a key of UNUSED."""
     key, line = override.key_or_group, str(override.input_line)
     if key.startswith(UNUSED):
         raise ConfigError(f"{line} is not used; allowed: other keys of hydra, and KEY=A,B with -m")

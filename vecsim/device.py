@@ -1,4 +1,4 @@
-"""What must be told to JAX before it starts: vector width, CPU devices, the compile cache."""
+"""What JAX must be told before it starts: vector width, CPU devices, the compile cache."""
 
 import contextlib
 import os
@@ -10,11 +10,11 @@ from typing import Any
 from vecsim.errors import ConfigError, count
 from vecsim.results.files import write
 
-VECTOR_FLAG = "--xla_cpu_prefer_vector_width"
-SHARE = "VECSIM_JOB_CORES"  # environment: cores of one of the jobs that run beside each other
-MOST_CORES = 4096
-PROC = Path("/proc")
-ZSTD = b"\x28\xb5\x2f\xfd"  # how its frames begin
+VECTOR_FLAG = "--xla_cpu_prefer_vector_width"  # bits; XLA uses 256 by default, AVX-512 has more
+SHARE = "VECSIM_JOB_CORES"  # environment variable: cores for each of several concurrent jobs
+MOST_CORES = 4096  # CPU devices that may be asked for, more than any one machine has
+PROC = Path("/proc")  # where Linux describes the process and its limits
+ZSTD = b"\x28\xb5\x2f\xfd"  # the first bytes of a Zstandard frame
 
 
 def cores() -> int:
@@ -27,10 +27,10 @@ def cores() -> int:
 def configure(wanted: Any = None) -> None:
     """Set JAX up for this machine; once JAX has been used its devices stay as they are.
 
-    wanted: CPU devices to make (default: every core that this process may use, or its share of them
-    in jobs that run beside each other). Without a GPU, trials are shared out over them. Flags that
-    the user has set are left as they are. ConfigError where it is no such number, or where there
-    are other devices already.
+    wanted: number of CPU devices, 1 to 4096 (default: all cores that this process may use, or its
+    share of them among concurrent jobs). Without a GPU, trials are divided among them. Flags that
+    the user has set stay as they are. ConfigError where the number is not valid, or where JAX
+    already has another number of devices.
     """
     wanted = None if wanted is None else count("engine.cores", wanted, 1, MOST_CORES)
     flags = os.environ.get("XLA_FLAGS", "")
@@ -43,22 +43,21 @@ def configure(wanted: Any = None) -> None:
             jax.config.update("jax_num_cpu_devices", wanted or int(os.environ.get(SHARE, cores())))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache")  # a full disk
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = cache_folder()
-        if cache:
-            mend(cache)
-            jax.config.update("jax_compilation_cache_dir", str(cache))
+    cache = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else cache_folder()
+    if cache:
+        mend(cache)
+        jax.config.update("jax_compilation_cache_dir", str(cache))
     if wanted is not None and wanted != (there := len(jax.devices("cpu"))):
         why = "as many as this process has had from its start on, or another process"
         raise ConfigError(f"engine.cores is {wanted}; allowed: {there}, {why}")
 
 
 def forget_programs() -> None:
-    """Let go of compiled programs where there are so many that more could not be loaded.
+    """Drop compiled programs before there are so many that no more can be loaded.
 
-    Linux gives a process 65,530 pieces of mapped memory, and a study's program takes 96 of them
-    (measured with JAX 0.10.1 on two CPU devices, agents engine); past that LLVM fails and the
-    process ends. The compile cache on disk keeps the programs.
+    Linux allows a process 65,530 memory mappings, and the program of a study takes 96 of them
+    (measured with JAX 0.10.1 on two CPU devices, agents engine); beyond the limit LLVM fails and
+    the process ends. The compile cache on disk keeps the programs.
     """
     try:
         held = (PROC / "self/maps").read_bytes().count(b"\n")
@@ -72,14 +71,14 @@ def forget_programs() -> None:
 
 
 def cache_folder() -> Path | None:
-    """Where compiled programs are kept, for this user alone; None where nothing can be kept."""
+    """The folder of compiled programs, private to this user; None if there can be none."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     try:
         base = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
         cache = base / "vecsim"
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = cache.stat()
-        if about.st_uid != os.getuid():  # what is kept there would be run
+        if about.st_uid != os.getuid():  # programs in it would be run
             return None
         if about.st_mode & 0o077:
             cache.chmod(0o700)
@@ -89,17 +88,17 @@ def cache_folder() -> Path | None:
 
 
 def mend(cache: Path) -> None:
-    """Delete the programs that a killed process left cut off.
+    """Delete the programs that a killed process left incomplete.
 
-    JAX writes them in place, warns of one that it can't read, and never replaces it. A list of
-    those that were whole keeps the next start quick.
+    JAX writes them in place, warns of one that it cannot read, and never replaces it. A list of
+    the complete ones keeps the next start quick.
     """
     listed = cache / "whole.txt"
     with contextlib.suppress(OSError):
         known = set(listed.read_text().splitlines()) if listed.is_file() else set()
         whole = set()
         for entry in cache.glob("*-cache"):
-            with contextlib.suppress(FileNotFoundError):  # another process mends too
+            with contextlib.suppress(FileNotFoundError):  # another process deleted it
                 about = entry.stat()
                 name = f"{about.st_size} {about.st_mtime_ns} {entry.name}"
                 if name in known or _is_whole(entry.read_bytes()):

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-LONGEST = 100  # characters of a wrong value that are shown
-_MOST = 1e300  # not infinite, nor a whole number that no float can hold
+LONGEST = 100  # characters of a wrong value that are shown, so that a message stays one line
+_MOST = 1e300  # largest number allowed: neither infinite nor an integer beyond all floats
 
 
 class ConfigError(ValueError):
@@ -15,11 +15,11 @@ class ConfigError(ValueError):
 
 
 class JobKilled(Exception):
-    """A job of a multirun ended without a word."""
+    """A job of a multirun ended without a result."""
 
 
 def require(condition: bool, name: str, value, allowed: str) -> None:
-    """Raise ConfigError unless the condition holds."""
+    """Raise ConfigError unless the condition holds. allowed: the values that would be valid."""
     if not condition:
         text = repr(value)
         short = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
@@ -27,7 +27,7 @@ def require(condition: bool, name: str, value, allowed: str) -> None:
 
 
 def plain_value(name: str, value: Any) -> None:
-    """ConfigError unless the value is made of what JSON has, with text for keys."""
+    """ConfigError unless the value consists of JSON types, with text as keys."""
     if isinstance(value, (list, tuple)):
         for place, each in enumerate(value):
             plain_value(f"{name}[{place}]", each)
@@ -43,9 +43,9 @@ def plain_value(name: str, value: Any) -> None:
 def number(
     name: str, value: Any, allowed: str, good: Callable[[float], bool] = lambda _: True
 ) -> Any:
-    """The value, or ConfigError unless it is a finite number that is `good`.
+    """The value; ConfigError unless it is a finite number for which `good` is true.
 
-    allowed: what good ones are, "0 to 1".
+    allowed: describes good numbers, such as "0 to 1".
     """
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
     require(real and abs(value) <= _MOST and good(value), name, value, f"a number, {allowed}")
@@ -53,29 +53,29 @@ def number(
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:
-    """The value, or ConfigError unless it is a whole number in [low, high]."""
+    """The value; ConfigError unless it is a whole number in [low, high]."""
     good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
     require(good, name, value, f"a whole number, {low} to {high}")
     return value
 
 
 def count(name: str, value: Any, low: int, high: int) -> int:
-    """The same, of a number that may be written as 1e3."""
+    """As `whole`, for a number that may be written as 1e3."""
     is_whole = isinstance(value, float) and value.is_integer()
     return whole(name, int(value) if is_whole else value, low, high)
 
 
 def name_of(component: Any) -> str:
-    """The class of a component, or of a class itself, as `_target_` names it."""
+    """The dotted name of a component's class, or of a class, as `_target_` has it."""
     class_ = component if isinstance(component, type) else type(component)
     return f"{class_.__module__}.{class_.__qualname__}"
 
 
 @contextlib.contextmanager
 def raised_by(component: Any, method: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """What a component's own code raises becomes a ConfigError that says where.
+    """Within this context an error in a component's code becomes a ConfigError that says where.
 
-    component: it, or its class. but: errors that are let through.
+    component: it, or its class. but: errors that pass unchanged.
     """
     try:
         yield

@@ -1,8 +1,12 @@
 """A cell as named fields: a protocol says how many values each has, and this packs them.
 
 Bit 0 is the preference, bit 1 says whether the node has decided, bit 2 is the engine's. The fields
-follow in their order, each as wide as its largest value; the last one has what is left. How many
-values a field has may be a number of the protocol and so traced, like any other.
+follow in their order, each as wide as its largest value needs; the last one takes the remaining
+bits. The number of values of a field may depend on the protocol's numbers, and so be traced. With
+{"counter": 10, "margin": 3}:
+
+    bit  31 ...      7  6   5   4   3  2       1        0
+         margin (rest)  counter        engine  decided  preference
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,14 +21,17 @@ from jax import lax
 
 from vecsim.errors import ConfigError
 
-_FIRST = 3  # bit at which the fields begin
+_FIRST = 3  # bit at which the fields begin, after preference, decided and the engine's bit
 OVERFLOW = 4  # the engine's bit, set by `pack` where a field overflows while a protocol is checked
-RESERVED = ("preference", "decided")
+RESERVED = ("preference", "decided")  # names that every cell has, and no field may take
 _marking: ContextVar[bool] = ContextVar("marking", default=False)
 
 
 def unpack(sizes: Mapping[str, Any], cell) -> SimpleNamespace:
-    """The fields of cells by name, with `preference` (uint32) and `decided` (bool)."""
+    """The fields of cells by name (uint32), with `preference` (uint32) and `decided` (bool).
+
+    sizes: number of values of each field. cell: uint32, any shape, which all fields have then.
+    """
     one, shift = jnp.uint32(1), jnp.uint32(_FIRST)
     found = {"preference": cell & one, "decided": (cell & jnp.uint32(2)) != 0}
     for i, (name, size) in enumerate(sizes.items()):
@@ -36,10 +43,11 @@ def unpack(sizes: Mapping[str, Any], cell) -> SimpleNamespace:
 
 
 def pack(sizes: Mapping[str, Any], preference, decided, values: Mapping[str, Any]):
-    """The cells with these fields; ConfigError unless every field has a value."""
+    """The cells (uint32) with these fields; ConfigError unless every field has a value."""
     if values.keys() != sizes.keys():
         raise ConfigError(f"pack gets {', '.join(values)}; allowed: all of {', '.join(sizes)}")
-    words = [_word(value) for value in (preference, decided, *values.values())]
+    every = preference, decided, *values.values()
+    words = [jnp.asarray(value).astype(jnp.uint32) for value in every]
     cell, shift = words[0] | (words[1] << jnp.uint32(1)), jnp.uint32(_FIRST)
     for word, size in zip(words[2:], sizes.values(), strict=True):
         cell = cell | (word << shift)
@@ -61,7 +69,7 @@ def limit(sizes: Mapping[str, Any]) -> int:
 
 @contextmanager
 def marking() -> Iterator[None]:
-    """Within this, `pack` gives a cell in which a field overflows as a mark, for `overflow`."""
+    """Within this context `pack` returns a mark for a cell with an overflow; see `overflow`."""
     token = _marking.set(True)
     try:
         yield
@@ -70,7 +78,7 @@ def marking() -> Iterator[None]:
 
 
 def overflow(sizes: Mapping[str, Any], mark: int) -> tuple[str, int, int] | None:
-    """The field that overflowed, its value and the largest one allowed; None if it is no mark."""
+    """The field that overflowed, its value and the largest allowed one; None if it is no mark."""
     every = {"preference": 2, "decided": 2, **sizes}
     number, value = (mark >> _FIRST) & 31, mark >> 8
     if number >= len(every) or value < int(list(every.values())[number]):
@@ -84,7 +92,3 @@ def _width(size):
     if isinstance(size, (int, np.integer)):
         return jnp.uint32((int(size) - 1).bit_length())
     return jnp.uint32(32) - lax.clz(jnp.asarray(size, jnp.uint32) - jnp.uint32(1))
-
-
-def _word(value):
-    return jnp.asarray(value).astype(jnp.uint32)

@@ -1,7 +1,7 @@
-"""Components that are handed over from Python as objects.
+"""Components that are passed from Python as objects.
 
-While a command lasts, an object is an option of its group by a name that words can say
-(`protocol=object/Blizzard`), so that there is one way from words to a configuration.
+During a command, an object is an option of its group under a name that words can use
+(`protocol=object/Blizzard`), so that there is only one way from words to a configuration.
 """
 
 import contextlib
@@ -17,16 +17,17 @@ from vecsim.errors import ConfigError, name_of, plain_value, require
 from vecsim.model import build, trust
 from vecsim.studies import overrides
 
-_FOLDER = "object"  # in each group
-SAID = (str, bool, int, float, Mapping, list, tuple)  # what a keyword may be that is no object
+_FOLDER = "object"  # of the options that are objects, in each group
+# Types of a keyword's value that configuration can express; anything else is taken for an object.
+SAID = (str, bool, int, float, Mapping, list, tuple)
 
 
 @contextlib.contextmanager
 def over(words: Sequence[Any], keywords: Mapping[str, Any]) -> Iterator[list[str]]:
-    """What words and keywords say, as words; while this lasts they may say objects.
+    """Words and keywords as words; within this context they may stand for objects.
 
-    An object's class, and others of its package, may be named while this lasts. ConfigError, one
-    line, where an object is no component, or one that no configuration could describe.
+    An object's class, and others of its package, may be named within the context. ConfigError, one
+    line, where an object is no component, or one that no configuration can describe.
     """
     objects = {key: keywords[key] for key in build.GROUPS if _is_object(keywords.get(key))}
     named = {key: f"{_FOLDER}/{type(each).__name__}" for key, each in objects.items()}
@@ -43,7 +44,7 @@ def over(words: Sequence[Any], keywords: Mapping[str, Any]) -> Iterator[list[str
 
 
 def _is_object(value: Any) -> bool:
-    """Whether a keyword is to be looked at here; numbers and arrays of NumPy are not."""
+    """Whether a keyword's value is an object; NumPy's numbers and arrays are not."""
     return value is not None and not isinstance(value, SAID) and not hasattr(value, "tolist")
 
 
@@ -59,7 +60,7 @@ def _check(key: str, each: Any, given: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _option(key: str, each: Any) -> Iterator[None]:
-    """While this lasts the group of that key has the object as an option."""
+    """Within this context the group of that key has the object as an option."""
     section = _section(key, each)
     again = _section(key, build.component(key, section))
     allowed = "an object that its parameters describe, without ${"
@@ -73,7 +74,7 @@ def _option(key: str, each: Any) -> Iterator[None]:
 
 
 def _section(key: str, each: Any) -> dict[str, Any]:
-    """What a configuration says of a component: its class and all of its parameters."""
+    """A component as a section of a configuration: its class and all of its parameters."""
     if isinstance(each, Mixture):
         kinds = zip(each.names, each.members, each.shares, strict=True)
         of = {name: {"share": share, **_section(key, kind)} for name, kind, share in kinds}

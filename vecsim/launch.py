@@ -1,6 +1,5 @@
-"""Jobs of a multirun: what the driver does before and after them, and each job for itself."""
+"""Jobs of a multirun: what the driver does before and after them, and what each job does."""
 
-import atexit
 import contextlib
 import io
 import os
@@ -17,11 +16,13 @@ from hydra.core.utils import JobReturn, run_job
 from hydra.experimental.callback import Callback
 from hydra.types import HydraContext
 
-from vecsim import composing, device
+from vecsim import composing, device, streams
 from vecsim.errors import ConfigError, JobKilled
 from vecsim.results import jobs
 from vecsim.results.files import StoreError
 from vecsim.studies import overrides
+
+_AGAIN = "the same command goes on"  # part of the messages about jobs that were killed
 
 
 def run_jobs(words: Sequence[str], task: Callable[[Any], Any]) -> int:
@@ -31,10 +32,10 @@ def run_jobs(words: Sequence[str], task: Callable[[Any], Any]) -> int:
 
 
 def multirun(words: Sequence[str], task: Callable[[list[list[str]]], Callable[[Any], Any]]) -> int:
-    """One job for each combination of values, by Hydra's launchers; the first exit code that tells
-    of an error. All jobs are composed, and listed on disk, before the first of them begins.
+    """Run one job for each combination of values with Hydra's launcher; return the first exit code
+    that is not 0, or 0. All jobs are composed and listed on disk before the first one begins.
 
-    task: what a job does, once it is known which jobs there are.
+    task: takes the words of all jobs and returns what a job runs.
     """
     found, shared = composing.jobs(_without_mode(words))
     listed, shared = [job.words for job in found], [*shared, "hydra.mode=MULTIRUN"]
@@ -58,7 +59,7 @@ def multirun(words: Sequence[str], task: Callable[[list[list[str]]], Callable[[A
             raise
         line = str(error).strip().partition("\n")[0]
         raise JobKilled(f"a job ended without a result; {_AGAIN}; {line}") from None
-    if "submitit" in str(hydra.launcher._target_):  # what they print is in their own logs
+    if "submitit" in str(hydra.launcher._target_):  # their output is in their own logs
         for number, job in enumerate(listed):
             about = jobs.read_record(folder(hydra.sweep.dir, job), job)
             if about.get("state") in ("refused", "failed"):
@@ -72,22 +73,19 @@ def _without_mode(words: Sequence[str]) -> list[str]:
 
 
 def _context() -> HydraContext:
-    callbacks: Any = Callback()  # of which there are none
+    callbacks: Any = Callback()  # does nothing
     return HydraContext(GlobalHydra.instance().config_loader(), callbacks)
 
 
 def _code(job: JobReturn) -> int:
-    """What a job has returned: its exit code; an error of vecsim's own is raised."""
+    """The exit code that a job returned; an exception that it returned is raised."""
     if isinstance(job.return_value, Exception):
         raise job.return_value
     return job.return_value
 
 
-_AGAIN = "the same command goes on"
-
-
 def folder(multirun: str, given: Sequence[str]) -> Path:
-    """Of the jobs of one experiment, in that of the multirun."""
+    """The folder of the jobs of one experiment, inside that of the multirun."""
     words = [text.lstrip("+").partition("=") for text in given]
     named = [value for key, _, value in words if key == "experiment"]
     return Path(multirun, named[-1] if named else "study")
@@ -99,7 +97,7 @@ def _heading(number: int, given: Sequence[str]) -> str:
 
 @contextlib.contextmanager
 def _shared_cores(launcher: Any, count: int) -> Iterator[None]:
-    """Processes of joblib that run at once share the cores."""
+    """Divide the cores among the processes of joblib that run at the same time."""
     if launcher.get("n_jobs") is None:
         yield
         return
@@ -114,7 +112,7 @@ def _shared_cores(launcher: Any, count: int) -> Iterator[None]:
 
 
 class Job:
-    """A job of a multirun, as it runs. Use in a `with`: what it prints stands under its name."""
+    """A running job of a multirun, as a context: its output is printed under its name."""
 
     def __init__(self, hydra: Any, given: list[str]):
         self.folder, self.given = folder(hydra.sweep.dir, given), given
@@ -122,11 +120,11 @@ class Job:
         self.beside = "BasicLauncher" not in str(hydra.launcher._target_)
 
     def record(self, **about: Any) -> None:
-        with contextlib.suppress(OSError):  # the job itself says what it cannot write
+        with contextlib.suppress(OSError):  # the job itself reports what it cannot write
             jobs.write_record(self.folder, self.given, **about)
 
     def begun(self, output: Path, options: Mapping[str, str]) -> None:
-        """What it computes is known, where, and by which names."""
+        """Record that the job computes, its folder and the chosen options of the groups."""
         inside = output.is_relative_to(self.folder)
         where = str(output.relative_to(self.folder) if inside else output.absolute())
         self.results = {"output": where, "options": dict(options)}
@@ -134,8 +132,8 @@ class Job:
 
     def failed(self, state: str, told: str) -> None:
         self.record(state=state, told=told)
-        if "SUBMITIT_FOLDER" in os.environ:  # else the queue would call it completed
-            atexit.register(_leave, 2 if state == "refused" else 1)
+        if "SUBMITIT_FOLDER" in os.environ:  # otherwise the queue would call it completed
+            streams.skip_teardown(2 if state == "refused" else 1)
 
     def __enter__(self) -> "Job":
         self.record(state="begun")
@@ -157,9 +155,3 @@ class Job:
             self.failed("refused", str(error))
         elif isinstance(error, Exception):
             self.failed("failed", f"{kind.__name__}: {error}".partition("\n")[0])
-
-
-def _leave(code: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

@@ -7,7 +7,7 @@ import equinox as eqx
 
 from vecsim.errors import require
 
-MOST_GROUPS = 16
+MOST_GROUPS = 16  # groups of honest nodes, for each of which a compiled trial is longer
 
 
 class Network(eqx.Module):
@@ -15,25 +15,25 @@ class Network(eqx.Module):
 
     sampling: whether the k peers of a poll are distinct: `without_replacement`, or
       `with_replacement`.
-    exclude_self: whether a node never polls itself (complete graph only; always so on others).
-    loss: probability that an answer is lost, each by itself, 0 to 1.
+    exclude_self: whether a node never polls itself (complete graph; on others it never does).
+    loss: probability that an answer is lost, independently of the others, 0 to 1.
     topology: `complete`; `random_regular` (every node has `degree` neighbours, uniform among such
       graphs, connected or not); `small_world` (Watts and Strogatz 1998, as NetworkX draws it: a
       ring in which every node knows the `degree` nearest, half on each side; going round, each edge
       is moved at its far end with probability `rewiring`, to a node drawn uniformly among those
-      that are no neighbours. Degrees differ then, but are at least half of `degree`, and the graph
-      may fall apart).
-    graphs: how many graphs of a point's kind are drawn; trial i uses number i % graphs.
-    groups: the shares of the honest nodes that are in each of several groups (complete graph under
-      lockstep only); none: all are alike. What follows has one value for each group.
-    active: probability that a node takes part in a round, each round anew; one that does not
-      neither polls nor answers. Throttled nodes are below 1, silent ones at 0; these never decide,
-      and leave every trial undecided. None given: 1.
-    start: share of the group's nodes that start at 1, whatever `initial_accept` is. None given:
+      that are not neighbours. Degrees then differ, but are at least half of `degree`, and the graph
+      may be disconnected).
+    graphs: number of graphs that are drawn for a point; trial i uses graph i % graphs.
+    groups: shares of the honest nodes in each of several groups (complete graph under lockstep
+      only); empty: no groups. The next two have one value for each group.
+    active: probability that a node takes part in a round, drawn anew each round; otherwise it
+      neither polls nor answers. Throttled nodes have less than 1, silent ones 0; silent nodes never
+      decide, and leave every trial undecided. Empty: 1 in every group.
+    start: share of the group's nodes that start at 1, whatever `initial_accept` is. Empty:
       `initial_accept` in every group.
-    cut: rounds, from the start, in which the groups do not hear each other. Byzantine nodes hear
-      and answer everybody, and know of all honest nodes together what they prefer, not who is on
-      which side or rests.
+    cut: number of rounds, from the start, in which the groups do not hear each other. Byzantine
+      nodes hear and answer everybody; they know what all honest nodes together prefer, but not
+      which side a node is on or whether it takes part.
     """
 
     identity = "network.Network"
@@ -75,7 +75,7 @@ class Network(eqx.Module):
         require(0 <= self.cut <= most, "network.cut", self.cut, allowed)
 
     def parameters(self) -> dict[str, Any]:
-        """The fields, without those of groups where there are none."""
+        """The fields, without those about groups where there are no groups."""
         left_out = () if self.groups else ("groups", "active", "start", "cut")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 

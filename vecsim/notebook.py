@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vecsim.cli import execute, plan_task
+from vecsim.cli import execute
 from vecsim.errors import ConfigError, require
 from vecsim.model import trust
 from vecsim.places import environment, require_working_folder
@@ -17,40 +17,34 @@ from vecsim.studies import overrides
 if TYPE_CHECKING:
     import xarray as xr
 
-# What a point may be described by, beside what it is made of.
+# Keys that may describe a point although they are not among its parameters.
 ALSO = ("experiment", "packages", "defence", "sweep")
 
 
 class Command:
     """What one command computes: its points, its results, and where they are.
 
-    It is made by `vecsim.study`, which see. Nothing is computed before `run`.
+    Made by `vecsim.study`, which explains it. Nothing is computed before `run`.
     """
 
-    def __init__(
-        self,
-        words: Sequence[Any],
-        keywords: Mapping[str, Any],
-        output: str | Path | None = None,
-        config_dir: Any = None,
-    ):
+    def __init__(self, words: Sequence[Any], keywords: Mapping[str, Any], output, config_dir):
         environment()
-        from vecsim import handed
+        from vecsim import composing, handed, plan
         from vecsim.scenario import arguments
 
         require_working_folder()
         self._folders = trust.config_folders(config_dir)
-        with handed.over(words, keywords) as given, command_session(self._folders):
+        with handed.over(words, keywords) as given, composing.command_session(self._folders):
             if arguments.concerns(given):
                 allowed = "vecsim.scenario.run(NAME), for one by itself"
                 raise ConfigError(f"scenario is no parameter of a study; allowed: {allowed}")
             self._task = composed(given, output, self._folders)
-            self._plan = plan_task(self._task)
+            self._plan = plan.plan(self._task)
 
     @property
     def points(self) -> list[Any]:
-        """What `data` has trials of, in order, the last swept dimension fastest: a `Point` each, as
-        `vecsim.point` gives it, or the campaign planned there."""
+        """The points of `data`, the last swept dimension varying fastest: each a `Point`, as from
+        `vecsim.point`, or a planned campaign."""
         return list(self._plan.studies["data.zarr"].points)
 
     @property
@@ -60,31 +54,30 @@ class Command:
 
     @property
     def data(self) -> xr.Dataset:
-        """The outcomes, as far as they are computed; StoreError where nothing is. With
-        defence=[off,on] those of the single decisions."""
+        """The outcomes computed so far; StoreError if there are none. With defence=[off,on] those
+        of the single decisions."""
         return self._read("data.zarr")
 
     @property
     def defended(self) -> xr.Dataset | None:
-        """With defence=[off,on] those of the campaigns, else None."""
-        there = "defended.zarr" in self._plan.studies
-        return self._read("defended.zarr") if there else None
+        """The outcomes of the campaigns with defence=[off,on], else None."""
+        return self._read("defended.zarr") if "defended.zarr" in self._plan.studies else None
 
     def summary(self, level: float = 0.95) -> xr.Dataset:
         """The main estimates of `data`; see `dataset.vecsim.summary`. level: of the intervals."""
         return self.data.vecsim.summary(level)
 
     def run(self) -> Command:
-        """Compute what is not yet there; the same again goes on where it was interrupted.
+        """Compute what is missing; after an interruption, call it again to resume.
 
-        Figures and a NetCDF file are made where `figure`, `theory` or `netcdf` was set.
+        Figures and a NetCDF file are made only where `figure`, `theory` or `netcdf` was set.
         Returns the object itself.
         """
-        from vecsim import progress, report
+        from vecsim import composing, progress, report
 
         task = self._task
-        with command_session(self._folders):
-            studies, folder = execute(task, progress.reporter(), plan=self._plan)
+        with composing.command_session(self._folders):
+            studies, folder = execute(task, progress.reporter(), planned=self._plan)
             wanted = {overrides.parse_word(word).key for word in task.words}
             if wanted & {"netcdf", "figure", "theory"}:
                 drawn = bool(wanted & {"figure", "theory"}) and task.config.figure
@@ -104,12 +97,7 @@ class Command:
         return data
 
 
-def run(
-    words: Sequence[Any],
-    keywords: Mapping[str, Any],
-    output: str | Path | None = None,
-    config_dir: Any = None,
-) -> xr.Dataset:
+def run(words: Sequence[Any], keywords: Mapping[str, Any], output, config_dir) -> xr.Dataset:
     """The first dataset of a study, or that of a scenario; see `vecsim.run`."""
     from vecsim.scenario import arguments, single
 
@@ -119,7 +107,7 @@ def run(
     return Command(words, keywords, output, config_dir).run().data
 
 
-def point(words: Sequence[Any], keywords: Mapping[str, Any], config_dir: Any = None):
+def point(words: Sequence[Any], keywords: Mapping[str, Any], config_dir):
     """The one point that words describe; see `vecsim.point`."""
     environment()
     from vecsim import composing, handed
@@ -128,48 +116,29 @@ def point(words: Sequence[Any], keywords: Mapping[str, Any], config_dir: Any = N
 
     require_working_folder()
     folders = trust.config_folders(config_dir)
-    with handed.over(words, keywords) as given, command_session(folders):
+    with handed.over(words, keywords) as given, composing.command_session(folders):
         _check_keys(given)
         config = composed(given).config
-        defence = config.defence
-        single = defence in ("off", False)
-        require(single, "defence", defence, "off, for a point of single decisions")
+        allowed = "off, for a point of single decisions"
+        require(config.defence in ("off", False), "defence", config.defence, allowed)
         trust.check_trusted(unresolved(config), {overrides.parse_word(word).key for word in given})
-
-        def other(choices):
-            return composing.compose_plain(
-                [*given, *(f"{key}={name}" for key, name in choices.items())]
-            )
-
         with trust.packages(config.packages):
-            return sweep.single_point(config, other)
+            return sweep.single_point(config, partial(composing.compose_options, given))
 
 
 def _check_keys(given: Sequence[str]) -> None:
-    """ConfigError where a word of `point` is about something else."""
+    """ConfigError where a word sets something that is no part of a point."""
     from vecsim.studies import obey
 
     others = set(obey.OTHERS) - {*ALSO} | {"scenario"}
-    for key in map(lambda word: overrides.parse_word(word).key, given):
+    for key, _, _ in map(overrides.parse_word, given):
         if key.partition(".")[0] in others:
             names = ", ".join((*obey.SYSTEM, *ALSO))
             raise ConfigError(f"{key} is no part of a point; allowed: {names}")
 
 
-@contextlib.contextmanager
-def command_session(folders: Sequence[Path] = ()) -> Iterator[None]:
-    """While this lasts words can be composed; what is wrong with them is a ConfigError.
-
-    folders: of configuration, beside vecsim's own.
-    """
-    from vecsim import composing, places
-
-    with composing.refusals(), composing.session([places.root("conf"), *folders]):
-        yield
-
-
 def composed(given: Sequence[str], output: str | Path | None = None, folders: Sequence[Path] = ()):
-    """The task that some words describe. Within a `session`, with the same folders."""
+    """The task that words describe. To be called within a session with the same folders."""
     from omegaconf import open_dict
 
     from vecsim import composing, plan

@@ -1,4 +1,4 @@
-"""Options of the command line, which are Hydra's."""
+"""Options of the command line: those of Hydra, and --version."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ from typing import NoReturn
 from vecsim.errors import ConfigError
 from vecsim.model import trust
 
-# They would replace vecsim's configuration, unpickle a file, or tell of Hydra and not of vecsim.
+# Options of Hydra that would replace vecsim's configuration, unpickle a file, or describe Hydra.
 REFUSED = ("config_path", "config_name", "experimental_rerun", "hydra_help", "info")
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:  # argparse would print its usage as well
+    def error(self, message: str) -> NoReturn:  # argparse also prints its usage
         raise ConfigError(f"{message}; --help shows what there is")
 
 
 def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options, as `overrides` the words, and as `folders` those of configuration."""
+    """The options, with the words as `overrides` and the configuration folders as `folders`."""
     parser = _Parser(add_help=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--version", action="store_true")

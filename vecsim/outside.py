@@ -1,7 +1,7 @@
-"""Files of configuration as Hydra reads them: those from outside may hold data only.
+"""Configuration files as Hydra reads them: those from outside may hold data only.
 
-Checked where Hydra reads a file, so that what is checked is what is used: by whatever link,
-relative path or list of defaults it was reached, and as OmegaConf understood it.
+The check is made where Hydra reads a file, so that what is checked is what is used, whatever link,
+relative path or list of defaults led to it, and as OmegaConf parsed it.
 """
 
 import contextlib
@@ -9,49 +9,31 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
-from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 from omegaconf.resolvers import oc
 
 from vecsim import places
 from vecsim.errors import ConfigError
 
-ENVIRONMENT = "oc.env"
-SCHEME = "vecsim"  # of every folder that is searched: Hydra would read `file` without a check
+ENVIRONMENT = "oc.env"  # OmegaConf's function that reads the environment
+# Of every folder that is searched: Hydra would read one with the scheme `file` without a check.
+SCHEME = "vecsim"
 
 
-class Checked(ConfigSource):
+class Checked(FileConfigSource):
     """A folder of files, read as Hydra reads files, and checked."""
-
-    def __init__(self, provider: str, path: str):
-        super().__init__(provider, path)
-        sources = Plugins.instance().discover(ConfigSource)
-        [files] = [each for each in sources if each.scheme() == "file"]  # type: ignore
-        self.files: ConfigSource = files(provider, f"file://{self.path}")  # type: ignore
 
     @staticmethod
     def scheme() -> str:
         return SCHEME
 
-    def available(self) -> bool:
-        return self.files.available()
-
-    def is_group(self, config_path: str) -> bool:
-        return self.files.is_group(config_path)
-
-    def is_config(self, config_path: str) -> bool:
-        return self.files.is_config(config_path)
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        return self.files.list(config_path, results_filter)
-
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(self.path, f"{config_path.removesuffix('.yaml')}.yaml")
         try:
-            result = self.files.load_config(config_path)
+            result = super().load_config(config_path)
         except RecursionError:
             raise ConfigError(f"{path} is nested too deeply; allowed: settings") from None
         own = Path(os.path.realpath(path)).is_relative_to(places.root("conf").resolve())
@@ -61,7 +43,7 @@ class Checked(ConfigSource):
 
 
 def _check(path: Path, name: str, result: ConfigResult) -> None:
-    """ConfigError where a file reaches for Hydra's own."""
+    """ConfigError where a file configures Hydra, or computes its list of defaults."""
     config = OmegaConf.to_container(result.config, resolve=False)
     section = config if isinstance(config, dict) else {}
     keys, listed = map(str, section), str(section.get("defaults", ""))
@@ -74,7 +56,7 @@ def _check(path: Path, name: str, result: ConfigResult) -> None:
 
 
 def folders() -> list[Path]:
-    """Where Hydra looks for files, in its order; vecsim's own where it has not begun."""
+    """The folders that Hydra searches, in order; vecsim's own folder if it has not begun."""
     if not GlobalHydra.instance().is_initialized():
         return [places.root("conf")]
     elements = GlobalHydra.instance().config_loader().get_search_path().get_path()
@@ -84,9 +66,9 @@ def folders() -> list[Path]:
 
 @contextlib.contextmanager
 def closed() -> Iterator[None]:
-    """While this lasts no file can read the environment.
+    """Within this context no file can read the environment.
 
-    It may be entered within itself: what is closed stays so until the outermost one ends.
+    It may be nested: the environment stays closed until the outermost context ends.
     """
     outermost = not _closed
     _closed.append(outermost)

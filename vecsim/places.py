@@ -1,9 +1,9 @@
-"""Where vecsim's own files are (configuration and figure scripts), and what it needs around it."""
+"""Where vecsim's own files are (configuration and figure scripts), and what it needs to run."""
 
 import os
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parent  # the folder `vecsim`
 
 
 def root(name: str) -> Path:
@@ -13,9 +13,9 @@ def root(name: str) -> Path:
 
 
 def environment() -> None:
-    """Set what has to be set before Hydra and JAX are imported."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, to be told in one line
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA finds fault with its own compile cache
+    """Set the environment variables that Hydra and JAX read when they are imported."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach vecsim, which prints one line
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA warns of its own compile cache
 
 
 def require_working_folder() -> None:

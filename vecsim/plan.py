@@ -1,28 +1,30 @@
 """From a composed configuration to what a command will compute and where, without computing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from vecsim import device, places
+from vecsim import composing, device, places
 from vecsim.engines.choose import ENGINES
 from vecsim.errors import ConfigError, count, require
 from vecsim.model import trust
+from vecsim.results.store import STORES
 from vecsim.studies import obey, overrides, runner, sweep
-from vecsim.studies.resolve import Compose, unresolved
+from vecsim.studies.resolve import unresolved
 from vecsim.studies.sweep import Study
 
+# Groups of which one option must be chosen, if there is any.
 OPTIONS = ("protocol", "adversary", "network", "engine", "campaign", "estimator")
 
 
 class Task(NamedTuple):
     """A composed configuration and where it comes from.
 
-    words: the overrides. options: of each group, the one that was chosen;
-    none where there were several. folder: of the results, where the configuration does not say.
-    output: the folder that whoever called from Python set, who may choose any.
+    words: the overrides. options: the chosen option of each group, None where there were several.
+    folder: where the folder of the results is made, unless the configuration sets it. command: as
+    stored with the results. output: the folder of the results set from Python, which may be any.
     """
 
     config: Any
@@ -38,18 +40,15 @@ class Task(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """studies and works: what is computed, by the name of the store."""
+    """studies and works: what is computed, by the name of its store. output: the folder."""
 
     studies: dict[str, Study]
     works: dict[str, Any]
     output: Path
 
 
-def plan(task: Task, compose: Compose, bare: Callable[[], DictConfig]) -> Plan:
-    """What the task computes, once everything is checked; ConfigError where it has no meaning.
-
-    compose: the task's configuration with other options of groups. bare: the one without any word.
-    """
+def plan(task: Task) -> Plan:
+    """Check everything and return what the task computes; ConfigError where it has no meaning."""
     config = task.config
     overrides.check_words(task.words)
     for group in OPTIONS:
@@ -57,36 +56,32 @@ def plan(task: Task, compose: Compose, bare: Callable[[], DictConfig]) -> Plan:
             raise ConfigError(overrides.several(group, "[...]"))
     _check(config)
     device.configure(config.engine.cores)
-    given = {
-        each.key: each.text
-        for each in map(overrides.parse_word, task.words)
-        if "hydra" not in each.key
-    }
+    parsed = map(overrides.parse_word, task.words)
+    given = {key: text for key, text, _ in parsed if "hydra" not in key}
 
     def trusted(config: DictConfig) -> DictConfig:
         trust.check_trusted(unresolved(config), given)
         return config
 
     def options(choices: Mapping[str, str]) -> DictConfig:
-        return trusted(compose(choices))
+        return trusted(composing.compose_options(task.words, choices))
 
     trusted(config)
-    _check_experiment(task, given, bare)
+    _check_experiment(task, given)
     with trust.packages(config.get("packages")):
         studies = sweep.studies(task.name, config, options, given)
-        output = Path(
-            task.output
-            or config.output
-            or task.folder / f"{task.name}-{sweep.study_digest(studies)}"
-        )
+        usual = task.folder / f"{task.name}-{sweep.study_digest(studies)}"
+        output = Path(task.output or config.output or usual)
         require(not output.is_file(), "output", str(output), "a folder, not a file")
         if "figure" in given and config.figure:
-            drawn = [each.stem for each in _scripts()]
+            drawn = _drawn()
             allowed = f"with experiment={', '.join(drawn)}, which have figures"
             require(task.name in drawn, "figure", True, allowed)
         if "theory" in given and config.theory:
-            _check_theory(config, task.name)
-        stores = dict(zip(store_names(studies), studies, strict=True))
+            drawn = _drawn('.get("theory"')
+            allowed = f"with figure=true and experiment={' or '.join(drawn)}"
+            require(config.figure and task.name in drawn, "theory", True, allowed)
+        stores: dict[str, Study] = dict(zip(STORES, studies, strict=False))
         works = {name: _work(study, output, config) for name, study in stores.items()}
     for name, study in stores.items():
         try:
@@ -94,11 +89,6 @@ def plan(task: Task, compose: Compose, bare: Callable[[], DictConfig]) -> Plan:
         except ValueError as error:
             raise ConfigError(f"sweep: {error}") from None
     return Plan(stores, works, output)
-
-
-def store_names(studies: list[Study]) -> list[str]:
-    """Of one study data.zarr; beside single decisions those of the cluster are defended.zarr."""
-    return ["data.zarr", "defended.zarr"][: len(studies)]
 
 
 def _work(study: Study, output: Path, config: DictConfig):
@@ -124,7 +114,7 @@ def _work(study: Study, output: Path, config: DictConfig):
 
 
 def _check(config: DictConfig) -> None:
-    """Raise ConfigError where what does not touch the results has no meaning."""
+    """Raise ConfigError where a setting that does not affect the results has no meaning."""
     engine = config.get("engine")
     require(isinstance(engine, DictConfig), "engine", engine, "an option, such as auto")
     name = engine.get("name")
@@ -136,8 +126,8 @@ def _check(config: DictConfig) -> None:
         require(isinstance(config.get(key), bool), key, config.get(key), "true or false")
 
 
-def _check_experiment(task: Task, given: Mapping[str, str], bare: Callable[[], DictConfig]) -> None:
-    """Raise ConfigError where an experiment sets what it may not, or what has no use."""
+def _check_experiment(task: Task, given: Mapping[str, str]) -> None:
+    """Raise ConfigError where an experiment sets what it may not set, or what is not used."""
     config = task.config
     if "output" not in given:
         trust.check_output(config.get("output"))
@@ -145,18 +135,11 @@ def _check_experiment(task: Task, given: Mapping[str, str], bare: Callable[[], D
         by_hand = {key.partition(".")[0] for key in given}
         written = unresolved(config)
         filed = {key: each for key, each in written.items() if key not in by_hand}
-        obey.check_file(filed, unresolved(bare()), obey.used_by(written)["on"], task.name)
+        bare = unresolved(composing.compose(composing.searching(task.words), whole=False))
+        obey.check_file(filed, bare, obey.used_by(written)["on"], task.name)
 
 
-def _scripts() -> list[Path]:
-    """What draws an experiment's figures, by its name."""
-    return sorted(places.root("figures").glob("[!_]*.py"))
-
-
-def _check_theory(config: DictConfig, name: str) -> None:
-    """Raise ConfigError where what theory says would be drawn nowhere."""
-    drawn = [
-        each.stem for each in _scripts() if '.get("theory"' in each.read_text(encoding="utf-8")
-    ]
-    allowed = f"with figure=true and experiment={' or '.join(drawn)}"
-    require(config.figure and name in drawn, "theory", True, allowed)
+def _drawn(code: str = "") -> list[str]:
+    """The experiments with a figure script that contains this code."""
+    scripts = sorted(places.root("figures").glob("[!_]*.py"))
+    return [each.stem for each in scripts if code in each.read_text(encoding="utf-8")]

@@ -4,25 +4,28 @@ import sys
 import threading
 import time
 
-FIRST = 2.0  # seconds until the first line where there is no terminal
-LOG_EVERY = 10.0  # and between the later ones
-DRAW_EVERY = 0.1
+FIRST = 2.0  # seconds until the first line without a terminal: short runs print none
+LOG_EVERY = 10.0  # seconds between later lines, so that logs stay short
+DRAW_EVERY = 0.1  # seconds between redraws of the bar, which then looks continuous
 
 
 class Pace:
-    """How far a run has come and how fast it goes; the first chunk, which compiles, aside."""
+    """How far a run has come and how fast it is, leaving out the first chunk, which compiles.
+
+    points, trials: of the run, trials per point.
+    """
 
     def __init__(self, points: int, trials: int):
         self.points, self.trials, self.total = points, trials, points * trials
         self.passed = self.run = self.fresh = 0
-        self.started = self.began = self.last = time.monotonic()
-        self.compiled = False
+        self.started = self.last = time.monotonic()
+        self.began: float | None = None  # when the first chunk had been compiled and run
 
     def advance(self, run: int, skipped: int) -> None:
         self.passed += run + skipped
         self.last = time.monotonic()
-        if run and not self.compiled:
-            self.compiled, self.began = True, self.last
+        if run and self.began is None:
+            self.began = self.last
         elif run:
             self.run += run
             self.fresh += run + skipped
@@ -31,18 +34,19 @@ class Pace:
         points = f"{self.passed // self.trials:,} of {self.points:,} points"
         now = time.monotonic()
         elapsed = clock(now - self.started)
-        if not self.compiled:
+        if self.began is None:
             return f"{points}, compiling and running the first, {elapsed}"
         if not self.fresh:
             return f"{points}, {elapsed}"
-        spent = self.last - self.began  # until the last chunk ended: another one is running
+        spent = self.last - self.began  # up to the end of the last chunk; the next one is running
         left = spent * (self.total - self.passed) / self.fresh - (now - self.last)
         speed = f"{self.run / spent:,.0f} trials/s" if spent else "fast"
         return f"{points}, {elapsed}, {speed}, {clock(max(left, 0.0))} left"
 
 
 def clock(seconds: float) -> str:
-    """
+    """Hours, minutes and seconds.
+
     >>> clock(3725.4)
     '1:02:05'
     """
@@ -51,12 +55,11 @@ def clock(seconds: float) -> str:
 
 
 class Lines:
-    """A line when something has taken a while, and then every now and then, also while a chunk is
+    """Prints a line after FIRST seconds and then one every LOG_EVERY seconds, also while a chunk is
     being computed; for logs and notebooks."""
 
     def __init__(self):
         self._lock, self._over = threading.Lock(), threading.Event()
-        self._watch: threading.Thread | None = None
 
     def start(self, points: int, trials: int, done: int, chunks: int, taken: int) -> None:
         self.pace = Pace(points, trials)
@@ -72,11 +75,9 @@ class Lines:
             self.pace.advance(run, skipped)
 
     def finish(self) -> None:
-        """No line comes after this."""
+        """Stop printing; no line comes after this returns."""
         self._over.set()
-        if self._watch:
-            self._watch.join()
-            self._watch = None
+        self._watch.join()
 
     def _tell(self) -> None:
         wait = FIRST
@@ -86,7 +87,7 @@ class Lines:
                 line = f"{self.pace.passed / self.pace.total:4.0%}, {self.pace}"
             try:
                 print(line, flush=True)
-            except (OSError, ValueError):  # whoever read the output has gone
+            except (OSError, ValueError):  # the reader of the output has gone
                 return
 
 
@@ -117,6 +118,7 @@ class Bar:
 
 
 def reporter() -> Bar | Lines:
+    """A bar on a terminal, else lines."""
     return Bar() if sys.stdout.isatty() else Lines()
 
 

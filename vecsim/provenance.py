@@ -1,4 +1,4 @@
-"""Where results come from."""
+"""What made the results: versions, commit, device, command."""
 
 import datetime
 import importlib.metadata
@@ -11,7 +11,7 @@ from vecsim import places
 
 
 def provenance(command: list[str]) -> dict[str, Any]:
-    """Versions, commit, device and command, for the attributes of a dataset."""
+    """Versions, commit, device and command, as attributes of a dataset. command: its words."""
     import jax
 
     packages = ("vecsim", "jax", "jaxlib", "numpy", "scipy", "xarray", "zarr", "equinox")
@@ -28,7 +28,7 @@ def provenance(command: list[str]) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """The checkout's commit, with a plus sign if files differ from it; empty when installed."""
+    """The commit of the checkout, with a plus sign if files differ; empty when installed."""
     folder = places.PACKAGE.parent
     if not (folder / ".git").exists():
         return ""

@@ -1,9 +1,8 @@
 """What people see: what runs, the result table, files."""
 
 import contextlib
-import hashlib
-import importlib.util
 import json
+import runpy
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +15,7 @@ from vecsim.results import files
 from vecsim.studies import counts
 from vecsim.studies.sweep import Study
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how it begins, to a spreadsheet
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a formula begins in a spreadsheet
 
 
 def announce(study: Study, device: str) -> None:
@@ -32,15 +31,10 @@ def announce(study: Study, device: str) -> None:
             print(f"vecsim: {told}", flush=True)
 
 
-def announce_complete() -> None:
-    """The second line where a store holds all that is wanted."""
-    print("complete, nothing to compute", flush=True)
-
-
 def show_studies(
     studies: Mapping[str, Study], output: Path, whole: bool, figure: bool, theory: bool
 ) -> None:
-    """Save the summaries, print the tables and where everything is; the rest as `save_files`."""
+    """Save the summaries, print the tables and all paths; other files as in `save_files`."""
     from vecsim.results import kinds, netcdf, store
 
     for name in studies:
@@ -62,10 +56,10 @@ def show_studies(
 def save_files(
     studies: Mapping[str, Study], output: Path, whole: bool, figure: bool, theory: bool
 ) -> list[tuple[str, Path]]:
-    """What is asked for beside the stores, each file with its kind.
+    """Save the files that are wanted besides the stores; return each with its kind.
 
-    studies: by the name of their store. whole: the data as one NetCDF file too. figure: the
-    experiment's figures. theory: lines of it in them.
+    studies: by the name of their store. whole: the data as a NetCDF file as well. figure: the
+    experiment's figures. theory: the figures have lines of theory.
     """
     from vecsim.results import netcdf, store
 
@@ -82,7 +76,7 @@ def save_files(
 
 
 def to_csv(summary: xr.Dataset, path: Path) -> None:
-    """Save a summary as a table of one row per point; replaces `path` whole."""
+    """Save a summary as a CSV table with one row per point; replaces `path`."""
     rows = summary if summary.sizes else summary.expand_dims("point")
     table = rows.to_dataframe().reset_index(drop=not summary.sizes)
     for name in table.select_dtypes(exclude=["number", "bool"]):
@@ -93,14 +87,18 @@ def to_csv(summary: xr.Dataset, path: Path) -> None:
 
 
 def _harmless(value: Any) -> Any:
-    """Text that a spreadsheet would take for a formula, as text."""
+    """The value, with a quote before text that a spreadsheet would take for a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def figures(
     study: Study, script: Path, opened: Mapping[str, xr.Dataset], output: Path, theory: bool
 ) -> list[Path]:
-    """The study's figures, drawn where something that they are made from has changed."""
+    """The study's figures, drawn anew where something that they are made from has changed.
+
+    The script's draw(data, folder) returns the files that it wrote; where there is a second
+    dataset it is called as draw(data, folder, defended).
+    """
     listed, made_from = output / "figures.json", _made_from(script, opened, output, theory)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none, or damaged
         there = json.loads(listed.read_bytes())
@@ -111,35 +109,19 @@ def figures(
         from vecsim.studies.theory import lines
 
         opened["data"].attrs["theory"] = json.dumps(lines(study))
-    paths = _draw(script, opened, output)
+    draw = runpy.run_path(str(script), run_name=f"figures.{script.stem}")["draw"]
+    data, *others = opened.values()
+    paths = draw(data, output, *others)
     names = [str(path.relative_to(output)) for path in paths]
     files.write(listed, json.dumps({"made_from": made_from, "figures": names}, indent=2).encode())
     return paths
 
 
 def _made_from(script: Path, opened: Mapping[str, xr.Dataset], output: Path, theory: bool) -> str:
-    """A hash of all that decides what figures show: data, attributes, code, options."""
+    """A hash of everything that decides what the figures show: data, attributes, code, options."""
     marks = (output / f"{stem}.zarr" / "vecsim" / "marks" for stem in opened)
     done = sorted(file for folder in marks for file in folder.iterdir())
     code = [script, *sorted(places.PACKAGE.rglob("*.py"))]
-    told = [
-        version("matplotlib"),
-        *(json.dumps(data.attrs, sort_keys=True) for data in opened.values()),
-    ]
-    parts = [f"theory={theory}".encode(), *(text.encode() for text in told)]
-    for file in (*done, *code):
-        parts += [f"{file.name}".encode(), file.read_bytes()]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8) + part)
-    return digest.hexdigest()
-
-
-def _draw(script: Path, opened: Mapping[str, xr.Dataset], output: Path) -> list[Path]:
-    """Run the study's figure script: its draw(data, folder) gives the files it wrote; where there
-    is a second dataset, draw(data, folder, defended)."""
-    spec = importlib.util.spec_from_file_location(f"figures.{script.stem}", script)
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    spec.loader.exec_module(module)  # type: ignore[union-attr]
-    data, *others = opened.values()
-    return module.draw(data, output, *others)
+    told = [theory, version("matplotlib"), [data.attrs for data in opened.values()]]
+    read = [(file.name, files.file_digest(file.read_bytes())) for file in (*done, *code)]
+    return files.file_digest(json.dumps([told, read], sort_keys=True).encode())

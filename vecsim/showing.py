@@ -1,4 +1,4 @@
-"""What is shown of the configuration: help, the configuration itself, words of a shell."""
+"""What is printed about the configuration: help, the configuration itself, shell completion."""
 
 import shutil
 import textwrap
@@ -17,14 +17,12 @@ from vecsim.errors import require
 
 
 def usage(words: Sequence[str], resolve: bool) -> None:
-    """Print the help, its lists of options within the width of the terminal."""
+    """Print the help; lists of options are as wide as the terminal, from 60 to 100 columns."""
     width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 100))
     loader = GlobalHydra.instance().config_loader()
-    groups = []
-    for group in loader.list_groups(""):
-        if group != "hydra":
-            line = f"{group + ':':13}{', '.join(loader.get_group_options(group))}"
-            groups.append(textwrap.fill(line, width, subsequent_indent=" " * 13))
+    listed = [group for group in loader.list_groups("") if group != "hydra"]
+    rows = [f"{each + ':':13}{', '.join(loader.get_group_options(each))}" for each in listed]
+    groups = [textwrap.fill(row, width, subsequent_indent=" " * 13) for row in rows]
     config = composing.compose(words)
     template = Template(config.hydra.help.template)
     text = OmegaConf.to_yaml(_part(config, "job"), resolve=resolve)
@@ -32,7 +30,11 @@ def usage(words: Sequence[str], resolve: bool) -> None:
 
 
 def configuration(words: Sequence[str], kind: str, package: str | None, resolve: bool) -> None:
-    """Print the configuration that words describe. kind: job, hydra or all."""
+    """Print the configuration that words describe.
+
+    kind: job, hydra or all. package: the part that is printed, as a dotted key. resolve: with
+    interpolations replaced by their values.
+    """
     config = composing.compose(words)
     HydraConfig.instance().set_config(config)
     shown: Any = _part(config, kind)
@@ -52,8 +54,9 @@ def _part(config: DictConfig, kind: str) -> DictConfig:
 
 
 def completion(words: Sequence[str]) -> None:
-    """Print what a shell is to complete, or the script by which it asks."""
-    made = [each(GlobalHydra.instance().config_loader()) for each in _plugins()]
+    """Print what a shell completes, or install or uninstall its completion."""
+    found: Any = Plugins.instance().discover(CompletionPlugin)
+    made = [each(GlobalHydra.instance().config_loader()) for each in found]
     plugins = {each.provides(): each for each in made}
     task, _, shell = " ".join(words).partition("=")
     allowed = f"install=, uninstall= or query= {', '.join(sorted(plugins))}"
@@ -63,7 +66,3 @@ def completion(words: Sequence[str]) -> None:
         plugins[shell].query(config_name="config")
     else:
         getattr(plugins[shell], task)()
-
-
-def _plugins() -> Any:
-    return Plugins.instance().discover(CompletionPlugin)

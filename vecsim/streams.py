@@ -1,4 +1,4 @@
-"""How a process of the command stands to who has started it: its streams, and Ctrl-C."""
+"""How the process of a command deals with its standard streams and with Ctrl-C."""
 
 import _thread
 import atexit
@@ -10,28 +10,30 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-AGAIN_S = 0.05  # seconds, after which a callback that was interrupted has returned
+AGAIN_S = 0.05  # seconds after which an interrupted callback has returned
+# The message after Ctrl-C.
 TOLD = "vecsim: stopped; the same command goes on from here"
 
 
 def stand_in() -> None:
-    """Where a standard stream is closed nothing is written, and no other file takes its number."""
+    """Replace closed standard streams, so that no other file takes their numbers."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def drop_output() -> None:
-    """What is still to be written to the standard output would be found wrong again at the end."""
+    """Discard further standard output: writing it at exit would raise the same error again."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
 def exiting_on_interrupt(code: int) -> Iterator[None]:
-    """While libraries are loaded, in whose midst an exception may be a crash, Ctrl-C ends all.
+    """Within this context Ctrl-C ends the process at once, with this exit code.
 
-    Where whoever started the process wants it to be deaf to Ctrl-C, it stays so.
+    For the time when libraries are loaded, in which an exception may cause a crash. A process that
+    was started with Ctrl-C ignored still ignores it.
     """
     before = signal.getsignal(signal.SIGINT)
 
@@ -48,8 +50,8 @@ def exiting_on_interrupt(code: int) -> Iterator[None]:
 
 
 def listen() -> None:
-    """Hear Ctrl-C also where it falls into a callback, as JAX has one of the garbage collector:
-    Python would tell of the exception there and go on."""
+    """Heed Ctrl-C also in a callback, such as the one that JAX gives the garbage collector, in
+    which Python would only print the exception and continue."""
     told = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
@@ -64,16 +66,17 @@ def listen() -> None:
 
 
 def ignore_interrupts() -> None:
-    """All is done: Ctrl-C comes too late, and finds an interpreter that is taken apart."""
+    """Ignore Ctrl-C once all is done, while the interpreter is being torn down."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def skip_teardown(code: int) -> None:
-    """End without taking the interpreter apart: XLA may still compute, and would crash then."""
+    """End without tearing the interpreter down, in which XLA would crash if it still computes."""
 
     def leave() -> None:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
         os._exit(code)
 
     atexit.register(leave)

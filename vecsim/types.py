@@ -1,6 +1,5 @@
 """The records that engines pass around, and the interfaces of components."""
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -17,11 +16,11 @@ Colour = UInt[Array, "..."]  # uint32, 0 or 1
 
 
 class Quorum(NamedTuple):
-    """What one poll gave the poller, for protocols that only look at quorums.
+    """The result of one poll, for protocols that only need quorums.
 
-    agree, against: at least alpha_preference answers of the poller's own preference, or of the
+    agree, against: at least alpha_preference answers for the poller's own preference, or for the
     other colour (never both, as alpha_preference > k/2).
-    confident: the quorum, where there is one, also reached alpha_confidence.
+    confident: the quorum, if there is one, also reached alpha_confidence.
     """
 
     agree: Bool[Array, "..."]
@@ -30,7 +29,7 @@ class Quorum(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What one poll gave the poller, for protocols that look at counts.
+    """The result of one poll, for protocols that need counts.
 
     positive: answers that agree with the poller's own preference. answered: all answers.
     """
@@ -40,14 +39,14 @@ class Counts(NamedTuple):
 
 
 class View(NamedTuple):
-    """What an adversary may see of one trial when it answers: numbers, all of them traced scalars.
+    """What an adversary may see of one trial when it answers: traced scalars.
 
-    Whole numbers are int32, of the population engine int64. Counts are of nodes, and of honest ones
-    if nothing else is said: at the start of the round (lockstep) or at the instant of the poll
-    (async). With groups of the network they are of all groups together.
+    Whole numbers are int32, in the population engine int64. Counts are of nodes, and of honest ones
+    unless stated otherwise, at the start of the round (lockstep) or at the time of the poll
+    (async). With groups in the network they cover all groups together.
     """
 
-    round: Int[Array, ""]  # rounds completed, 0 to max_rounds - 1; under async n polls are one
+    round: Int[Array, ""]  # rounds completed, 0 to max_rounds - 1; under async a round is n polls
     honest: Int[Array, ""]  # 1 or more
     byzantine: Int[Array, ""]  # Byzantine nodes in the network: Sybil identities once admitted
     peers: Int[Array, ""]  # nodes that one node may poll: honest + byzantine - exclude_self
@@ -58,39 +57,40 @@ class View(NamedTuple):
     ones: Int[Array, ""]  # prefer 1 now, decided or not, 0 to honest
     decided_0: Int[Array, ""]  # have decided 0; stays 0 under a protocol that does not decide
     decided_1: Int[Array, ""]
-    # The minority colour among k answers that each Byzantine node has pooled from honest nodes, as
-    # they were at the start of the round, or at this poll with `every = "poll"`: 0 or 1, 0 on a
-    # tie. Only where `pools` is True.
+    # The minority colour among the answers that Byzantine nodes have pooled, k each from honest
+    # nodes, at the start of the round or, with `every = "poll"`, at this poll: 0 or 1, 0 on a tie.
+    # Only where `pools` is True.
     pooled_minority: Int[Array, ""]
     trial_coin: Float[Array, ""]  # float32, uniform in [0, 1): one for the whole trial, shared
     round_coin: Float[Array, ""]  # float32, uniform in [0, 1): a new one each round, shared
 
 
 class Outcome(NamedTuple):
-    """What each trial gave. Steps are rounds (lockstep) or single polls (async); -1 is never."""
+    """The results of trials. Steps are rounds (lockstep) or single polls (async); -1 is never."""
 
     decided_0: Int[Array, "*trial"]  # honest nodes that ended decided on 0
     decided_1: Int[Array, "*trial"]
     undecided: Int[Array, "*trial"]  # honest nodes; the three add up to all of them
     rounds: Int[Array, "*trial"]  # steps until the trial ended
-    first_decision: Int[Array, "*trial"]  # step of a decision: the first of an honest node
-    median_decision: Int[Array, "*trial"]  # of half of the honest nodes
-    last_decision: Int[Array, "*trial"]  # of all of them
+    first_decision: Int[Array, "*trial"]  # step of the first decision of an honest node
+    median_decision: Int[Array, "*trial"]  # step by which half of the honest nodes had decided
+    last_decision: Int[Array, "*trial"]  # step by which all of them had decided
     unanimity: Int[Array, "*trial"]  # step from which all honest nodes preferred one colour
     start_ones: Int[Array, "*trial"]  # honest nodes that started at 1
     final_ones: Int[Array, "*trial"]  # honest nodes that preferred 1 at the end
-    flips: Int[Array, "*trial"]  # changes of an honest node's preference, added up
-    polls: Int[Array, "*trial"]  # polls that honest nodes made, added up
+    flips: Int[Array, "*trial"]  # changes of preference of all honest nodes together
+    polls: Int[Array, "*trial"]  # polls made by all honest nodes together
 
 
+# Fields of Outcome that are steps, and so rounds or polls.
 STEPPED = ("rounds", "first_decision", "median_decision", "last_decision", "unanimity")
 
 
 def identity_of(component: Any) -> str:
-    """What stands for the class of a protocol, adversary or network in the identity of a point.
+    """The name of a component's class in the identity of a point, which random words depend on.
 
-    Random words follow from it. vecsim's classes declare theirs as `identity`, once and for all,
-    wherever they move; any other class is known by its module and its name.
+    vecsim's classes declare theirs as `identity`, which stays the same wherever they move; any
+    other class is known by its module and its name.
     """
     class_ = type(component)
     package = class_.__module__.partition(".")[0]
@@ -102,21 +102,21 @@ class Protocol(eqx.Module):
     """The rule of one node, elementwise on cells: it serves one node, n nodes or every cell.
 
     A cell is the whole state of a node as one unsigned integer below `cell_limit()`. Bit 0 is the
-    node's preference, which is what it answers when polled; bit 1 says that it has decided that
-    colour; bit 2 is the engine's (0 in every cell that `step` takes or gives); the rest is the
+    node's preference, which is its answer when polled; bit 1 says that it has decided that colour;
+    bit 2 is the engine's (0 in every cell that `step` takes or returns); the other bits are the
     protocol's own. Engines leave a decided cell as it is.
 
-    Most protocols say in `fields` what else a cell holds and use `pack` and `unpack`; one that
+    Most protocols declare in `fields` what else a cell holds and use `pack` and `unpack`; one that
     packs cells itself has a `cell_limit` of its own. Fields of the class are the protocol's
     parameters, and traced; they are validated in `__check_init__`, with `vecsim.errors.require`.
-    What is not a number is `eqx.field(static=True)`. `vecsim.check` tries all this out.
+    A parameter that is not a number is `eqx.field(static=True)`. `vecsim.check` tests all this.
     """
 
-    # Whether `step` is given Counts, else a Quorum. Counts serve any rule and cost more: the
-    # population engine runs no protocol that looks at them but undisputed QR-Avalanche.
+    # Whether `step` is given Counts, else a Quorum. Counts serve any rule and cost more: of the
+    # protocols with counts the population engine runs only undisputed QR-Avalanche.
     counts: ClassVar[bool] = False
-    # Whether nodes decide. Where they do not (Slush) a trial goes on for max_rounds, without
-    # Byzantine nodes until all prefer one colour; what is measured is unanimity.
+    # Whether nodes decide. Where they do not (Slush) a trial lasts max_rounds or, without Byzantine
+    # nodes, until all prefer one colour; what is measured is unanimity.
     decides: ClassVar[bool] = True
 
     if TYPE_CHECKING:  # fields (or properties) that every protocol has
@@ -133,16 +133,17 @@ class Protocol(eqx.Module):
         """alpha_preference and alpha_confidence, k/2 < alpha_preference <= alpha_confidence."""
 
     def fields(self) -> dict[str, Any]:
-        """How many values each field of a cell has, beside `preference` and `decided`.
+        """How many values each field of a cell has, besides `preference` and `decided`.
 
         {"counter": self.beta + 1} holds 0 to beta. Each field takes as many bits as its largest
-        value, in this order, and all must fit in 32 - 3. A window of the last eight votes of two
-        bits each is one field of 4**8 values: (now.window << 2 | vote) % 4**8 is the next.
+        value needs, in this order, and together they must fit in 32 - 3 bits. A window of the last
+        eight votes of two bits each is one field of 4**8 values: (now.window << 2 | vote) % 4**8 is
+        the next.
         """
         return {}
 
     def cell_limit(self) -> int:
-        """Cells are below this number (a plain int, where parameters are plain numbers)."""
+        """A number above every cell (a plain int where parameters are plain numbers)."""
         return fields.limit(self.fields())
 
     def unpack(self, cell: Cell) -> SimpleNamespace:
@@ -164,17 +165,18 @@ class Protocol(eqx.Module):
     def remaining(self, cell: Cell, colour: Any) -> Any:
         """Polls until an undecided node decides `colour`, if all k answers of each are for it.
 
-        Of use to estimate rare events (`vecsim.studies.rare.scores`), and needed for nothing else.
+        Used only to estimate rare events (`vecsim.studies.rare.scores`).
         """
         raise NotImplementedError
 
 
 def preference(cell: Any) -> Any:
-    """The colour, of cells as JAX or NumPy has them."""
+    """The colour of cells, arrays of JAX or NumPy."""
     return cell & 1
 
 
 def decided(cell: Any) -> Any:
+    """Whether the node has decided, for cells of JAX or NumPy."""
     return (cell & 2) != 0
 
 
@@ -182,38 +184,34 @@ class Adversary(eqx.Module):
     """What Byzantine nodes answer to each class of querier.
 
     `mixes` lists the ways in which a Byzantine node may answer, each as (P(answers 1),
-    P(answers 0)), the rest being silence; a probability strictly between 0 and 1 is a coin of its
-    own for every answer. `answer` picks one mix for each class of querier: its group and the
+    P(answers 0)), the rest being silence; with a probability strictly between 0 and 1 a new coin is
+    flipped for every answer. `answer` picks one mix for each class of querier: its group and the
     colour that it prefers.
 
     Fields are the adversary's parameters, and traced; they are validated in `__check_init__`, with
-    `vecsim.errors.require`. What is not a number is `eqx.field(static=True)`.
+    `vecsim.errors.require`. A parameter that is not a number is `eqx.field(static=True)`.
     """
 
-    mixes: ClassVar[Sequence[tuple[float, float]]] = ()  # every adversary has its own, one or more
-    groups: ClassVar[int] = 1  # groups of honest nodes that it tells apart, 1 or 2
-    # Who is in the first of two groups, of `first_group` honest nodes: `by_colour`, those that
-    # start at 1 before any other (where there are enough it is made of them alone), or `random`,
-    # honest nodes drawn anew in each trial, whatever their colour.
+    mixes: ClassVar[Sequence[tuple[float, float]]] = ()  # each adversary sets its own, at least one
+    groups: ClassVar[int] = 1  # groups of honest nodes that it distinguishes, 1 or 2
+    # Which `first_group` honest nodes are in the first of two groups: `by_colour`, those that start
+    # at 1 before any others (only them, if there are enough), or `random`, nodes drawn anew in each
+    # trial, whatever their colour.
     grouping = "by_colour"
-    # Whether it looks at `View.pooled_minority`, which costs a table of each point. Byzantine nodes
+    # Whether it uses `View.pooled_minority`, which needs a table for each point. Byzantine nodes
     # then poll k honest nodes each, as often as `every` says.
     pools: ClassVar[bool] = False
     every = "round"  # when it pools: each `round`, or at each `poll` (async only)
-    memories: ClassVar[int] = 1  # numbers that it keeps; of more than one `memory` is an array
-    later: ClassVar[tuple[str, ...]] = ()  # fields that are left out of `parameters` by default
+    memories: ClassVar[int] = 1  # numbers that it keeps; if more than one, `memory` is an array
+    later: ClassVar[tuple[str, ...]] = ()  # fields left out of `parameters` at their default
 
     def parameters(self) -> dict[str, Any]:
-        """The fields as plain values, which a point's identity is made of.
+        """The fields as plain values, which are part of a point's identity.
 
-        Fields in `later`, which the class did not always have, are left out at their defaults.
+        Fields in `later`, which were added to the class later, are left out at their defaults.
         """
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        return {
-            name: value
-            for name, value in vars(self).items()
-            if name not in self.later or value != defaults[name]
-        }
+        usual = [name for name in self.later if getattr(self, name) == getattr(type(self), name)]
+        return {name: value for name, value in vars(self).items() if name not in usual}
 
     @property
     def title(self) -> str:
@@ -221,26 +219,26 @@ class Adversary(eqx.Module):
 
     @property
     def kinds(self) -> tuple["Adversary", ...]:
-        """The kinds of Byzantine nodes that there are: itself, but for a mixture."""
+        """The kinds of Byzantine nodes: the adversary itself, unless it is a mixture."""
         return (self,)
 
     @property
     def ways(self) -> tuple[tuple[tuple[float, float], ...], ...]:
-        """The mixes that `answer` picks from, each with one pair for every kind."""
+        """The mixes that `answer` indexes, each with one pair for every kind."""
         return tuple((mix,) for mix in self.mixes)
 
     def divided(self, byzantine: int) -> tuple[int, ...]:
-        """How many of so many Byzantine nodes are of each kind."""
+        """The number of Byzantine nodes of each kind. byzantine: all of them."""
         return (byzantine,)
 
     def told(self, byzantine: int) -> dict[str, int]:
-        """The same by name."""
+        """As `divided`, by the names of the kinds."""
         return {self.title: byzantine}
 
     def first_group(self, honest: float, nodes: float) -> float:
-        """How many of the honest nodes are in the first of two groups, 0 to honest.
+        """The number of honest nodes in the first of two groups, 0 to honest.
 
-        nodes: all nodes, Byzantine ones included. The limit of many nodes asks for shares, with
+        nodes: all nodes, including Byzantine ones. The limit of many nodes passes shares, with
         honest = 1.
         """
         return honest / 2
@@ -254,7 +252,7 @@ class Adversary(eqx.Module):
     def answer(self, view: View, memory: Int[Array, "..."]) -> tuple[Any, Any]:
         """Index into `mixes` for each [group, colour of the querier], and the next memory.
 
-        The indices are whole numbers of shape (groups, 2). memory: one int32 that the adversary
-        keeps from round to round, 0 at the start. The same in every trial that looks the same:
-        jnp.where in place of branches.
+        The indices are whole numbers of shape (groups, 2). memory: one int32 (or as many as
+        `memories`) that the adversary keeps from round to round, 0 at the start. The result may
+        depend on view and memory only; use jnp.where instead of branches.
         """

@@ -5,7 +5,7 @@ from vecsim.types import Adversary, View
 
 
 class BalanceInformed(Adversary):
-    """Pushes the true honest minority, at the start of the round, or at the poll under async."""
+    """Pushes the true honest minority: that at the start of the round, under async at the poll."""
 
     identity = "adversaries.balance_informed.BalanceInformed"
     mixes = COLOURS

@@ -12,9 +12,9 @@ class BalancePooled(Adversary):
     """Every round each Byzantine node polls k honest nodes; all push the minority among the pooled
     answers of this round (lag 0) or of the round before (lag 1; 0 in the first round).
 
-    Under async a round is n polls, and the guess is kept through all of them, however much honest
-    nodes move meanwhile. With `every: poll` the nodes pool anew for each poll, which is far
-    stronger; lockstep rounds, whose polls are all made at once, know no such thing.
+    Under async a round is n polls, and the guess is kept for all of them, however much honest
+    nodes change meanwhile. With `every: poll` the nodes pool anew for each poll, which is far
+    stronger; it does not exist under lockstep, where all polls of a round happen at once.
     """
 
     identity = "adversaries.balance_pooled.BalancePooled"

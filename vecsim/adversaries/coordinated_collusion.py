@@ -4,7 +4,7 @@ from vecsim.adversaries.shared import Colluding
 
 
 class CoordinatedCollusion(Colluding):
-    """All push one colour for the whole trial: of a disputed vertex the minority side, and of
+    """All push one colour for the whole trial: on a disputed vertex that of the minority. Of
     undisputed vertices they reject the same share.
     """
 

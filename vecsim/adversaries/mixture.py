@@ -13,17 +13,17 @@ import jax.numpy as jnp
 from vecsim.errors import require
 from vecsim.types import Adversary, View, identity_of
 
-MOST_WAYS = 64  # in which all kinds together may answer: each may need a table of its own
+MOST_WAYS = 64  # ways in which all kinds together may answer; each may need a table of its own
 
 
 class Mixture(Adversary):
     """Byzantine nodes of several kinds; each node answers as its own kind does.
 
-    Of f Byzantine nodes every kind has its share, in whole nodes by the largest remainder (of equal
-    remainders the kind whose class comes first in the alphabet takes precedence). All kinds see the
-    same view, in which `byzantine` counts all of them; coins of a round and of the trial are the
-    same for all, and so are pooled samples, which only nodes of kinds that pool make. Memories are
-    apart. At most one kind may tell groups of honest nodes apart.
+    Each kind gets its share of the Byzantine nodes, in whole nodes by the largest remainder (of
+    equal remainders the kind whose class comes first in the alphabet takes precedence). All kinds
+    see the same view, in which `byzantine` counts all of them, and the same coins of the round and
+    of the trial. Pooled samples are shared too; only kinds that pool make them. Each kind has its
+    own memory. At most one kind may distinguish groups of honest nodes.
     """
 
     identity = "adversaries.mixture.Mixture"
@@ -34,10 +34,10 @@ class Mixture(Adversary):
 
     @classmethod
     def of(cls, kinds: Mapping[str, tuple[Adversary, float]]) -> Adversary:
-        """The mixture of named kinds with these shares, whose order says nothing.
+        """The mixture of named kinds with these shares; their order does not matter.
 
-        A kind that has all nodes is returned as it is. ConfigError where the shares do not add up
-        to 1, or kinds do not go together.
+        A kind with all nodes is returned as it is. ConfigError where the shares do not add up to 1,
+        or where the kinds cannot be combined.
         """
         shares = {name: share for name, (_, share) in kinds.items()}
         allowed = "{NAME: share, ...}, shares of 0 to 1 that add up to 1"
@@ -91,7 +91,7 @@ class Mixture(Adversary):
 
     @property
     def _grouping(self) -> Adversary:
-        """The kind that tells groups apart, if there is one."""
+        """The kind that distinguishes groups, or any if none does."""
         return max(self.members, key=lambda kind: kind.groups)
 
     @property
@@ -108,7 +108,7 @@ class Mixture(Adversary):
 
     @property
     def admission(self) -> float:
-        """Of all Byzantine identities on average; exactly 1 where every kind is admitted."""
+        """The average over all Byzantine identities; exactly 1 where every kind is admitted."""
         rates = [float(kind.admission) for kind in self.members]
         if all(rate == 1 for rate in rates):
             return 1.0

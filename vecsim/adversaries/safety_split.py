@@ -12,16 +12,15 @@ class SafetySplit(Adversary):
     """Feeds `target` to one group of honest nodes and holds the others at the other colour; once an
     honest node has decided `target`, pushes the other colour on everybody.
 
-    The fed group is the first honest nodes, and those that start at 1 come first: as long as no
-    more are fed, they all start at 1.
+    The more nodes are fed, the sooner one decides, and the harder it is to turn them afterwards.
+    With modest quorums the attack is strongest when it feeds a little less than half of the
+    network; the larger the quorums, the fewer nodes it should feed (`estimator=design` searches for
+    the worst share).
 
-    The more nodes are fed the sooner one decides, and the harder it is to turn them afterwards. The
-    attack is at its strongest with a little less than half of the network where quorums are modest;
-    the larger they are the fewer may be fed (`estimator=design` searches for the worst share).
-
-    With grouping `by_colour` the nodes that start at 1 are the first to be fed: whoever chooses
-    what nodes see first also chooses whom to feed. With `random` it feeds honest nodes drawn anew
-    in each trial, whatever they start at.
+    With grouping `by_colour` the nodes that start at 1 are fed first, so that all fed nodes start
+    at 1 if there are enough of those: an attacker who chooses what nodes see first also chooses
+    whom to feed. With `random` it feeds honest nodes drawn anew in each trial, whatever they start
+    at.
     """
 
     identity = "adversaries.safety_split.SafetySplit"

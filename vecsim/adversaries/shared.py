@@ -1,4 +1,4 @@
-"""What several adversaries are made of."""
+"""Mixes, answers and base classes that several adversaries share."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -6,17 +6,18 @@ import jax.numpy as jnp
 from vecsim.errors import require
 from vecsim.types import Adversary, View
 
+# (P(answers 1), P(answers 0)); the rest is silence.
 REJECT, ACCEPT, SILENT = (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)
 COLOURS = (REJECT, ACCEPT)  # the mix numbered c always answers c
 
 
 def everybody(mix):
-    """The same mix for every class of querier."""
+    """The same mix for every class of querier, [1 group, 2 colours]."""
     return jnp.broadcast_to(jnp.asarray(mix, jnp.int32), (1, 2))
 
 
 def by_colour(for_zero, for_one):
-    """One mix for queriers that prefer 0, one for those that prefer 1."""
+    """One mix for queriers that prefer 0, one for those that prefer 1: [1 group, 2 colours]."""
     return jnp.stack([jnp.asarray(for_zero, jnp.int32), jnp.asarray(for_one, jnp.int32)])[None, :]
 
 
@@ -35,9 +36,9 @@ class Constant(Adversary):
 class Colluding(Adversary):
     """All push one colour for the whole trial.
 
-    Of a disputed vertex the side that had fewer honest nodes at the start (0 on a tie). Of an
-    undisputed one the honest nodes' own colour, except for a share `reject_share` of all vertices,
-    which are the same ones for every colluding node: there the other colour.
+    On a disputed vertex this is the colour of fewer honest nodes at the start (0 on a tie). On an
+    undisputed vertex it is the honest nodes' own colour, except on a share `reject_share` of all
+    vertices, the same for every colluding node, where it is the other colour.
     """
 
     mixes = COLOURS

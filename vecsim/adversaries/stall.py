@@ -8,8 +8,8 @@ from vecsim.types import Adversary, View
 
 class Stall(Adversary):
     """Votes against the querier while honest nodes alone are expected to give it less than
-    alpha_preference answers of its own colour, so that Byzantine votes decide about its quorum;
-    otherwise silent, since a vote could then only help the other colour.
+    alpha_preference answers of its own colour, so that Byzantine votes decide whether it has a
+    quorum; otherwise silent, since a vote could then only help the other colour.
     """
 
     identity = "adversaries.stall.Stall"

@@ -6,17 +6,17 @@ from vecsim.errors import require
 from vecsim.protocols.checks import check_sample
 from vecsim.types import Counts, Protocol
 
-SCALE = 2**22 - 1  # a confidence of 1 in the cell's fixed point
-CONFIDENCE = 10  # bits of a cell below its confidence
+SCALE = 2**22 - 1  # a confidence of 1 in fixed point: 22 bits are left for it in a cell
+CONFIDENCE = 10  # bits of a cell below its confidence: 3 common ones and 7 of the streak
 
 
 class QrAvalanche(Protocol):
     """Finalise a preference after beta successes in a row at a confidence of 0.95 or more.
 
-    Of the replies that came, `positive` agree with the node's preference (1 = this vertex, 0 =
-    its rival, or nothing). At least alpha of them are a success; confidence becomes 0.9 confidence
-    + 0.1 positive / answered. At least alpha replies for the other colour turn the preference
-    and start streak and confidence anew.
+    Of the replies received, `positive` agree with the node's preference (1 = this vertex, 0 = its
+    rival, or nothing). A poll with at least alpha of them is a success; confidence becomes
+    0.9 confidence + 0.1 positive / answered. At least alpha replies for the other colour change the
+    preference and reset streak and confidence.
 
     Cell: confidence << 10 | streak << 3 | decided << 1 | preference. The confidence is an integer
     from 0 to 2^22 - 1, so that the comparison with its threshold is exact and the same on every
@@ -49,21 +49,21 @@ class QrAvalanche(Protocol):
 
     @property
     def least_confidence(self):
-        """At which a node may decide, in the cell's fixed point, uint32."""
+        """The confidence at which a node may decide, in fixed point, uint32."""
         return jnp.uint32(jnp.ceil(jnp.float32(self.confidence_threshold) * SCALE))
 
     def confidence(self, cell):
-        """0 to 1, float32."""
+        """The confidence of cells, 0 to 1, float32."""
         return self.unpack(cell).confidence.astype(jnp.float32) / SCALE
 
     @staticmethod
     def parts(cell):
-        """The confidence in the cell's fixed point, and the rest of the cell; also of NumPy's."""
+        """The confidence in fixed point and the other bits of cells, arrays of JAX or NumPy."""
         return cell >> CONFIDENCE, cell & (2**CONFIDENCE - 1)
 
     @staticmethod
     def joined(confidence, rest):
-        """The cell of these parts."""
+        """The cells made of these parts."""
         return (confidence << CONFIDENCE) | rest
 
     def start(self, colour):

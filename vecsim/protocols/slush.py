@@ -11,7 +11,7 @@ class Slush(Protocol):
     """Take the colour of every quorum, for m rounds; nobody decides.
 
     The outcome is the number of rounds to unanimity and the final split; without Byzantine nodes a
-    unanimous trial cannot change any more, and ends there. Cell: the preference.
+    unanimous trial can no longer change, and ends. Cell: the preference.
     """
 
     identity = "protocols.slush.Slush"

@@ -14,10 +14,10 @@ class Snowball(Streak):
     colour of the last such poll, and that colour is what a node decides.
 
     Cell: margin << 4 + w | counter << 4 | differs << 3 | decided << 1 | preference, where w is the
-    width of the counter, `margin` is by how much the preferred colour is the stronger, and
-    `differs` says that the last such poll was for the other colour. A margin of more than half
-    of all polls can no longer be lost, so it stops growing there. A node that decides prefers from
-    then on what it decided, as in avalanchego.
+    width of the counter, `margin` is the strength of the preferred colour minus that of the other,
+    and `differs` says that the last such poll was for the other colour. A margin of more than half
+    of all polls can no longer be lost, so it stops growing there. A node that decides a colour
+    prefers it from then on, as in avalanchego.
     """
 
     identity = "protocols.snowball.Snowball"
