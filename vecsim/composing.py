@@ -196,9 +196,8 @@ def jobs(words: Sequence[str]) -> tuple[list[WordsOfJob], list[str]]:
         else:
             rows.append([f"{key}={each.get_value_element_as_str()}"])
     made = [[*row] for row in product(*rows)]
-    return [
-        WordsOfJob(row, [w for w in row if w.partition("=")[0] in several]) for row in made
-    ], shared
+    varied = [[word for word in row if word.partition("=")[0] in several] for row in made]
+    return list(map(WordsOfJob, made, varied)), shared
 
 
 def parsed(words: Iterable[str]) -> list[Override]:
@@ -219,16 +218,15 @@ def _check(override: Override) -> None:
     if key.startswith(UNUSED):
         raise ConfigError(f"{line} is not used; allowed: other keys of hydra, and KEY=A,B with -m")
     if override.is_sweep_override():
-        values, jobs = override.get_value_string(), "-m (one job for each)"
+        values, jobs = f"[{override.get_value_string()}]", "-m (one job for each)"
         if override.is_hydra_override():
             raise ConfigError(f"{line} is several values; allowed: one, for all jobs")
         swept = f"sweep.{key.removeprefix('sweep.')}"
         if override.is_range_sweep():
             ranges = f"{swept}={{start: 0, stop: 1, step: 0.5}} (one dataset)"
             raise ConfigError(f"{line} makes jobs; allowed: {ranges}, or {jobs}")
-        raise ConfigError(
-            f"{line} is several values; allowed: {swept}=[{values}] (one dataset), or {jobs}"
-        )
+        told = f"{line} is several values; allowed: {swept}={values} (one dataset), or {jobs}"
+        raise ConfigError(told)
 
 
 def _values(override: Override) -> list[str]:

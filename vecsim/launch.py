@@ -130,11 +130,6 @@ class Job:
         self.results = {"output": where, "options": dict(options)}
         self.record(state="begun", **self.results)
 
-    def failed(self, state: str, told: str) -> None:
-        self.record(state=state, told=told)
-        if "SUBMITIT_FOLDER" in os.environ:  # otherwise the queue would call it completed
-            streams.skip_teardown(2 if state == "refused" else 1)
-
     def __enter__(self) -> "Job":
         self.record(state="begun")
         self.text = io.StringIO()
@@ -151,7 +146,9 @@ class Job:
             sys.stdout.flush()
         if error is None:
             self.record(state="done", **self.results)
-        elif isinstance(error, (ConfigError, StoreError)):
-            self.failed("refused", str(error))
         elif isinstance(error, Exception):
-            self.failed("failed", f"{kind.__name__}: {error}".partition("\n")[0])
+            refused = isinstance(error, (ConfigError, StoreError))
+            told = str(error) if refused else f"{kind.__name__}: {error}".partition("\n")[0]
+            self.record(state="refused" if refused else "failed", told=told)
+            if "SUBMITIT_FOLDER" in os.environ:  # otherwise the queue would call it completed
+                streams.skip_teardown(2 if refused else 1)

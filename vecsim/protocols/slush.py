@@ -33,9 +33,6 @@ class Slush(Protocol):
     def max_rounds(self):
         return self.m
 
-    def cell_limit(self):
-        return 8
-
     def start(self, colour):
         return colour
 
