@@ -97,11 +97,8 @@ class Bar:
     def __init__(self):
         from rich.progress import BarColumn, Progress, TextColumn
 
-        columns = (
-            BarColumn(bar_width=30),
-            TextColumn("{task.percentage:3.0f} %  {task.fields[pace]}"),
-        )
-        self.progress = Progress(*columns, transient=True, refresh_per_second=1 / DRAW_EVERY)
+        bar, text = BarColumn(30), TextColumn("{task.percentage:3.0f} %  {task.fields[pace]}")
+        self.progress = Progress(bar, text, transient=True, refresh_per_second=1 / DRAW_EVERY)
 
     def start(self, points: int, trials: int, done: int, chunks: int, taken: int) -> None:
         self.pace = Pace(points, trials)  # read again whenever the bar is drawn
