@@ -8,10 +8,11 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.global_hydra import GlobalHydra
-from hydra.plugins.config_source import ConfigResult
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 from omegaconf.resolvers import oc
 
@@ -21,9 +22,12 @@ from vecsim.errors import ConfigError
 ENVIRONMENT = "oc.env"  # OmegaConf's function that reads the environment
 # Of every folder that is searched: Hydra would read one with the scheme `file` without a check.
 SCHEME = "vecsim"
+# Hydra's own source of files, by the scheme that it serves: its class is private.
+_sources: Any = Plugins.instance().discover(ConfigSource)
+_Files: Any = next(each for each in _sources if each.scheme() == "file")
 
 
-class Checked(FileConfigSource):
+class Checked(_Files):
     """A folder of files, read as Hydra reads files, and checked."""
 
     @staticmethod
