@@ -8,26 +8,31 @@ from vecsim.scenario import speed
 
 APART = {"genesis_id", "blake3_call", "topological_sort_100_shuffled"}  # nothing was published
 PASSES = 4
-MEASURES = {
-    speed.vertex_creation: {"genesis_vertex", "vertex_with_parents", "vertex_10kb_payload"},
-    speed.graph_operations: {"add_100", "add_1000", "look_up", "topological_sort_100"},
-    speed.hashing: {"blake3_100b", "blake3_1kb", "blake3_10kb"},
-    speed.result_store: {"put", "cached_get", "cold_get"},
-    speed.consensus: {"consensus_vertex"},
+MEASURES = {  # ns, as published for the 150-node prototype
+    speed.vertex_creation: {
+        "genesis_vertex": 176.0,
+        "vertex_with_parents": 1_900.0,
+        "vertex_10kb_payload": 12_500.0,
+    },
+    speed.graph_operations: {
+        "add_100": 54_000.0,
+        "add_1000": 612_000.0,
+        "look_up": 128.0,
+        "topological_sort_100": 35_000.0,
+    },
+    speed.hashing: {"blake3_100b": 202.0, "blake3_1kb": 1_420.0, "blake3_10kb": 10_660.0},
+    speed.result_store: {"put": 10_000.0, "cached_get": 500.0, "cold_get": 50_000.0},
+    speed.consensus: {"consensus_vertex": 17_770_000.0},
 }
 
 
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.__name__)
 def test_within_the_baseline(measure):
     found = speed.repeated(measure, PASSES)
-    assert found.keys() - APART == MEASURES[measure]
+    assert found.keys() - APART == MEASURES[measure].keys()
     assert all(math.isfinite(value) and value > 0 for value in found.values()), found
-    for name in MEASURES[measure]:
-        assert found[name] <= speed.BASELINES[name], (name, found[name])
-
-
-def test_every_baseline_is_measured():
-    assert set().union(*MEASURES.values()) == speed.BASELINES.keys()
+    for name, baseline in MEASURES[measure].items():
+        assert found[name] <= baseline, (name, found[name])
 
 
 def test_best_takes_the_quickest_run(monkeypatch):

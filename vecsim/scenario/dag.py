@@ -1,100 +1,31 @@
-"""The DAG of vertices: an array of parents' indices, and what follows from it.
+"""The DAG of vertices, whose speed `vecsim.scenario.speed` measures: records, ids and order.
 
-`parents` is int32 [vertices, most parents], -1 where a vertex has fewer. Vertices are numbered in
-order of issue, so that a parent's index is smaller than its children's. Every function takes such
-an array; `vecsim.scenario.vertices` grows one by batches and gives its vertices ids.
+Parents are int32 [vertices, most parents], -1 where a vertex has fewer. Vertices are numbered in
+order of issue, so that a parent's index is smaller than its children's.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
+from blake3 import blake3
 
 from vecsim.errors import require
 
-NONE = -1
-_LEAST = np.iinfo(np.int64).min // 4  # below every value, and still so when steps are added
+NONE = -1  # in place of a parent, or of a vertex that is not found
+MOST = 16  # parents of a vertex, unless told otherwise: as many as the cluster's widest DAG has
+HASHED = [("digest", "u1", 32), ("issuer", "<i4"), ("issue_s", "<f8")]
+_TAIL = np.dtype(HASHED).itemsize  # bytes of an id's input behind the parents' ids
 
 
-class _Kind(NamedTuple):
-    """How many parents a vertex takes, least to most, uniformly, and of which."""
+def recent_parents(count: int, generator: np.random.Generator) -> np.ndarray:
+    """Parents of a graph of so many vertices: int32 [count, 4].
 
-    least: int
-    most: int
-    window: int  # drawn from so many before it; 0: the most recent themselves
-
-
-PARENT_KINDS = {
-    "few": _Kind(2, 4, 0),
-    "linear": _Kind(1, 1, 0),
-    "wide": _Kind(10, 16, 0),
-    "random": _Kind(1, 16, 64),  # a window of 64 is one bit each in a word
-}
-
-
-def drawn_parents(
-    kind: str, count: int, first: int, words: np.random.Generator | np.ndarray
-) -> np.ndarray:
-    """Parents of the vertices first ... first + count - 1: int32 [count, most of the kind].
-
-    A vertex with fewer vertices before it than the kind asks for takes them all. words: a
-    generator, or uniform uint32 [count, 1 + most of the kind], of which a vertex uses its own row.
+    Each vertex takes the 2 to 4 (uniform) most recent ones, or all where there are fewer.
     """
-    require(kind in PARENT_KINDS, "parents", kind, ", ".join(PARENT_KINDS))
-    least, most, window = PARENT_KINDS[kind]
-    if isinstance(words, np.random.Generator):
-        words = words.integers(0, 2**32, (count, 1 + most), np.uint32)
-    good = words.shape == (count, 1 + most) and words.dtype == np.uint32
-    require(good, "words", (words.dtype, words.shape), f"uint32 of shape {(count, 1 + most)}")
-    words = words.astype(np.uint64)
-    vertex = np.arange(first, first + count)
-    there, slots = np.minimum(vertex, window or most), np.arange(most)
-    wanted = np.minimum(least + _below(words[:, 0], np.array(most - least + 1)), there)
-    if not window:
-        return np.where(slots < wanted[:, None], vertex[:, None] - 1 - slots, NONE).astype(np.int32)
-    # Floyd's sample without replacement; the bits of `taken` are the distances drawn already.
-    parents = np.full((count, most), NONE, np.int32)
-    taken = np.zeros(count, np.uint64)
-    for slot in slots:
-        last = np.maximum(there - wanted + slot, 0)
-        drawn = _below(words[:, 1 + slot], last + 1)
-        again = (taken >> drawn.astype(np.uint64)) & np.uint64(1) == 1
-        drawn = np.where(again, last, drawn)
-        used = slot < wanted
-        taken |= np.where(used, np.uint64(1) << drawn.astype(np.uint64), np.uint64(0))
-        parents[used, slot] = (vertex - 1 - drawn)[used]
-    return parents
-
-
-def _below(word: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """Uniform integers in [0, limit) from 32-bit words; probabilities are met to 2^-32."""
-    return ((word * limit.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
-
-
-def depth(parents: np.ndarray) -> np.ndarray:
-    """Vertices in the longest chain that ends in each: int64 [vertices], 1 without parents."""
-    return _settle(parents, np.ones(len(parents), np.int64), 1)
-
-
-def finish(parents: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """When each vertex is final: the latest of its own decision and its ancestors'.
-
-    own: times [vertices], infinity for never; what has an ancestor that is never decided is never
-    final (see `reparent`).
-    """
-    good = own.shape == parents.shape[:1] and not np.isnan(own).any()
-    require(good, "own", own.shape, "a time of each vertex, and no NaN")
-    times, rank = np.unique(own, return_inverse=True)
-    return times[_settle(parents, rank.astype(np.int64), 0)]
-
-
-def _settle(parents: np.ndarray, least: np.ndarray, step: int) -> np.ndarray:
-    """The smallest values (int64) of at least `least` and of every parent's value + step."""
-    require(in_order(parents), "parents", "out of order", "vertices before the child, or -1")
-    values = [*least.tolist(), _LEAST]  # the last stands for the parent that there is not
-    for vertex, row in enumerate(parents.tolist()):
-        values[vertex] = max([values[vertex], *(values[parent] + step for parent in row)])
-    return np.array(values[:-1], np.int64)
+    vertex, slots = np.arange(count)[:, None], np.arange(4)
+    parents = np.maximum(vertex - 1 - slots, NONE)
+    return np.where(slots < generator.integers(2, 5, (count, 1)), parents, NONE).astype(np.int32)
 
 
 def in_order(parents: np.ndarray) -> bool:
@@ -107,6 +38,7 @@ def topological_order(parents: np.ndarray) -> np.ndarray:
     """All vertices (int64), parents before children; the array may be in any order.
 
     A vertex waits at the first of its parents that is not placed yet, and goes on from there.
+    ConfigError where an index is not that of a vertex, or a vertex is its own ancestor.
     """
     count = len(parents)
     if in_order(parents):
@@ -127,100 +59,145 @@ def topological_order(parents: np.ndarray) -> np.ndarray:
                 placed[each] = True
                 listed.append(each)
                 ready += waiting[each]
-    if len(listed) < count:
-        require(False, "parents", _cycle(parents, placed), "no vertex among its own ancestors")
+    good = len(listed) == count
+    require(good, "parents", "a cycle", "no vertex among its own ancestors")
     return np.array(listed)
 
 
-def _cycle(parents: np.ndarray, placed: list[bool]) -> list[int]:
-    """Vertices each of which is a parent of the one before; the first is also the last."""
-    path: dict[int, None] = {}
-    vertex = placed.index(False)
-    while vertex not in path:
-        path[vertex] = None
-        # What waits for ever has a parent that waits for ever.
-        vertex = next(parent for parent in parents[vertex].tolist() if not placed[parent])
-    return [*list(path)[list(path).index(vertex) :], vertex]
+def hashes(messages: Sequence[bytes]) -> list[bytes]:
+    """BLAKE3 of each message, 32 bytes."""
+    hasher, out = blake3(), []
+    for message in messages:  # starting one hasher anew takes half as long as making another
+        hasher.reset()
+        hasher.update(message)
+        out.append(hasher.digest())
+    return out
 
 
-def ancestors(parents: np.ndarray, of: int | Sequence[int] | np.ndarray) -> np.ndarray:
-    """Which vertices are ancestors of the vertex `of`, or of any of several: bool [vertices].
+def digests(payloads: Sequence[bytes]) -> np.ndarray:
+    """BLAKE3 of each payload: uint8 [payloads, 32]."""
+    return np.frombuffer(b"".join(hashes(payloads)), np.uint8).reshape(-1, 32)
 
-    The array may be in any order.
+
+EMPTY = digests([b""])
+
+
+class Vertices:
+    """Vertices in order of issue, added by batches. most: parents of a vertex.
+
+    An id is the BLAKE3 hash of the parents' ids, the digest of the payload, the issuer (int32) and
+    the time of issue (float64), end to end; ids are made when they are first asked for.
     """
-    ahead = np.atleast_1d(np.asarray(of, np.int64)).tolist()
-    rows = parents.tolist()
-    good = all(0 <= vertex < len(rows) for vertex in ahead)
-    require(good, "of", of, f"vertices, 0 to {len(rows) - 1}")
-    behind = bytearray(len(rows) + 1)
-    behind[NONE] = 1  # the parent that there is not is never to be visited
-    while ahead:
-        for parent in rows[ahead.pop()]:
-            if not behind[parent]:
-                behind[parent] = 1
-                ahead.append(parent)
-    return np.frombuffer(behind, bool)[:-1].copy()
+
+    def __init__(self, most: int = MOST):
+        self._rows = np.empty(256, [*HASHED, ("parents", "<i4", (most,))])
+        self._most, self._size = most, 0
+        self._ids = np.empty((0, 32), np.uint8)
+        self._known: list[bytes] = []
+        self._slots = np.empty(0, np.int64)  # of a table from ids to vertices; -1: free
+        self._indexed = 0
+
+    def append(
+        self,
+        parents: np.ndarray,
+        payload: Sequence[bytes] | None = None,
+        issuer: Any = 0,
+        issue_s: Any = 0.0,
+    ) -> np.ndarray:
+        """Add vertices and return their indices (int64).
+
+        parents: indices [vertices, any number], -1 for none; a parent may be of the same batch.
+        payload: bytes of each vertex, none unless given. issuer: a node; issue_s: seconds; each
+        one for all, or [vertices]. ConfigError where parents or payloads do not fit.
+        """
+        count, width = parents.shape
+        first, last = self._size, self._size + count
+        rows, most = self._rows, self._most
+        require(width <= most, "parents", f"{width} of a vertex", f"at most {most}")
+        new = np.arange(first, last)
+        good = not parents.size or ((parents < new[:, None]).all() and parents.min() >= NONE)
+        require(bool(good), "parents", "out of order", "vertices before the child, or -1")
+        if payload is not None:
+            require(len(payload) == count, "payload", f"{len(payload)} payloads", f"{count}")
+        if last > len(rows):
+            self._rows = np.empty(max(last, 2 * len(rows)), rows.dtype)
+            self._rows[:first] = rows[:first]
+        row = self._rows[first:last]
+        row["parents"][:, :width] = parents
+        row["parents"][:, width:] = NONE
+        row["digest"] = EMPTY if payload is None else digests(payload)
+        row["issuer"], row["issue_s"] = issuer, issue_s
+        self._size = last
+        return new
+
+    @property
+    def ids(self) -> np.ndarray:
+        """uint8 [vertices, 32]."""
+        known, first = self._known, len(self._known)
+        if first == self._size:
+            return self._ids
+        rows = self._rows[first : self._size]
+        there = rows["parents"] >= 0
+        memory = rows.view(np.uint8).reshape(len(rows), -1)
+        tails = np.ascontiguousarray(memory[:, :_TAIL]).view(f"V{_TAIL}")[:, 0]
+        # A list for each vertex would set off the garbage collector.
+        listed, ends = rows["parents"][there].tolist(), np.cumsum(there.sum(axis=1)).tolist()
+        hasher, begin = blake3(), 0
+        for end, tail in zip(ends, tails.tolist(), strict=True):
+            message = b""
+            for parent in listed[begin:end]:
+                message += known[parent]
+            hasher.reset()
+            hasher.update(message + tail)
+            known.append(hasher.digest())
+            begin = end
+        self._ids = np.frombuffer(b"".join(known), np.uint8).reshape(-1, 32)
+        return self._ids
+
+    def find(self, ids: np.ndarray) -> np.ndarray:
+        """Indices (int64) of the vertices with these ids (uint8 [any number, 32]), -1: none.
+
+        Of vertices with all fields the same, and so the id, it is the first.
+        """
+        own, wanted = _words(self.ids), _words(ids)
+        if not len(own):
+            return np.full(len(wanted), NONE)
+        if self._indexed < len(own):
+            self._slots, self._indexed = _table(own), len(own)
+        slots = self._slots
+        at = _slot(wanted, len(slots))
+        found = slots[at]
+        passed = np.flatnonzero((found != NONE) & (own[found, 0] != wanted[:, 0]))
+        while passed.size:
+            at[passed] = (at[passed] + 1) % len(slots)
+            found[passed] = slots[at[passed]]
+            other = own[found[passed], 0] != wanted[passed, 0]
+            passed = passed[(found[passed] != NONE) & other]
+        same = (own[found] == wanted).all(axis=1)
+        return np.where(same, found, NONE)
 
 
-def tips(parents: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
-    """Vertices without a child, ascending (int64). among (bool [vertices]): as if these were all,
-    so that with the final vertices these are the final tips."""
-    here = np.ones(len(parents), bool) if among is None else among
-    childless = np.append(here, False)  # the last stands for the parent that there is not
-    childless[parents[here]] = False
-    return np.flatnonzero(childless)
+def _table(words: np.ndarray) -> np.ndarray:
+    """Slots with the vertices of these ids (uint64 [ids, 4]), -1 where one is free.
 
-
-def reparent(
-    parents: np.ndarray, lost: np.ndarray, onto: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Replace parents that timed out or were rejected by final tips.
-
-    lost: times [vertices] at which a vertex was lost, infinity where it was not. onto: the
-    vertices to build on, ascending. Each lost parent is replaced by a tip that is older than the
-    child, the most recent first; where there is none left it is dropped.
-    Returns the parents, and the times [vertices] at which a vertex lost its last lost parent,
-    before which it cannot be final; -infinity where it lost none.
+    A vertex is in the first slot that was free from the one which its id names.
     """
-    gone = (parents >= 0) & np.isfinite(lost)[parents]
-    earliest = np.where(gone, lost[parents], -np.inf).max(axis=1, initial=-np.inf)
-    child = np.flatnonzero(gone.any(axis=1))
-    gone = gone[child]
-    kept = np.where(gone, NONE, parents[child])
-    # As many tips as there are places are enough: each replaces a parent or is one already.
-    place = np.searchsorted(onto, child)[:, None] - 1 - np.arange(parents.shape[1])
-    fresh = np.append(onto, NONE)[np.maximum(place, NONE)]
-    fresh[(fresh[:, :, None] == kept[:, None, :]).any(axis=2)] = NONE
-    fresh = np.take_along_axis(fresh, np.argsort(fresh == NONE, axis=1, kind="stable"), axis=1)
-    turn = np.maximum(gone.cumsum(axis=1) - 1, 0)
-    out = parents.copy()
-    out[child] = np.where(gone, np.take_along_axis(fresh, turn, axis=1), kept)
-    return out, earliest
+    slots = np.full(4 * len(words), NONE)
+    vertex, at = np.arange(len(words)), _slot(words, len(slots))
+    while vertex.size:
+        free = slots[at] == NONE
+        # Of several vertices the one written last stays: the first.
+        slots[at[free][::-1]] = vertex[free][::-1]
+        lost = slots[at] != vertex
+        vertex, at = vertex[lost], (at[lost] + 1) % len(slots)
+    return slots
 
 
-def conflicts(spends: np.ndarray) -> np.ndarray:
-    """Double spends: all pairs of vertices that spend the same, int64 [pairs, 2].
-
-    spends: what each vertex spends, int64 [vertices], -1 where that is nobody else's. At most one
-    vertex of those that spend the same may ever be final.
-    """
-    spending = np.flatnonzero(spends >= 0)
-    spending = spending[np.argsort(spends[spending], kind="stable")]
-    what, pairs = spends[spending], [np.zeros((0, 2), np.int64)]
-    for apart in range(1, len(what)):
-        same = np.flatnonzero(what[apart:] == what[:-apart])
-        if not same.size:
-            break
-        pairs.append(np.stack([spending[same], spending[same + apart]], axis=1))
-    return np.concatenate(pairs)
+def _slot(words: np.ndarray, slots: int) -> np.ndarray:
+    """The slot that each id (uint64 [ids, 4]) names."""
+    return (words[:, 0] % np.uint64(slots)).astype(np.int64)
 
 
-def divergent(spends: np.ndarray, final: np.ndarray) -> np.ndarray:
-    """What more than one final vertex spends, ascending; empty as long as consensus is safe.
-
-    spends: as in `conflicts`. final: bool [vertices], or [nodes, vertices] as each honest node
-    has it: what two nodes give to different vertices is divergent all the same.
-    """
-    anywhere = np.atleast_2d(final).any(axis=0)
-    what, count = np.unique(spends[anywhere & (spends >= 0)], return_counts=True)
-    return what[count > 1]
+def _words(ids: np.ndarray) -> np.ndarray:
+    """Ids as uint64 [ids, 4]."""
+    return np.ascontiguousarray(ids).view(np.uint64)
