@@ -13,7 +13,7 @@ from vecsim import device
 from vecsim.cluster.config import parse_run
 from vecsim.errors import ConfigError, require
 from vecsim.model import trust
-from vecsim.results import files, netcdf
+from vecsim.results import netcdf
 from vecsim.results.files import StoreError, one_line
 from vecsim.scenario import config, export, finding, report, saved, verdict
 from vecsim.scenario.arguments import ScenarioWords, WantedScenarios
@@ -50,27 +50,25 @@ def run_command(words: ScenarioWords, console: Console) -> int:
 def _run(jobs: list[_Job], folder: Path, console: Console) -> int:
     outcomes = []
     for number, job in enumerate(jobs, 1):
-        name = ScenarioOutcome(job.config, [], varied=job.varied).name
+        name = ScenarioOutcome(job.config, [], job.varied).name
         text = f"[{number}/{len(jobs)}] {name}{': ' if job.about else ''}{job.about}"
         for line in (text, *job.nodes):
             console.print(verdict.plain_text(line), markup=False, highlight=False)
-        outcomes.append(_one(job, console)[0])
-        verdict.show_verdicts([outcomes[-1]], console)
+        outcomes.append(_one(job, console))
+        verdict.show_verdicts(outcomes[-1], console)
     if len(outcomes) > 1:
-        console.print(verdict.summary(outcomes))
-        console.print(verdict.by_category(outcomes), markup=False)
+        verdict.show_summary(outcomes, console)
         with one_line(folder):
-            _write(folder / "summary.md", report.summary_markdown(outcomes))
-            _write(folder / "summary.html", report.summary_html(outcomes))
+            report.write_summary(folder, outcomes)
     console.print(f"results  {verdict.plain_text(str(folder))}", markup=False, soft_wrap=True)
-    return verdict.exit_status(outcomes)
+    return 0 if all(outcome.good for outcome in outcomes) else 1
 
 
 def run_one(words: ScenarioWords, console: Console) -> tuple[_Job, ScenarioOutcome, xr.Dataset]:
     """Run one scenario, or read it: with what came of it, and its dataset."""
     with _ready(words) as jobs:
         require(len(jobs) == 1, "scenario", [job.config["name"] for job in jobs], "one at a time")
-        outcome, _ = _one(jobs[0], console)
+        outcome = _one(jobs[0], console)
         return jobs[0], outcome, netcdf.load_netcdf(jobs[0].folder / saved.DATA)
 
 
@@ -118,47 +116,42 @@ def _nodes(given: dict[str, Any], changes: list[str]) -> list[str]:
     return [f"  {line}" for line in lines if line]
 
 
-def _one(job: _Job, console: Console) -> tuple[ScenarioOutcome, xr.Dataset]:
+def _one(job: _Job, console: Console) -> ScenarioOutcome:
     """One scenario: read if it is complete and the same, else run, judged and written."""
-    path = job.folder / saved.DATA
     digest = saved.scenario_digest(job.config | own_code(job.config))
-    partial = job.folder / saved.PARTIAL
+    partial, names = job.folder / saved.PARTIAL, config.variants(job.config)
     with _told(job.folder):
-        found = _read(job, path, digest)
+        found = _read(job, digest)
     if found:
-        if (
-            partial.exists() or (job.folder / saved.LOCK).exists()
-        ):  # its writer was killed in the end
+        # Its writer was killed in the end.
+        if partial.exists() or (job.folder / saved.LOCK).exists():
             with contextlib.suppress(StoreError), saved.locked(job.folder):
-                saved.remove_saved(partial, config.variants(job.config))
+                saved.remove_saved(partial, names)
         return found
     with saved.locked(job.folder), _told(job.folder):
-        if found := _read(job, path, digest):  # another process has just written it
+        if found := _read(job, digest):  # another process has just written it
             return found
         with Progress(console) as tell:
             data, verdicts = run_scenario(job.config, partial, tell)
-        outcome = ScenarioOutcome(job.config, verdicts, varied=job.varied)
+        outcome = ScenarioOutcome(job.config, verdicts, job.varied)
         _reports(job, outcome, data)
         data.attrs |= {"digest": digest, "verdicts": json.dumps(export.plain_verdicts(verdicts))}
-        netcdf.save_netcdf(data, path)
-        saved.remove_saved(partial, config.variants(job.config))
-    return outcome, data
+        netcdf.save_netcdf(data, job.folder / saved.DATA)
+        saved.remove_saved(partial, names)
+    return outcome
 
 
-def _read(job: _Job, path: Path, digest: str) -> tuple[ScenarioOutcome, xr.Dataset] | None:
+def _read(job: _Job, digest: str) -> ScenarioOutcome | None:
     """What is complete, its result verified; reports that are gone are written again."""
-    if not path.exists():
+    data = saved.load_same(job.folder / saved.DATA, digest)
+    if data is None:
         return None
-    data = netcdf.load_netcdf(path)
-    if data.attrs.get("digest") != digest:
-        raise StoreError(f"{path} belongs to another scenario; choose another output")
-    verdicts = judge_all(config.criteria(job.config), data)
-    outcome = ScenarioOutcome(job.config, verdicts, varied=job.varied)
+    outcome = ScenarioOutcome(job.config, judge_all(config.criteria(job.config), data), job.varied)
     if (job.folder / export.RESULT).exists():
         export.read_result(job.folder / export.RESULT)
     if not all((job.folder / name).exists() for name in (export.RESULT, *report.PAGES)):
         _reports(job, outcome, data)
-    return outcome, data
+    return outcome
 
 
 def _reports(job: _Job, outcome: ScenarioOutcome, data: xr.Dataset) -> None:
@@ -177,8 +170,3 @@ def _told(folder: Path) -> Iterator[None]:
         if isinstance(error.__cause__, BrokenPipeError):
             raise error.__cause__ from None
         raise
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write(path, text.encode())

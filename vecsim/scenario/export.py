@@ -1,10 +1,9 @@
 """The result of a scenario as JSON, which `schema.json` describes."""
 
 import datetime
-import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,13 @@ import xarray as xr
 from jsonschema import Draft202012Validator, ValidationError
 
 from vecsim.results import files
-from vecsim.results.measures.compare import Estimate
+from vecsim.results.measures.compare import NOTHING
 from vecsim.results.measures.measure import of_variant
 from vecsim.results.measures.record import record
+from vecsim.results.measures.variables import COUNTS
 from vecsim.scenario.config import scenario_cost_usd, variants
 from vecsim.scenario.judging import Verdict
+from vecsim.scenario.saved import scenario_digest
 from vecsim.scenario.verdict import as_expected, status
 
 RESULT = "result.json"
@@ -25,17 +26,12 @@ SECTIONS = {
     "throughput": ("avg_tps", "peak_tps", "total_vertices"),
     "latency": ("latency_p50", "latency_p95", "latency_p99"),
     "resource_usage": (
-        "avg_cpu_percent",
-        "peak_cpu_percent",
-        "avg_memory_mb",
-        "peak_memory_mb",
+        *("avg_cpu_percent", "peak_cpu_percent", "avg_memory_mb", "peak_memory_mb"),
         "avg_network_mbps",
     ),
     "consensus_metrics": (
-        "avg_rounds_to_finalize",
-        "confidence_at_finalization",
-        "byzantine_detected",
-        "false_positives",
+        *("avg_rounds_to_finalize", "confidence_at_finalization"),
+        *("byzantine_detected", "false_positives"),
     ),
 }
 ANOMALIES = ("divergent", "lost", "doubled", "oom_kills", "given_up")
@@ -45,12 +41,15 @@ def result_json(
     config: Mapping[str, Any], dataset: xr.Dataset, verdicts: Sequence[Verdict]
 ) -> dict[str, Any]:
     """What `schema.json` describes; numbers that were not measured are null."""
-    changed = variants(config)
-    runs = {name: _run(changed[name], of_variant(dataset, name or None)) for name in changed}
+    runs, anomalies = {}, []
+    for name, changed in variants(config).items():
+        data = of_variant(dataset, name or None)
+        runs[name] = _run(changed, data)
+        anomalies += _anomalies(data, name or None)
     body = {
         "configuration": json.loads(json.dumps(config)),
         "results": runs.get("", {"variants": runs}),
-        "anomalies": [a for name in changed for a in _anomalies(dataset, name or None)],
+        "anomalies": anomalies,
         "test_status": {
             "status": status(verdicts),
             "as_expected": as_expected(verdicts),
@@ -58,8 +57,8 @@ def result_json(
         },
     }
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    named = {"test_run_id": _digest(body)[:16], "timestamp": now} | body
-    return named | {"checksum": _digest(named)}
+    named = {"test_run_id": scenario_digest(body)[:16], "timestamp": now} | body
+    return named | {"checksum": scenario_digest(named)}
 
 
 def plain_verdicts(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
@@ -74,7 +73,7 @@ def read_result(path: Path) -> dict[str, Any]:
         found = json.loads(text)
         validate(found)
         body = {key: value for key, value in found.items() if key != "checksum"}
-        intact = found["checksum"] == _digest(body)
+        intact = found["checksum"] == scenario_digest(body)
     except (ValueError, RecursionError, ValidationError):
         intact = False
     if not intact:
@@ -97,48 +96,31 @@ def write_result(exported: Mapping[str, Any], path: Path) -> None:
     files.write(path, (json.dumps(exported, indent=2, allow_nan=False) + "\n").encode())
 
 
-def _digest(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
 def _run(config: Mapping[str, Any], data: xr.Dataset) -> dict[str, Any]:
     """The four sections of one variant; null throughout where no cluster was simulated."""
-    nothing = Estimate(math.nan, math.nan, math.nan)
     found = record(data) if "finalised" in data else {}
     sections: dict[str, Any] = {
-        section: {field: _plain(found.get(field, nothing)._asdict()) for field in fields}
+        section: {field: _plain(found.get(field, NOTHING)._asdict()) for field in fields}
         for section, fields in SECTIONS.items()
     }
     sections["resource_usage"]["cost_usd"] = round(scenario_cost_usd(config), 2)
     return sections
 
 
-def _anomalies(dataset: xr.Dataset, variant: str | None) -> list[dict[str, Any]]:
+def _anomalies(data: xr.Dataset, variant: str | None) -> Iterator[dict[str, Any]]:
     """What must not happen and did: in which trial, when first, and how often."""
-    found = []
-    data = of_variant(dataset, variant)
     for kind in ANOMALIES if "divergent" in data else ():
         values = np.nan_to_num(data[kind].transpose("trial", "window").values)
-        counts = values.max(axis=1) if kind in ANOMALIES[:3] else values.sum(axis=1)
-        for trial in np.flatnonzero(counts):
-            found.append(
-                {
-                    "kind": kind,
-                    "variant": variant,
-                    "trial": int(trial),
-                    "time_s": float(data["time_s"].values[(values[trial] > 0).argmax()]),
-                    "count": int(counts[trial]),
-                }
-            )
-    return found
+        counts = values.sum(axis=1) if kind in COUNTS else values.max(axis=1)
+        for trial in np.flatnonzero(counts).tolist():
+            time_s = float(data["time_s"].values[(values[trial] > 0).argmax()])
+            about = {"kind": kind, "variant": variant, "trial": trial, "time_s": time_s}
+            yield about | {"count": int(counts[trial])}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Python's own numbers, None for one that is not finite."""
-    plain = {}
-    for name, value in values.items():
-        if isinstance(value, np.generic):
-            value = value.item()
-        finite = not isinstance(value, float) or math.isfinite(value)
-        plain[name] = value if finite else None
-    return plain
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
+    return {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in plain.items()
+    }

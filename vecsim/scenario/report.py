@@ -1,9 +1,9 @@
 """Reports of scenarios: Markdown, and one HTML page that holds all it shows."""
 
-import html as escaping
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,9 @@ from vecsim.results.measures.record import record
 from vecsim.scenario.config import variants
 from vecsim.scenario.verdict import (
     HEADERS,
+    SUMMARY,
     ScenarioOutcome,
+    bracketed,
     by_category,
     cost,
     plain_text,
@@ -24,8 +26,9 @@ from vecsim.scenario.verdict import (
     summary_rows,
 )
 
+Rows = Sequence[Sequence[str]]  # of a table, its cells as text
+
 PAGES = ("report.md", "report.html")
-SUMMARY = ("category", "scenario", "criteria", "status", "result", "USD")
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h1, h2, td { overflow-wrap: anywhere } figure { margin: 0 }
@@ -64,19 +67,13 @@ def performance(data: xr.Dataset) -> list[Performance]:
     rows = []
     for field, (baseline, unit, more) in _BASELINES.items():
         value, low, high = found[field]
-        better, worse = (low, high) if more else (-high, -low)
-        limit = baseline if more else -baseline
+        margin = MARGIN * baseline
+        above, below = low > baseline + margin, high < baseline - margin
         change = "unchanged"
-        if better > limit + MARGIN * baseline:
-            change = "improvement"
-        elif worse < limit - MARGIN * baseline:
-            change = "regression"
-        name = field.replace("_", " ")
-        rows.append(
-            Performance(
-                name, f"{shown_number(value)} {unit}", f"{shown_number(baseline)} {unit}", change
-            )
-        )
+        if above or below:
+            change = "improvement" if above == more else "regression"
+        figures = (f"{shown_number(each)} {unit}" for each in (value, baseline))
+        rows.append(Performance(field.replace("_", " "), *figures, change))
     return rows
 
 
@@ -84,11 +81,8 @@ def markdown(outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = "") -> 
     """One scenario; about: what it shows."""
     parts = [f"# {_text(outcome.name)}", _text(about)]
     parts.append(f"**{outcome.status}**. {cost(outcome.config)}.")
-    parts += ["## Criteria", _table(HEADERS, rows(outcome.verdicts))]
-    for title, found in _records(outcome, dataset):
-        parts += [f"## {title}", _table(("figure", "mean [95 % interval]"), found)]
-    if beside := _beside(outcome, dataset):
-        parts += [f"## {BESIDE}", _table(Performance._fields, beside)]
+    for title, headers, found, _ in _sections(outcome, dataset):
+        parts += [f"## {title}", _table(headers, found)]
     config = json.dumps(outcome.config, indent=2).replace("`", "\\u0060")  # ends no block
     parts += ["## Configuration", f"```json\n{config}\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -98,20 +92,18 @@ def html(outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = "") -> str:
     """One scenario as a page that needs nothing else: its figures are part of it."""
     from vecsim.scenario.draw import drawn
 
-    wrong = [not verdict.as_expected for verdict in outcome.verdicts]
-    text = escaping.escape
-    parts = [f"<h1>{text(outcome.name)}</h1>", f"<p>{text(about)}</p>"]
-    parts.append(f"<p><strong>{outcome.status}</strong>. {text(cost(outcome.config))}.</p>")
-    parts += ["<h2>Criteria</h2>", _page_table(HEADERS, rows(outcome.verdicts), wrong)]
-    for caption, image in drawn(dataset, variants(outcome.config)).items():
-        parts.append(f"<h2>{text(caption)}</h2>\n<figure>{image}</figure>")
-    for title, found in _records(outcome, dataset):
-        parts.append(f"<h2>{text(title)}</h2>")
-        parts.append(_page_table(("figure", "mean [95 % interval]"), found))
-    if beside := _beside(outcome, dataset):
-        wrong = [row.change == "regression" for row in beside]
-        parts += [f"<h2>{BESIDE}</h2>", _page_table(Performance._fields, beside, wrong)]
-    config = text(json.dumps(outcome.config, indent=2))
+    parts = [f"<h1>{escape(outcome.name)}</h1>", f"<p>{escape(about)}</p>"]
+    parts.append(f"<p><strong>{outcome.status}</strong>. {escape(cost(outcome.config))}.</p>")
+    figures = [
+        f"<h2>{escape(caption)}</h2>\n<figure>{image}</figure>"
+        for caption, image in drawn(dataset, variants(outcome.config)).items()
+    ]
+    criteria, *measured = [
+        f"<h2>{escape(title)}</h2>\n{_page_table(headers, found, wrong)}"
+        for title, headers, found, wrong in _sections(outcome, dataset)
+    ]
+    parts += [criteria, *figures, *measured]
+    config = escape(json.dumps(outcome.config, indent=2))
     parts.append(f"<h2>Configuration</h2><pre>{config}</pre>")
     return _page(outcome.name, parts)
 
@@ -123,38 +115,45 @@ def summary_markdown(outcomes: Sequence[ScenarioOutcome]) -> str:
 
 
 def summary_html(outcomes: Sequence[ScenarioOutcome]) -> str:
+    """The same as a page."""
     found = summary_rows(outcomes)
     table = _page_table(SUMMARY, found, [row[4] != "ok" for row in found])
-    head = f"<p>{escaping.escape(by_category(outcomes))}</p>"
+    head = f"<p>{escape(by_category(outcomes))}</p>"
     return _page("Scenarios", ["<h1>Scenarios</h1>", head, table])
 
 
 def write_report(
     folder: Path, outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = ""
-) -> list[Path]:
+) -> None:
     """Save `report.md` and `report.html` in a folder."""
-    paths = [folder / page for page in PAGES]
-    for path, make in zip(paths, (markdown, html), strict=True):
-        files.write(path, make(outcome, dataset, about).encode())
-    return paths
+    for page, make in zip(PAGES, (markdown, html), strict=True):
+        files.write(folder / page, make(outcome, dataset, about).encode())
 
 
-def _records(
+def write_summary(folder: Path, outcomes: Sequence[ScenarioOutcome]) -> None:
+    """Save `summary.md` and `summary.html` in a folder."""
+    files.write(folder / "summary.md", summary_markdown(outcomes).encode())
+    files.write(folder / "summary.html", summary_html(outcomes).encode())
+
+
+def _sections(
     outcome: ScenarioOutcome, dataset: xr.Dataset
-) -> Iterable[tuple[str, list[tuple[str, str]]]]:
-    """The metrics record of every variant, as a title and rows."""
-    if "finalised" not in dataset:
-        return
-    for name in variants(outcome.config):
+) -> Iterator[tuple[str, Sequence[str], Rows, list[bool]]]:
+    """The criteria, the metrics record of every variant, and what stands beside the baselines.
+
+    Each is a title and a table: its headers, its rows, and which of these are wrong.
+    """
+    verdicts = outcome.verdicts
+    yield "Criteria", HEADERS, rows(verdicts), [not v.as_expected for v in verdicts]
+    for name in variants(outcome.config) if "finalised" in dataset else ():
         found = []
         for field, (value, low, high) in record(of_variant(dataset, name or None)).items():
-            interval = (
-                ""
-                if low == high or value != value
-                else f" [{shown_number(low)} {shown_number(high)}]"
-            )
-            found.append((field, f"{shown_number(value)}{interval}"))
-        yield (f"Metrics of {name.replace('_', ' ')}" if name else "Metrics"), found
+            ends = bracketed(low, high) if value == value else ""
+            found.append((field, f"{shown_number(value)}{ends}"))
+        title = f"Metrics of {name.replace('_', ' ')}" if name else "Metrics"
+        yield title, ("figure", "mean [95 % interval]"), found, [False] * len(found)
+    if beside := _beside(outcome, dataset):
+        yield BESIDE, Performance._fields, beside, [row.change == "regression" for row in beside]
 
 
 def _beside(outcome: ScenarioOutcome, dataset: xr.Dataset) -> list[Performance]:
@@ -166,14 +165,10 @@ def _beside(outcome: ScenarioOutcome, dataset: xr.Dataset) -> list[Performance]:
     return performance(dataset) if same else []
 
 
-def _table(headers: Sequence[str], found: Iterable[Sequence[str]]) -> str:
-    lines = [[_cell(cell) for cell in line] for line in (headers, *found)]
+def _table(headers: Sequence[str], found: Rows) -> str:
+    lines = [[_text(cell).replace("|", "\\|") for cell in line] for line in (headers, *found)]
     lines.insert(1, ["---"] * len(headers))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return _text(text).replace("|", "\\|")
 
 
 def _text(text: str) -> str:
@@ -181,21 +176,19 @@ def _text(text: str) -> str:
     return MARKS.sub(r"\\\g<0>", plain_text(text))
 
 
-def _page_table(
-    headers: Sequence[str], found: Iterable[Sequence[str]], wrong: Sequence[bool] = ()
-) -> str:
+def _page_table(headers: Sequence[str], found: Rows, wrong: Sequence[bool]) -> str:
+    """A table; wrong: which of its rows are marked."""
+
     def line(cells: Sequence[str], tag: str, bad: bool = False) -> str:
-        inner = "".join(f"<{tag}>{escaping.escape(cell)}</{tag}>" for cell in cells)
+        inner = "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
         return f"<tr{' class=wrong' if bad else ''}>{inner}</tr>"
 
-    found = list(found)
-    marks = list(wrong) or [False] * len(found)
-    body = [line(cells, "td", bad) for cells, bad in zip(found, marks, strict=True)]
-    return "<div><table>" + line(headers, "th") + "".join(body) + "</table></div>"
+    body = "".join(line(cells, "td", bad) for cells, bad in zip(found, wrong, strict=True))
+    return f"<div><table>{line(headers, 'th')}{body}</table></div>"
 
 
 def _page(title: str, parts: Sequence[str]) -> str:
     head = "<meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-    head += f"<title>{escaping.escape(title)}</title><style>{_STYLE}</style>"
+    head += f"<title>{escape(title)}</title><style>{_STYLE}</style>"
     body = "\n".join(parts)
     return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"

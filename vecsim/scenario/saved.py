@@ -29,6 +29,16 @@ def scenario_digest(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
+def load_same(path: Path, digest: str) -> xr.Dataset | None:
+    """The outcomes in a file, if there is one; StoreError where they are damaged or another's."""
+    if not path.exists():
+        return None
+    data = netcdf.load_netcdf(path)
+    if data.attrs.get("digest") != digest:
+        raise StoreError(f"{path} belongs to another scenario; choose another output")
+    return data
+
+
 class Saved:
     """One variant on disk. about: what decides its outcomes."""
 
@@ -38,15 +48,14 @@ class Saved:
         self.digest = scenario_digest(about)
         with one_line(partial):
             for folder in (partial, self.folder):
-                _real(folder)
+                if folder.is_symlink():
+                    raise _link(folder)
 
     def load(self) -> xr.Dataset | None:
         """The outcomes of a finished variant; StoreError where they are damaged or another's."""
-        if not self.path.exists():
-            return None
-        data = netcdf.load_netcdf(self.path)
-        if data.attrs.pop("digest", None) != self.digest:
-            raise StoreError(f"{self.path} belongs to another scenario; choose another output")
+        data = load_same(self.path, self.digest)
+        if data is not None:
+            del data.attrs["digest"]
         return data
 
     def save(self, data: xr.Dataset) -> xr.Dataset:
@@ -71,9 +80,9 @@ def locked(folder: Path) -> Iterator[None]:
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise StoreError(f"{path} is a link, which vecsim does not follow") from None
+                raise _link(path) from None
             raise
-    try:
+    with os.fdopen(file):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -85,8 +94,6 @@ def locked(folder: Path) -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):
                 path.unlink()
-    finally:
-        os.close(file)
 
 
 def remove_saved(partial: Path, names: Iterable[str]) -> None:
@@ -95,22 +102,16 @@ def remove_saved(partial: Path, names: Iterable[str]) -> None:
 
     if not partial.is_dir() or partial.is_symlink():
         return
-    for name in names:
-        folder = partial / (name or WHOLE)
-        if not folder.is_dir() or folder.is_symlink():
-            continue
-        for path in (folder / DATA, folder / f"{DATA}.part"):
-            path.unlink(missing_ok=True)
-        checkpoint.remove_checkpoint(folder)
-        _remove_empty(folder)
-    _remove_empty(partial)
+    folders = [partial / (name or WHOLE) for name in names]
+    for folder in folders:
+        if folder.is_dir() and not folder.is_symlink():
+            for path in (folder / DATA, folder / f"{DATA}.part"):
+                path.unlink(missing_ok=True)
+            checkpoint.remove_checkpoint(folder)
+    for folder in (*folders, partial):
+        with contextlib.suppress(OSError):  # it is gone, or something of another's is there
+            folder.rmdir()
 
 
-def _real(folder: Path) -> None:
-    if folder.is_symlink():
-        raise StoreError(f"{folder} is a link, which vecsim does not follow")
-
-
-def _remove_empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # something of another's is there
-        folder.rmdir()
+def _link(path: Path) -> StoreError:
+    return StoreError(f"{path} is a link, which vecsim does not follow")

@@ -32,7 +32,7 @@ def run(words: Sequence[str], output: str | Path | None, config_dir: Any) -> Jud
     environment()
     from rich.console import Console
 
-    from vecsim import device, outside
+    from vecsim import outside
     from vecsim.model import trust
     from vecsim.scenario import arguments, command
 
@@ -41,7 +41,6 @@ def run(words: Sequence[str], output: str | Path | None, config_dir: Any) -> Jud
     said = arguments.read_words(words)
     place = said.output if output is None else Path(output)
     said = said._replace(output=place, folders=[*folders, *said.folders])
-    device.configure(said.cores)
-    with outside.closed(), trust.packages(said.packages):
+    with outside.closed():
         job, outcome, data = command.run_one(said, Console())
     return Judged(data, list(outcome.verdicts), outcome.good, job.folder)

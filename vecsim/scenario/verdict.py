@@ -13,18 +13,15 @@ from vecsim.scenario.config import CATEGORIES, scenario_cost_usd
 from vecsim.scenario.judging import Verdict
 
 HEADERS = ("criterion", "threshold", "measured [interval]", "interval of", "result")
+SUMMARY = ("category", "scenario", "criteria", "status", "result", "USD")
 WORDS = {"not_rising": "does not rise", "not_falling": "does not fall", "==": "="}
 
 
 class ScenarioOutcome(NamedTuple):
-    """A scenario that was judged; `error` where it could not be run.
-
-    varied: what is particular about it in a multirun.
-    """
+    """A scenario that was judged. varied: what is particular about it in a multirun."""
 
     config: Mapping[str, Any]
     verdicts: Sequence[Verdict]
-    error: str = ""
     varied: str = ""
 
     @property
@@ -34,12 +31,12 @@ class ScenarioOutcome(NamedTuple):
     @property
     def status(self) -> str:
         """PASSED if every criterion holds, safety among them."""
-        return status(self.verdicts) if not self.error else "ERROR"
+        return status(self.verdicts)
 
     @property
     def good(self) -> bool:
         """Whether the scenario shows what it is to show."""
-        return bool(self.verdicts) and not self.error and as_expected(self.verdicts)
+        return bool(self.verdicts) and as_expected(self.verdicts)
 
 
 def status(verdicts: Sequence[Verdict]) -> str:
@@ -48,11 +45,6 @@ def status(verdicts: Sequence[Verdict]) -> str:
 
 def as_expected(verdicts: Sequence[Verdict]) -> bool:
     return all(verdict.as_expected for verdict in verdicts)
-
-
-def exit_status(outcomes: Sequence[ScenarioOutcome]) -> int:
-    """0 if every scenario shows what it is to show, else 1."""
-    return 0 if outcomes and all(outcome.good for outcome in outcomes) else 1
 
 
 def shown_number(value: Any) -> str:
@@ -83,11 +75,15 @@ def measured(verdict: Verdict) -> str:
         return text
     if verdict.of.startswith("share") and verdict.measured == 0:
         return f"0 of {verdict.of.split()[2]}, below {_up(verdict.high)}"
-    ends = f" [{shown_number(verdict.low)} {shown_number(verdict.high)}]"
-    ends = "" if verdict.low == verdict.high else ends
+    ends = bracketed(verdict.low, verdict.high)
     if verdict.of.startswith("difference"):
         return f"{text}, difference {shown_number(verdict.measured - verdict.threshold)}{ends}"
     return f"{text}{ends}"
+
+
+def bracketed(low: float, high: float) -> str:
+    """The ends of an interval behind a value, nothing where it is a point."""
+    return f" [{shown_number(low)} {shown_number(high)}]" if low != high else ""
 
 
 def interval(verdict: Verdict) -> str:
@@ -114,8 +110,7 @@ def condition(verdict: Verdict) -> str:
 def result(verdict: Verdict) -> str:
     """pass or fail; where the criterion was to fail, that is said."""
     word = "pass" if verdict.passed else "fail"
-    expected = verdict.as_expected != verdict.passed
-    return f"{word} (expected)" if expected and verdict.as_expected else word
+    return f"{word} (expected)" if verdict.as_expected and not verdict.passed else word
 
 
 def rows(verdicts: Sequence[Verdict]) -> list[tuple[str, ...]]:
@@ -123,48 +118,40 @@ def rows(verdicts: Sequence[Verdict]) -> list[tuple[str, ...]]:
     return [(v.name, condition(v), measured(v), interval(v), result(v)) for v in verdicts]
 
 
-def _heading(outcome: ScenarioOutcome) -> str:
-    """Name, status and cost of one scenario."""
-    return f"{outcome.name}: {outcome.error or outcome.status}, {cost(outcome.config)}"
+def _table(headers: Sequence[str], found: Sequence[Sequence[str]], wrong: Sequence[bool]) -> Table:
+    """Rows of text under their headers; wrong: which of them are red."""
+    shown = Table(box=box.SIMPLE_HEAD)
+    for header in headers:
+        shown.add_column(header, overflow="fold", justify="right" if header == "USD" else "left")
+    for row, red in zip(found, wrong, strict=True):
+        shown.add_row(*map(escape, map(plain_text, row)), style="red" if red else "")
+    return shown
 
 
 def table(outcome: ScenarioOutcome) -> Table:
     """One scenario, a row for each criterion."""
-    shown = Table(box=box.SIMPLE_HEAD)
-    for header in HEADERS:
-        shown.add_column(header, overflow="fold")
-    for row, verdict in zip(rows(outcome.verdicts), outcome.verdicts, strict=True):
-        colour = "" if verdict.as_expected else "red"
-        shown.add_row(*map(escape, map(plain_text, row)), style=colour)
-    return shown
+    wrong = [not verdict.as_expected for verdict in outcome.verdicts]
+    return _table(HEADERS, rows(outcome.verdicts), wrong)
 
 
 def summary(outcomes: Sequence[ScenarioOutcome]) -> Table:
     """Many scenarios by category, a row for each; of a failed one its first failed criterion."""
-    shown = Table(box=box.SIMPLE_HEAD)
-    for header in ("category", "scenario", "criteria", "status", "result", "USD"):
-        shown.add_column(header, overflow="fold", justify="right" if header == "USD" else "left")
-    for row in summary_rows(outcomes):
-        shown.add_row(*map(escape, map(plain_text, row)), style="" if row[4] == "ok" else "red")
-    return shown
+    found = summary_rows(outcomes)
+    return _table(SUMMARY, found, [row[4] != "ok" for row in found])
 
 
 def summary_rows(outcomes: Sequence[ScenarioOutcome]) -> list[tuple[str, ...]]:
-    """Category, scenario, criteria that came out as they must, status, result, cost."""
-    ordered = sorted(outcomes, key=lambda o: (CATEGORIES.index(o.config["category"]), o.name))
+    """What stands under `SUMMARY`; criteria: how many came out as they must."""
     found = []
-    for outcome in ordered:
-        held = sum(verdict.as_expected for verdict in outcome.verdicts)
+    for outcome in outcomes:
         wrong = [verdict for verdict in outcome.verdicts if not verdict.as_expected]
-        text = "ok"
-        if not outcome.good:
-            first = [f"{v.name} {condition(v)}: {measured(v)}" for v in wrong[:1]]
-            text = outcome.error or "".join(first) or "nothing judged"
-        criteria = f"{held} of {len(outcome.verdicts)}"
+        first = [f"{v.name} {condition(v)}: {measured(v)}" for v in wrong[:1]]
+        text = "ok" if outcome.good else "".join(first) or "nothing judged"
+        criteria = f"{len(outcome.verdicts) - len(wrong)} of {len(outcome.verdicts)}"
         usd = f"{scenario_cost_usd(outcome.config):,.2f}"
         category = outcome.config["category"]
         found.append((category, outcome.name, criteria, outcome.status, text, usd))
-    return found
+    return sorted(found, key=lambda row: (CATEGORIES.index(row[0]), row[1]))
 
 
 def cost(config: Mapping[str, Any]) -> str:
@@ -178,24 +165,18 @@ def by_category(outcomes: Sequence[ScenarioOutcome]) -> str:
     for outcome in outcomes:
         counts[outcome.config["category"]].append(outcome.good)
     told = [f"{name} {sum(good)} of {len(good)}" for name, good in counts.items() if good]
-    good = sum(outcome.good for outcome in outcomes)
+    good = sum(map(sum, counts.values()))
     return f"{good} of {len(outcomes)} show what they are to show: {', '.join(told)}."
 
 
-def text(outcomes: Sequence[ScenarioOutcome], width: int = 120) -> str:
-    """What `show_verdicts` prints, as plain text, for messages and logs."""
-    console = Console(width=width, color_system=None, force_terminal=False)
-    with console.capture() as capture:
-        show_verdicts(outcomes, console)
-    return capture.get()
+def show_verdicts(outcome: ScenarioOutcome, console: Console) -> None:
+    """Print name, status and cost of one scenario, and its table."""
+    head = f"{outcome.name}: {outcome.status}, {cost(outcome.config)}"
+    console.print(plain_text(head), style="bold", markup=False, highlight=False)
+    console.print(table(outcome))
 
 
-def show_verdicts(outcomes: Sequence[ScenarioOutcome], console: Console | None = None) -> None:
-    """Print the table of each scenario, and where there are many the summary."""
-    console = console or Console()
-    for outcome in outcomes:
-        console.print(plain_text(_heading(outcome)), style="bold", markup=False, highlight=False)
-        console.print(table(outcome))
-    if len(outcomes) > 1:
-        console.print(summary(outcomes))
-        console.print(by_category(outcomes), style="bold", markup=False, highlight=False)
+def show_summary(outcomes: Sequence[ScenarioOutcome], console: Console) -> None:
+    """Print a row for each scenario, and how many show what they are to show."""
+    console.print(summary(outcomes))
+    console.print(by_category(outcomes), markup=False)
