@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from vecsim.results.layout import Array
+from vecsim.scenario.config import simulated
 
 Values = dict[str, Array]
 Config = Mapping[str, Any]
 
-DRAWS = 20_000  # answers that are drawn in each trial
+DRAWS = 20_000  # answers drawn in each trial: their share is known to half a percent
 VOTES, CUT_S = 2_000, 100  # votes, and seconds of a cut, in each trial
 
 
@@ -51,8 +52,9 @@ def network_round_trips(config: Config) -> Values:
     described = _one_vote(config) | {"duration_s": VOTES, "drain_s": 0, "sampled_vertices": 4}
     data = simulate(described | {"window_s": 1, "workload": {"kind": "constant", "rate_tps": 1}})
     outcome = _attempts(data)
-    first = data["latency_ms"].values.reshape(outcome.shape) < constants().reissue_after_ms
-    trips = np.where(first, data["latency_ms"].values.reshape(outcome.shape), np.nan)
+    latency = data["latency_ms"].values.reshape(outcome.shape)
+    first = latency < constants().reissue_after_ms
+    trips = np.where(first, latency, np.nan)
     low, high = constants().profiles[config["cluster"]["profile"]]["round_trip_ms"]
     uniform = stats.uniform(low, high - low)
     fits = [stats.kstest(row[np.isfinite(row)], uniform.cdf).pvalue for row in trips]
@@ -100,8 +102,6 @@ def messages_across_cut(config: Config) -> Values:
 
 def stepped(config: Config) -> Any:
     """A cluster to be stepped, with load without end."""
-    from vecsim.scenario.config import simulated
-
     return _stepped(simulated(config))
 
 
@@ -114,8 +114,6 @@ def _stepped(described: Config) -> Any:
 
 def _one_vote(config: Config) -> dict[str, Any]:
     """The same cluster where a vertex asks one peer, once, and is final if it answers."""
-    from vecsim.scenario.config import simulated
-
     rule = {"k": 1, "alpha": 1, "beta": 1, "max_rounds": 1, "confidence_threshold": 0.0}
     cluster = dict(config["cluster"]) | {"protocol": rule}
     return simulated(config) | {"cluster": cluster, "timeline": []}

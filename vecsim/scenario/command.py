@@ -18,7 +18,7 @@ from vecsim.results.files import StoreError, one_line
 from vecsim.scenario import config, export, finding, report, saved, verdict
 from vecsim.scenario.arguments import ScenarioWords, WantedScenarios
 from vecsim.scenario.judging import judge_all
-from vecsim.scenario.progress import Progress
+from vecsim.scenario.progress import telling
 from vecsim.scenario.simulate import own_code, prepare, run_scenario
 from vecsim.scenario.verdict import ScenarioOutcome
 from vecsim.studies import counts, obey, overrides
@@ -43,19 +43,15 @@ def run_command(words: ScenarioWords, console: Console) -> int:
     All are checked before the first one runs. One that is complete in its folder is read, one that
     was interrupted goes on.
     """
+    folder, outcomes = words.output or SUITE, []
     with _ready(words) as jobs:
-        return _run(jobs, words.output or SUITE, console)
-
-
-def _run(jobs: list[_Job], folder: Path, console: Console) -> int:
-    outcomes = []
-    for number, job in enumerate(jobs, 1):
-        name = ScenarioOutcome(job.config, [], job.varied).name
-        text = f"[{number}/{len(jobs)}] {name}{': ' if job.about else ''}{job.about}"
-        for line in (text, *job.nodes):
-            console.print(verdict.plain_text(line), markup=False, highlight=False)
-        outcomes.append(_one(job, console))
-        verdict.show_verdicts(outcomes[-1], console)
+        for number, job in enumerate(jobs, 1):
+            name = ScenarioOutcome(job.config, [], job.varied).name
+            text = f"[{number}/{len(jobs)}] {name}{': ' if job.about else ''}{job.about}"
+            for line in (text, *job.nodes):
+                console.print(verdict.plain_text(line), markup=False, highlight=False)
+            outcomes.append(_one(job, console))
+            verdict.show_verdicts(outcomes[-1], console)
     if len(outcomes) > 1:
         verdict.show_summary(outcomes, console)
         with one_line(folder):
@@ -131,7 +127,7 @@ def _one(job: _Job, console: Console) -> ScenarioOutcome:
     with saved.locked(job.folder), _told(job.folder):
         if found := _read(job, digest):  # another process has just written it
             return found
-        with Progress(console) as tell:
+        with telling(console) as tell:
             data, verdicts = run_scenario(job.config, partial, tell)
         outcome = ScenarioOutcome(job.config, verdicts, job.varied)
         _reports(job, outcome, data)

@@ -1,6 +1,7 @@
 """Figures of a scenario, as SVG: its course in time, latency against load, variants compared."""
 
 import io
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -24,13 +25,12 @@ BINS = 300  # points of a course in time, at most
 WIDTH = 4.6  # inches: narrow, so that a page of 400 pixels shows its letters at nine
 FAULTS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#0072B2")
 HALTED = {"facecolor": "none", "edgecolor": "#D55E00", "hatch": "//", "linewidth": 0, "alpha": 0.35}
-# What goes on until something else happens, or to the end of the run.
-_ENDS = {"create_partition": ("heal_partition",), "stop": ("start",)}
-_AGAIN = (  # ... until the same is done again
+_SETTINGS = (  # hold until they are set again, or to the end of the run
     *("set_packet_loss", "throttle_cpu", "inject_memory_pressure", "set_clock_skew"),
     *("set_protocol", "set_workload", "remove_byzantine_nodes"),
 )
-ENDINGS = ("heal_partition", "start")
+_UNTIL = {"create_partition": ("heal_partition",), "stop": ("start",)}  # hold until this is done
+_UNTIL |= {what: (what,) for what in _SETTINGS}
 QUANTILES = {"median": 0.5, "95 %": 0.95, "99 %": 0.99}
 
 
@@ -44,27 +44,24 @@ class Span(NamedTuple):
 
 def spans(timeline: Sequence[Mapping[str, Any]] | None, end_s: float) -> list[Span]:
     """The faults of a timeline in order of time, repetitions written out."""
-    events = []
-    for entry in timeline or ():
-        for turn in range(entry.get("times", 1)):
-            at = entry.get("at_s", 0) + turn * entry.get("every_s", 0)
-            events.append((float(at), entry))
+    events = [
+        (float(entry.get("at_s", 0) + turn * entry.get("every_s", 0)), entry)
+        for entry in timeline or ()
+        for turn in range(entry.get("times", 1))
+    ]
     events.sort(key=lambda event: event[0])
     found = []
     for index, (at, entry) in enumerate(events):
         what = entry["do"]
-        if what in ENDINGS:
+        if what in ("heal_partition", "start") or (what == "set_packet_loss" and not entry["loss"]):
             continue
         until = at + entry.get("duration_s", 0)
+        ends = _UNTIL.get(what, ())
         if what == "kill_random_nodes" and not entry.get("restart", True):
             ends = ("spawn_nodes", "start")
-        else:
-            ends = (what,) if what in _AGAIN else _ENDS.get(what, ())
         if ends:
-            later = [then for then, other in events[index + 1 :] if other["do"] in ends]
-            until = later[0] if later else end_s
-        if what == "set_packet_loss" and not entry["loss"]:
-            continue
+            later = (then for then, other in events[index + 1 :] if other["do"] in ends)
+            until = next(later, end_s)
         found.append(Span(at, min(until, end_s), what.replace("_", " ")))
     return found
 
@@ -76,32 +73,32 @@ def course(data: xr.Dataset, config: Mapping[str, Any]) -> Figure:
     a stretch of time, averaged over trials.
     """
     time, parts = _stretches(data)
-    length = np.array([data["length_s"].values[part].sum() for part in parts])
-    figure, grid = panels(5, 1, WIDTH, 9.5, sharex=True)
-    axes: list[Axes] = list(grid[:, 0])
+    lengths = [data["length_s"].values[part].sum() for part in parts]
 
     def rate(name: str) -> Array:
-        return (
-            np.stack([_values(data, name)[:, part].sum(axis=1) for part in parts]) / length[:, None]
-        )
+        values = _values(data, name)
+        return np.stack([values[:, p].sum(axis=1) / s for p, s in zip(parts, lengths, strict=True)])
 
     def mean(name: str) -> Array:
         values = _values(data, name)
         return np.stack([values[:, part].mean(axis=1) for part in parts])
 
-    _lines(axes[0], time, {"offered": rate("issued"), "finalised": rate("finalised")})
-    axes[0].set_ylabel("vertices / s")
-    _lines(axes[1], time, _latencies(data, parts), "log")  # ten halted minutes beside 85 ms
-    axes[1].set_ylabel("latency, ms")
     used = {name.replace("_", " "): 100 * mean(of) for name, of in RESOURCES.items()}
-    _lines(axes[2], time, used)
-    axes[2].set_ylabel("share of capacity, %")
-    names = {"Byzantine": "excluded_byzantine", "refused": "refused", "honest": "excluded_honest"}
-    _lines(axes[3], time, {label: mean(name) for label, name in names.items()})
-    axes[3].set_ylabel("nodes excluded")
-    _lines(axes[4], time, {"running": mean("running"), "on sides that go on": mean("progressing")})
-    axes[4].set_ylabel("nodes")
-    axes[4].set_xlabel("simulated time, s")
+    gone = {"Byzantine": "excluded_byzantine", "refused": "refused", "honest": "excluded_honest"}
+    shown = {
+        "vertices / s": {"offered": rate("issued"), "finalised": rate("finalised")},
+        "latency, ms": _latencies(data, parts),
+        "share of capacity, %": used,
+        "nodes excluded": {label: mean(name) for label, name in gone.items()},
+        "nodes": {"running": mean("running"), "on sides that go on": mean("progressing")},
+    }
+    figure, grid = panels(len(shown), 1, WIDTH, 9.5, sharex=True)
+    axes: list[Axes] = list(grid[:, 0])
+    for panel, (label, values) in zip(axes, shown.items(), strict=True):
+        # Ten halted minutes stand beside 85 ms.
+        _lines(panel, time, values, "log" if label == "latency, ms" else "linear")
+        panel.set_ylabel(label)
+    axes[-1].set_xlabel("simulated time, s")
     end_s = float(data["time_s"].values[-1] + data["length_s"].values[-1])
     axes[0].set_xlim(float(time[0]), end_s)
     _shade(axes, data, spans(config.get("timeline"), end_s))
@@ -112,20 +109,18 @@ def load_curve(data: xr.Dataset) -> Figure:
     """Latency against offered load, and the use of each resource against it."""
     load, (median, high) = latency_curve(data)
     figure, grid = panels(2, 1, WIDTH, 4.8, sharex=True)
-    left, right = grid[:, 0]
-    left.plot(load, median, color=PALETTE[0], marker="o", label="median")
-    left.plot(load, high, color=PALETTE[1], marker="s", label="95 %")
-    left.set(ylabel="latency, ms", ylim=(0, None))
-    left.legend()
-    offered = (data["issued"] / data["length_s"]).transpose("trial", "window").values
+    upper, lower = grid[:, 0]
+    upper.plot(load, median, color=PALETTE[0], marker="o", label="median")
+    upper.plot(load, high, color=PALETTE[1], marker="s", label="95 %")
+    upper.set(ylabel="latency, ms", ylim=(0, None))
+    upper.legend()
+    offered = (data["issued"] / data["length_s"]).transpose("trial", "window").values.ravel()
+    some = np.argsort(offered)[:: max(len(offered) // BINS, 1)]
     for colour, (name, variable) in zip(PALETTE, RESOURCES.items(), strict=False):
-        used = 100 * _values(data, variable)
-        order = np.argsort(offered.ravel())
-        x, y = offered.ravel()[order], used.ravel()[order]
-        step = max(len(x) // BINS, 1)
-        right.plot(x[::step], y[::step], ".", ms=2, color=colour, label=name.replace("_", " "))
-    right.set(xlabel="offered vertices / s", ylabel="share of capacity, %", ylim=(0, None))
-    right.legend(markerscale=3)
+        used = 100 * _values(data, variable).ravel()[some]
+        lower.plot(offered[some], used, ".", ms=2, color=colour, label=name.replace("_", " "))
+    lower.set(xlabel="offered vertices / s", ylabel="share of capacity, %", ylim=(0, None))
+    lower.legend(markerscale=3)
     return figure
 
 
@@ -193,18 +188,15 @@ def _stretches(data: xr.Dataset) -> tuple[Array, list[Array]]:
 def _latencies(data: xr.Dataset, parts: Sequence[Array]) -> dict[str, Array]:
     latency = sampled(data, "latency_ms").transpose("trial", "window", "sample").values
     weight = data["weight"].transpose("trial", "window", "sample").values
-    found = {}
-    for label, share in QUANTILES.items():
-        found[label] = np.array(
-            [
-                [
-                    weighted_quantile(values[part].ravel(), weights[part].ravel(), share)
-                    for values, weights in zip(latency, weight, strict=True)
-                ]
-                for part in parts
-            ]
-        )
-    return found
+    trials = list(zip(latency, weight, strict=True))
+
+    def quantile(share: float, part: Array) -> list[float]:
+        return [weighted_quantile(v[part].ravel(), w[part].ravel(), share) for v, w in trials]
+
+    return {
+        label: np.array([quantile(share, part) for part in parts])
+        for label, share in QUANTILES.items()
+    }
 
 
 def _lines(axes: Axes, time: Array, values: Mapping[str, Array], scale: str = "linear") -> None:
@@ -234,13 +226,12 @@ def _plain_ticks(axes: Axes) -> None:
 
 def _shade(axes: Sequence[Axes], data: xr.Dataset, faults: Sequence[Span]) -> None:
     """Faults, and the windows in which the cluster was halted in any trial."""
-    start, length = data["time_s"].values, data["length_s"].values
+    start, ends = data["time_s"].values, (data["time_s"] + data["length_s"]).values
     halted = (_values(data, "guard") == 0).any(axis=0)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], halted, [False]])))
-    ends = start + length
     stops = [(float(start[a]), float(ends[b - 1])) for a, b in edges.reshape(-1, 2)]
-    kinds = [*dict.fromkeys(fault.what for fault in faults)]
-    colours = {what: FAULTS[number % len(FAULTS)] for number, what in enumerate(kinds)}
+    kinds = dict.fromkeys(fault.what for fault in faults)
+    colours = dict(zip(kinds, itertools.cycle(FAULTS), strict=False))
     for panel in axes:
         for fault in faults:
             colour = colours[fault.what]

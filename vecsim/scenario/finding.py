@@ -4,6 +4,7 @@ They are composed by Hydra, so that they may build on one another (`defaults: [/
 and every key is set as in a study.
 """
 
+import contextlib
 import fnmatch
 import re
 from collections.abc import Sequence
@@ -68,9 +69,7 @@ def compose_scenario(
     allowed = f"a file with `# @package _global_` at its head and one section, scenario ({path})"
     require(not others and bool(plain), f"scenario {name}", others or None, allowed)
     section = plain["scenario"]
-    if isinstance(section, dict):
-        section = {"name": path.stem} | section
-    return checked(section)
+    return checked({"name": path.stem} | section if isinstance(section, dict) else section)
 
 
 def shows(name: str, folders: Sequence[Path] = ()) -> str:
@@ -91,17 +90,13 @@ def _path(name: str, folders: Sequence[Path]) -> Path:
 
 
 def _files(folders: Sequence[Path]) -> list[Path]:
-    found = []
-    for folder in dict.fromkeys((places.root("conf"), *map(Path.resolve, folders))):
-        found += sorted((folder / "scenario").glob(f"*{SUFFIX}"))
-    return found
+    every = dict.fromkeys((places.root("conf"), *map(Path.resolve, folders)))
+    return [path for each in every for path in sorted((each / "scenario").glob(f"*{SUFFIX}"))]
 
 
 def _category(path: Path) -> int:
     """Its place among the categories; a file that cannot be read is the last, and told if run."""
-    try:
-        word = CATEGORY.search(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        word = None
-    known = word is not None and word[1] in CATEGORIES
-    return CATEGORIES.index(word[1]) if word and known else len(CATEGORIES)
+    with contextlib.suppress(OSError, ValueError):
+        if word := CATEGORY.search(path.read_text(encoding="utf-8")):
+            return CATEGORIES.index(word[1])
+    return len(CATEGORIES)

@@ -101,9 +101,12 @@ def _found(criterion: Criterion, values: Array, dataset: xr.Dataset) -> _Found:
     with_ = 0.0 if threshold is None else threshold
     rate = criterion.statistic == "rate"
     if rate or (criterion.metric in FLAGS and criterion.statistic in _ENDS):
-        events = _pool(criterion, dataset) if rate else values
-        found = share(events, level)
-        of = f"share of {events.size:,} draws" if rate else f"share of {_runs(values)}"
+        of = f"share of {_runs(values)}"
+        if rate:  # of the single events of all trials
+            values = of_variant(dataset, criterion.variant)[criterion.metric].values.ravel()
+            values = values[np.isfinite(values)]  # others are padding, or no event
+            of = f"share of {values.size:,} draws"
+        found = share(values, level)
         return _Found(found, of, found, with_)
     found = estimate(values, level)
     if criterion.metric in _EVENTS and criterion.statistic in TOTALS and found == (0, 0, 0):
@@ -117,9 +120,8 @@ def _verdict(criterion: Criterion, threshold: Any, found: _Found) -> Verdict:
     op, compared = criterion.op, found.compared
     # That something happens always, or never, is judged on the runs there are.
     observed = op == "==" and found.with_ in (0, 1) and found.of.startswith("share")
-    point = Estimate(compared.value, compared.value, compared.value)
-    passed = compares(point if observed else compared, op, found.with_)
-    good = passed
+    judged = Estimate(*[compared.value] * 3) if observed else compared
+    passed = good = compares(judged, op, found.with_)
     if criterion.expect == "fails":  # a straddling interval shows neither
         good = compares(compared, OPPOSITE[op], found.with_)
     value, low, high = found.shown
@@ -155,9 +157,8 @@ def _trend(criterion: Criterion, dataset: xr.Dataset) -> Verdict:
 
 
 def _measured(criterion: Criterion, dataset: xr.Dataset) -> Array:
-    names = ("statistic", "period", "every_s", "level")
-    part: dict[str, Any] = {name: getattr(criterion, name) for name in names}
-    return measure(dataset, criterion.metric, variant=criterion.variant, **part)
+    names = ("metric", "statistic", "period", "variant", "every_s", "level")
+    return measure(dataset, *(getattr(criterion, name) for name in names))
 
 
 def _reference(threshold: Mapping[str, Any], criterion: Criterion, dataset: xr.Dataset) -> Array:
@@ -165,12 +166,6 @@ def _reference(threshold: Mapping[str, Any], criterion: Criterion, dataset: xr.D
     where: dict[str, Any] = {"variant": criterion.variant} | dict(threshold)
     times, plus = where.pop("times", 1.0), where.pop("plus", 0.0)
     return measure(dataset, **where) * times + plus
-
-
-def _pool(criterion: Criterion, dataset: xr.Dataset) -> Array:
-    """The single events of all trials; those of another variant are left out."""
-    values = of_variant(dataset, criterion.variant)[criterion.metric].values.ravel()
-    return values[np.isfinite(values)]
 
 
 def _runs(values: Array) -> str:

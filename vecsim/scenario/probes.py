@@ -7,6 +7,7 @@ when a probe runs.
 
 import copy
 import json
+import resource
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,30 +24,25 @@ from vecsim.scenario.cluster_probes import (
     probe_byzantine_answers,
     stepped,
 )
+from vecsim.scenario.config import criteria, simulated
+from vecsim.scenario.judging import judge_all
 
-PAGE_KB = 4.096
 WARM_UP_RUNS, RUNS = 2, 6  # before and while the simulator's own memory is watched
 
 
 def result_export(config: Config) -> Values:
     """Whether the JSON of a run keeps to its schema and survives being written and read."""
-    from jsonschema import ValidationError
+    from jsonschema import Draft202012Validator
 
     from vecsim.scenario import export
-    from vecsim.scenario.config import criteria
-    from vecsim.scenario.judging import judge_all
 
     data = _simulate(config)
     about = [c for c in criteria(config) if c.metric not in METRICS]
     exported = export.result_json(config, data, judge_all(about, data))
-    text = json.dumps(exported, allow_nan=False)
-    try:
-        export.validate(json.loads(text))
-        valid = True
-    except ValidationError:
-        valid = False
+    read = json.loads(json.dumps(exported, allow_nan=False))
+    valid = Draft202012Validator(export.schema()).is_valid(read)
     sections = set(exported["results"]) | {"anomalies", "test_status"} & set(exported)
-    same = json.loads(text) == exported
+    same = read == exported
     found = {"export_valid": valid, "export_unchanged": same, "export_sections": len(sections)}
     return _everywhere(config, found)
 
@@ -73,8 +69,7 @@ def own_memory_while_stepping(config: Config) -> Values:
     cluster.advance(third)
     before = own_memory_mb()
     cluster.advance(2 * third)
-    growth = 100 * (own_memory_mb() / before - 1)
-    return _everywhere(config, {"own_memory_growth_percent": growth})
+    return _growth(config, before)
 
 
 def own_memory_over_runs(config: Config) -> Values:
@@ -84,6 +79,11 @@ def own_memory_over_runs(config: Config) -> Values:
     before = own_memory_mb()
     for _ in range(RUNS):
         _simulate(config)
+    return _growth(config, before)
+
+
+def _growth(config: Config, before: float) -> Values:
+    """Growth of the simulator's own memory since it was `before`, in MB."""
     growth = 100 * (own_memory_mb() / before - 1)
     return _everywhere(config, {"own_memory_growth_percent": growth})
 
@@ -92,15 +92,12 @@ def own_memory_mb() -> float:
     """Resident memory of this process in MB: now where the system says so, else its peak."""
     statm = Path("/proc/self/statm")
     if statm.exists():
-        return int(statm.read_text().split()[1]) * PAGE_KB / 1000
-    import resource
-
+        return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
 def _simulate(config: Config) -> Any:
     from vecsim.cluster import simulate
-    from vecsim.scenario.config import simulated
 
     return simulate(copy.deepcopy(simulated(config)))
 
@@ -112,30 +109,23 @@ def _everywhere(config: Config, values: Mapping[str, float]) -> Values:
 
 def _speed(name: str) -> Callable[[Config], Values]:
     """Measured times, in nanoseconds, of one part of vecsim: the best of as many passes as there
-    are trials, the same for all of them."""
+    are trials, the same for all of them. name: "speed_of_" and a function of `speed`."""
 
     def measured(config: Config) -> Values:
         from vecsim.scenario import speed
 
-        times = speed.repeated(getattr(speed, name), config["trials"])
-        wanted = PROBED[f"speed_of_{name}"]
-        return _everywhere(config, {each: times[each.removesuffix("_ns")] for each in wanted})
+        times = speed.repeated(getattr(speed, name.removeprefix("speed_of_")), config["trials"])
+        return _everywhere(config, {f"{each}_ns": value for each, value in times.items()})
 
     return measured
 
 
+_NAMED = (
+    *(cluster_lifecycle, network_round_trips, messages_across_cut, result_export),
+    *(performance_report, own_memory_while_stepping, own_memory_over_runs),
+)
 PROBES: dict[str, Callable[[Config], Values]] = {
-    "cluster_lifecycle": cluster_lifecycle,
-    "network_round_trips": network_round_trips,
+    **{probe.__name__: probe for probe in _NAMED},
     "byzantine_answers": probe_byzantine_answers,
-    "messages_across_cut": messages_across_cut,
-    "result_export": result_export,
-    "performance_report": performance_report,
-    "own_memory_while_stepping": own_memory_while_stepping,
-    "own_memory_over_runs": own_memory_over_runs,
-    "speed_of_vertex_creation": _speed("vertex_creation"),
-    "speed_of_graph_operations": _speed("graph_operations"),
-    "speed_of_hashing": _speed("hashing"),
-    "speed_of_result_store": _speed("result_store"),
-    "speed_of_consensus": _speed("consensus"),
+    **{name: _speed(name) for name in PROBED if name.startswith("speed_of_")},
 }

@@ -1,36 +1,31 @@
 """What is said while a scenario runs: at once, and then now and again."""
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
 from vecsim.scenario.verdict import plain_text
 
-EVERY_S = 10.0  # of wall time, between lines where they stay
+EVERY_S = 10.0  # of wall time between lines that stay: a log of a day's run remains readable
 
 
-class Progress:
-    """On a terminal one line that changes, elsewhere a line at first and every ten seconds."""
+@contextlib.contextmanager
+def telling(console: Console) -> Iterator[Callable[[str], None]]:
+    """What hears what is being done, and shows it: on a terminal as one line that changes,
+    elsewhere as a line at first and every ten seconds."""
+    began, last = time.monotonic(), -EVERY_S
 
-    def __init__(self, console: Console):
-        self.console, self.began, self.last = console, time.monotonic(), -EVERY_S
-        self.live = console.status("starting") if console.is_terminal else None
-
-    def __enter__(self) -> "Progress":
-        if self.live:
-            self.live.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.live:
-            self.live.stop()
-
-    def __call__(self, text: str) -> None:
-        """text: what is being done."""
-        spent = time.monotonic() - self.began
+    def tell(text: str) -> None:
+        nonlocal last
+        spent = time.monotonic() - began
         line = f"  {plain_text(text)}, {spent:,.0f} s"
-        if self.live:
-            self.live.update(line)
-        elif spent - self.last >= EVERY_S:
-            self.last = spent
-            self.console.print(line, markup=False, highlight=False)
+        if live:
+            live.update(line)
+        elif spent - last >= EVERY_S:
+            last = spent
+            console.print(line, markup=False, highlight=False)
+
+    with console.status("starting") if console.is_terminal else contextlib.nullcontext() as live:
+        yield tell

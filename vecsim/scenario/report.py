@@ -12,19 +12,9 @@ import xarray as xr
 from vecsim.results import files
 from vecsim.results.measures.measure import of_variant
 from vecsim.results.measures.record import record
+from vecsim.scenario import verdict
 from vecsim.scenario.config import variants
-from vecsim.scenario.verdict import (
-    HEADERS,
-    SUMMARY,
-    ScenarioOutcome,
-    bracketed,
-    by_category,
-    cost,
-    plain_text,
-    rows,
-    shown_number,
-    summary_rows,
-)
+from vecsim.scenario.verdict import ScenarioOutcome, cost, plain_text, shown_number, summary_rows
 
 Rows = Sequence[Sequence[str]]  # of a table, its cells as text
 
@@ -72,8 +62,8 @@ def performance(data: xr.Dataset) -> list[Performance]:
         change = "unchanged"
         if above or below:
             change = "improvement" if above == more else "regression"
-        figures = (f"{shown_number(each)} {unit}" for each in (value, baseline))
-        rows.append(Performance(field.replace("_", " "), *figures, change))
+        measured, usual = (f"{shown_number(each)} {unit}" for each in (value, baseline))
+        rows.append(Performance(field.replace("_", " "), measured, usual, change))
     return rows
 
 
@@ -110,15 +100,19 @@ def html(outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = "") -> str:
 
 def summary_markdown(outcomes: Sequence[ScenarioOutcome]) -> str:
     """Many scenarios, a row for each, and how many of each category came out as they must."""
-    parts = ["# Scenarios", by_category(outcomes), _table(SUMMARY, summary_rows(outcomes))]
+    parts = [
+        "# Scenarios",
+        verdict.by_category(outcomes),
+        _table(verdict.SUMMARY, summary_rows(outcomes)),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def summary_html(outcomes: Sequence[ScenarioOutcome]) -> str:
     """The same as a page."""
     found = summary_rows(outcomes)
-    table = _page_table(SUMMARY, found, [row[4] != "ok" for row in found])
-    head = f"<p>{escape(by_category(outcomes))}</p>"
+    table = _page_table(verdict.SUMMARY, found, [row[4] != "ok" for row in found])
+    head = f"<p>{escape(verdict.by_category(outcomes))}</p>"
     return _page("Scenarios", ["<h1>Scenarios</h1>", head, table])
 
 
@@ -144,11 +138,11 @@ def _sections(
     Each is a title and a table: its headers, its rows, and which of these are wrong.
     """
     verdicts = outcome.verdicts
-    yield "Criteria", HEADERS, rows(verdicts), [not v.as_expected for v in verdicts]
+    yield "Criteria", verdict.HEADERS, verdict.rows(verdicts), [not v.as_expected for v in verdicts]
     for name in variants(outcome.config) if "finalised" in dataset else ():
         found = []
         for field, (value, low, high) in record(of_variant(dataset, name or None)).items():
-            ends = bracketed(low, high) if value == value else ""
+            ends = verdict.bracketed(low, high) if value == value else ""
             found.append((field, f"{shown_number(value)}{ends}"))
         title = f"Metrics of {name.replace('_', ' ')}" if name else "Metrics"
         yield title, ("figure", "mean [95 % interval]"), found, [False] * len(found)

@@ -56,9 +56,8 @@ def run_scenario(
 
 def _about(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the outcomes of a variant."""
-    keys = ("simulate", "probes")
-    about = simulated(config) | {key: config[key] for key in keys if key in config}
-    return about | own_code(config)
+    beside = {key: config[key] for key in ("simulate", "probes") if key in config}
+    return simulated(config) | beside | own_code(config)
 
 
 def own_code(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,15 +102,11 @@ def joined(runs: Mapping[str, xr.Dataset]) -> xr.Dataset:
 
     Variants may differ in their windows, so `time_s` and `length_s` become variables over both.
     """
-    runs = {name: data.reset_coords() for name, data in runs.items()}
-    longest: dict[Any, int] = {}
-    for data in runs.values():
-        for dim, size in data.sizes.items():
-            longest[dim] = max(size, longest.get(dim, 0))
+    given = [data.reset_coords() for data in runs.values()]
     padded = []
-    for data in runs.values():
-        missing = {dim: (0, longest[dim] - size) for dim, size in data.sizes.items()}
-        missing = {dim: width for dim, width in missing.items() if width[1]}
+    for data in given:
+        most = {dim: max(each.sizes.get(dim, 0) for each in given) for dim in data.sizes}
+        missing = {d: (0, most[d] - size) for d, size in data.sizes.items() if size < most[d]}
         padded.append(data.pad(missing) if missing else data)
     names = xr.Variable("variant", np.array([*runs], dtype=object))
     whole: Any = xr.concat(padded, names, data_vars="all", join="exact", combine_attrs="override")
