@@ -88,6 +88,14 @@ def test_what_has_no_meaning_is_refused(change, told):
         config.checked(CONFIG | change)
 
 
+def test_null_is_as_if_a_key_were_not_there():
+    empty = dict.fromkeys(("statistic", "period", "variant", "every_s", "level", "over"))
+    given = {"metric": "tps", "op": ">=", "threshold": 1}
+    found = config.criteria(CONFIG | {"criteria": [given, given | empty]})
+    assert found[0] == found[1]
+    config.checked(CONFIG | {"criteria": [given | empty]})
+
+
 def test_variants_change_their_part_only():
     given = CONFIG | {"variants": {"a": {"cluster.nodes": 7}, "b": {"cluster.protocol.k": 5}}}
     found = config.variants(given)

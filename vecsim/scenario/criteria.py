@@ -89,10 +89,9 @@ def parse_criterion(section: Any, where: str = "criteria") -> Criterion:
     expect = given.get("expect", "holds")
     good = expect == "holds" or (expect == "fails" and op in OPPOSITE)
     require(good, f"{where}.expect", expect, "holds, or fails with a comparison")
-    for key in ("period", "over"):
-        if given.get(key) is not None:
-            given[key] = tuple(given[key])
-    return Criterion(**given)
+    if given.get("period") is not None:
+        given["period"] = tuple(given["period"])
+    return Criterion(**given | {"over": tuple(over)})
 
 
 def _threshold(where: str, given: Mapping[str, Any]) -> None:
