@@ -143,7 +143,7 @@ def test_ids(parents, cut, data):
     count = len(parents)
     payloads = [bytes([i]) * (i % 7) for i in range(count)]
     issuers, times = np.arange(count) % 5, np.arange(count) / 8
-    vertices = Vertices(most=5)
+    vertices = Vertices()
     for part in (slice(0, cut), slice(cut, count)):
         vertices.append(parents[part], payloads[part], issuers[part], times[part])
         if data.draw(st.booleans()):
@@ -190,13 +190,13 @@ def test_vertices_grow():
 
 
 def test_what_vertices_refuse():
-    vertices = Vertices(most=2)
+    vertices = Vertices()
     vertices.append(np.full((3, 1), -1))
     for wrong in ([[3]], [[-2]], [[0], [4]]):
         with pytest.raises(ConfigError, match="allowed: vertices before the child, or -1"):
             vertices.append(np.array(wrong))
-    with pytest.raises(ConfigError, match="allowed: at most 2"):
-        vertices.append(np.array([[0, 1, 2]]))
+    with pytest.raises(ConfigError, match="allowed: at most 16"):
+        vertices.append(np.full((1, 17), -1))
     with pytest.raises(ConfigError, match="payload is '1 payloads'; allowed: 2"):
         vertices.append(np.array([[0], [1]]), [b"one"])
     assert len(vertices.ids) == 3

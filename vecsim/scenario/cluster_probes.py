@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vecsim.results.layout import Array
 from vecsim.scenario.config import simulated
 
-Values = dict[str, Array]
+Values = Mapping[str, ArrayLike]
 Config = Mapping[str, Any]
 
 DRAWS = 20_000  # answers drawn in each trial: their share is known to half a percent
@@ -35,7 +36,7 @@ def cluster_lifecycle(config: Config) -> Values:
         found["finalised_before_stop"] - after_stop, 0
     )
     found["finalised_missing_after_restart"] = missing
-    return _numbers(found)
+    return found
 
 
 def network_round_trips(config: Config) -> Values:
@@ -60,23 +61,20 @@ def network_round_trips(config: Config) -> Values:
     fits = [stats.kstest(row[np.isfinite(row)], uniform.cdf).pvalue for row in trips]
     close = 1e-3  # ms, of times in float32
     inside = np.where(first, (trips >= low - close) & (trips <= high + close), np.nan)
-    return _numbers(
-        {
-            "round_trip_ms": trips,
-            "round_trip_within_profile": inside,
-            "round_trip_ks_p_value": fits,
-            "round_trip_lost": 1 - outcome,
-        }
-    )
+    return {
+        "round_trip_ms": trips,
+        "round_trip_within_profile": inside,
+        "round_trip_ks_p_value": fits,
+        "round_trip_lost": 1 - outcome,
+    }
 
 
 def probe_byzantine_answers(config: Config) -> Values:
     """How many nodes are Byzantine, and what they answer."""
     cluster = stepped(config)
     cluster.start()
-    answers = np.asarray(cluster.sample_byzantine_answers(DRAWS))
-    count = np.full(len(answers), cluster.byzantine)
-    return _numbers({"byzantine_nodes": count, "byzantine_answer": answers})
+    answers = cluster.sample_byzantine_answers(DRAWS)
+    return {"byzantine_nodes": cluster.byzantine, "byzantine_answer": answers}
 
 
 def messages_across_cut(config: Config) -> Values:
@@ -97,7 +95,7 @@ def messages_across_cut(config: Config) -> Values:
     for name, start in (("while_cut", 5), ("after_healing", 5 + CUT_S)):
         windows = data.isel(window=slice(start, start + CUT_S))
         found[f"answered_{name}"] = _attempts(windows)
-    return _numbers(found)
+    return found
 
 
 def stepped(config: Config) -> Any:
@@ -128,7 +126,3 @@ def _attempts(data: Any) -> Array:
 
 def _finalised(cluster: Any) -> Array:
     return cluster.results()["finalised"].sum("window").values
-
-
-def _numbers(values: Mapping[str, Any]) -> Values:
-    return {name: np.asarray(value, float) for name, value in values.items()}

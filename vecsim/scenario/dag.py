@@ -13,9 +13,9 @@ from blake3 import blake3
 from vecsim.errors import require
 
 NONE = -1  # in place of a parent, or of a vertex that is not found
-MOST = 16  # parents of a vertex, unless told otherwise: as many as the cluster's widest DAG has
-HASHED = [("digest", "u1", 32), ("issuer", "<i4"), ("issue_s", "<f8")]
-_TAIL = np.dtype(HASHED).itemsize  # bytes of an id's input behind the parents' ids
+MOST = 16  # parents of a vertex: as many as in the widest DAG of the simulated cluster
+_HASHED = [("digest", "u1", 32), ("issuer", "<i4"), ("issue_s", "<f8")]
+_TAIL = np.dtype(_HASHED).itemsize  # bytes of an id's input behind the parents' ids
 
 
 def recent_parents(count: int, generator: np.random.Generator) -> np.ndarray:
@@ -83,15 +83,15 @@ EMPTY = digests([b""])
 
 
 class Vertices:
-    """Vertices in order of issue, added by batches. most: parents of a vertex.
+    """Vertices in order of issue, added by batches.
 
     An id is the BLAKE3 hash of the parents' ids, the digest of the payload, the issuer (int32) and
     the time of issue (float64), end to end; ids are made when they are first asked for.
     """
 
-    def __init__(self, most: int = MOST):
-        self._rows = np.empty(256, [*HASHED, ("parents", "<i4", (most,))])
-        self._most, self._size = most, 0
+    def __init__(self):
+        self._rows = np.empty(256, [*_HASHED, ("parents", "<i4", (MOST,))])
+        self._size = 0
         self._ids = np.empty((0, 32), np.uint8)
         self._known: list[bytes] = []
         self._slots = np.empty(0, np.int64)  # of a table from ids to vertices; -1: free
@@ -112,8 +112,8 @@ class Vertices:
         """
         count, width = parents.shape
         first, last = self._size, self._size + count
-        rows, most = self._rows, self._most
-        require(width <= most, "parents", f"{width} of a vertex", f"at most {most}")
+        rows = self._rows
+        require(width <= MOST, "parents", f"{width} of a vertex", f"at most {MOST}")
         new = np.arange(first, last)
         good = not parents.size or ((parents < new[:, None]).all() and parents.min() >= NONE)
         require(bool(good), "parents", "out of order", "vertices before the child, or -1")

@@ -21,7 +21,7 @@ from vecsim.results.measures.per_window import RESOURCES, sampled
 from vecsim.results.measures.record import record
 from vecsim.results.plot import GREY, PALETTE, panels, style
 
-BINS = 300  # points of a course in time, at most
+BINS = 300  # points of a course in time, at most: as many as a page shows apart
 WIDTH = 4.6  # inches: narrow, so that a page of 400 pixels shows its letters at nine
 FAULTS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#0072B2")
 HALTED = {"facecolor": "none", "edgecolor": "#D55E00", "hatch": "//", "linewidth": 0, "alpha": 0.35}
@@ -147,10 +147,9 @@ def compared(dataset: xr.Dataset, names: Sequence[str]) -> Figure:
 
 
 def svg(figure: Figure) -> str:
-    """A figure as an element to be put into a page, the same bytes every time."""
+    """A figure, drawn in `style`, as an element of a page; the same bytes every time."""
     buffer = io.StringIO()
-    with style():
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.S)
     return text[text.index("<svg") :]
 

@@ -1,18 +1,16 @@
 """Probes: what a scenario measures beside the run of its cluster.
 
-A probe is a function of one variant's configuration; it gives values by the name of their metric,
-one for each trial or, in a second dimension, one for each draw. The simulator is imported only
-when a probe runs.
+A probe is a function of one variant's configuration; it gives values by the name of their metric:
+one that holds for all trials, or [trial], or [trial, draw]. The simulator is imported only when a
+probe runs.
 """
 
 import copy
 import json
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from vecsim.results.measures.probed import METRICS, PROBED
 from vecsim.scenario.cluster_probes import (
@@ -43,8 +41,7 @@ def result_export(config: Config) -> Values:
     valid = Draft202012Validator(export.schema()).is_valid(read)
     sections = set(exported["results"]) | {"anomalies", "test_status"} & set(exported)
     same = read == exported
-    found = {"export_valid": valid, "export_unchanged": same, "export_sections": len(sections)}
-    return _everywhere(config, found)
+    return {"export_valid": valid, "export_unchanged": same, "export_sections": len(sections)}
 
 
 def performance_report(config: Config) -> Values:
@@ -58,7 +55,7 @@ def performance_report(config: Config) -> Values:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     words = "regression", "improvement", "unchanged"
     judged = [row for row in rows if len(row) == 4 and all(row) and row[-1] in words]
-    return _everywhere(config, {"report_figures": len(rows), "report_figures_judged": len(judged)})
+    return {"report_figures": len(rows), "report_figures_judged": len(judged)}
 
 
 def own_memory_while_stepping(config: Config) -> Values:
@@ -69,7 +66,7 @@ def own_memory_while_stepping(config: Config) -> Values:
     cluster.advance(third)
     before = own_memory_mb()
     cluster.advance(2 * third)
-    return _growth(config, before)
+    return _growth(before)
 
 
 def own_memory_over_runs(config: Config) -> Values:
@@ -79,13 +76,12 @@ def own_memory_over_runs(config: Config) -> Values:
     before = own_memory_mb()
     for _ in range(RUNS):
         _simulate(config)
-    return _growth(config, before)
+    return _growth(before)
 
 
-def _growth(config: Config, before: float) -> Values:
+def _growth(before: float) -> Values:
     """Growth of the simulator's own memory since it was `before`, in MB."""
-    growth = 100 * (own_memory_mb() / before - 1)
-    return _everywhere(config, {"own_memory_growth_percent": growth})
+    return {"own_memory_growth_percent": 100 * (own_memory_mb() / before - 1)}
 
 
 def own_memory_mb() -> float:
@@ -102,11 +98,6 @@ def _simulate(config: Config) -> Any:
     return simulate(copy.deepcopy(simulated(config)))
 
 
-def _everywhere(config: Config, values: Mapping[str, float]) -> Values:
-    """What was measured once for all trials."""
-    return {name: np.full(config["trials"], float(value)) for name, value in values.items()}
-
-
 def _speed(name: str) -> Callable[[Config], Values]:
     """Measured times, in nanoseconds, of one part of vecsim: the best of as many passes as there
     are trials, the same for all of them. name: "speed_of_" and a function of `speed`."""
@@ -115,7 +106,7 @@ def _speed(name: str) -> Callable[[Config], Values]:
         from vecsim.scenario import speed
 
         times = speed.repeated(getattr(speed, name.removeprefix("speed_of_")), config["trials"])
-        return _everywhere(config, {f"{each}_ns": value for each, value in times.items()})
+        return {f"{each}_ns": value for each, value in times.items()}
 
     return measured
 

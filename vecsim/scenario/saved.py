@@ -6,7 +6,6 @@ then only what is written here. Links are not followed.
 """
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -48,8 +47,7 @@ class Saved:
         self.digest = scenario_digest(about)
         with one_line(partial):
             for folder in (partial, self.folder):
-                if folder.is_symlink():
-                    raise _link(folder)
+                _require_no_link(folder)
 
     def load(self) -> xr.Dataset | None:
         """The outcomes of a finished variant; StoreError where they are damaged or another's."""
@@ -76,12 +74,8 @@ def locked(folder: Path) -> Iterator[None]:
     path = folder / LOCK
     with one_line(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise _link(path) from None
-            raise
+        _require_no_link(path)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     with os.fdopen(file):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,5 +107,6 @@ def remove_saved(partial: Path, names: Iterable[str]) -> None:
             folder.rmdir()
 
 
-def _link(path: Path) -> StoreError:
-    return StoreError(f"{path} is a link, which vecsim does not follow")
+def _require_no_link(path: Path) -> None:
+    if path.is_symlink():
+        raise StoreError(f"{path} is a link, which vecsim does not follow")

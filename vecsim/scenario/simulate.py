@@ -91,7 +91,9 @@ def _run(config: dict[str, Any], saved: Saved | None, tell: Tell) -> xr.Dataset:
     data["wall_s"] = ("trial", wall, about)
     for name in config.get("probes") or ():
         tell(f"probe {name}")
-        for metric, values in PROBES[name](config | {"trials": trials}).items():
+        for metric, found in PROBES[name](config | {"trials": trials}).items():
+            values = np.asarray(found, float)
+            values = values if values.ndim else np.full(trials, values)
             dims = ("trial", f"{metric}_draw")[: values.ndim]
             data[metric] = (dims, values, {"probe": name})
     return saved.save(data) if saved else data

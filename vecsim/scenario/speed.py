@@ -5,7 +5,9 @@ size; what is made at the first call (compiled programs, caches) is made beforeh
 is modelled.
 """
 
+import collections
 import itertools
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -52,16 +54,14 @@ def repeated(measure: Callable[[Timer], dict[str, float]], passes: int) -> dict[
     Passes are seconds apart, so that a machine that others use too is likely to have a quiet
     moment for each time; what a measure computes from several is computed from their best.
     """
-    least: list[float] = []
+    least: dict[int, float] = collections.defaultdict(lambda: math.inf)
     found: dict[str, float] = {}
     for _ in range(passes):
         places = itertools.count()
 
         def timer(work: Callable[[], object], units: int, places=places) -> float:
-            place, spent = next(places), best(work, units)
-            if place == len(least):
-                least.append(spent)
-            least[place] = min(least[place], spent)
+            place = next(places)
+            least[place] = min(least[place], best(work, units))
             return least[place]
 
         found = measure(timer)
