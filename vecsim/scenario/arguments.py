@@ -76,7 +76,6 @@ def _changes(words: Sequence[str]) -> list[str]:
 
 
 def _check(overrides: Sequence[Any], several: bool) -> None:
-    keys = [override.key_or_group for override in overrides if not override.is_delete()]
     for override in overrides:
         key, text = override.key_or_group, override.input_line
         known = key in ("scenario", "output", "engine.cores", "packages", trust.SEARCH)
@@ -91,5 +90,5 @@ def _check(overrides: Sequence[Any], several: bool) -> None:
                 f"{key} is several values; allowed: {lists}-m (one job for each value of "
                 f"scenario and scenario.KEY)"
             )
-    if "scenario" not in keys:
+    if all(override.key_or_group != "scenario" for override in overrides):
         raise ConfigError("scenario is not set; allowed: scenario=NAME, a pattern, or all")

@@ -24,7 +24,7 @@ from vecsim.scenario.verdict import ScenarioOutcome
 from vecsim.studies import counts, obey, overrides
 from vecsim.studies.planned import Planned
 
-SUITE = Path("results/scenario")
+SUITE = Path("results/scenario")  # of all results, unless the command names another folder
 
 
 class _Job(NamedTuple):
@@ -106,8 +106,8 @@ def _nodes(given: dict[str, Any], changes: list[str]) -> list[str]:
     described = map(config.simulated, config.variants(given).values())
     points = [Planned(parse_run(each), {}) for each in described]
     keys = [overrides.parse_word(change).key for change in changes]
-    numbers = [point.byzantine for point in points]
-    obey.check_byzantine(keys, (), numbers, "scenario.cluster.byzantine_fraction")
+    share = "scenario.cluster.byzantine_fraction"
+    obey.check_byzantine(keys, (), (point.byzantine for point in points), share)
     lines = counts.range_of(points), counts.rounded(points)
     return [f"  {line}" for line in lines if line]
 

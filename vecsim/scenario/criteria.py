@@ -7,7 +7,8 @@ from vecsim.errors import number, require
 from vecsim.results.measures import checks
 from vecsim.results.measures.compare import COMPARISONS, OPPOSITE
 
-TRENDS = ("not_rising", "not_falling")
+TRENDS = ("not_rising", "not_falling")  # from one variant to the next
+# Keys of a threshold that is measured itself.
 RELATIVE = ("metric", "statistic", "period", "variant", "every_s", "times", "plus")
 
 
@@ -64,7 +65,10 @@ SAFETY = tuple(Criterion(name, "==", 0) for name in ("divergent", "lost", "doubl
 
 
 def parse_criterion(section: Any, where: str = "criteria") -> Criterion:
-    """A criterion from its section of the configuration; ConfigError where it has no meaning."""
+    """A criterion from its section of the configuration; ConfigError where it has no meaning.
+
+    where: what a refusal calls the section.
+    """
     given = dict(checks.mapping(where, section, Criterion._fields))
     checks.check_measured(where, given)
     op, threshold, over = given.get("op"), given.get("threshold"), given.get("over")
@@ -91,7 +95,8 @@ def parse_criterion(section: Any, where: str = "criteria") -> Criterion:
     require(good, f"{where}.expect", expect, "holds, or fails with a comparison")
     if given.get("period") is not None:
         given["period"] = tuple(given["period"])
-    return Criterion(**given | {"over": tuple(over)})
+    given["over"] = tuple(over)
+    return Criterion(**given)
 
 
 def _threshold(where: str, given: Mapping[str, Any]) -> None:

@@ -28,10 +28,9 @@ def recent_parents(count: int, generator: np.random.Generator) -> np.ndarray:
     return np.where(slots < generator.integers(2, 5, (count, 1)), parents, NONE).astype(np.int32)
 
 
-def in_order(parents: np.ndarray) -> bool:
-    """Whether all parents are vertices before their child, or -1."""
-    before = (parents < np.arange(len(parents))[:, None]).all()
-    return bool(before) and parents.min(initial=NONE) == NONE
+def in_order(parents: np.ndarray, vertex: np.ndarray) -> bool:
+    """Whether all parents are vertices before their child (int [vertices]), or -1."""
+    return bool((parents < vertex[:, None]).all()) and parents.min(initial=NONE) == NONE
 
 
 def topological_order(parents: np.ndarray) -> np.ndarray:
@@ -41,8 +40,9 @@ def topological_order(parents: np.ndarray) -> np.ndarray:
     ConfigError where an index is not that of a vertex, or a vertex is its own ancestor.
     """
     count = len(parents)
-    if in_order(parents):
-        return np.arange(count)
+    issued = np.arange(count)
+    if in_order(parents, issued):
+        return issued
     inside = bool(parents.min() >= NONE and parents.max() < count)
     require(inside, "parents", "an index", f"-1 to {count - 1}")
     rows, listed = [iter(row) for row in parents.tolist()], []
@@ -115,8 +115,8 @@ class Vertices:
         rows = self._rows
         require(width <= MOST, "parents", f"{width} of a vertex", f"at most {MOST}")
         new = np.arange(first, last)
-        good = not parents.size or ((parents < new[:, None]).all() and parents.min() >= NONE)
-        require(bool(good), "parents", "out of order", "vertices before the child, or -1")
+        good = in_order(parents, new)
+        require(good, "parents", "out of order", "vertices before the child, or -1")
         if payload is not None:
             require(len(payload) == count, "payload", f"{len(payload)} payloads", f"{count}")
         if last > len(rows):

@@ -23,6 +23,7 @@ from vecsim.results.plot import GREY, PALETTE, panels, style
 
 BINS = 300  # points of a course in time, at most: as many as a page shows apart
 WIDTH = 4.6  # inches: narrow, so that a page of 400 pixels shows its letters at nine
+# Colours of the kinds of faults, which the colour-blind can tell apart; the look of a halt.
 FAULTS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#0072B2")
 HALTED = {"facecolor": "none", "edgecolor": "#D55E00", "hatch": "//", "linewidth": 0, "alpha": 0.35}
 _SETTINGS = (  # hold until they are set again, or to the end of the run
@@ -31,7 +32,7 @@ _SETTINGS = (  # hold until they are set again, or to the end of the run
 )
 _UNTIL = {"create_partition": ("heal_partition",), "stop": ("start",)}  # hold until this is done
 _UNTIL |= {what: (what,) for what in _SETTINGS}
-QUANTILES = {"median": 0.5, "95 %": 0.95, "99 %": 0.99}
+QUANTILES = {"median": 0.5, "95 %": 0.95, "99 %": 0.99}  # of latency
 
 
 class Span(NamedTuple):

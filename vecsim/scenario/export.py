@@ -21,8 +21,8 @@ from vecsim.scenario.judging import Verdict
 from vecsim.scenario.saved import scenario_digest
 from vecsim.scenario.verdict import as_expected, status
 
-RESULT = "result.json"
-SECTIONS = {
+RESULT = "result.json"  # its name in a scenario's folder
+SECTIONS = {  # of a result -> fields of the metrics record
     "throughput": ("avg_tps", "peak_tps", "total_vertices"),
     "latency": ("latency_p50", "latency_p95", "latency_p99"),
     "resource_usage": (
@@ -34,6 +34,7 @@ SECTIONS = {
         *("byzantine_detected", "false_positives"),
     ),
 }
+# Variables that are 0 in a run without anomalies.
 ANOMALIES = ("divergent", "lost", "doubled", "oom_kills", "given_up")
 
 
@@ -82,6 +83,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def schema() -> dict[str, Any]:
+    """What a result must keep to, as JSON Schema."""
     return json.loads(Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))
 
 

@@ -15,7 +15,8 @@ from vecsim import places
 from vecsim.errors import ConfigError, require
 from vecsim.scenario.config import CATEGORIES, checked
 
-SUFFIX = ".yaml"
+SUFFIX = ".yaml"  # by which a path is told from a name
+# Found without composing every file, which would take long.
 CATEGORY = re.compile(r"^\s+category:\s*(\w+)", re.MULTILINE)
 
 

@@ -26,14 +26,14 @@ from vecsim.scenario.criteria import SAFETY, Criterion
 
 FLAGS = ("healthy", "guard")  # 1 or 0 in each window
 _ENDS = ("first", "last", "min", "max")  # statistics that are one of the values
-_EVENTS = (  # counted in a run
+_EVENTS = (  # counted in a run: where the count is 0, a share of runs says how sure that is
     *COUNTS,
     *MUST_NOT_HAPPEN,
     *("divergent", "crashes", "deadlocks", "anomalies", "consensus_failures"),
     *("excluded_byzantine", "excluded_honest", "refused", "detected", "byzantine_detected"),
     *("false_positives", "waiting", "in_flight"),
 )
-TOTALS = (None, "sum", "max", "last")
+TOTALS = (None, "sum", "max", "last")  # statistics of an event that are 0 if it never happened
 
 
 class Verdict(NamedTuple):

@@ -13,15 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vecsim.results.measures.probed import METRICS, PROBED
-from vecsim.scenario.cluster_probes import (
-    Config,
-    Values,
-    cluster_lifecycle,
-    messages_across_cut,
-    network_round_trips,
-    probe_byzantine_answers,
-    stepped,
-)
+from vecsim.scenario import cluster_probes
+from vecsim.scenario.cluster_probes import Config, Values, stepped
 from vecsim.scenario.config import criteria, simulated
 from vecsim.scenario.judging import judge_all
 
@@ -111,12 +104,14 @@ def _speed(name: str) -> Callable[[Config], Values]:
     return measured
 
 
-_NAMED = (
-    *(cluster_lifecycle, network_round_trips, messages_across_cut, result_export),
-    *(performance_report, own_memory_while_stepping, own_memory_over_runs),
-)
 PROBES: dict[str, Callable[[Config], Values]] = {
-    **{probe.__name__: probe for probe in _NAMED},
-    "byzantine_answers": probe_byzantine_answers,
+    "cluster_lifecycle": cluster_probes.cluster_lifecycle,
+    "network_round_trips": cluster_probes.network_round_trips,
+    "byzantine_answers": cluster_probes.probe_byzantine_answers,
+    "messages_across_cut": cluster_probes.messages_across_cut,
+    "result_export": result_export,
+    "performance_report": performance_report,
+    "own_memory_while_stepping": own_memory_while_stepping,
+    "own_memory_over_runs": own_memory_over_runs,
     **{name: _speed(name) for name in PROBED if name.startswith("speed_of_")},
 }

@@ -18,7 +18,7 @@ from vecsim.scenario.verdict import ScenarioOutcome, cost, plain_text, shown_num
 
 Rows = Sequence[Sequence[str]]  # of a table, its cells as text
 
-PAGES = ("report.md", "report.html")
+PAGES = ("report.md", "report.html")  # their names in a scenario's folder
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h1, h2, td { overflow-wrap: anywhere } figure { margin: 0 }

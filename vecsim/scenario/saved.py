@@ -20,6 +20,7 @@ from vecsim.results import netcdf
 from vecsim.results.disk import busy
 from vecsim.results.files import StoreError, one_line
 
+# Names in a scenario's folder; WHOLE stands for the variant of a scenario that has none.
 PARTIAL, LOCK, DATA, WHOLE = "partial", ".lock", "data.nc", "run"
 
 

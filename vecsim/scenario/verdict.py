@@ -12,8 +12,10 @@ from rich.table import Table
 from vecsim.scenario.config import CATEGORIES, scenario_cost_usd
 from vecsim.scenario.judging import Verdict
 
+# Columns of the two tables: of one scenario, and of many.
 HEADERS = ("criterion", "threshold", "measured [interval]", "interval of", "result")
 SUMMARY = ("category", "scenario", "criteria", "status", "result", "USD")
+# Operators that are not shown as they are written.
 WORDS = {"not_rising": "does not rise", "not_falling": "does not fall", "==": "="}
 
 
@@ -128,20 +130,9 @@ def _table(headers: Sequence[str], found: Sequence[Sequence[str]], wrong: Sequen
     return shown
 
 
-def table(outcome: ScenarioOutcome) -> Table:
-    """One scenario, a row for each criterion."""
-    wrong = [not verdict.as_expected for verdict in outcome.verdicts]
-    return _table(HEADERS, rows(outcome.verdicts), wrong)
-
-
-def summary(outcomes: Sequence[ScenarioOutcome]) -> Table:
-    """Many scenarios by category, a row for each; of a failed one its first failed criterion."""
-    found = summary_rows(outcomes)
-    return _table(SUMMARY, found, [row[4] != "ok" for row in found])
-
-
 def summary_rows(outcomes: Sequence[ScenarioOutcome]) -> list[tuple[str, ...]]:
-    """What stands under `SUMMARY`; criteria: how many came out as they must."""
+    """What stands under `SUMMARY`, by category: how many criteria came out as they must, and of a
+    failed scenario its first failed criterion."""
     found = []
     for outcome in outcomes:
         wrong = [verdict for verdict in outcome.verdicts if not verdict.as_expected]
@@ -173,10 +164,12 @@ def show_verdicts(outcome: ScenarioOutcome, console: Console) -> None:
     """Print name, status and cost of one scenario, and its table."""
     head = f"{outcome.name}: {outcome.status}, {cost(outcome.config)}"
     console.print(plain_text(head), style="bold", markup=False, highlight=False)
-    console.print(table(outcome))
+    wrong = [not verdict.as_expected for verdict in outcome.verdicts]
+    console.print(_table(HEADERS, rows(outcome.verdicts), wrong))
 
 
 def show_summary(outcomes: Sequence[ScenarioOutcome], console: Console) -> None:
     """Print a row for each scenario, and how many show what they are to show."""
-    console.print(summary(outcomes))
+    found = summary_rows(outcomes)
+    console.print(_table(SUMMARY, found, [row[4] != "ok" for row in found]))
     console.print(by_category(outcomes), markup=False)
