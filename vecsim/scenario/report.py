@@ -16,7 +16,7 @@ from vecsim.scenario import verdict
 from vecsim.scenario.config import variants
 from vecsim.scenario.verdict import ScenarioOutcome, cost, plain_text, shown_number, summary_rows
 
-Rows = Sequence[Sequence[str]]  # of a table, its cells as text
+_Rows = Sequence[Sequence[str]]  # of a table, its cells as text
 
 PAGES = ("report.md", "report.html")  # their names in a scenario's folder
 _STYLE = """
@@ -132,7 +132,7 @@ def write_summary(folder: Path, outcomes: Sequence[ScenarioOutcome]) -> None:
 
 def _sections(
     outcome: ScenarioOutcome, dataset: xr.Dataset
-) -> Iterator[tuple[str, Sequence[str], Rows, list[bool]]]:
+) -> Iterator[tuple[str, Sequence[str], _Rows, list[bool]]]:
     """The criteria, the metrics record of every variant, and what stands beside the baselines.
 
     Each is a title and a table: its headers, its rows, and which of these are wrong.
@@ -159,7 +159,7 @@ def _beside(outcome: ScenarioOutcome, dataset: xr.Dataset) -> list[Performance]:
     return performance(dataset) if same else []
 
 
-def _table(headers: Sequence[str], found: Rows) -> str:
+def _table(headers: Sequence[str], found: _Rows) -> str:
     lines = [[_text(cell).replace("|", "\\|") for cell in line] for line in (headers, *found)]
     lines.insert(1, ["---"] * len(headers))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -170,7 +170,7 @@ def _text(text: str) -> str:
     return MARKS.sub(r"\\\g<0>", plain_text(text))
 
 
-def _page_table(headers: Sequence[str], found: Rows, wrong: Sequence[bool]) -> str:
+def _page_table(headers: Sequence[str], found: _Rows, wrong: Sequence[bool]) -> str:
     """A table; wrong: which of its rows are marked."""
 
     def line(cells: Sequence[str], tag: str, bad: bool = False) -> str:
