@@ -14,8 +14,8 @@ from vecsim.model.random import COINS
 from vecsim.model.uses import uses
 from vecsim.types import Adversary, View
 
-TRIALS, ROUNDS = 64, 256
-MOST_SLOTS = 64  # numbers that an adversary may keep
+TRIALS, ROUNDS = 64, 256  # that it is shown: enough for every View to vary, in milliseconds
+MOST_SLOTS = 64  # numbers that an adversary may keep, which every trial has room for
 
 
 def check_adversary(adversary: Adversary) -> None:
@@ -26,7 +26,9 @@ def check_adversary(adversary: Adversary) -> None:
     with raised_by(adversary, "answer"):
         mixes, memories = jax.device_get(_answered(adversary, views))
     _check_mixes(adversary, mixes, memories, views)
-    _check_pools(adversary)
+    looks = "pooled_minority" in uses(adversary)
+    allowed = f"{looks}, as answer {'looks' if looks else 'does not look'} at view.pooled_minority"
+    require(adversary.pools == looks, f"{name_of(adversary)}.pools", adversary.pools, allowed)
 
 
 def _check_constants(adversary: Adversary) -> None:
@@ -35,8 +37,7 @@ def _check_constants(adversary: Adversary) -> None:
     good = isinstance(mixes, (tuple, list)) and len(mixes) > 0
     require(good, f"{name}.mixes", mixes, allowed)
     for i, mix in enumerate(mixes):
-        good = isinstance(mix, (tuple, list)) and len(mix) == 2
-        good = good and all(isinstance(p, (int, float)) and 0 <= p <= 1 for p in mix)
+        good = isinstance(mix, (tuple, list)) and len(mix) == 2 and all(_within(p, 1) for p in mix)
         allowed = "(P(answers 1), P(answers 0)), each 0 to 1 and together at most 1"
         require(good and sum(mix) <= 1, f"{name}.mixes[{i}]", mix, allowed)
     good = type(adversary.groups) is int and adversary.groups in (1, 2)
@@ -49,19 +50,17 @@ def _check_constants(adversary: Adversary) -> None:
             require(value in words, f"{name}.{attribute}", value, " or ".join(words))
     with raised_by(adversary, "admission"):
         admission = adversary.admission
-    good = isinstance(admission, (int, float)) and 0 <= admission <= 1
-    require(good, f"{name}.admission", admission, "0 to 1")
-    if adversary.groups == 2:
-        _check_first_group(adversary)
-
-
-def _check_first_group(adversary: Adversary) -> None:
-    for honest, nodes in ((1, 1), (2, 3), (80, 100), (10**12, 10**12), (1.0, 1.25)):
+    require(_within(admission, 1), f"{name}.admission", admission, "0 to 1")
+    sizes = (1, 1), (2, 3), (80, 100), (10**12, 10**12), (1.0, 1.25)
+    for honest, nodes in sizes if adversary.groups == 2 else ():
         with raised_by(adversary, "first_group"):
-            first: Any = adversary.first_group(honest, nodes)
-        good = isinstance(first, (int, float)) and 0 <= first <= honest
-        name = f"{name_of(adversary)}.first_group({honest}, {nodes})"
-        require(good, name, first, f"0 to {honest} honest nodes")
+            first = adversary.first_group(honest, nodes)
+        allowed = f"0 to {honest} honest nodes"
+        require(_within(first, honest), f"{name}.first_group({honest}, {nodes})", first, allowed)
+
+
+def _within(value: Any, most: float) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= most
 
 
 def _check_signature(adversary: Adversary) -> None:
@@ -90,21 +89,19 @@ def _views() -> View:
     decided_1 = np.rint(decided * np.resize([0.5, 0, 1, 0.2], fixed)).astype(int)
     decided_0 = decided - decided_1
     ones = generator.integers(honest + 1, size=every)
-    still = np.resize([True, False], fixed)
-    ones = np.clip(np.where(still, start, ones), decided_1, honest - decided_0)
+    ones[:, ::2] = start[:, ::2]  # in every other trial none changes until some have decided
+    ones = np.clip(ones, decided_1, honest - decided_0)
 
-    counts = dict(round=np.arange(ROUNDS)[:, None], honest=honest, byzantine=byzantine)
-    counts |= dict(peers=honest + byzantine - exclude_self, exclude_self=exclude_self, k=k)
-    counts |= dict(alpha=alpha, start_ones=start, ones=ones, decided_0=decided_0)
-    counts |= dict(decided_1=decided_1, pooled_minority=generator.integers(2, size=every))
-    parts: dict[str, Any] = {
-        name: np.broadcast_to(values, every).astype(np.int32) for name, values in counts.items()
-    }
+    parts = dict(round=np.arange(ROUNDS)[:, None], honest=honest, byzantine=byzantine)
+    parts |= dict(peers=honest + byzantine - exclude_self, exclude_self=exclude_self, k=k)
+    parts |= dict(alpha=alpha, start_ones=start, ones=ones, decided_0=decided_0)
+    parts |= dict(decided_1=decided_1, pooled_minority=generator.integers(2, size=every))
+    parts = {name: part.astype(np.int32) for name, part in parts.items()}
     for name, size in (("trial_coin", fixed), ("round_coin", every)):
         coins = generator.integers(COINS, size=size) / COINS
         coins.flat[:2] = 0, 1 - 1 / COINS
-        parts[name] = np.broadcast_to(coins, every).astype(np.float32)
-    return View(**parts)
+        parts[name] = coins.astype(np.float32)
+    return View(*np.broadcast_arrays(*View(**parts)))
 
 
 @jax.jit
@@ -112,7 +109,7 @@ def _answered(adversary: Adversary, views: View):
     """Mixes [ROUNDS, TRIALS, group, colour], and the memories after each round."""
     name = f"{name_of(adversary)}.answer"
 
-    def answer(seen: View, memory):
+    def one_round(memory, seen: View):
         given: Any = adversary.answer(seen, memory)
         allowed = "two things: an index into mixes for each [group, colour], and the next memory"
         both = isinstance(given, tuple) and len(given) == 2
@@ -125,36 +122,23 @@ def _answered(adversary: Adversary, views: View):
         good = jnp.issubdtype(after.dtype, jnp.integer) and after.shape == memory.shape
         found = f"{after.dtype} of shape {after.shape}"
         require(good, f"{name}: memory", found, f"int32 of shape {memory.shape}")
-        return mixes.astype(jnp.int32), after.astype(jnp.int32)
-
-    def one_round(memory, seen: View):
-        mixes, after = jax.vmap(answer)(seen, memory)
-        return after, (mixes, after)
+        after = after.astype(jnp.int32)
+        return after, (mixes.astype(jnp.int32), after)
 
     number = adversary.memories
     begin = jnp.zeros((TRIALS, number) if number > 1 else TRIALS, jnp.int32)
-    _, found = lax.scan(one_round, begin, views)
-    return found
+    return lax.scan(jax.vmap(one_round), begin, views)[1]
 
 
 def _check_mixes(adversary: Adversary, mixes: Any, memories: Any, views: View) -> None:
-    last = len(adversary.mixes) - 1
+    last, used = len(adversary.mixes) - 1, uses(adversary)
     bad = (mixes < 0) | (mixes > last)
-    if bad.any():
-        round_, trial, group, colour = np.argwhere(bad)[0]
-        memory = (memories[round_ - 1, trial] if round_ else 0 * memories[0, trial]).tolist()
-        seen = {name: part[round_, trial] for name, part in views._asdict().items()}
-        used = [name for name in View._fields if name in uses(adversary)]
-        told = [f"{part}={seen[part]:.7g}" for part in used]
-        told += [f"memory={memory}"] if "memory" in uses(adversary) else []
-        name = f"{name_of(adversary)}.answer({', '.join(told)})"
-        found = int(mixes[round_, trial, group, colour])
-        allowed = f"0 to {last}, for there are {last + 1} mixes"
-        require(False, f"{name}: mixes[{group}, {colour}]", found, allowed)
-
-
-def _check_pools(adversary: Adversary) -> None:
-    looks = "pooled_minority" in uses(adversary)
-    reason = "looks" if looks else "does not look"
-    allowed = f"{looks}, as answer {reason} at view.pooled_minority"
-    require(adversary.pools == looks, f"{name_of(adversary)}.pools", adversary.pools, allowed)
+    # The first that is none, or the very first one.
+    round_, trial, group, colour = np.unravel_index(bad.argmax(), bad.shape)
+    memory = (memories[round_ - 1, trial] if round_ else 0 * memories[0, trial]).tolist()
+    shown = {part: values[round_, trial] for part, values in views._asdict().items()}
+    told = [f"{part}={value:.7g}" for part, value in shown.items() if part in used]
+    told += [f"memory={memory}"] if "memory" in used else []
+    name = f"{name_of(adversary)}.answer({', '.join(told)}): mixes[{group}, {colour}]"
+    found = int(mixes[round_, trial, group, colour])
+    require(0 <= found <= last, name, found, f"0 to {last}, for there are {last + 1} mixes")

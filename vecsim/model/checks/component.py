@@ -1,6 +1,7 @@
 """The check of any component: its numbers are data, and its own code does as it must."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -10,8 +11,12 @@ from vecsim.model.checks.protocol import check_protocol
 from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
 
-DECLARED = {Protocol: ("counts", "decides"), Adversary: ("mixes", "groups", "pools", "memories")}
-CHECKED = 4096  # components that are remembered
+# Of each kind the check of its own code, and the constants of a class that must be no fields.
+CHECKS: dict[type, tuple[Callable[[Any], None], tuple[str, ...]]] = {
+    Protocol: (check_protocol, ("counts", "decides")),
+    Adversary: (check_adversary, ("mixes", "groups", "pools", "memories")),
+}
+CHECKED = 4096  # components that are remembered: more than a sweep has, of a few bytes each
 
 
 def check(component: Protocol | Adversary | Network) -> None:
@@ -22,35 +27,30 @@ def check(component: Protocol | Adversary | Network) -> None:
     up may be missed. Takes milliseconds, and at the first component of a class a fraction of a
     second.
     """
-    kinds = [kind for kind in DECLARED if isinstance(component, kind)]
     allowed = "a protocol, an adversary or a network"
-    require(bool(kinds) or isinstance(component, Network), "component", component, allowed)
+    require(isinstance(component, (*CHECKS, Network)), "component", component, allowed)
     if isinstance(component, Adversary) and len(component.kinds) > 1:  # a mixture
         for kind in component.kinds:
             check(kind)
-    elif kinds:
-        fields = dataclasses.fields(component)
-        _check_fields(component, fields, DECLARED[kinds[0]])
-        values = tuple(getattr(component, field.name) for field in fields)
-        _check(component, tuple(map(type, values)))
+        return
+    for kind, (check_code, declared) in CHECKS.items():
+        if isinstance(component, kind):
+            _check_fields(component, declared)
+            _check_once(check_code, component, tuple(map(type, vars(component).values())))
 
 
 @lru_cache(maxsize=CHECKED)
-def _check(component: Any, types: tuple[type, ...]) -> None:
+def _check_once(check_code: Callable[[Any], None], component: Any, types: tuple[type, ...]) -> None:
     """types: of the values of its fields, for 20 and 20.0 are equal."""
-    if isinstance(component, Protocol):
-        check_protocol(component)
-    else:
-        check_adversary(component)
+    check_code(component)
 
 
-def _check_fields(component: Any, fields: Any, declared: tuple[str, ...]) -> None:
+def _check_fields(component: Any, declared: tuple[str, ...]) -> None:
     """A number in a field is data, in a program that serves all its values; the rest is static."""
-    name = name_of(component)
-    for field in fields:
-        value = getattr(component, field.name)
+    for field in dataclasses.fields(component):
+        name, value = f"{name_of(component)}.{field.name}", getattr(component, field.name)
         allowed = f"a constant of the class: {field.name} = ..., without a type"
-        require(field.name not in declared, f"{name}.{field.name}", "a field", allowed)
+        require(field.name not in declared, name, "a field", allowed)
         if field.metadata.get("static"):
             allowed = "a number, text, a bool or None, as its field is static"
             good = isinstance(value, (int, float, str, type(None)))
@@ -58,4 +58,4 @@ def _check_fields(component: Any, fields: Any, declared: tuple[str, ...]) -> Non
             allowed = "a number, a bool, or a tuple of them; text with eqx.field(static=True)"
             listed = value if isinstance(value, tuple) else (value,)
             good = all(isinstance(each, (int, float)) for each in listed) or value is None
-        require(good, f"{name}.{field.name}", value, allowed)
+        require(good, name, value, allowed)

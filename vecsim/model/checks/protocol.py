@@ -1,6 +1,6 @@
 """The check of a protocol: nodes are followed through many polls, and their cells looked at."""
 
-from functools import lru_cache
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,10 +15,11 @@ from vecsim.types import Counts, Protocol, Quorum
 
 _Words = NDArray[np.uint32]
 
-MOST_PEERS = 400
-WALKERS, STEPS = 128, 256  # nodes that are followed, and their polls in one call
-_MOST_STEPS = 4096  # polls after which a node is not followed any further
-PAIRS = STEPS * WALKERS  # cells and polls that are stepped at once
+MOST_PEERS = 400  # peers of a poll, k; more would be slow, for counts have k^2 / 2 results
+WALKERS, STEPS = 128, 256  # nodes that are followed, and their polls in one call: milliseconds
+_MOST_STEPS = 4096  # polls after which a node is not followed any further, to bound the time
+PAIRS = STEPS * WALKERS  # cells and polls that are stepped at once: always so many, one compilation
+_COLOURS = np.arange(PAIRS, dtype=np.uint32) // 2 % 2  # of `remaining`, which differ within a call
 _NAMES = ("no quorum", "agree", "agree, confident", "against", "against, confident")
 
 
@@ -26,8 +27,8 @@ def check_protocol(rule: Protocol) -> None:
     """Raise ConfigError unless the protocol keeps what `types.Protocol` promises."""
     _check_numbers(rule)
     starts = _check_start(rule)
-    polls = _polls(rule)
-    cells = _follow(rule, starts, polls)
+    polls, usual = _polls(rule)
+    cells = _follow(rule, starts, polls, usual)
     _check_every_poll(rule, starts, cells, polls)
 
 
@@ -36,17 +37,15 @@ def _check_numbers(rule: Protocol) -> None:
     for flag in ("counts", "decides"):
         value = getattr(rule, flag)
         require(type(value) is bool, f"{name}.{flag}", value, "True or False")
-    for number in ("k", "max_rounds"):
+    for number, most in (("k", MOST_PEERS), ("max_rounds", 2**31 - 1)):
         allowed = f"a field, {number}: int = ..., or a property"
         require(hasattr(rule, number), f"{name}.{number}", "missing", allowed)
-    k = whole(f"{name}.k", rule.k, 1, MOST_PEERS)
-    whole(f"{name}.max_rounds", rule.max_rounds, 1, 2**31 - 1)
+        whole(f"{name}.{number}", getattr(rule, number), 1, most)
     with raised_by(rule, "quorums"):
-        quorums = rule.quorums
+        quorums, k = rule.quorums, rule.k
     allowed = "two whole numbers, k/2 < alpha_preference <= alpha_confidence <= k"
     require(isinstance(quorums, tuple) and len(quorums) == 2, f"{name}.quorums", quorums, allowed)
-    good = all(isinstance(each, int) and not isinstance(each, bool) for each in quorums)
-    good = good and k / 2 < quorums[0] <= quorums[1] <= k
+    good = all(type(each) is int for each in quorums) and k / 2 < quorums[0] <= quorums[1] <= k
     require(good, f"{name}.quorums", quorums, f"{allowed} = {k}")
     with raised_by(rule, "fields"):
         sizes = rule.fields()
@@ -56,87 +55,63 @@ def _check_numbers(rule: Protocol) -> None:
     for field, size in sizes.items():
         whole(f"{name}.fields()[{field!r}]", size, 1, 2**29)
     with raised_by(rule, "cell_limit"):
-        limit = rule.cell_limit()
-    whole(f"{name}.cell_limit()", limit, 4, 2**32)
+        whole(f"{name}.cell_limit()", rule.cell_limit(), 4, 2**32)
 
 
 def _check_start(rule: Protocol) -> _Words:
+    """The cell of each colour that a node starts with."""
     with raised_by(rule, "start"):
         starts, differs = map(np.asarray, _started(rule))
-    name = name_of(rule)
-    for colour, cell in enumerate(starts):
-        _check_cell(rule, f"start({colour})", int(cell))
-        good = int(cell) & 3 == colour
+    name = f"{name_of(rule)}.start"
+    for colour, cell in enumerate(starts.tolist()):
+        _check_cell(rule, f"start({colour})", cell)
         allowed = f"a cell that prefers {colour} (bit 0) and has not decided (bit 1)"
-        require(good, f"{name}.start({colour})", int(cell), allowed)
-    require(
-        not differs,
-        f"{name}.start",
-        "other cells for one colour than for two",
-        "the same: start is elementwise",
-    )
+        require(cell & 3 == colour, f"{name}({colour})", cell, allowed)
+    found = "other cells for one colour than for two"
+    require(not differs, name, found, "the same: start is elementwise")
     return starts
 
 
 @jax.jit
 def _started(rule: Protocol):
     """The cell of each colour, and whether it is another one where colours come by themselves."""
-
-    def start(colours):
-        return _typed(rule, "start", rule.start(colours), colours)
-
-    colours = jnp.arange(2, dtype=jnp.uint32)
+    start, colours = partial(_called, rule, "start"), jnp.arange(2, dtype=jnp.uint32)
     with fields.marking():
         flat = start(colours)
     return flat, (flat != jax.vmap(start)(colours)).any()
 
 
-def _typed(rule: Protocol, method: str, cells: Any, like: Any):
-    """The cells, which must be uint32 of the same shape."""
+def _called(rule: Protocol, method: str, words: Any, *poll: Any):
+    """What `start` or `step` gives: cells, which must be uint32, one for each of the words."""
+    cells: Any = getattr(rule, method)(words, *poll)
     name = f"{name_of(rule)}.{method}"
     kind = getattr(cells, "dtype", type(cells).__name__)
     require(kind == jnp.uint32, f"{name} of uint32", str(kind), "uint32")
-    allowed = f"{like.shape}, an element for each"
-    require(cells.shape == like.shape, f"{name} of shape {like.shape}", cells.shape, allowed)
+    allowed = f"{words.shape}, an element for each"
+    require(cells.shape == words.shape, f"{name} of shape {words.shape}", cells.shape, allowed)
     return cells
 
 
 # What polls may give
 
 
-@lru_cache(maxsize=64)
-def _pairs(k: int) -> tuple[_Words, _Words]:
-    """Every number of answers of the node's own colour, and of answers."""
-    positive, answered = np.meshgrid(np.arange(k + 1), np.arange(k + 1), indexing="ij")
-    there = positive <= answered
-    return positive[there].astype(np.uint32), answered[there].astype(np.uint32)
-
-
-def _polls(rule: Protocol) -> Any:
-    """Every result that a poll may have, as arrays."""
+def _polls(rule: Protocol) -> tuple[Any, list[int]]:
+    """Every result that a poll may have, as arrays, and the numbers of usual ones."""
+    k, (alpha, sure) = rule.k, rule.quorums
     if rule.counts:
-        counts: Any = _pairs(rule.k)
-        return Counts(*counts)
+        polls = Counts(*(part.astype(np.uint32) for part in np.triu_indices(k + 1)))
+        pairs = np.transpose(polls).tolist()
+        answers = [(k, k), (0, k), (0, 0), (alpha, k), (k - alpha, k), (alpha - 1, k), (alpha,) * 2]
+        return polls, [pairs.index([*pair]) for pair in answers]
     # Where both alphas are the same `confident` is True whether there is a quorum or not.
-    unsure = rule.quorums[0] < rule.quorums[1]
     rows = [(0, 0, 0), (1, 0, 0), (1, 0, 1), (0, 1, 0), (0, 1, 1), (0, 0, 1)]
-    kept = [row for row in rows if unsure or row[2] or not any(row)]
-    return Quorum(*np.array(kept, bool).T)
+    kept = [row for row in rows if alpha < sure or row[2] or not any(row)]
+    return Quorum(*np.array(kept, bool).T), list(range(len(kept)))
 
 
-def _choices(rule: Protocol, polls: Any) -> NDArray[np.int64]:
+def _choices(total: int, usual: list[int]) -> NDArray[np.int64]:
     """Which poll each walker meets at each step, [STEPS, WALKERS]: long runs, changes, anything."""
     generator = np.random.default_rng(0)
-    total = len(polls[0])
-    if rule.counts:
-        k, (alpha, _) = rule.k, rule.quorums
-        answers = [(k, k), (0, k), (0, 0), (alpha, k), (k - alpha, k), (alpha - 1, k), (alpha,) * 2]
-        number = {
-            pair: i for i, pair in enumerate(zip(*map(np.ndarray.tolist, polls), strict=True))
-        }
-        usual = [number[pair] for pair in answers]
-    else:
-        usual = list(range(total))
     favourite = np.resize(usual, WALKERS)
     second = generator.choice(usual, WALKERS)
     odds = np.where(np.arange(WALKERS) < WALKERS // 2, 1.0, generator.random(WALKERS))
@@ -148,19 +123,18 @@ def _choices(rule: Protocol, polls: Any) -> NDArray[np.int64]:
 # Nodes that are followed
 
 
-def _follow(rule: Protocol, starts: _Words, polls: Any) -> _Words:
+def _follow(rule: Protocol, starts: _Words, polls: Any, usual: list[int]) -> _Words:
     """Undecided cells that come up; each poll is looked at."""
-    choices = _choices(rule, polls)
+    choices = _choices(len(polls[0]), usual)
     met = jax.tree.map(lambda part: part[choices], polls)
-    flat = jax.tree.map(np.ravel, met)
-    begin = np.resize(starts, WALKERS)
-    cells, visited = begin, [starts]
+    begin = cells = np.resize(starts, WALKERS)
+    visited = starts
     for _ in range(0, min(rule.max_rounds, _MOST_STEPS), STEPS):
         with raised_by(rule, "step"):
             cells, before, after = jax.device_get(_walk(rule, begin, cells, met))
-        _check_step(rule, before.ravel(), flat, after.ravel())
-        visited.append(np.unique(before))
-    return np.unique(np.concatenate(visited))
+        _check_step(rule, before.ravel(), jax.tree.map(np.ravel, met), after.ravel())
+        visited = np.union1d(visited, before)
+    return visited
 
 
 @jax.jit
@@ -171,9 +145,7 @@ def _walk(rule: Protocol, begin, cells, polls):
     """
 
     def move(cells, poll):
-        after = jax.vmap(lambda cell, poll: _typed(rule, "step", rule.step(cell, poll), cell))(
-            cells, poll
-        )
+        after = jax.vmap(partial(_called, rule, "step"))(cells, poll)
         return jnp.where((after & jnp.uint32(2)) == 0, after, begin), (cells, after)
 
     cells, (before, after) = lax.scan(move, cells, polls)
@@ -187,7 +159,7 @@ def _check_every_poll(rule: Protocol, starts: _Words, visited: _Words, polls: An
     others = np.setdiff1d(visited, starts)
     if len(others) > room:
         others = np.random.default_rng(0).choice(others, room, replace=False)
-    cells = np.concatenate([starts, others]).astype(np.uint32)
+    cells = np.concatenate([starts, others])
     where, which = (part.ravel() for part in np.indices((len(cells), total)))
     for first in range(0, len(where), PAIRS):
         part = np.resize(np.arange(first, min(first + PAIRS, len(where))), PAIRS)
@@ -198,48 +170,39 @@ def _check_every_poll(rule: Protocol, starts: _Words, visited: _Words, polls: An
 def _stepped(rule: Protocol, cells, polls):
     """Cells after polls, and `remaining` for a colour that differs from cell to cell."""
     with fields.marking():
-        after = _typed(rule, "step", rule.step(cells, polls), cells)
+        after = _called(rule, "step", cells, polls)
     if type(rule).remaining is Protocol.remaining:
         return after, None
     with raised_by(rule, "remaining"):
-        return after, rule.remaining(cells, _colours(len(cells)))
+        return after, rule.remaining(cells, jnp.asarray(_COLOURS))
 
 
-def _colours(number: int):
-    return (jnp.arange(number) // 2 % 2).astype(jnp.uint32)
-
-
-# What must not be
+# What must not be; of a mask `argmax` is its first True
 
 
 def _check_step(rule: Protocol, before: _Words, polls: Any, alone: _Words | None = None) -> None:
     """Look at polls [PAIRS]. alone: what they gave to each cell by itself."""
     with raised_by(rule, "step"):
         after, left = jax.device_get(_stepped(rule, before, polls))
-    _check_cells(rule, before, after, polls)
-    if alone is not None and (alone != after).any():
-        at = int(np.argmax(alone != after))
-        name = f"{name_of(rule)}.step({before[at]}, {_told(rule, [p[at] for p in polls])})"
-        require(False, name, int(after[at]), f"{alone[at]}, as for the cell by itself")
+
+    def call(at: Any) -> str:
+        return f"step({before[at]}, {_told(rule, [part[at] for part in polls])})"
+
+    bad = (after >= rule.cell_limit()) | ((after & fields.OVERFLOW) != 0)
+    bad |= (after & 2 != 0) & (not rule.decides)
+    at = bad.argmax()
+    _check_cell(rule, call(at), int(after[at]))
+    if alone is not None:
+        at = (alone != after).argmax()
+        allowed = f"{alone[at]}, as for the cell by itself"
+        require(alone[at] == after[at], f"{name_of(rule)}.{call(at)}", int(after[at]), allowed)
     if not rule.counts:
         _check_no_quorum(rule, before, after, polls)
     if left is not None:
-        bad = np.flatnonzero(~(np.asarray(left, float) >= 1))
-        if len(bad):
-            at, colour = bad[0], int(_colours(len(before))[bad[0]])
-            name = f"{name_of(rule)}.remaining({before[at]}, {colour})"
-            require(False, name, left[at].item(), "1 or more polls")
-
-
-def _check_cells(rule: Protocol, before: _Words, after: _Words, polls: Any) -> None:
-    """Refuse the first cell that must not be."""
-    bad = (after >= rule.cell_limit()) | ((after & fields.OVERFLOW) != 0)
-    if not rule.decides:
-        bad |= (after & 2) != 0
-    if bad.any():
-        at = int(np.argmax(bad))
-        poll = _told(rule, [part[at] for part in polls])
-        _check_cell(rule, f"step({before[at]}, {poll})", int(after[at]))
+        left = np.ravel(left)
+        at = (~(left >= 1)).argmax()  # a NaN is none either
+        name = f"{name_of(rule)}.remaining({before[at]}, {_COLOURS[at]})"
+        require(left[at] >= 1, name, left[at].item(), "1 or more polls")
 
 
 def _told(rule: Protocol, poll: Any) -> str:
@@ -265,11 +228,10 @@ def _check_cell(rule: Protocol, call: str, cell: int) -> None:
 def _check_no_quorum(rule: Protocol, before: _Words, after: _Words, met: Any) -> None:
     """Engines differ in what `confident` is where there is no quorum."""
     none = ~met.agree & ~met.against
-    cells, first, which = np.unique(before[none], return_index=True, return_inverse=True)
-    gives = after[none]
-    other = np.flatnonzero(gives != gives[first][which])
-    if len(other):
-        cell, found = cells[which[other[0]]], gives[first][which[other[0]]]
-        name = f"{name_of(rule)}.step({cell}, no quorum)"
-        allowed = f"{found} whatever `confident` is, which means nothing without a quorum"
-        require(False, name, int(gives[other[0]]), allowed)
+    cells, gives = before[none], after[none]
+    _, first, which = np.unique(cells, return_index=True, return_inverse=True)
+    same = gives[first][which]
+    at = (gives != same).argmax()
+    name = f"{name_of(rule)}.step({cells[at]}, no quorum)"
+    allowed = f"{same[at]} whatever `confident` is, which means nothing without a quorum"
+    require(gives[at] == same[at], name, int(gives[at]), allowed)
