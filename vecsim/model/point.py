@@ -3,6 +3,7 @@
 import hashlib
 import json
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -15,8 +16,7 @@ from vecsim.network import Network
 from vecsim.types import Adversary, Protocol, identity_of
 
 MOST_NODES = 10**12  # of any engine: counts and draws are exact up to there
-MOST_ROUNDS = 2**24  # with groups of honest nodes
-
+MOST_ROUNDS = 2**24  # with groups of honest nodes: the round's upper 4 of 28 bits name the group
 
 Nodes = tuple[int, ...]  # Byzantine ones in the network, of each kind
 Way = tuple[tuple[float, float], ...]  # a mix of each kind of Byzantine nodes
@@ -53,74 +53,66 @@ class Point(NamedTuple):
     def check(self) -> None:
         """Raise ConfigError where the parts do not fit together."""
         rule, network, n = self.protocol, self.network, self.n
-        require(1 <= n <= MOST_NODES, "n", n, f"1 to {MOST_NODES}")
-        for name in ("byzantine_fraction", "initial_accept"):
-            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
-        require(
-            self.schedule in ("lockstep", "async"), "schedule", self.schedule, "lockstep or async"
-        )
-        require(
-            self.honest >= 1, "byzantine_fraction", self.byzantine_fraction, "an honest node left"
-        )
+        self._require(1 <= n <= MOST_NODES, "n", f"1 to {MOST_NODES}")
+        for share in ("byzantine_fraction", "initial_accept"):
+            self._require(0 <= getattr(self, share) <= 1, share, "0 to 1")
+        self._require(self.schedule in ("lockstep", "async"), "schedule", "lockstep or async")
+        self._require(self.honest >= 1, "byzantine_fraction", "an honest node left")
         if network.topology == "complete":
-            peers = n - network.exclude_self
-            distinct = not network.replacement
-            who = "n - 1" if network.exclude_self else "n"
-            allowed = f"at most {who} = {peers} peers"
-            require(rule.k <= peers or not distinct, "protocol.k", rule.k, allowed)
-            # Sybil identities may all be refused, which leaves the honest nodes.
-            least = self.honest - network.exclude_self
-            allowed = f"at most {least} peers, as many as there are when no Sybil is admitted"
-            everybody = float(self.adversary.admission) == 1
-            require(rule.k <= least or everybody or not distinct, "protocol.k", rule.k, allowed)
-            require(peers >= 1, "n", n, "2 or more nodes, for there must be somebody to poll")
+            self._check_complete()
         else:
             self._check_graph()
         if network.groups:
-            self._check_groups()
+            self._require(self.schedule == "lockstep", "schedule", "lockstep with groups")
+            allowed = f"shares of at least one of {self.honest} honest nodes each"
+            self._require(all(group.nodes for group in self.groups), "network.groups", allowed)
+            allowed = f"less than {MOST_ROUNDS} with groups"
+            self._require(rule.max_rounds < MOST_ROUNDS, "protocol.max_rounds", allowed)
         if self.adversary.pools and self.byzantine:
             allowed = f"at most {self.honest}, for the adversary pools k answers of honest nodes"
-            require(rule.k <= self.honest or network.replacement, "protocol.k", rule.k, allowed)
+            self._require_k(self.honest, allowed)
             once = self.adversary.every != "poll" or self.schedule == "async"
-            require(once, "adversary.every", "poll", f"round with schedule={self.schedule}")
+            self._require(once, "adversary.every", f"round with schedule={self.schedule}")
         if self.schedule == "async":
-            require(n < 2**16, "n", n, "at most 65535 under schedule=async")
+            self._require(n < 2**16, "n", "at most 65535 under schedule=async")
         allowed = f"less than {random.MAX_ROUNDS}: every round has random words of its own"
-        require(
-            rule.max_rounds < random.MAX_ROUNDS, "protocol.max_rounds", rule.max_rounds, allowed
-        )
+        self._require(rule.max_rounds < random.MAX_ROUNDS, "protocol.max_rounds", allowed)
+        fits = self.stepped().cell_limit() <= 2**32
         allowed = "fewer rounds or a smaller beta: the state of a node must fit 32 bits"
-        require(
-            self.stepped().cell_limit() <= 2**32, "protocol.max_rounds", rule.max_rounds, allowed
-        )
+        self._require(fits, "protocol.max_rounds", allowed)
 
-    def _check_groups(self) -> None:
-        groups, rule = self.network.groups, self.protocol
-        require(self.schedule == "lockstep", "schedule", self.schedule, "lockstep with groups")
-        allowed = f"shares of at least one of {self.honest} honest nodes each"
-        require(all(group.nodes for group in self.groups), "network.groups", groups, allowed)
-        few = rule.max_rounds < MOST_ROUNDS
-        allowed = f"less than {MOST_ROUNDS} with groups"
-        require(few, "protocol.max_rounds", rule.max_rounds, allowed)
+    def _require(self, good: bool, key: str, allowed: str) -> None:
+        """ConfigError unless it is good, about the parameter of that dotted key."""
+        require(good, key, attrgetter(key)(self), allowed)
+
+    def _require_k(self, most: int, allowed: str) -> None:
+        """ConfigError where a poll asks for more distinct peers than there are."""
+        self._require(self.protocol.k <= most or self.network.replacement, "protocol.k", allowed)
+
+    def _check_complete(self) -> None:
+        without = self.network.exclude_self
+        peers, least = self.n - without, self.honest - without
+        self._require_k(peers, f"at most {'n - 1' if without else 'n'} = {peers} peers")
+        if float(self.adversary.admission) != 1:  # all may be refused, which leaves honest nodes
+            allowed = f"at most {least} peers, as many as there are when no Sybil is admitted"
+            self._require_k(least, allowed)
+        self._require(peers >= 1, "n", "2 or more nodes, for there must be somebody to poll")
 
     def _check_graph(self) -> None:
-        rule, network, n = self.protocol, self.network, self.n
+        network, n, degree = self.network, self.n, self.network.degree
         name = f"network.topology={network.topology}"
-        require(not network.groups, "network.groups", network.groups, f"none with {name}")
-        require(self.schedule == "lockstep", "schedule", self.schedule, f"lockstep with {name}")
-        require(network.exclude_self, "network.exclude_self", False, f"true with {name}")
-        admission = float(self.adversary.admission)
-        require(admission == 1, "adversary", self.adversary.title, f"no sybil with {name}")
-        require(network.degree < n, "network.degree", network.degree, f"less than n = {n}")
-        regular = network.topology == "random_regular"
-        ends, allowed = network.degree, "an even number"
-        if regular:
-            ends, allowed = n * network.degree, f"such that n x degree is even, n = {n}"
-        require(ends % 2 == 0, "network.degree", network.degree, allowed)
+        self._require(not network.groups, "network.groups", f"none with {name}")
+        self._require(self.schedule == "lockstep", "schedule", f"lockstep with {name}")
+        self._require(network.exclude_self, "network.exclude_self", f"true with {name}")
+        admitted = float(self.adversary.admission) == 1
+        require(admitted, "adversary", self.adversary.title, f"no sybil with {name}")
+        self._require(degree < n, "network.degree", f"less than n = {n}")
         # Rewiring can take from a node of the small world all but the edges it started.
-        least = network.degree if regular else network.degree // 2
-        allowed = f"at most {least} peers with {name} and degree {network.degree}"
-        require(rule.k <= least or network.replacement, "protocol.k", rule.k, allowed)
+        ends, allowed, least = degree, "an even number", degree // 2
+        if network.topology == "random_regular":
+            ends, allowed, least = n * degree, f"such that n x degree is even, n = {n}", degree
+        self._require(ends % 2 == 0, "network.degree", allowed)
+        self._require_k(least, f"at most {least} peers with {name} and degree {degree}")
 
     @property
     def steps(self) -> int:
@@ -170,13 +162,8 @@ class Point(NamedTuple):
         for mix, nodes in zip(way, kinds, strict=True):
             alike[mix] = alike.get(mix, 0) + nodes
         there = [(nodes, *mix) for mix, nodes in sorted(alike.items()) if nodes]
-        pool = Pool(
-            honest=self.honest - network.exclude_self,
-            byzantine=0,
-            k=self.protocol.k,
-            loss=network.loss,
-            replacement=network.replacement,
-        )
+        honest = self.honest - network.exclude_self
+        pool = Pool(honest, 0, self.protocol.k, loss=network.loss, replacement=network.replacement)
         return pool.of_kinds(there or [(0, *way[0])])
 
     @property
@@ -196,13 +183,13 @@ class Point(NamedTuple):
         ends = np.minimum(np.cumsum(network.groups or (1.0,)), 1.0)
         ends[-1] = 1.0
         last = [int(end * honest + 0.5) for end in ends]  # number of the last node of each
-        sizes = [end - start for start, end in pairwise((0, *last))]
 
         def shared(total: int) -> list[int]:
             """In proportion to the sizes, to the last node, and never more than there are."""
             until = [(2 * end * total + honest) // (2 * honest) for end in (0, *last)]
             return [end - start for start, end in pairwise(until)]
 
+        sizes = shared(honest)
         ones = shared(round(self.initial_accept * honest))
         if network.start:
             ones = [round(share * size) for share, size in zip(network.start, sizes, strict=True)]
@@ -212,21 +199,17 @@ class Point(NamedTuple):
     def parameters(self) -> dict[str, Any]:
         """The resolved parameters, nested, as plain values."""
 
-        def plain(value):
-            known = isinstance(value, Network | Adversary)
-            fields = value.parameters() if known else vars(value)
-            return {"class": identity_of(value), **fields}
-
-        return {
-            name: plain(value) if hasattr(value, "__dict__") else value
-            for name, value in self._asdict().items()
+        fields = {
+            "protocol": vars(self.protocol),
+            "adversary": self.adversary.parameters(),
+            "network": self.network.parameters(),
         }
+        named = {k: {"class": identity_of(getattr(self, k)), **v} for k, v in fields.items()}
+        return self._asdict() | named
 
     def hash(self) -> int:
         """64 bits that stand for the parameters (SHA-256 of their canonical JSON)."""
         text = json.dumps(self.parameters(), sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
-    def lasting(self) -> int:
-        """What stays the same whatever the number of trials: `hash`."""
-        return self.hash()
+    lasting = hash  # what stays the same whatever the number of trials
