@@ -6,9 +6,9 @@ Hydra (callbacks, logging, launchers, folders), read the environment, or choose 
 the working folder.
 """
 
-import contextlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
@@ -19,40 +19,47 @@ import yaml
 from vecsim.errors import ConfigError, require
 from vecsim.outside import SCHEME
 
-RESOLVERS = ("share", "sum", "rest", "range")  # functions of `composing.register`
-SEARCH = "hydra.searchpath"
-FUNCTION = re.compile(r"\$\{\s*([\w.]+)\s*:")
+RESOLVERS = ("share", "sum", "rest", "range")  # of `composing.register`: they compute, no more
+SEARCH = "hydra.searchpath"  # Hydra's key for the folders of configuration
+FUNCTION = re.compile(r"\$\{\s*([\w.]+)\s*:")  # a function that is called, ${NAME:...}
 NESTED = re.compile(r"\$\{[^:}]*\$\{")  # a key, or a function, whose name is another key's value
 
 _packages: ContextVar[tuple[str, ...]] = ContextVar("packages", default=())
 _classes: ContextVar[Mapping[str, type]] = ContextVar("classes", default=MappingProxyType({}))
 
 
-@contextlib.contextmanager
-def packages(names: Any) -> Iterator[None]:
+def packages(names: Any) -> AbstractContextManager[None]:
     """While this lasts components may also come from these packages, named by their first part.
 
-    It may be entered within itself: what is trusted stays so.
+    It may be entered within itself: what is trusted stays so. names: one, a list, or None.
+    ConfigError where a name is none.
     """
-    listed = [names] if isinstance(names, str) else () if names is None else names
-    good = isinstance(listed, Sequence) and all(isinstance(name, str) for name in listed)
-    good = good and all(name.isidentifier() for name in listed)
+    listed = _listed(names)
+    good = all(isinstance(name, str) and name.isidentifier() for name in listed)
     require(good, "packages", names, "names of packages, such as packages=[mypackage]")
-    before = _packages.set((*_packages.get(), *listed))
-    try:
-        yield
-    finally:
-        _packages.reset(before)
+    return _while(_packages, (*_packages.get(), *listed))
 
 
-@contextlib.contextmanager
-def handed(classes: Mapping[str, type]) -> Iterator[None]:
+def handed(classes: Mapping[str, type]) -> AbstractContextManager[None]:
     """While this lasts these dotted paths mean these classes, which need not be importable."""
-    before = _classes.set(classes)
+    return _while(_classes, classes)
+
+
+@contextmanager
+def _while(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    """While this lasts the variable has this value."""
+    before = variable.set(value)
     try:
         yield
     finally:
-        _classes.reset(before)
+        variable.reset(before)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    """None, one thing, or several, as several."""
+    if value is None:
+        return ()
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
 
 
 def handed_over(target: str) -> type | None:
@@ -78,9 +85,8 @@ def check_trusted(config: Mapping[str, Any], given: Collection[str]) -> None:
     for key, value in _leaves(config):
         require(value is None or isinstance(value, (str, int, float)), key, value, allowed)
         text = value if isinstance(value, str) else ""
-        functions = FUNCTION.findall(text)
-        require(functions == [f for f in functions if f in RESOLVERS], key, value, allowed)
-        require(not NESTED.search(text), key, value, allowed)
+        known = set(FUNCTION.findall(text)) <= {*RESOLVERS}
+        require(known and not NESTED.search(text), key, value, allowed)
     if config.get("packages") and "packages" not in given:
         raise ConfigError("packages is set by a file; allowed: packages=... on the command line")
 
@@ -93,37 +99,31 @@ def check_output(output: Any) -> None:
         require(inside, "output", output, allowed)
 
 
-def require_folder(key: str, folder: Path) -> None:
-    """ConfigError unless there is such a folder of configuration. key: what names it."""
+def require_folder(key: str, folder: Path) -> Path:
+    """The folder of configuration; ConfigError unless there is one. key: what names it."""
     require(folder.is_dir(), key, str(folder), "a folder that exists")
+    return folder
 
 
 def config_folders(config_dir: Any) -> list[Path]:
     """Folders of configuration as Python names them: none, one, or a list of them."""
-    one = [] if config_dir is None else [config_dir]
-    listed: list[Any] = [*config_dir] if isinstance(config_dir, (list, tuple)) else one
+    listed = _listed(config_dir)
     good = all(isinstance(each, (str, Path)) for each in listed)
     require(good, "config_dir", config_dir, "a folder, or a list of folders")
-    for each in listed:
-        require_folder("config_dir", Path(each))
-    return [Path(each) for each in listed]
+    return [require_folder("config_dir", Path(each)) for each in listed]
 
 
 def searched(text: str) -> list[Path]:
     """Folders that an override has Hydra search; ConfigError where it says what is none."""
-    allowed = "[FOLDER] or [file://FOLDER]"
-    listed: Any
-    try:
+    listed: Any = None
+    with suppress(yaml.YAMLError):
         listed = yaml.safe_load(text)
-    except yaml.YAMLError:
-        listed = None
+    allowed = "[FOLDER] or [file://FOLDER]"
     good = isinstance(listed, list) and all(isinstance(each, str) for each in listed)
     require(good, SEARCH, text, allowed)
     paths = [each.removeprefix("file://").removeprefix(f"{SCHEME}://") for each in listed]
     require(not any("://" in each for each in paths), SEARCH, text, allowed)
-    for each in paths:
-        require_folder(SEARCH, Path(each))
-    return [Path(each) for each in paths]
+    return [require_folder(SEARCH, Path(each)) for each in paths]
 
 
 def _leaves(section: Any, key: str = "") -> Iterator[tuple[str, Any]]:
