@@ -18,7 +18,7 @@ from yaml import YAMLError
 
 from vecsim import outside
 from vecsim.adversaries.mixture import Mixture
-from vecsim.errors import ConfigError, raised_by, require
+from vecsim.errors import ConfigError, name_of, raised_by, require
 from vecsim.model import trust
 from vecsim.model.checks.component import check
 from vecsim.model.point import Point
@@ -26,12 +26,12 @@ from vecsim.model.sources import is_own
 from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
 
-GROUPS = ("protocol", "adversary", "network")
 COMPONENTS = {"protocol": Protocol, "adversary": Adversary, "network": Network}
+GROUPS = tuple(COMPONENTS)  # of options, in the order of a point's fields
 NUMBERS = {"n": int, "byzantine_fraction": float, "initial_accept": float, "schedule": str}
-SEEDS = 2**32
-WHOLE = "a whole number"
-MIXTURE = f"{Mixture.__module__}.{Mixture.__qualname__}"
+SEEDS = 2**32  # how many there are: a seed is one random word
+WHOLE, NUMBER = "a whole number", "a number"  # as a refusal says what is allowed
+MIXTURE = name_of(Mixture)  # the one class whose parameters are components themselves
 
 UNKNOWN = (ConfigAttributeError, ConfigKeyError)
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)  # errors of a configuration
@@ -68,10 +68,9 @@ def _joined(error: BaseException) -> str:
     text = str(error).partition("Config search path:")[0]
     lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if line and not line.startswith(("full_key:", "object_type="))]
-    options = [i for i, line in enumerate(kept) if line.startswith("Available options")]
-    if options:
-        start = options[0] + 1
-        return f"{' '.join(kept[: start - 1])}; allowed: {', '.join(kept[start:])}"
+    for i, line in enumerate(kept):
+        if line.startswith("Available options"):
+            return f"{' '.join(kept[:i])}; allowed: {', '.join(kept[i + 1 :])}"
     return " ".join(line for line in kept if not line.startswith("See https:"))
 
 
@@ -89,59 +88,54 @@ def component(kind: str, section: Any):
 
 def _mixture(section: dict[str, Any]) -> Adversary:
     """A mixture, whose kinds are options of the group `adversary` by name, or say their class."""
-    fields = section.keys() - {"_target_", "of"}
-    require(not fields, "adversary", ", ".join(fields), "of, and nothing else, in a mixture")
+    others = ", ".join(sorted(section.keys() - {"of"}))
+    require(not others, "adversary", others, "of, and nothing else, in a mixture")
     allowed = "{NAME: share, ...}, or {NAME: {share: ..., parameters}, ...}"
     of: Any = section.get("of")
     require(isinstance(of, dict), "adversary.of", of, allowed)
     kinds = {}
     for name, given in of.items():
-        given = given if isinstance(given, dict) else {"share": given}
-        require("share" in given, f"adversary.of.{name}", given, allowed)
-        parameters = {key: value for key, value in given.items() if key != "share"}
+        parameters = dict(given) if isinstance(given, dict) else {"share": given}
+        require("share" in parameters, f"adversary.of.{name}", given, allowed)
+        share = parameters.pop("share")
         try:
             section = {} if "_target_" in parameters else option("adversary", name)
             section |= parameters
             single = section.get("_target_") != MIXTURE
             require(single, "adversary", name, "kinds that are no mixtures themselves")
-            member = component("adversary", section)
+            kinds[name] = component("adversary", section), share
         except ConfigError as error:
             raise ConfigError(f"adversary.of.{name}: {error}") from None
-        kinds[name] = member, given["share"]
     return Mixture.of(kinds)
 
 
 def option(kind: str, name: str) -> dict[str, Any]:
     """The section of an option of a group, found where Hydra finds it."""
-    folders = outside.folders()
-    found = {path.stem: path for folder in folders for path in folder.glob(f"{kind}/*.yaml")}
+    found = {p.stem: p for folder in outside.folders() for p in folder.glob(f"{kind}/*.yaml")}
     require(name in found, kind, name, ", ".join(sorted(found)))
-    section = OmegaConf.to_container(OmegaConf.load(found[name]))
+    section: Any = OmegaConf.to_container(OmegaConf.load(found[name]))
     trust.check_trusted({kind: section}, ())
     good = isinstance(section, dict) and all(isinstance(key, str) for key in section)
     require(good, kind, name, "a section with _target_ and parameters")
-    return {str(key): value for key, value in section.items()}  # type: ignore
+    return section
 
 
 def _class(kind: str, target: str) -> Any:
+    """The class of that dotted path, which must be a whole one of the kind."""
+    key, allowed = f"{kind}._target_", f"a class that extends {COMPONENTS[kind].__name__}"
     try:
         module, _, name = target.rpartition(".")
-        class_: Any = trust.handed_over(target)
-        class_ = class_ or getattr(importlib.import_module(module), name)
+        class_: Any = trust.handed_over(target) or getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        allowed = f"a class that extends {COMPONENTS[kind].__name__} ({sentence(error)})"
-        raise ConfigError(f"{kind}._target_ is {target!r}; allowed: {allowed}") from None
+        told = f"{key} is {target!r}; allowed: {allowed} ({sentence(error)})"
+        raise ConfigError(told) from None
     except Exception as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise ConfigError(f"{kind}._target_ is {target!r}, which raises {found}") from None
-    good = (
-        isinstance(class_, type)
-        and dataclasses.is_dataclass(class_)
-        and issubclass(class_, COMPONENTS[kind])
-    )
-    require(good, f"{kind}._target_", target, f"a class that extends {COMPONENTS[kind].__name__}")
+        raise ConfigError(f"{key} is {target!r}, which raises {found}") from None
+    good = isinstance(class_, type) and issubclass(class_, COMPONENTS[kind])
+    require(good, key, target, allowed)
     lacking = ", ".join(sorted(getattr(class_, "__abstractmethods__", ())))
-    require(not lacking, f"{kind}._target_", target, f"a class that also has {lacking}")
+    require(not lacking, key, target, f"a class that also has {lacking}")
     return class_
 
 
@@ -159,11 +153,10 @@ def _built(kind: str, class_: Any, section: str):
     except OmegaConfBaseException as error:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
-        fields = ", ".join(field.name for field in dataclasses.fields(class_)) or "none"
+        fields = ", ".join(types) or "none"
         if isinstance(error, UNKNOWN):
-            raise ConfigError(
-                f"{kind}.{error.key} is no parameter of {class_.__name__}; allowed: {fields}"
-            ) from None
+            told = f"{kind}.{error.key} is no parameter of {class_.__name__}"
+            raise ConfigError(f"{told}; allowed: {fields}") from None
         name = re.split(r"[.\[]", str(error.full_key or ""))[0]
         if name in types:
             require(False, f"{kind}.{name}", values.get(name), types[name])
@@ -176,20 +169,18 @@ def _built(kind: str, class_: Any, section: str):
 def _word(annotation: Any) -> str:
     """What values a field takes."""
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    words = {"int": WHOLE, "float": "a number", "bool": "true or false", "str": "a word"}
+    words = {"int": WHOLE, "float": NUMBER, "bool": "true or false", "str": "a word"}
     return words.get(text, "a list of numbers" if "tuple" in str(annotation) else "another kind")
 
 
 def _number(name: str, value: Any):
     """A top-level parameter of a point, as its own type."""
     kind = NUMBERS[name]
-    if kind is str:
-        good = isinstance(value, str)
-    else:
-        good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        good = good and math.isfinite(value) and kind(value) == value
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = real and math.isfinite(value) and kind(value) == value
+    good = isinstance(value, str) if kind is str else number
     many = f" (for several, sweep.{name}=[...])" if isinstance(value, list) else ""
-    allowed = {int: "a whole number", float: "a number", str: "lockstep or async"}[kind]
+    allowed = {int: WHOLE, float: NUMBER, str: "lockstep or async"}[kind]
     require(good, name, value, allowed + many)
     return kind(value)
 

@@ -96,12 +96,12 @@ def _views() -> View:
     parts |= dict(peers=honest + byzantine - exclude_self, exclude_self=exclude_self, k=k)
     parts |= dict(alpha=alpha, start_ones=start, ones=ones, decided_0=decided_0)
     parts |= dict(decided_1=decided_1, pooled_minority=generator.integers(2, size=every))
-    parts = {name: part.astype(np.int32) for name, part in parts.items()}
+    seen: dict[str, Any] = {name: part.astype(np.int32) for name, part in parts.items()}
     for name, size in (("trial_coin", fixed), ("round_coin", every)):
         coins = generator.integers(COINS, size=size) / COINS
         coins.flat[:2] = 0, 1 - 1 / COINS
-        parts[name] = coins.astype(np.float32)
-    return View(*np.broadcast_arrays(*View(**parts)))
+        seen[name] = coins.astype(np.float32)
+    return View._make(np.broadcast_arrays(*View(**seen)))
 
 
 @jax.jit

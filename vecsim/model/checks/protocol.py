@@ -99,10 +99,10 @@ def _polls(rule: Protocol) -> tuple[Any, list[int]]:
     """Every result that a poll may have, as arrays, and the numbers of usual ones."""
     k, (alpha, sure) = rule.k, rule.quorums
     if rule.counts:
-        polls = Counts(*(part.astype(np.uint32) for part in np.triu_indices(k + 1)))
-        pairs = np.transpose(polls).tolist()
+        pairs: Any = np.array(np.triu_indices(k + 1), np.uint32)
         answers = [(k, k), (0, k), (0, 0), (alpha, k), (k - alpha, k), (alpha - 1, k), (alpha,) * 2]
-        return polls, [pairs.index([*pair]) for pair in answers]
+        listed = pairs.T.tolist()
+        return Counts(*pairs), [listed.index([*pair]) for pair in answers]
     # Where both alphas are the same `confident` is True whether there is a quorum or not.
     rows = [(0, 0, 0), (1, 0, 0), (1, 0, 1), (0, 1, 0), (0, 1, 1), (0, 0, 1)]
     kept = [row for row in rows if alpha < sure or row[2] or not any(row)]
