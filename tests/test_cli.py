@@ -63,6 +63,7 @@ BAD = {
     "byzantine_fraction=1.5": "byzantine_fraction is 1.5; allowed: 0 to 1",
     "byzantine_fraction=-0.1": "byzantine_fraction is -0.1; allowed: 0 to 1",
     "byzantine_fraction=nan": "byzantine_fraction is nan; allowed: a number",
+    f"n=1{'0' * 400}": "n is 1000",  # more than a float can hold
     "byzantine_fraction=1.0": "an honest node left",
     "initial_accept=2": "initial_accept is 2.0; allowed: 0 to 1",
     "seed=-1": "seed is -1; allowed: a whole number, 0 to 4294967295",

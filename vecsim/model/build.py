@@ -3,8 +3,8 @@
 import dataclasses
 import importlib
 import json
-import math
 import re
+import sys
 import traceback
 from collections.abc import Mapping
 from functools import lru_cache
@@ -177,7 +177,7 @@ def _number(name: str, value: Any):
     """A top-level parameter of a point, as its own type."""
     kind = NUMBERS[name]
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
-    number = real and math.isfinite(value) and kind(value) == value
+    number = real and abs(value) <= sys.float_info.max and kind(value) == value
     good = isinstance(value, str) if kind is str else number
     many = f" (for several, sweep.{name}=[...])" if isinstance(value, list) else ""
     allowed = {int: WHOLE, float: NUMBER, str: "lockstep or async"}[kind]
