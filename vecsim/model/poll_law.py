@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 Voters = tuple[int, float, float]  # Byzantine nodes, P(one answers 1), P(one answers 0)
 
 FIXED = ((0.0, 1.0), (1.0, 0.0))  # of Byzantine nodes that always answer one colour
-ROWS = 2**15  # of a table made at once, to bound the memory
+ROWS = 2**15  # of a table made at once, to bound the memory: at k = 400 about 100 MB
 
 
 class Pool(NamedTuple):
@@ -46,8 +46,7 @@ class Pool(NamedTuple):
     def of_kinds(self, kinds: Sequence[Voters]) -> "Pool":
         """The same pool with these kinds of Byzantine nodes."""
         (nodes, accept, reject), *others = kinds
-        first = self._replace(byzantine=nodes, accept=accept, reject=reject)
-        return first._replace(others=tuple(others))
+        return self._replace(byzantine=nodes, accept=accept, reject=reject, others=tuple(others))
 
     @property
     def peers(self) -> int:
@@ -103,10 +102,8 @@ def _distinct(pool: Pool, answers: Callable[[int], Floats], holders) -> Floats:
     honest = [comb(h, i) for i in range(k + 1)]
     weights = []
     for y in range(max(0, k - h), min(f, k) + 1):
-        drawn, from_byzantine = k - y, comb(f, y)
-        constant = [
-            honest[x] * honest[drawn - x] * from_byzantine / total for x in range(drawn + 1)
-        ]
+        drawn, others = k - y, comb(f, y)
+        constant = [honest[x] * honest[drawn - x] * others / total for x in range(drawn + 1)]
         weights.append((drawn, np.array(constant)[:, None] * answers(y)))
     parts = []
     for rows in np.array_split(holders, len(holders) // ROWS + 1):
@@ -199,12 +196,8 @@ def ones_and_answered(pool: Pool, holders=None) -> Floats:
 
     if pool.replacement:
         one, answered = _single(pool, holders)
-        return np.stack(
-            [
-                _split(binomial_pmf(k, answered), p / answered if answered else 0.0, size)
-                for p in one
-            ]
-        )
+        law, shares = binomial_pmf(k, answered), one / answered if answered else 0 * one
+        return np.stack([_split(law, share, size) for share in shares])
     by_count = combined(pool.kinds, k, byzantine)
     cached = [binomial_pmf(x, arrives) for x in range(size)]
 

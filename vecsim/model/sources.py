@@ -4,6 +4,7 @@ import ast
 import hashlib
 import importlib.util
 import os
+import struct
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from vecsim.errors import ConfigError, require
 from vecsim.model import typed
 
 _OWN = "vecsim"
-INSTALLED = {"site-packages", "dist-packages"}
+INSTALLED = {"site-packages", "dist-packages"}  # folders whose code belongs to no study
 
 # By file: the spec of the module as it was imported, which a reload makes anew, and the file's
 # hash when it was first looked at.
@@ -54,23 +55,22 @@ def sources(classes: Iterable[type]) -> dict[str, str]:
             require(bool(text), name, "a class without a file", "one of a module with a file")
             found[name] = _short(text.encode())
             continue
-        modules = _with_imported(module)
-        paths = [Path(str(each.__file__)).resolve() for each in modules]
-        alone = sum(path.stat().st_size > 0 for path in paths) == 1
-        for each, path in zip(modules, paths, strict=True):
-            found[path.relative_to(_home(each)).as_posix()] = _hash(each, path, alone)
+        files = _with_imported(module)
+        alone = sum(path.stat().st_size > 0 for path, _ in files) == 1
+        for path, each in files:
+            found[path.relative_to(_home(path, each)).as_posix()] = _hash(path, each, alone)
     return dict(sorted(found.items()))
 
 
-def _home(module: ModuleType) -> Path:
+def _home(path: Path, module: ModuleType) -> Path:
     """The folder in which the module's package lies, or the module itself."""
-    path = Path(str(module.__file__)).resolve()
     above = path.parent if path.stem == "__init__" else path
     return above.parents[module.__name__.count(".")]
 
 
-def _with_imported(module: ModuleType) -> list[ModuleType]:
-    """The module and what it imports, directly or not, of its own package or not installed."""
+def _with_imported(module: ModuleType) -> list[tuple[Path, ModuleType]]:
+    """The module and what it imports, directly or not, of its own package or not installed, each
+    with its file."""
     top = module.__name__.partition(".")[0]
     waiting, found = [module.__name__], {}
     while waiting:
@@ -79,7 +79,8 @@ def _with_imported(module: ModuleType) -> list[ModuleType]:
         if name not in found and each is not None and _belongs(each, top):
             found[name] = each
             waiting += _mentioned(each)
-    return [each for each in found.values() if getattr(each, "__file__", None)]
+    files = [(getattr(each, "__file__", None), each) for each in found.values()]
+    return [(Path(file).resolve(), each) for file, each in files if file]
 
 
 def _belongs(module: ModuleType, top: str) -> bool:
@@ -98,20 +99,18 @@ def _mentioned(module: ModuleType) -> Iterator[str]:
     file = str(getattr(module, "__file__", None) or "")
     if not file.endswith(".py"):
         return
-    package = module.__name__ if Path(file).stem == "__init__" else module.__package__ or ""
     try:
         tree = ast.parse(Path(file).read_bytes())
     except SyntaxError:  # it has changed since it was imported, which `_hash` tells
         return
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from _packages(alias.name)
-        elif isinstance(node, ast.ImportFrom):
+        base = ""
+        if isinstance(node, ast.ImportFrom):
             relative = "." * node.level + (node.module or "")
-            base = importlib.util.resolve_name(relative, package)
-            yield from _packages(base)
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            base = f"{importlib.util.resolve_name(relative, module.__package__ or '')}."
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                yield from _packages(base + alias.name)
 
 
 def _packages(name: str) -> Iterator[str]:
@@ -119,7 +118,7 @@ def _packages(name: str) -> Iterator[str]:
     return (".".join(parts[:i]) for i in range(1, len(parts) + 1))
 
 
-def _hash(module: ModuleType, path: Path, alone: bool) -> str:
+def _hash(path: Path, module: ModuleType, alone: bool) -> str:
     """Of the file as it was imported; ConfigError where it is another one now.
 
     alone: whether no other file's code has been made of it, so that a reload is enough.
@@ -130,9 +129,8 @@ def _hash(module: ModuleType, path: Path, alone: bool) -> str:
         _imported[path] = spec, "" if _older(spec, path) else now
     if _imported[path][1] != now:
         again = f", or importlib.reload of {module.__name__}" if alone else ""
-        raise ConfigError(
-            f"{path} has changed since it was imported; allowed: a new session{again}"
-        )
+        told = f"{path} has changed since it was imported; allowed: a new session{again}"
+        raise ConfigError(told)
     return now
 
 
@@ -149,8 +147,7 @@ def _older(spec: Any, path: Path) -> bool:
     kept = cached.is_file() and os.access(cached.parent, os.W_OK) and not sys.dont_write_bytecode
     if not kept:
         return False
-    header, state = cached.read_bytes()[:16], path.stat()
-    if header[4:8] != bytes(4):  # it goes by the file's contents
-        return False
-    noted = [int.from_bytes(header[i : i + 4], "little") for i in (8, 12)]
-    return noted != [int(state.st_mtime) % 2**32, state.st_size % 2**32]
+    flags, *noted = struct.unpack("<4x3I", cached.read_bytes()[:16])
+    state = path.stat()
+    # With flags it goes by the file's contents.
+    return not flags and noted != [int(state.st_mtime) % 2**32, state.st_size % 2**32]
