@@ -1,4 +1,4 @@
-"""Components of one's own: what keeps its promises is accepted, every fault is one line."""
+"""Components of one's own: sound ones are accepted, and every fault is refused in one line."""
 
 import re
 from typing import ClassVar
@@ -240,7 +240,7 @@ BAD_PROTOCOLS = {
 
 
 @pytest.mark.parametrize("class_", BAD_PROTOCOLS)
-def test_a_bad_protocol_is_one_line(class_):
+def test_a_bad_protocol_is_refused_in_one_line(class_):
     line = refusal(class_())
     assert line.startswith(f"test_checks.{class_.__name__}") or class_ is Forgets
     assert re.search(BAD_PROTOCOLS[class_], line)
@@ -419,7 +419,7 @@ BAD_ADVERSARIES = {
 
 
 @pytest.mark.parametrize("class_", BAD_ADVERSARIES)
-def test_a_bad_adversary_is_one_line(class_):
+def test_a_bad_adversary_is_refused_in_one_line(class_):
     line = refusal(class_())
     assert line.startswith(f"test_checks.{class_.__name__}.")
     assert re.search(BAD_ADVERSARIES[class_], line)

@@ -59,10 +59,7 @@ def test_examples_of_the_readme(folder):
     assert (result.code, result.err) == (0, "")
     [path] = folder.glob("results/*/data.zarr")
     about = json.loads(vecsim.open(path).attrs["config"])
-    assert set(about["sources"]) == {
-        "mypackage/slush_twice.py",
-        "mypackage/turncoat.py",
-    }
+    assert set(about["sources"]) == {"mypackage/slush_twice.py", "mypackage/turncoat.py"}
     for name in ("slush_twice.SlushTwice", "turncoat.Turncoat"):
         module, _, class_ = name.partition(".")
         with jax.numpy_dtype_promotion("standard"):
@@ -158,7 +155,7 @@ def test_an_edit_in_another_folder(folder):
 
 
 def test_a_file_that_is_reloaded(folder):
-    """In one session an edit is told, and after a reload the new code is what is run."""
+    """In one session an edit is refused; after a reload the new code runs."""
     write_rule(folder)
     assert call(*OWN).code == 0
     [first] = folder.glob("results/study-*")
@@ -179,7 +176,7 @@ def test_a_file_that_is_reloaded(folder):
 
 
 def test_a_file_that_was_imported_before_an_edit(folder, monkeypatch):
-    """Nobody has looked at the file when it changes: Python's own note of it tells."""
+    """The file changes before its hash is taken: the note in Python's compiled file shows it."""
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     write_rule(folder)
     importlib.import_module("alone")
@@ -211,7 +208,7 @@ def test_a_bad_component_is_refused_before_anything_is_written(folder):
         ),
     }.items(),
 )
-def test_a_file_that_does_not_do(folder, text, told):
+def test_a_file_without_a_sound_component_is_refused(folder, text, told):
     write_rule(folder)
     (folder / "alone.py").write_text(text)
     assert re.search(told, refused(call(*OWN)))

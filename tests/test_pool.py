@@ -57,6 +57,15 @@ def exact_law(ones, zeros, pool):
     return law
 
 
+def exact_tables(pool):
+    """The same for every number c of honest ones: [c, ones], and [c, answered, ones]."""
+    joint = np.full((pool.honest + 1, pool.k + 1, pool.k + 1), Fraction(0))
+    for c in range(pool.honest + 1):
+        for (i, j), p in exact_law(c, pool.honest - c, pool).items():
+            joint[c, j, i] += p
+    return joint.sum(axis=1), joint
+
+
 def assert_close(given, exact, relative=1e-12):
     """Relative accuracy everywhere, exactly 0 where the exact value is 0."""
     given = np.asarray(given)
@@ -80,13 +89,7 @@ CASES = [
 
 @pytest.mark.parametrize("pool", CASES, ids=lambda pool: "-".join(map(str, pool)))
 def test_small_pools_exactly(pool):
-    k = pool.k
-    ones = np.full((pool.honest + 1, k + 1), Fraction(0))
-    joint = np.full((pool.honest + 1, k + 1, k + 1), Fraction(0))
-    for c in range(pool.honest + 1):
-        for (i, j), p in exact_law(c, pool.honest - c, pool).items():
-            ones[c, i] += p
-            joint[c, j, i] += p
+    ones, joint = exact_tables(pool)
     assert_close(pools.ones(pool), ones)
     assert_close(pools.ones_and_answered(pool), joint)
 
@@ -154,10 +157,7 @@ def test_tails_with_replacement_keep_their_relative_accuracy(n, k):
 
 def test_tails_with_coins_and_loss_keep_their_relative_accuracy():
     pool = Pool(9, 6, 8, 0.0009765625, 0.5, 0.0009765625)
-    ones = np.full((10, 9), Fraction(0))
-    for c in range(10):
-        for (i, _), p in exact_law(c, 9 - c, pool).items():
-            ones[c, i] += p
+    ones, _ = exact_tables(pool)
     assert min(p for p in ones.ravel() if p) < 1e-18
     assert_close(pools.ones(pool), ones)
 

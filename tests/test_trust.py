@@ -96,14 +96,15 @@ def _refused_as_configuring_hydra(result, name):
     )
 
 
+MARKS = "import pathlib\npathlib.Path('imported').touch()\n"  # what a callback's module does
 CALLBACK = """
     # @package _global_
     hydra: {callbacks: {c: {_target_: marked_callback.C}}}
 """
 
 
-def test_files_behind_links_and_relative_paths_do_not_either(folder):
-    put(folder, "marked_callback.py", "import pathlib\npathlib.Path('imported').touch()\n")
+def test_files_behind_links_and_relative_paths_do_not_configure_hydra(folder):
+    put(folder, "marked_callback.py", MARKS)
     put(folder, "elsewhere/own.yaml", CALLBACK)
     (folder / "conf").mkdir()
     (folder / "conf" / "experiment").symlink_to(folder / "elsewhere")
@@ -116,7 +117,7 @@ def test_files_behind_links_and_relative_paths_do_not_either(folder):
 
 @pytest.mark.parametrize("tag", ["{x: !!python/object/apply:pathlib.PosixPath [y]}", "!own 1"])
 def test_tags_hide_nothing(folder, tag):
-    put(folder, "marked_callback.py", "import pathlib\npathlib.Path('imported').touch()\n")
+    put(folder, "marked_callback.py", MARKS)
     put(folder, "conf/experiment/own.yaml", textwrap.dedent(CALLBACK) + f"adversary: {tag}\n")
     command.refused(run("experiment=own"))
     assert not (folder / "imported").exists()
@@ -124,7 +125,7 @@ def test_tags_hide_nothing(folder, tag):
     command.refused(run("experiment=own"))
 
 
-def test_deeply_nested_files_and_dates_are_told(folder):
+def test_deeply_nested_files_and_bad_dates_are_refused(folder):
     put(folder, "conf/experiment/own.yaml", f"# @package _global_\nn: {'[' * 20_000}\n")
     command.refused(run("experiment=own"))
     put(folder, "conf/experiment/own.yaml", "# @package _global_\nadversary: 2020-13-45\n")
@@ -163,7 +164,7 @@ def test_the_environment_is_not_read(folder, monkeypatch):
         "seed: '${oc.decode:${oc.env:VECSIM_TEST_WORD}}'",
     ],
 )
-def test_by_no_other_name(folder, monkeypatch, text):
+def test_the_environment_is_not_read_by_another_name(folder, monkeypatch, text):
     monkeypatch.setenv("VECSIM_TEST_WORD", "something private")
     put(folder, "conf/experiment/own.yaml", f"# @package _global_\n{text}\n")
     result = run("experiment=own")
@@ -201,7 +202,7 @@ def test_files_do_not_choose_an_output_elsewhere(folder, output):
     assert message.startswith(f"output is '{output}'; allowed: a folder inside the working folder")
 
 
-def test_an_output_inside_the_working_folder_is_a_files_to_choose(folder):
+def test_a_file_may_choose_an_output_inside_the_working_folder(folder):
     put(folder, "conf/experiment/own.yaml", "# @package _global_\noutput: studies/one\n")
     assert run("experiment=own").code == 0
     assert (folder / "studies" / "one" / "data.zarr").is_dir()
@@ -215,7 +216,7 @@ def test_an_output_inside_the_working_folder_is_a_files_to_choose(folder):
         ["--experimental-rerun", "config.pickle"],
     ],
 )
-def test_options_of_hydra_that_replace_the_configuration(words):
+def test_options_of_hydra_that_replace_the_configuration_are_refused(words):
     message = command.refused(command.call(*words))
     assert message.startswith(f"{words[0]} is {words[1]!r}; allowed: ")
 
