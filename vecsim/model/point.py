@@ -199,11 +199,8 @@ class Point(NamedTuple):
     def parameters(self) -> dict[str, Any]:
         """The resolved parameters, nested, as plain values."""
 
-        fields = {
-            "protocol": vars(self.protocol),
-            "adversary": self.adversary.parameters(),
-            "network": self.network.parameters(),
-        }
+        adversary, network = self.adversary.parameters(), self.network.parameters()
+        fields = {"protocol": vars(self.protocol), "adversary": adversary, "network": network}
         named = {k: {"class": identity_of(getattr(self, k)), **v} for k, v in fields.items()}
         return self._asdict() | named
 

@@ -19,7 +19,7 @@ from vecsim.model import poll_law as pools
 from vecsim.model.poll_law import Pool
 from vecsim.types import Counts, Quorum
 
-FOLD = np.uint32(2**32 - 2)
+FOLD = np.uint32(2**32 - 2)  # the largest word that counts: the one above it counts as this one
 
 
 class PollKind(NamedTuple):
@@ -52,9 +52,10 @@ class PollKind(NamedTuple):
 
     @property
     def columns(self) -> int:
+        """Thresholds of a row: of counts those of a tree or of k + 2, else two for each alpha."""
         if self.silent:
             return self.width * (self.k + 2)
-        return self.width if self.counts else 4 if self.split else 2
+        return self.width if self.counts else 2 * (1 + self.split)
 
 
 def boundary(below, above, wide: bool):
@@ -158,10 +159,9 @@ def draw(kind: PollKind, rows, own, group, words, k) -> Quorum | Counts:
     if kind.counts:
         boundaries = [[of_class(i, w) for w in range(kind.words)] for i in range(kind.width)]
         count = _descend(folded, boundaries)
+        answered, ones = jnp.asarray(k, jnp.uint32), count
         if kind.silent:
             answered, ones = count, _look_up(kind, rows, own, group, count, words[1])
-        else:
-            answered, ones = jnp.asarray(k, jnp.uint32), count
         return Counts(jnp.where(own == 1, ones, answered - ones), answered)
 
     def below(column):

@@ -10,17 +10,17 @@ interruptions, or on how many cells an engine packs into a word.
 
 import numpy as np
 
-ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-PARITY = 0x1BD11BDA
-COINS = 2**24  # values of `uniform`
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))  # bits, as published for Threefry-2x32
+PARITY = 0x1BD11BDA  # of the key schedule: the published constant
+COINS = 2**24  # values of `uniform`: a float32 holds each of them exactly
 
 # What a block is for: the low bits of the second counter word; the round is above them. A trial is
 # run by one engine only, so engines may use the same purposes, each in its own way.
 POLL, POLL_WIDE, PICK, ADVERSARY, TRIAL, PEERS, REPEATS, ANSWERS, PLACE = range(9)
 # The same in the simulated cluster.
 WORKLOAD, ACTION, WINDOW, VERTEX, SAMPLE, ROUND_TRIP, EVIDENCE = range(9, 16)
-PURPOSES = 16
-MAX_ROUNDS = 2**32 // PURPOSES
+PURPOSES = 16  # what a block may be for: the low 4 bits of the second counter word
+MAX_ROUNDS = 2**32 // PURPOSES  # rounds that have counters of their own in the other 28 bits
 
 
 def threefry(key0, key1, counter0, counter1):

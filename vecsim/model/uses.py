@@ -30,11 +30,11 @@ def uses(adversary: Adversary) -> frozenset[str]:
         memory = np.zeros(() if adversary.memories == 1 else adversary.memories, np.int32)
         jaxpr = jax.make_jaxpr(answer)(adversary, View(*parts), memory).jaxpr
     names = (*View._fields, "memory")
-    first = len(jaxpr.invars) - len(names)  # before them are the adversary's own numbers
 
     def looked_at(output: int) -> set[str]:
-        needed = _needed(jaxpr, [i == output for i in range(2)])[first:]
-        return {name for name, used in zip(names, needed, strict=True) if used}
+        needed = _needed(jaxpr, [i == output for i in range(2)])
+        last = needed[-len(names) :]  # before them are the adversary's own numbers
+        return {name for name, used in zip(names, last, strict=True) if used}
 
     found = looked_at(0)
     return frozenset(found | looked_at(1) if "memory" in found else found)
