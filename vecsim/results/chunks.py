@@ -16,9 +16,9 @@ from vecsim.results.disk import LAYOUT
 from vecsim.results.files import StoreError
 from vecsim.results.layout import Index, Layout, Variable
 
-WRITTEN = re.compile(r"\d+(\.[0-9a-f]+\.partial)?")  # chunk files, whole or being written
+WRITTEN = re.compile(r"\d+(\.[0-9a-f]+\.partial)?")  # names of chunk files, as Zarr writes them
 
-Marks = dict[Index, list[int]]
+Marks = dict[Index, list[int]]  # CRC-32 of the files of each finished chunk, one per variable
 
 
 def mark_file(path: Path, index: Index) -> Path:
@@ -30,7 +30,7 @@ def chunk_file(path: Path, variable: Variable, index: Index) -> Path:
 
 
 def identity(path: Path) -> int:
-    """What ties marks to their study and layout."""
+    """The number that ties marks to their study and layout."""
     return zlib.crc32((path / LAYOUT).read_bytes())
 
 
@@ -41,7 +41,7 @@ def mark(store: int, index: Index, checksums: list[int]) -> str:
 
 
 def read_marks(path: Path, layout: Layout) -> Marks:
-    """The checksums of the finished chunks' files, one per variable, by chunk."""
+    """The marks of the finished chunks; StoreError where a file is not a mark of this store."""
     marks: Marks = {}
     store = identity(path)
     directory = path / "vecsim" / "marks"
@@ -49,14 +49,12 @@ def read_marks(path: Path, layout: Layout) -> Marks:
         try:
             index = tuple(map(int, re.findall(r"\d+", file.name)))
             layout.region(index)
-            text = file.read_bytes()
-            marks[index] = [int(checksum) for checksum in text.split()][:-1]
-            intact = mark_file(path, index) == file
-            intact &= len(marks[index]) == len(layout.variables)
-            intact &= text.decode() == mark(store, index, marks[index])
+            text = file.read_bytes().decode()
+            *marks[index], _ = map(int, text.split())
+            intact = mark_file(path, index) == file and text == mark(store, index, marks[index])
         except ValueError:
             intact = False
-        if not intact:
+        if not (intact and len(marks[index]) == len(layout.variables)):
             raise _bad_chunk(path, f"vecsim/marks/{file.name} is not a mark", file)
     return marks
 
@@ -67,32 +65,29 @@ def _bad_chunk(path: Path, what: str, mark: Path) -> StoreError:
 
 def require_whole(path: Path, layout: Layout, attrs: Mapping, marks: Marks) -> None:
     """StoreError where a study that was complete has lost marks."""
-    lost = math.prod(layout.grid) - len(marks)
-    if attrs["complete"] and lost:
+    if attrs["complete"] and (lost := math.prod(layout.grid) - len(marks)):
         first = next(index for index in np.ndindex(*layout.grid) if index not in marks)
-        name = mark_file(path, first).relative_to(path)
         more = f" and {lost - 1} more" if lost > 1 else ""
-        what = f"{path} was complete and lacks {name}{more}"
+        what = f"{path} was complete and lacks {mark_file(path, first).relative_to(path)}{more}"
         raise StoreError(f"{what}; the command that made it computes what is missing")
 
 
 def read_chunk(path: Path, layout: Layout, index: Index, checksums: list[int]) -> list[bytes]:
     """The bytes of a finished chunk's files, one per variable, checked against its mark."""
-    files = []
+    files, mark = [], mark_file(path, index)
     for variable, checksum in zip(layout.variables, checksums, strict=True):
-        what = f"{variable.name}, chunk {'.'.join(map(str, index))},"
+        what = f"{variable.name}, chunk {mark.name},"
         try:
             files.append(chunk_file(path, variable, index).read_bytes())
         except FileNotFoundError:
-            raise _bad_chunk(path, f"{what} is missing", mark_file(path, index)) from None
+            raise _bad_chunk(path, f"{what} is missing", mark) from None
         if zlib.crc32(files[-1]) != checksum:
-            what = f"{what} differs from its checksum"
-            raise _bad_chunk(path, what, mark_file(path, index))
+            raise _bad_chunk(path, f"{what} differs from its checksum", mark)
     return files
 
 
 def read_chunks(path: Path, layout: Layout, marks: Marks) -> Iterator[tuple[Index, list[bytes]]]:
-    """`read_chunk` of every finished one; what is damaged is told at the end, all at once."""
+    """`read_chunk` of every finished chunk; all damage is told at once, at the end."""
     wrong = {}
     for index, mark in marks.items():
         try:
@@ -103,11 +98,9 @@ def read_chunks(path: Path, layout: Layout, marks: Marks) -> Iterator[tuple[Inde
         raise wrong.popitem()[1]
     if wrong:
         names = " ".join(mark_file(path, index).name for index in wrong)
-        folder = path / "vecsim" / "marks"
-        advice = f"delete in {folder} to have them computed again: {names}"
-        raise StoreError(
-            f"{path} is damaged: {len(wrong)} chunks are not what was written; {advice}"
-        )
+        advice = f"delete in {path / 'vecsim' / 'marks'} to have them computed again: {names}"
+        what = f"{path} is damaged: {len(wrong)} chunks are not what was written"
+        raise StoreError(f"{what}; {advice}")
 
 
 def decode(layout: Layout, index: Index, files: list[bytes]) -> dict[str, np.ndarray]:
@@ -115,17 +108,16 @@ def decode(layout: Layout, index: Index, files: list[bytes]) -> dict[str, np.nda
     from numcodecs.zstd import decompress
 
     crop = tuple(slice(part.stop - part.start) for part in layout.region(index))
-    return {
-        variable.name: np.frombuffer(
-            decompress(file[:-4]),  # behind the compressed bytes stands their crc32c
-            np.dtype(variable.dtype).newbyteorder("<"),
-        ).reshape(layout.chunks + layout.within(variable))[crop]
-        for variable, file in zip(layout.variables, files, strict=True)
-    }
+    values = {}
+    for variable, file in zip(layout.variables, files, strict=True):
+        content = decompress(file[:-4])  # the compressed bytes are followed by their CRC-32C
+        array = np.frombuffer(content, np.dtype(variable.dtype).newbyteorder("<"))
+        values[variable.name] = array.reshape(layout.chunks + layout.within(variable))[crop]
+    return values
 
 
 def remove_unmarked(path: Path, layout: Layout, marks: Marks) -> None:
-    """Drop what a killed process had begun to write."""
+    """Delete files that a killed process had begun to write."""
     (path / "vecsim" / "part").unlink(missing_ok=True)
     for variable in layout.variables:
         finished = {chunk_file(path, variable, index) for index in marks}

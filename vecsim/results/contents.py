@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -12,10 +13,11 @@ from vecsim.results import disk
 from vecsim.results.files import StoreError, damaged
 from vecsim.results.layout import Layout, leaves
 
-SOURCES = "sources"  # of the configuration: files with code that is not vecsim's
-OTHER = "or another output"
-_TOLD = 3  # differences that are named
-# What the identities of points stand for, or what only says which trials are run.
+SOURCES = "sources"  # key of the configuration: digests of files with code that is not vecsim's
+INSTEAD = "choose another output or delete it"  # the advice at the end of a refusal
+_NAMED = 3  # differences in a message, which is one line
+_SHOWN = 60  # characters of a value in a message
+# Keys that identities of points stand for, or that only say which trials are run.
 OF_POINTS = (
     *("trials", "precision", "sweep", "points", "kinds", "engine", "estimators", "campaign"),
     *("n", "byzantine_fraction", "initial_accept", "schedule", "protocol", "adversary", "network"),
@@ -59,33 +61,58 @@ def require_more(path: Path, there: Contents, here: Contents) -> None:
     """StoreError, in words, unless what is wanted here holds all that is there."""
     _require_sources(path, there.config.get(SOURCES, {}), here.config.get(SOURCES, {}))
     if not (there.points and here.points):  # an older store, or nothing to know points by
-        disk.require_same(path, "config", there.config, here.config)
-        disk.require_same(path, "layout", there.layout.described(), here.layout.described())
+        _require_same(path, "config", there.config, here.config)
+        _require_same(path, "layout", there.layout.described(), here.layout.described())
     moving = {*OF_POINTS, SOURCES} | _swept(there.config) | _swept(here.config)
-    old, new = (
-        {key: value for key, value in each.config.items() if key not in moving}
-        for each in (there, here)
-    )
-    if old != new:
-        disk.require_same(path, "config", old, new)
-    old, new = (
+    fixed = ({k: v for k, v in each.config.items() if k not in moving} for each in (there, here))
+    _require_same(path, "config", *fixed)
+    held = (
         {"variables": [(v.name, v.inner) for v in each.variables], "inner": dict(each.inner)}
         for each in (there.layout, here.layout)
     )
-    disk.require_same(path, "layout", old, new)
+    _require_same(path, "layout", *held)
     if here.grows != "trials":
         _require_fixed(path, there, here)
     known = set(here.points)
     lost = [number for number, point in enumerate(there.points) if point not in known]
     if lost:
-        raise StoreError(f"{path} {_other_points(there, here, lost)}")
-    if here.layout.trials < there.layout.trials:
-        _less(path, "trials", here.layout.trials, there.layout.trials, "or more")
+        what = _other_points(there, here, lost)
+        raise StoreError(f"{path} belongs to another config: {what}; {INSTEAD}")
+    old, new = there.layout.trials, here.layout.trials
+    if new < old:
+        _refuse(f"trials is {new}, {path} holds {old}", f"{old} or more")
     _require_precision(path, there.config.get("precision"), here.config.get("precision"))
 
 
+def _require_same(path: Path, kind: str, there: Mapping, here: Mapping) -> None:
+    """Refuse a store of another config or layout, naming some differences."""
+    if found := _differences(there, here):
+        raise StoreError(f"{path} belongs to another {kind}: {_some(found.values())}; {INSTEAD}")
+
+
+def _differences(there: Mapping, here: Mapping) -> dict[str, str]:
+    """What differs between two nested mappings of JSON values, in words, by dotted key."""
+    old, new, absent = leaves(there), leaves(here), object()
+    return {
+        key: f"{key} is {_shown(old, key)} there, {_shown(new, key)} here"
+        for key in new | old
+        if old.get(key, absent) != new.get(key, absent)
+    }
+
+
+def _shown(config: Mapping, key: str) -> str:
+    text = json.dumps(config[key]) if key in config else "absent"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def _some(differences: Collection[str]) -> str:
+    """The first differences, and how many more there are."""
+    more = len(differences) - _NAMED
+    return "; ".join(islice(differences, _NAMED)) + (f" and {more} more" if more > 0 else "")
+
+
 def _swept(config: Mapping[str, Any]) -> set[str]:
-    """What the points differ in; of parameters that move together, each."""
+    """The parameters in which the points differ; of those that move together, each."""
     sweep = config.get("sweep") or {}
     return set(sweep).union(*(each for each in sweep.values() if isinstance(each, Mapping)))
 
@@ -96,12 +123,11 @@ def _require_sources(path: Path, there: Mapping[str, str], here: Mapping[str, st
     if changed:
         verb = "has" if len(changed) == 1 else "have"
         what = f"{', '.join(changed)} {verb} changed since {path} was begun"
-        raise StoreError(f"{what}; choose another output or delete it")
+        raise StoreError(f"{what}; {INSTEAD}")
 
 
-def _less(path: Path, name: str, here: Any, there: Any, more: str) -> None:
-    held = f"{name} is {here}, {path} holds {there}"
-    raise StoreError(f"{held}; allowed: {there} {more}, {OTHER}")
+def _refuse(held: str, allowed: str) -> NoReturn:
+    raise StoreError(f"{held}; allowed: {allowed}, or another output")
 
 
 def _require_fixed(path: Path, there: Contents, here: Contents) -> None:
@@ -109,11 +135,10 @@ def _require_fixed(path: Path, there: Contents, here: Contents) -> None:
     name = f"estimator={here.config['estimator']['name']}"
     old, new = there.layout.trials, here.layout.trials
     if new != old:
-        why = f"{old}, for {name} places them by how many there are"
-        raise StoreError(f"trials is {new}, {path} holds {old}; allowed: {why}, {OTHER}")
+        why = f"for {name} places them by how many there are"
+        _refuse(f"trials is {new}, {path} holds {old}", f"{old}, {why}")
     if here.grows is None and here.config.get("sweep") != there.config.get("sweep"):
-        held = f"sweep is not what {path} holds"
-        raise StoreError(f"{held}; allowed: the same, for {name} compares all points, {OTHER}")
+        _refuse(f"sweep is not what {path} holds", f"the same, for {name} compares all points")
 
 
 def _require_precision(path: Path, there: dict | None, here: dict | None) -> None:
@@ -121,47 +146,35 @@ def _require_precision(path: Path, there: dict | None, here: dict | None) -> Non
     if here is None or here == there:
         return
     if there is None:
-        raise StoreError(
-            f"precision is {json.dumps(here)}, {path} holds every trial; allowed: null, {OTHER}"
-        )
-    if here["target"] != there["target"]:
-        allowed = f"{there['target']}, precision=null, {OTHER}"
-        held = f"{path} has stopped by {there['target']}"
-        raise StoreError(f"precision.target is {here['target']}, {held}; allowed: {allowed}")
-    if here["half_width"] > there["half_width"]:
-        _less(path, "precision.half_width", here["half_width"], there["half_width"], "or less")
-    if here["min_trials"] % there["min_trials"]:
-        more = "or a multiple of it"
-        _less(path, "precision.min_trials", here["min_trials"], there["min_trials"], more)
+        _refuse(f"precision is {json.dumps(here)}, {path} holds every trial", "null")
+    if here["target"] != (target := there["target"]):
+        held = f"{path} has stopped by {target}"
+        _refuse(f"precision.target is {here['target']}, {held}", f"{target}, precision=null")
+    for name, good, more in (
+        ("half_width", here["half_width"] <= there["half_width"], "or less"),
+        ("min_trials", here["min_trials"] % there["min_trials"] == 0, "or a multiple of it"),
+    ):
+        if not good:
+            held = f"precision.{name} is {here[name]}, {path} holds {there[name]}"
+            _refuse(held, f"{there[name]} {more}")
 
 
 def _other_points(there: Contents, here: Contents, lost: list[int]) -> str:
-    """What is there and not here."""
+    """What is there and not here, in words. lost: numbers of the points there."""
     before, after = there.config.get("sweep") or {}, here.config.get("sweep") or {}
-    swept = [key for key in before if key in after and before[key] != after[key]]
     parts = []
-    for key in swept:
-        gone = [value for value in before[key] if value not in after[key]]
-        if gone:
-            parts.append(f"sweep.{key} lacks {', '.join(map(str, gone))}")
-    old, new = (
-        leaves({key: value for key, value in each.config.items() if key in OF_POINTS})
-        for each in (there, here)
-    )
+    for key in (key for key in before if key in after):
+        if gone := [str(value) for value in before[key] if value not in after[key]]:
+            parts.append(f"sweep.{key} lacks {', '.join(gone)}")
     skipped = ("points", "sweep", "precision", "trials", *before, *after)
-    for key in new | old:
-        if any(key == name or key.startswith(f"{name}.") for name in skipped):
-            continue
-        if (key in old, old.get(key)) != (key in new, new.get(key)):
-            parts.append(f"{key} is {disk.show(old, key)} there, {disk.show(new, key)} here")
+    both = ({k: v for k, v in each.config.items() if k in OF_POINTS} for each in (there, here))
+    for key, difference in _differences(*both).items():
+        if not any(f"{key}.".startswith(f"{name}.") for name in skipped):
+            parts.append(difference)
     for kind, one, other in (("", before, after), ("not ", after, before)):
         parts += [f"{key} is {kind}swept there" for key in one if key not in other]
     if parts:
-        more = f" and {len(parts) - _TOLD} more" if len(parts) > _TOLD else ""
-        what = f"{'; '.join(parts[:_TOLD])}{more}"
-    elif len(lost) > _TOLD or not there.layout.coords:
-        what = f"{len(lost)} other points"
-    else:
-        named = "; ".join(there.label(number) for number in lost)
-        what = f"not the same but for their names: {named}"
-    return f"belongs to another config: {what}; choose another output or delete it"
+        return _some(parts)
+    if len(lost) > _NAMED or not there.layout.coords:
+        return f"{len(lost)} other points"
+    return f"not the same but for their names: {'; '.join(map(there.label, lost))}"

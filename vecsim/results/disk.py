@@ -1,9 +1,16 @@
 """How a study lies on disk: metadata, coordinates and the lock, and the checks of all three.
 
-Beside the arrays of the Zarr group stands a subgroup `vecsim`, invisible to `xarray.open_zarr`,
-with the lock, the layout, the checksums of every file that never changes, and the marks of finished
-chunks (`vecsim.results.chunks`). Nothing is parsed before its checksum was right, and no link is
-followed.
+Beside the arrays, the Zarr group has a subgroup `vecsim`, which `xarray.open_zarr` does not see:
+
+    study.zarr/zarr.json          metadata and attributes of the group
+    study.zarr/NAME/              an array: a coordinate or an outcome
+    study.zarr/vecsim/lock        held by the process that writes
+    study.zarr/vecsim/zarr.json   the layout
+    study.zarr/vecsim/points      the points' identities
+    study.zarr/vecsim/checksums   of every file that never changes
+    study.zarr/vecsim/marks/0.1   of a finished chunk (`vecsim.results.chunks`)
+
+Nothing is parsed before its checksum is found right, and no link is followed.
 """
 
 import contextlib
@@ -16,36 +23,30 @@ import signal
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from vecsim.results.files import (
-    StoreError,
-    damaged,
-    file_digest,
-    read_checksums,
-    require_own,
-    write,
-    write_checksums,
-)
-from vecsim.results.layout import Layout, leaves
+from vecsim.results import files
+from vecsim.results.files import StoreError, damaged, file_digest
+from vecsim.results.layout import Layout
 
-FORMAT = 3
-POINTS = "vecsim/points"  # their identities, beside the layout
-CHECKSUMS, LAYOUT = "vecsim/checksums", "vecsim/zarr.json"
+FORMAT = 3  # version of the format on disk; a store of another one is refused
+POINTS = "vecsim/points"  # the points' identities, little-endian uint64
+CHECKSUMS, LAYOUT = "vecsim/checksums", "vecsim/zarr.json"  # paths in the store
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """A Ctrl-C is heard at the end of this, not within.
+    """Delays a Ctrl-C until the end of the block.
 
-    Zarr writes in a thread of its own, which an interrupt of this one would leave with half a
-    write and complaints about it on the terminal.
+    Zarr writes in a thread of its own; an interrupt of this thread would leave it with half a
+    write, and complaints about that on the terminal.
     """
-    if threading.current_thread() is not threading.main_thread():  # hears no signals
+    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
         yield
         return
     heard = []
@@ -68,27 +69,21 @@ def lock(path: Path, name: Path) -> IO[bytes]:
     The kernel closes it when the process dies, however it dies.
     """
     file = (path / "vecsim" / "lock").open("ab")
-    try:
+    with contextlib.suppress(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        deleted = os.fstat(file.fileno()).st_nlink == 0  # by a process that begins again
-    except BlockingIOError:
-        deleted = True
-    if deleted:
-        file.close()
-        raise busy(name)
-    return file
+        if os.fstat(file.fileno()).st_nlink:  # else deleted by a process that begins again
+            return file
+    file.close()
+    raise busy(name)
 
 
 def create(
-    path: Path,
-    layout: Layout,
-    attrs: dict,
-    points: Sequence[int] = (),
-    aside: Path | None = None,
+    path: Path, layout: Layout, attrs: dict, points: Sequence[int] = (), aside: Path | None = None
 ) -> IO[bytes]:
     """Make an empty store and return its lock; it is renamed into place when complete.
 
-    points: the identity of each, uint64. aside: what the store that is there becomes.
+    points: the identity of each, uint64. aside: the new path of the store that is there. StoreError
+    where another process is at work, or a folder of another origin is in the way.
     """
     new = path.with_name(f".{path.name}.new")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,12 +103,12 @@ def create(
         if points:
             (new / POINTS).write_bytes(np.array(points, "<u8").tobytes())
         study = zlib.crc32(attrs["config"].encode())
-        state = {"format": FORMAT, "layout": layout.plain(), "study": study}
+        state = {"format": FORMAT, "layout": layout._asdict(), "study": study}
         group = {"zarr_format": 3, "node_type": "group", "attributes": state}
         replace(new, new / LAYOUT, json.dumps(group, indent=2))
         static = sorted(each for each in new.rglob("*") if each.is_file() and each.name != "lock")
-        listed = [(str(each.relative_to(new)), file_digest(each.read_bytes())) for each in static]
-        write_checksums(new / CHECKSUMS, listed)
+        digests = [(str(each.relative_to(new)), file_digest(each.read_bytes())) for each in static]
+        files.write_checksums(new / CHECKSUMS, digests)
         with uninterrupted():
             if aside:
                 path.rename(aside)
@@ -127,10 +122,10 @@ def create(
 
 def _require_begun(new: Path, layout: Layout) -> None:
     """StoreError unless all in the folder is what `create` makes."""
-    names = {"vecsim", "zarr.json", *layout.arrays}
-    parts = re.compile(r"zarr\.[0-9a-f]{32}\.partial")  # Zarr writes these, then renames them
-    good = not new.is_symlink() and new.is_dir()
-    if not (good and all(each in names or parts.fullmatch(each) for each in os.listdir(new))):
+    # Zarr writes the partial files, then renames them.
+    names = "|".join(map(re.escape, ["vecsim", "zarr.json", *layout.arrays]))
+    made = re.compile(rf"{names}|zarr\.[0-9a-f]{{32}}\.partial")
+    if new.is_symlink() or not new.is_dir() or not all(map(made.fullmatch, os.listdir(new))):
         raise StoreError(f"{new} is in the way; delete it or choose another output")
 
 
@@ -140,22 +135,18 @@ def _create_arrays(path: Path, layout: Layout, attrs: dict) -> None:
 
     names = {"coordinates": " ".join(layout.beside)} if layout.beside else {}  # for xarray
     group = zarr.create_group(path, zarr_format=3, attributes=attrs | names)
-    coordinates = {
-        name: ((name,), np.array(v)) for name, v in {**layout.coords, **layout.inner}.items()
-    }
-    coordinates |= {name: (each.dims, layout.array(each)) for name, each in layout.beside.items()}
-    for name, (dims, array) in coordinates.items():
-        text = array.dtype.kind in "OU"
+    for name, (dims, values, about) in layout.coordinates().items():
+        array = values.astype(np.dtypes.StringDType()) if values.dtype.kind in "OU" else values
         stored = group.create_array(
             name,
             shape=array.shape,
-            dtype=np.dtypes.StringDType() if text else array.dtype,
+            dtype=array.dtype,
             chunks=array.shape,
             dimension_names=dims,
-            attributes=layout.beside[name].attrs if name in layout.beside else None,
+            attributes=about,
             config={"write_empty_chunks": True},
         )
-        stored[...] = array.astype(np.dtypes.StringDType()) if text else array
+        stored[...] = array
     for variable in layout.variables:
         group.create_array(
             variable.name,
@@ -176,15 +167,15 @@ def read_metadata(path: Path) -> tuple[dict, Layout]:
     """The attributes and the layout of a store, once its metadata and coordinates are intact."""
     if not any((path / "vecsim" / part).exists() for part in ("zarr.json", "marks", "lock")):
         raise StoreError(f"{path} is not a vecsim store; choose another output")
-    require_own(path)
+    files.require_own(path)
     try:
         root = (path / "zarr.json").read_bytes()  # before its checksum: see `write_root`
         if not (path / CHECKSUMS).exists():
             _require_format(path, (path / LAYOUT).read_bytes())
         content = {"zarr.json": root}
-        for name, checksums in _checksums(path).items():
+        for name, digests in _digests(path).items():
             content[name] = content.get(name) or (path / name).read_bytes()
-            if file_digest(content[name]) not in checksums:
+            if file_digest(content[name]) not in digests:
                 raise damaged(path, f"{name} was changed or cut off")
     except FileNotFoundError as error:
         name = Path(error.filename).relative_to(path)
@@ -199,14 +190,16 @@ def read_metadata(path: Path) -> tuple[dict, Layout]:
     return attrs, layout
 
 
-def _checksums(path: Path) -> dict[str, list[str]]:
+def _digests(path: Path) -> dict[str, list[str]]:
+    """Digests that the store lists, by file: of the root metadata there may be two."""
+    digests = defaultdict(list)
     try:
-        listed = read_checksums(path / CHECKSUMS)
+        for name, digest in files.read_checksums(path / CHECKSUMS):
+            digests[name].append(digest)
     except StoreError:
-        if (path / CHECKSUMS).exists():
-            raise damaged(path, f"{CHECKSUMS} was changed or cut off") from None
-        raise damaged(path, f"{CHECKSUMS} is missing") from None
-    return {name: [checksum for other, checksum in listed if other == name] for name, _ in listed}
+        what = "was changed or cut off" if (path / CHECKSUMS).exists() else "is missing"
+        raise damaged(path, f"{CHECKSUMS} {what}") from None
+    return digests
 
 
 def _require_format(path: Path, layout: bytes) -> None:
@@ -217,31 +210,16 @@ def _require_format(path: Path, layout: bytes) -> None:
 
 
 def write_root(path: Path, root: dict) -> None:
-    """Replace the metadata of the whole; a reader finds either, with its checksum."""
+    """Replace the root metadata; a reader finds the old or the new file, with its checksum."""
     before, text = (path / "zarr.json").read_bytes(), json.dumps(root, indent=2)
     if before != text.encode():
-        listed = [entry for entry in read_checksums(path / CHECKSUMS) if entry[0] != "zarr.json"]
+        digests = files.read_checksums(path / CHECKSUMS)
         now = [("zarr.json", file_digest(content)) for content in (before, text.encode())]
-        write_checksums(path / CHECKSUMS, [*listed, *now])
+        kept = [(name, digest) for name, digest in digests if name != "zarr.json"]
+        files.write_checksums(path / CHECKSUMS, kept + now)
         replace(path, path / "zarr.json", text)
-
-
-def require_same(path: Path, kind: str, there: Mapping, here: Mapping) -> None:
-    """Refuse a store of another config or layout, naming at most three differences."""
-    old, new = leaves(there), leaves(here)
-    keys = [key for key in new | old if (key in old, old.get(key)) != (key in new, new.get(key))]
-    if keys:
-        parts = [f"{key} is {show(old, key)} there, {show(new, key)} here" for key in keys[:3]]
-        more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-        message = f"{path} belongs to another {kind}: {'; '.join(parts)}{more}"
-        raise StoreError(f"{message}; choose another output or delete it")
-
-
-def show(config: dict, key: str) -> str:
-    text = json.dumps(config[key]) if key in config else "absent"
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def replace(path: Path, file: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    write(file, text.encode(), path / "vecsim" / "part")
+    files.write(file, text.encode(), path / "vecsim" / "part")

@@ -1,6 +1,6 @@
-"""Files that are whole or not there, and that say by a checksum at their end if they changed.
+"""Files that are whole or not there, with a checksum at their end that shows whether they changed.
 
-Checksums find damage and careless edits; who wants to can make false files with right ones.
+Checksums find damage and careless edits, not forgeries: anyone can compute a new one.
 """
 
 import contextlib
@@ -10,17 +10,17 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-SEAL = re.compile(rb"\nvecsim sha256 ([0-9a-f]{64})\n")
+SEAL = re.compile(rb"\nvecsim sha256 ([0-9a-f]{64})\n")  # the last line of a sealed file
 LENGTH = 80  # bytes of a seal
 
 
 class StoreError(Exception):
-    """What is wrong with a file and what to do about it, in one line."""
+    """A line that says what is wrong with a file and what to do about it."""
 
 
 @contextlib.contextmanager
 def one_line(path: str | Path) -> Iterator[None]:
-    """What the operating system refuses becomes a StoreError."""
+    """Turns an error of the operating system into a StoreError."""
     try:
         yield
     except OSError as error:
@@ -74,7 +74,7 @@ def read_sealed(path: Path) -> bytes:
 
 
 def require_own(folder: Path) -> None:
-    """StoreError where a folder holds a link, a pipe or the like: what it leads to is not ours."""
+    """StoreError where a folder holds a link, a pipe or the like, which leads to other files."""
     with one_line(folder):
         folders = [folder]
         for each in folders:

@@ -5,7 +5,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from math import prod
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from vecsim.errors import require
 
 Index = tuple[int, ...]
 Array = np.ndarray[Any, Any]  # its shape and dtype are said where it stands
-_NAME = re.compile(r"[^/.][^/]*")  # of a folder in the store, not of one above it
+_NAME = re.compile(r"[^/.][^/]*")  # a folder in the store: not hidden, and not one above it
 
 
 class Variable(NamedTuple):
@@ -27,7 +26,7 @@ class Variable(NamedTuple):
 
     @property
     def missing(self) -> float:
-        """What it is in a trial that was not run."""
+        """The value in a trial that was not run."""
         return -1 if self.dtype == "int32" else math.nan
 
     @property
@@ -51,15 +50,20 @@ class Beside(NamedTuple):
 class Layout(NamedTuple):
     """The shape of a study: its dimensions are the swept parameters, in order, then `trial`.
 
-    beside: coordinates that say more of a point, such as the parameters that move together.
+    beside: coordinates that say more about a point, such as parameters that move together.
+    An example: two swept parameters of 3 and 2 values, 10 trials per point, chunks (2, 1, 4).
+
+        shape (3, 2, 10)   of every variable's array; its own dimensions come behind these
+        grid  (2, 2, 3)    chunks along each dimension
+        chunk (1, 0, 2)    holds points [2:3, 0:1] and trials [8:10]: the last ones are smaller
     """
 
     coords: dict[str, list]  # swept values, numbers or strings; empty: nothing is swept
     trials: int  # per point, at most
     chunks: Index  # points along each swept dimension, then trials; the last may be smaller
     variables: tuple[Variable, ...]
-    inner: Mapping[str, list] = MappingProxyType({})  # coordinates of the variables' own dimensions
-    beside: Mapping[str, Beside] = MappingProxyType({})
+    inner: Mapping[str, list] = {}  # coordinates of the variables' own dimensions
+    beside: Mapping[str, Beside] = {}
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -80,36 +84,31 @@ class Layout(NamedTuple):
         return tuple(-(-n // c) for n, c in zip(self.shape, self.chunks, strict=True))
 
     def region(self, index: Index) -> tuple[slice, ...]:
-        """Where in the arrays the chunk `index` lies."""
-        grid = self.grid
-        if len(index) != len(grid) or any(
-            i not in range(n) for i, n in zip(index, grid, strict=True)
-        ):
-            raise ValueError(f"no chunk {index} in a grid of {grid}")
-        parts = zip(index, self.chunks, self.shape, strict=True)
+        """Where the chunk `index` lies in the arrays; ValueError where there is no such chunk."""
+        parts = list(zip(index, self.chunks, self.shape, strict=True))
+        if not all(0 <= i * c < n for i, c, n in parts):
+            raise ValueError(f"no chunk {index} in a grid of {self.grid}")
         return tuple(slice(i * c, min((i + 1) * c, n)) for i, c, n in parts)
 
     def within(self, variable: Variable) -> Index:
         """Sizes of the variable's own dimensions; a chunk holds them whole."""
         return tuple(len(self.inner[name]) for name in variable.inner)
 
-    def plain(self) -> dict[str, Any]:
-        """Everything, as JSON can hold it."""
-        return self._asdict() | {"inner": dict(self.inner), "beside": dict(self.beside)}
-
     def described(self) -> dict[str, Any]:
-        """For comparison, with the order of the dimensions; what is beside follows from the
-        configuration."""
-        described = {"dims": list(self.dims), **self.plain()}
-        return {key: value for key, value in described.items() if key != "beside"}
+        """What is compared between layouts: all but `beside`, which the configuration implies."""
+        return {"dims": list(self.dims), **self._replace(beside={})._asdict()}
 
-    def array(self, beside: Beside) -> np.ndarray:
-        """The values of a coordinate beside the dimensions, in its shape."""
-        values = np.array(beside.values, object if isinstance(beside.values[0], str) else None)
-        return values.reshape([len(self.coords[dim]) for dim in beside.dims])
+    def coordinates(self) -> dict[str, tuple[tuple[str, ...], Array, dict[str, Any]]]:
+        """The dimensions, values and attributes of every coordinate, by name."""
+        own = {**self.coords, **self.inner}
+        found: dict[str, Any] = {name: ((name,), np.array(v), {}) for name, v in own.items()}
+        for name, (dims, values, attrs) in self.beside.items():
+            array = np.array(values, object if isinstance(values[0], str) else None)
+            found[name] = dims, array.reshape([len(self.coords[dim]) for dim in dims]), attrs
+        return found
 
     def checked(self) -> "Layout":
-        """The same in plain types, as it reads back from disk; ValueError where it can't be."""
+        """The same in plain types, as it reads back from disk; ValueError where it has no sense."""
         coords = {name: labels(values) for name, values in self.coords.items()}
         variables = tuple(
             Variable(name, dtype, json_safe(attrs), *map(tuple, inner))
@@ -129,8 +128,7 @@ class Layout(NamedTuple):
             require(bool(good), "a name in the study", name, allowed)
         for name, values in coords.items():
             for value in values:
-                good = not isinstance(value, str) or value.isprintable()
-                require(good, name, value, "printable text")
+                require(str(value).isprintable(), name, value, "printable text")
         if any(v.dtype not in ("int32", "float64") for v in variables):
             raise ValueError("a variable is int32 or float64")
         if any(len(b.values) != prod(len(coords[d]) for d in b.dims) for b in beside.values()):

@@ -1,8 +1,8 @@
 """Datasets as single NetCDF files that are known to be unchanged before HDF5 sees them.
 
-Behind the NetCDF file proper stands one line of text, the SHA-256 of all before it; other programs
-read past it. Damaged files can keep the HDF5 library busy for ever, so the line is checked first.
-HDF5 works in memory only: a full disk in the middle of its writing would crash the process.
+The last line of the file is text, the SHA-256 of all before it; other programs ignore it. Damaged
+files can keep the HDF5 library busy for ever, so the line is checked first. HDF5 writes to memory
+only: a disk that fills up while it writes would crash the process.
 """
 
 import io

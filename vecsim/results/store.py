@@ -12,10 +12,9 @@ import numpy as np
 import xarray as xr
 
 from vecsim.results import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
-from vecsim.results import chunks, contents, disk, extension, join, netcdf
+from vecsim.results import chunks, contents, disk, extension, netcdf
 from vecsim.results.chunks import Marks
 from vecsim.results.contents import Contents
-from vecsim.results.disk import FORMAT
 from vecsim.results.extension import Earlier
 from vecsim.results.files import StoreError, one_line
 from vecsim.results.layout import Index, Layout, Variable, json_safe
@@ -23,7 +22,7 @@ from vecsim.results.layout import Index, Layout, Variable, json_safe
 __all__ = ["Layout", "Store", "StoreError", "Variable", "open"]
 
 
-STORES = "data.zarr", "defended.zarr"  # of a study, in its folder
+STORES = "data.zarr", "defended.zarr"  # names of a study's store in its folder
 
 
 class Store:
@@ -32,8 +31,8 @@ class Store:
     def __init__(self, path: Path, layout: Layout, marks: Marks, *locks: IO[bytes]):
         import zarr
 
-        self.path, self.layout = path, layout
-        self._marks, self._locks, self._identity = marks, locks, chunks.identity(path)
+        self.path, self.layout, self._locks = path, layout, locks
+        self._marks, self._identity = marks, chunks.identity(path)
         self.done = np.zeros(layout.grid, bool)
         for index in marks:
             self.done[index] = True
@@ -56,18 +55,18 @@ class Store:
         none of these is possible.
 
         `config` is everything that decides the results; `attrs` are recorded when the study
-        starts. points: the identity of each, without which a store is not extended; grows: what
-        there may be more of (see `vecsim.results.extension`). A refusal changes nothing on disk.
+        starts. points: the identity of each (64 bits), without which a store is not extended.
+        grows: what there may be more of (see `Contents`). A refusal changes nothing on disk.
         """
         layout = layout.checked()
         config = json.loads(json.dumps(config))
         here = Contents(config, layout, points, grows)
-        about = json_safe(attrs)
-        about |= {"vecsim_format": FORMAT, "complete": 0, "config": json.dumps(config)}
+        now = {"vecsim_format": disk.FORMAT, "complete": 0, "config": json.dumps(config)}
+        about = json_safe(attrs) | now
         with one_line(path):
             path = Path(path).resolve()
             if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-                for aside in extension.asides(path):  # a process was killed as it set it aside
+                for aside in extension.asides(path):  # a process was killed after it set it aside
                     contents.require_more(path, Contents.of(aside), here)
                     about["extends"] = json.dumps(extension.earlier_provenance(aside))
                 return cls(path, layout, {}, disk.create(path, layout, about, points))
@@ -87,14 +86,14 @@ class Store:
                     extension.remove_earlier(path)
                 about["extends"] = json.dumps(extension.earlier_provenance(path))
                 new = disk.create(path, layout, about, points, extension.next_aside(path))
-                return cls(path, layout, {}, new, lock)  # no other process may think it is here
+                return cls(path, layout, {}, new, lock)  # the old lock, too, keeps others out
             except BaseException:
                 lock.close()
                 raise
 
     @cached_property
     def earlier(self) -> Earlier:
-        """What a smaller study holds that was here before, where this one is not complete."""
+        """The stores that were set aside for this one, until it is complete."""
         return Earlier(self.path)
 
     def write(self, index: Index, values: Mapping[str, Any]) -> None:
@@ -144,8 +143,7 @@ class Store:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_locks"):
-            self.close()
+        self.close()
 
 
 def open(path: str | Path) -> xr.Dataset:
@@ -178,10 +176,7 @@ def _open_group(path: Path) -> xr.Dataset:
     for index, files in chunks.read_chunks(path, layout, marks):
         for name, values in chunks.decode(layout, index, files).items():
             arrays[name][layout.region(index)] = values
-    variables = {}
-    for each in layout.variables:
-        variables[each.name] = layout.dims + each.inner, arrays[each.name], each.stored_attrs
-    coords = join.coordinates({**layout.coords, **layout.inner})
-    for name, beside in layout.beside.items():
-        coords[name] = (beside.dims, layout.array(beside), beside.attrs)
-    return xr.decode_cf(xr.Dataset(variables, coords, attrs)).load()
+    variables = {
+        v.name: (layout.dims + v.inner, arrays[v.name], v.stored_attrs) for v in layout.variables
+    }
+    return xr.decode_cf(xr.Dataset(variables, layout.coordinates(), attrs)).load()

@@ -128,7 +128,7 @@ def _compute(
     alike: dict[bytes, list[int]] = {}  # points that lack the same trials
     for row in np.flatnonzero(np.isin(numbers, wanted)):
         rows = {name: array[row] for name, array in out.items()}
-        lacking = earlier.take(points[numbers[row]], trials, plan.variables, rows)
+        lacking = earlier.take(points[numbers[row]], trials, rows)
         alike.setdefault(lacking.tobytes(), []).append(int(row))
     run = 0
     for mask, rows in alike.items():
