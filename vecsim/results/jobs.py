@@ -20,41 +20,38 @@ from vecsim.results import join as joining
 from vecsim.results import store as stores
 from vecsim.results.files import StoreError, one_line
 
-ALL = "all"
+ALL = "all"  # as `multirun`: every store in the folder, whether a job's or not
 
 
 class _Found(NamedTuple):
     """A store to be joined.
 
-    job: the overrides of the job that wanted it. options: of groups, as the job named them; those
-    in the store are of whoever computed it, perhaps by another name.
+    job: overrides of the job that wanted it. options: the groups' options as this job named them;
+    the store has those of the job that computed it, perhaps under other names.
     """
 
     path: Path
     job: str = ""
     options: Mapping[str, str] | None = None
 
-    def open(self) -> xr.Dataset:
-        data = stores.open(self.path)
-        if self.options is not None:
-            data.attrs["options"] = json.dumps(self.options)
-        return data
-
 
 def write_list(folder: Path, command: str, jobs: Sequence[Sequence[str]]) -> None:
-    """Which jobs a multirun will have in this folder: the overrides of each."""
+    """Record which jobs a multirun will have in this folder: the overrides of each."""
     listed = sorted({tuple(job) for job in jobs})
     _write(folder / f"jobs-{_hash(listed)}.json", {"command": command, "jobs": listed})
 
 
 def write_record(folder: Path, overrides: Sequence[str], **about: Any) -> None:
-    """Keep what became of a job. state: begun, done, refused or failed; told: why; output: where
-    its results are; options: the names of what it chose."""
+    """Record what became of a job.
+
+    about: `state` (begun, done, refused or failed), `told` (why), `output` (where its results
+    are), `options` (the name of each option it chose, by group).
+    """
     _write(_record(folder, overrides), {"overrides": list(overrides), **about})
 
 
 def read_record(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """The same, empty where the job never began."""
+    """What `write_record` recorded, empty where the job never began."""
     path = _record(folder, overrides)
     return _read(path) if path.exists() else {}
 
@@ -74,20 +71,24 @@ def collect(
     for folder in map(Path, several):
         with one_line(folder):
             there, bad = _of(folder, store, multirun)
-        for each in there:
-            label = _name(folder, each.path, len(several) > 1)
-            found[f"{label} ({each.job})" if label in found else label] = each
         wrong += bad
+        for each in there:
+            inside = each.path.is_relative_to(folder) and each.path != folder and len(several) == 1
+            label = str(each.path.relative_to(folder) if inside else each.path)
+            found[f"{label} ({each.job})" if label in found else label] = each
     name = ", ".join(map(str, several))
     jobs: dict[str, xr.Dataset] = {}
-    for label, each in sorted(found.items(), key=lambda pair: _natural(pair[0])):
+    for label in sorted(found, key=_natural):
         try:
-            jobs[label] = each.open()
-            if not jobs[label].attrs.get("complete"):
-                del jobs[label]
-                wrong.append(f"{label} is unfinished: the same command goes on")
+            data = stores.open(found[label].path)
+            if not data.attrs.get("complete"):
+                raise StoreError(f"{label} is unfinished: the same command goes on")
         except StoreError as error:
             wrong.append(str(error))
+            continue
+        if found[label].options is not None:
+            data.attrs["options"] = json.dumps(found[label].options)
+        jobs[label] = data
     if not jobs and not wrong:
         raise StoreError(f"{name}: no store (*.zarr) here")
     if not jobs or (wrong and missing == "refuse"):
@@ -116,13 +117,13 @@ def _of(folder: Path, store: str | None, multirun: str | None) -> tuple[list[_Fo
         raise StoreError(f"{folder} holds {', '.join(kinds)}; allowed: {allowed}")
     if store is not None and kinds and store not in kinds:
         raise StoreError(f"store is {store!r}; allowed: {', '.join(kinds)}")
-    chosen = store or (kinds[0] if kinds else "")
-    there = []
-    for name, several in outputs.items():
-        mine = [each for each in several if each.path.stem == chosen]
-        wrong += [] if mine else [f"{name} holds no store"]
-        there += mine
-    return there, wrong
+    chosen = store or next(iter(kinds), "")
+    mine = {
+        name: [each for each in several if each.path.stem == chosen]
+        for name, several in outputs.items()
+    }
+    wrong += [f"{name} holds no store" for name, several in mine.items() if not several]
+    return [each for several in mine.values() for each in several], wrong
 
 
 def _outputs(folder: Path, multirun: str | None) -> tuple[dict[str, list[_Found]], list[str]]:
@@ -143,22 +144,19 @@ def _outputs(folder: Path, multirun: str | None) -> tuple[dict[str, list[_Found]
         raise StoreError(f"multirun is {multirun!r}; allowed: {names or 'none'}, or {ALL}")
     wanted: dict[str, list[_Found]] = {}
     known, wrong = set(), []
-    for job in listed[multirun or next(iter(listed))]["jobs"]:
-        name, about = f"job {', '.join(job)}", read_record(folder, job)
-        output = Path(about["output"]) if "output" in about else None
-        if output and not output.is_absolute():
-            output = folder / output
+    for words in listed[multirun or next(iter(listed))]["jobs"]:
+        job, about = ", ".join(words), read_record(folder, words)
+        output = folder / about.get("output", "")
+        found = sorted(_stores(output)) if "output" in about else []
         if about.get("state") in ("refused", "failed"):
-            wrong.append(f"{name} was {about['state']}: {about.get('told', '')}")
-        elif not about:
-            wrong.append(f"{name} never began")
-        elif output is None or not (found := sorted(_stores(output))):
-            where = f"wrote to {output}, where no store is" if output else "was stopped"
-            wrong.append(f"{name} {where}")
-        else:
-            options = about.get("options")
-            wanted[name] = [_Found(path, ", ".join(job), options) for path in found]
+            wrong.append(f"job {job} was {about['state']}: {about.get('told', '')}")
+        elif found:
+            wanted[f"job {job}"] = [_Found(path, job, about.get("options")) for path in found]
             known.add(output.resolve())
+        elif "output" in about:
+            wrong.append(f"job {job} wrote to {output}, where no store is")
+        else:
+            wrong.append(f"job {job} {'was stopped' if about else 'never began'}")
     others = [each for each in outputs if outputs[each] and (folder / each).resolve() not in known]
     if others and multirun is None and not wrong:
         allowed = f"multirun='{min(listed)}' without, multirun='{ALL}' with them"
@@ -166,12 +164,8 @@ def _outputs(folder: Path, multirun: str | None) -> tuple[dict[str, list[_Found]
     return wanted, wrong
 
 
-def _name(folder: Path, path: Path, several: bool) -> str:
-    inside = path.is_relative_to(folder) and path != folder and not several
-    return str(path.relative_to(folder) if inside else path)
-
-
 def _stores(folder: Path) -> Iterator[Path]:
+    """Stores at or below a folder; what is hidden is left out."""
     if folder.suffix == ".zarr" and folder.is_dir():
         yield folder
     elif folder.is_dir():
@@ -181,6 +175,7 @@ def _stores(folder: Path) -> Iterator[Path]:
 
 
 def _natural(text: str) -> list:
+    """A key to sort by, with the numbers in it as numbers: job 2 comes before job 10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
 
 

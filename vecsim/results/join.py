@@ -3,7 +3,8 @@
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -11,7 +12,7 @@ import xarray as xr
 from vecsim.results.layout import labels, leaves
 
 Codes = dict[str, list[int]]  # by column: equal numbers where the jobs have equal values
-CLASSES = ("_target_", "class")
+CLASSES = ("_target_", "class")  # keys of a component's section that name its class
 
 
 def join(jobs: Mapping[str, xr.Dataset]) -> xr.Dataset:
@@ -22,89 +23,89 @@ def join(jobs: Mapping[str, xr.Dataset]) -> xr.Dataset:
     dimension and the others coordinates of it: first the option of a group (protocol=...), then
     what was set by hand. Points of no job are missing.
     """
-    first = next(iter(jobs.values()))
-    for name, job in jobs.items():
-        if {key: job[key].dims for key in job} != {key: first[key].dims for key in first}:
-            raise ValueError(f"{name} has other dimensions or variables than the rest")
+    first, every = next(iter(jobs.values())), list(jobs.values())
     inner = {name: first[name].dims[first[name].dims.index("trial") + 1 :] for name in first}
     own = {str(dim): first[dim].values.tolist() for dims in inner.values() for dim in dims}
     for name, job in jobs.items():
+        if {key: job[key].dims for key in job} != {key: first[key].dims for key in first}:
+            raise ValueError(f"{name} has other dimensions or variables than the rest")
         if any(job[dim].values.tolist() != values for dim, values in own.items()):
             raise ValueError(f"{name} has other values of {', '.join(own)} than the rest")
     swept = [str(dim) for dim in first.sizes if dim not in ("trial", *own)]
-    configs = [json.loads(job.attrs["config"]) for job in jobs.values()]
-    columns = _differing(list(jobs.values()), configs, swept)
+    configs = [json.loads(job.attrs["config"]) for job in every]
+    columns = _differing(every, configs, swept)
     named = _names(columns, [*swept, "trial", *own, *map(str, first)])
     codes = {key: _codes(column) for key, column in columns.items()}
-    dims, beside = arrange(codes, _by_hand(jobs.values()))
+    dims, beside = arrange(codes, _by_hand(every))
     values = {named[key]: _in_order(columns[key]) for key in dims}
     for dim in swept:
-        joined = dict.fromkeys(v for job in jobs.values() for v in job[dim].values.tolist())
+        joined = dict.fromkeys(v for job in every for v in job[dim].values.tolist())
         values[dim] = list(joined) if isinstance(next(iter(joined)), str) else sorted(joined)
-    shape = (*map(len, values.values()), max(job.sizes["trial"] for job in jobs.values()))
-    within = {name: tuple(len(own[str(dim)]) for dim in dims_) for name, dims_ in inner.items()}
-    arrays = {name: np.full(shape + within[name], np.nan) for name in map(str, first)}
-    taken = np.zeros(shape[:-1], bool)
-    places = [
-        [values[named[key]].index(value) for key, value in zip(dims, row, strict=True)]
-        for row in (zip(*(columns[key] for key in dims), strict=True) if dims else [()] * len(jobs))
-    ]
-    for place, (job_name, job) in zip(places, jobs.items(), strict=True):
-        at = [[number] for number in place]
-        at += [[values[dim].index(value) for value in job[dim].values.tolist()] for dim in swept]
-        if taken[np.ix_(*at)].any():
-            raise ValueError(f"{job_name} holds a point that another job holds too")
-        taken[np.ix_(*at)] = True
-        for name, array in arrays.items():
-            block = job[name].transpose(*swept, "trial", *inner[name]).values
-            region = np.ix_(*at, range(job.sizes["trial"]))
-            array[region] = block.reshape((1,) * len(dims) + block.shape)
-    coords = coordinates({**values, **own})
+    sizes = {dim: len(listed) for dim, listed in {**values, **own}.items()}
+    sizes["trial"] = max(job.sizes["trial"] for job in every)
+    taken = xr.Variable(list(values), np.zeros([sizes[dim] for dim in values], bool))
+    places: list[dict[str, Any]] = []
+    for number, (name, job) in enumerate(jobs.items()):
+        at: dict = {named[key]: values[named[key]].index(columns[key][number]) for key in dims}
+        at |= {dim: [values[dim].index(v) for v in job[dim].values.tolist()] for dim in swept}
+        if taken[at].values.any():
+            raise ValueError(f"{name} holds a point that another job holds too")
+        taken[at] = True
+        places.append({**at, "trial": slice(job.sizes["trial"])})
+    grid = _Grid(sizes, places)
+    variables = {}
+    for name in first:
+        parts = [job[name].variable for job in every]
+        variables[name] = grid.joined((*values, "trial", *inner[name]), parts, np.nan)
+        variables[name].attrs = first[name].attrs
+    coords: dict[str, Any] = {dim: (dim, _coordinate(v)) for dim, v in {**values, **own}.items()}
     for key, over in beside.items():
-        table = np.full([len(values[named[dim]]) for dim in over], None, object)
-        for place, value in zip(places, columns[key], strict=True):
-            table[tuple(place[dims.index(dim)] for dim in over)] = value
-        flat = _coordinate(table.ravel().tolist())
-        coords[named[key]] = (tuple(named[dim] for dim in over), flat.reshape(table.shape))
-    for name in first.coords:
+        parts = [xr.Variable((), np.array(value, object)) for value in columns[key]]
+        coords[named[key]] = _typed(grid.joined([named[dim] for dim in over], parts))
+    for name in map(str, first.coords):
         if name not in coords and name not in (*first.dims, *named.values()):
-            coords[str(name)] = _carried(str(name), list(jobs.values()), places, swept, values)
-    every = jobs.values()
+            along = [dim for dim in values if dim not in swept or dim in first[name].dims]
+            table = grid.joined(along, [job[name].variable for job in every])
+            coords[name] = _typed(_narrowed(table, [dim for dim in along if dim not in swept]))
     attrs = {k: v for k, v in first.attrs.items() if all(job.attrs.get(k) == v for job in every)}
     attrs["config"] = json.dumps(_common(configs))
     attrs["jobs"] = json.dumps([{"job": name, **job.attrs} for name, job in jobs.items()])
-    variables = {
-        name: ((*values, "trial", *inner[name]), array, first[name].attrs)
-        for name, array in arrays.items()
-    }
     return xr.Dataset(variables, coords, attrs)
 
 
-def _carried(
-    name: str,
-    jobs: list[xr.Dataset],
-    places: list[list[int]],
-    swept: list[str],
-    values: Mapping[str, list],
-) -> tuple[tuple[str, ...], np.ndarray]:
-    """A coordinate that the jobs have beside what they sweep, along whatever it differs with."""
-    dims = [dim for dim in values if dim not in swept]
-    over = [dim for dim in swept if dim in jobs[0][name].dims]
-    table = np.full([len(values[dim]) for dim in (*dims, *over)], None, object)
-    for place, job in zip(places, jobs, strict=True):
-        at = [[values[dim].index(value) for value in job[dim].values.tolist()] for dim in over]
-        block = job[name].transpose(*over).values
-        table[np.ix_(*([i] for i in place), *at)] = block.reshape((1,) * len(place) + block.shape)
-    for axis in reversed(range(len(dims))):
-        lines = np.moveaxis(table, axis, 0)
+class _Grid(NamedTuple):
+    """Where the jobs' values go in joined arrays.
+
+    sizes: of each dimension. places: of each job, by dimension an index, a list of them or a slice.
+    """
+
+    sizes: Mapping[str, int]
+    places: Sequence[Mapping[str, Any]]
+
+    def joined(self, dims: Sequence, parts: Iterable, missing: Any = None) -> xr.Variable:
+        """One array over `dims` with the part of each job in its place, else `missing`."""
+        table = xr.Variable(dims, np.full([self.sizes[dim] for dim in dims], missing))
+        for place, part in zip(self.places, parts, strict=True):
+            table[{dim: place[dim] for dim in dims if dim in place}] = part
+        return table
+
+
+def _narrowed(table: xr.Variable, dims: Iterable[str]) -> xr.Variable:
+    """The table without those of the dimensions along which its values are all the same."""
+    for dim in reversed([*dims]):
+        lines = [table[{dim: i}].values for i in range(table.sizes[dim])]
         first = lines[0]
         for line in lines[1:]:
             first = np.where(np.equal(first, None), line, first)
         if all((np.equal(line, None) | (line == first)).all() for line in lines):
-            table = first
-            del dims[axis]
-    flat = _coordinate([getattr(v, "item", lambda v=v: v)() for v in table.ravel()])
-    return (*dims, *over), flat.reshape(table.shape)
+            table = xr.Variable([each for each in table.dims if each != dim], first)
+    return table
+
+
+def _typed(table: xr.Variable) -> tuple[tuple, np.ndarray]:
+    """The table of objects as a coordinate with one type."""
+    flat = [getattr(value, "item", lambda value=value: value)() for value in table.values.ravel()]
+    return table.dims, _coordinate(flat).reshape(table.shape)
 
 
 def arrange(codes: Codes, firm: Iterable[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:
@@ -137,11 +138,8 @@ def arrange(codes: Codes, firm: Iterable[str]) -> tuple[list[str], dict[str, tup
 
 def _determine(codes: Codes, keys: Sequence[str], key: str) -> bool:
     """Whether jobs that agree in some columns agree in another."""
-    known: dict[tuple, int] = {}
-    rows = zip(*(codes[each] for each in keys), strict=True) if keys else [()] * len(codes[key])
-    return all(
-        known.setdefault(row, value) == value for row, value in zip(rows, codes[key], strict=True)
-    )
+    rows = set(zip(*(codes[each] for each in (*keys, key)), strict=True))
+    return len({row[:-1] for row in rows}) == len(rows)
 
 
 def _codes(column: Sequence) -> list[int]:
@@ -163,15 +161,14 @@ def _differing(jobs: list[xr.Dataset], configs: list[dict], swept: list[str]) ->
     A component is told by the option of its group, or else by its class.
     """
     options = [json.loads(job.attrs.get("options", "{}")) for job in jobs]
-    flat = [
-        leaves({k: v for k, v in each.items() if k not in ("points", "sweep")}) for each in configs
-    ]
-    columns: dict[str, list] = {}
-    for group in dict.fromkeys(group for each in options for group in each):
-        columns[group] = [each.get(group) for each in options]
-    for key in dict.fromkeys(key for each in flat for key in each):
+    flat = [leaves({**each, "points": None, "sweep": None}) for each in configs]
+    columns: dict[str, list] = {
+        group: [each.get(group) for each in options] for group in dict.fromkeys(chain(*options))
+    }
+    for key in dict.fromkeys(chain(*flat)):
         owner, _, last = key.rpartition(".")
-        column = [_plain(each.get(key)) for each in flat]
+        column = [each.get(key) for each in flat]
+        column = [json.dumps(v) if isinstance(v, (list, dict)) else v for v in column]
         if owner and last in CLASSES:
             if len(set(columns.get(owner, [None]))) > 1:
                 continue
@@ -186,19 +183,15 @@ def _differing(jobs: list[xr.Dataset], configs: list[dict], swept: list[str]) ->
     return found
 
 
-def _plain(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, (list, dict)) else value
-
-
 def _names(columns: Iterable[str], used: list[str]) -> dict[str, str]:
-    """Names of coordinates, by key: the last part where that is no other's."""
+    """Names of coordinates, by key: the last part of the key, unless another has it too."""
     lasts = {key: key.rpartition(".")[2] for key in columns}
     every = [*lasts.values(), *used]
     return {k: last if every.count(last) == 1 else k.replace(".", "_") for k, last in lasts.items()}
 
 
 def _by_hand(jobs: Iterable[xr.Dataset]) -> set[str]:
-    """What the jobs' commands set."""
+    """The keys that the jobs' commands set."""
     words = [word for job in jobs for word in shlex.split(job.attrs.get("command", ""))[1:]]
     return {word.partition("=")[0].lstrip("+~") for word in words}
 
@@ -210,25 +203,20 @@ def _optional_numbers(values: Sequence) -> bool:
 def _coordinate(values: Sequence) -> np.ndarray:
     """Values as one type: numbers (missing ones NaN), truth values, or words (missing ones '')."""
     if _optional_numbers(values) and None in values:
-        return np.array([np.nan if value is None else value for value in values])
+        return np.array(values, float)
     if all(type(value) is bool for value in values):
         return np.array(values)
     return np.array(labels(["" if value is None else value for value in values]))
 
 
-def coordinates(values: Mapping[str, Sequence]) -> dict[str, Any]:
-    return {name: (name, _coordinate(column)) for name, column in values.items()}
-
-
 def _common(configs: list[dict]) -> dict:
     """What all configs agree on."""
-    first, *rest = configs
     common = {}
-    for key, value in first.items():
-        others = [config[key] for config in rest if key in config]
-        if len(others) == len(rest):
-            if all(isinstance(other, dict) for other in [value, *others]):
-                common[key] = _common([value, *others])
-            elif all(other == value for other in others):
-                common[key] = value
+    for key in configs[0]:
+        values = [config[key] for config in configs if key in config]
+        if len(values) == len(configs):
+            if all(isinstance(value, dict) for value in values):
+                common[key] = _common(values)
+            elif all(value == values[0] for value in values):
+                common[key] = values[0]
     return common
