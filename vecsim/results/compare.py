@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -10,29 +11,22 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from vecsim.results import estimate
+from vecsim.results.estimate import Interval
 from vecsim.results.kinds import kind_of
 from vecsim.results.kinds.trials import TrialResults, level_of
 from vecsim.results.layout import Array
 
+# How the interval of a difference is computed, as its attribute `interval` says it.
 _RATES = "Newcombe's hybrid of Clopper-Pearson ends"
 PAIRED_RATES = "square-and-add of the Clopper-Pearson ends of the two kinds of unlike pairs"
 MEANS, PAIRED_MEANS = "Welch's t", "Student's t of the differences"
 RECOVERED = "variance estimates recovered from the two intervals"
+_SHARED = ("seed", "points")  # keys of the configuration on which the random words depend
+
+Pair = tuple[ArrayLike, ArrayLike]  # of a and of b
 
 
-class Contrast(NamedTuple):
-    """A difference or a ratio, and the ends of its interval."""
-
-    value: Array
-    low: Array
-    high: Array
-
-
-def rate_difference(
-    events: tuple[ArrayLike, ArrayLike],
-    trials: tuple[ArrayLike, ArrayLike],
-    levels: tuple[float, float] = (0.95, 0.95),
-) -> Contrast:
+def rate_difference(events: Pair, trials: Pair, levels=(0.95, 0.95)) -> Interval:
     """Rate b minus rate a, of independent trials: [-1, 1]; NaN within (-1, 1) without trials.
 
     Newcombe 1998 (Statistics in Medicine 17, 873-890, method 10): the distances of each rate to
@@ -49,16 +43,12 @@ def rate_difference(
         number = np.asarray(number, float)
         rates.append(np.asarray(each, float) / np.where(number > 0, number, np.nan))
         ends.append(estimate.clopper_pearson(each, number, level))
-    found = recovered(rates, ends)
-    none = np.isnan(found.value)
-    return Contrast(
-        found.value, np.where(none, -1.0, found.low)[()], np.where(none, 1.0, found.high)[()]
-    )
+    return _clipped(recovered(rates, ends))
 
 
 def paired_rate_difference(
     only_a: ArrayLike, only_b: ArrayLike, pairs: ArrayLike, level: float = 0.95
-) -> Contrast:
+) -> Interval:
     """Rate b minus rate a, of pairs of trials. only_a, only_b: pairs in which it happened in one.
 
     The difference is that of the shares of the two kinds of unlike pairs, whose correlation is that
@@ -77,13 +67,15 @@ def paired_rate_difference(
     ends = [estimate.clopper_pearson(each, pairs, level) for each in (only_a, only_b)]
     odds = [share / np.where(share < 1, 1 - share, np.nan) for share in shares]
     together = np.nan_to_num(-np.sqrt(odds[0] * odds[1]))
-    found = recovered(shares, ends, together)
-    none = np.isnan(found.value)
-    low, high = np.maximum(found.low, -1.0), np.minimum(found.high, 1.0)
-    return Contrast(found.value, np.where(none, -1.0, low)[()], np.where(none, 1.0, high)[()])
+    return _clipped(recovered(shares, ends, together))
 
 
-def mean_difference(a: estimate.Mean, b: estimate.Mean, trials, level: float = 0.95) -> Contrast:
+def _clipped(found: Interval) -> Interval:
+    """The interval within [-1, 1], as a difference of rates is; all of it without trials."""
+    return found._replace(low=np.maximum(found.low, -1.0), high=np.minimum(found.high, 1.0))
+
+
+def mean_difference(a: estimate.Mean, b: estimate.Mean, trials, level: float = 0.95) -> Interval:
     """Mean b minus mean a, of independent trials. trials: how many each is of.
 
     Welch 1947 (Biometrika 34, 28-35): Student's t with as many degrees of freedom as the two
@@ -99,15 +91,15 @@ def mean_difference(a: estimate.Mean, b: estimate.Mean, trials, level: float = 0
         value = np.asarray(b.value, float) - a.value
     known = np.isfinite(value) & np.isfinite(half)
     low, high = np.where(known, value - half, -np.inf), np.where(known, value + half, np.inf)
-    return Contrast(np.where(np.isfinite(value), value, np.nan)[()], low[()], high[()])
+    return Interval(np.where(np.isfinite(value), value, np.nan)[()], low[()], high[()])
 
 
-def recovered(values, ends, correlation: ArrayLike = 0.0) -> Contrast:
+def recovered(values, ends, correlation: ArrayLike = 0.0) -> Interval:
     """Value b minus value a, where each has an interval. values: (a, b). ends: their (low, high).
 
-    The method of variance estimates recovery: what the variance of each is at its end is recovered
-    from how far the end is away. Zou and Donner 2008 (Statistics in Medicine 27, 1693-1702). Where
-    a value is not finite there is no difference, and the interval is all numbers.
+    The method of variance estimates recovery: the distance of each end from its value tells the
+    variance of the estimate there. Zou and Donner 2008 (Statistics in Medicine 27, 1693-1702).
+    Where a value is not finite there is no difference, and the interval is all numbers.
     """
     (a, b), ((low_a, high_a), (low_b, high_b)) = values, ends
     twice = 2 * np.asarray(correlation)
@@ -118,10 +110,10 @@ def recovered(values, ends, correlation: ArrayLike = 0.0) -> Contrast:
     known = np.isfinite(value)
     low = np.where(known & ~np.isnan(below), value - below, -np.inf)
     high = np.where(known & ~np.isnan(above), value + above, np.inf)
-    return Contrast(np.where(known, value, np.nan)[()], low[()], high[()])
+    return Interval(np.where(known, value, np.nan)[()], low[()], high[()])
 
 
-def ratio(values, ends) -> Contrast:
+def ratio(values, ends) -> Interval:
     """Value b over value a, both probabilities with intervals: `recovered` of their logarithms.
 
     Where one is 0 the ends are those of b over the opposite ones of a.
@@ -131,59 +123,50 @@ def ratio(values, ends) -> Contrast:
         logs = recovered(np.log(values), np.log(ends))
         there = np.isfinite(logs.value)
         value, low, high = b / a, low_b / high_a, high_b / low_a
-    low, high = np.where(np.isnan(low), 0.0, low), np.where(np.isnan(high), np.inf, high)
-    return Contrast(
-        value, np.where(there, np.exp(logs.low), low), np.where(there, np.exp(logs.high), high)
-    )
+    low = np.where(there, np.exp(logs.low), np.where(np.isnan(low), 0.0, low))
+    high = np.where(there, np.exp(logs.high), np.where(np.isnan(high), np.inf, high))
+    return Interval(value, low, high)
 
 
 def side_by_side(a: xr.Dataset, b: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     """See `vecsim.compare`."""
     kind, other = kind_of(a), kind_of(b)
-    if kind is not other:
-        told = f"a is of kind {kind.name} and b of kind {other.name}"
-        raise ValueError(f"{told}; allowed: two studies of one kind")
-    if kind.name not in _COMPARED:
-        told = f"studies of kind {kind.name} are not compared"
-        raise ValueError(f"{told}; allowed: {', '.join(_COMPARED)}")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; allowed: between 0 and 1")
-    _check_swept(a, b)
+    told = f"a is of kind {kind.name} and b of kind {other.name}"
+    _require(kind is other, told, "two studies of one kind")
+    told = f"studies of kind {kind.name} are not compared"
+    _require(kind.name in _COMPARED, told, ", ".join(_COMPARED))
+    _require(0 < level < 1, f"level is {level}", "between 0 and 1")
+    dims, others = kind.swept(a), kind.swept(b)
+    told = f"a is swept over {dims or 'nothing'} and b over {others or 'nothing'}"
+    _require(dims == others, told, "the same, in the same order")
+    for name in dims:
+        mine, its = a[name].values.tolist(), b[name].values.tolist()
+        _require(mine == its, f"{name} is {mine} in a and {its} in b", "the same values")
     paired = _same_words(a, b)
     table = _COMPARED[kind.name](a, b, level, paired)
-    coords = {name: c for name, c in a.coords.items() if set(c.dims) <= {*kind.swept(a)}}
+    coords = {name: c for name, c in a.coords.items() if set(c.dims) <= {*dims}}
     same = {name: c for name, c in coords.items() if name in b.coords and c.equals(b[name])}
     about = {"level": level, "compared": "b with a", "paired": int(paired), "kind": kind.name}
     return table.assign_coords(same).assign_attrs(about)
 
 
-def _check_swept(a: xr.Dataset, b: xr.Dataset) -> None:
-    """ValueError unless both have the same points along their dimensions."""
-    dims, others = kind_of(a).swept(a), kind_of(b).swept(b)
-    if dims != others:
-        told = f"a is swept over {dims or 'nothing'} and b over {others or 'nothing'}"
-        raise ValueError(f"{told}; allowed: the same, in the same order")
-    for name in dims:
-        mine, its = a[name].values.tolist(), b[name].values.tolist()
-        if mine != its:
-            raise ValueError(f"{name} is {mine} in a and {its} in b; allowed: the same values")
+def _require(good: bool, told: str, allowed: str) -> None:
+    """ValueError, one line, unless it is good."""
+    if not good:
+        raise ValueError(f"{told}; allowed: {allowed}")
 
 
 def _same_words(a: xr.Dataset, b: xr.Dataset) -> bool:
     """Whether trials of the same number have the same random words in both: their points have the
     same identities, and the seed is the same."""
-    mine, its = (json.loads(each.attrs.get("config", "{}")) for each in (a, b))
-    same = all(mine.get(key) is not None and mine.get(key) == its.get(key) for key in _SHARED)
-    places = [
-        {n: c.values.tolist() for n, c in each.coords.items() if n != "trial"} for each in (a, b)
-    ]
-    return same and places[0] == places[1]
+    configs = [json.loads(each.attrs.get("config", "{}")) for each in (a, b)]
+    mine, its = ([config.get(key) for key in _SHARED] for config in configs)
+    coords = (each.drop_vars("trial", errors="ignore").coords for each in (a, b))
+    here, there = ({name: c.values.tolist() for name, c in each.items()} for each in coords)
+    return None not in mine and mine == its and here == there
 
 
-_SHARED = ("seed", "points")
-
-
-def _put(table: xr.Dataset, name: str, dims, found: Contrast, values, about: dict) -> None:
+def _put(table: xr.Dataset, name: str, dims, found: Interval, values, about: dict) -> None:
     table[name] = (dims, np.asarray(found.value), about)
     columns = {"low": found.low, "high": found.high, "a": values[0], "b": values[1]}
     for part, column in columns.items():
@@ -195,12 +178,9 @@ def _trials(a: xr.Dataset, b: xr.Dataset, level: float, paired: bool) -> xr.Data
     kind: Any = kind_of(a)
     table, dims = xr.Dataset(), kind.swept(a)
     levels = level_of(a, level), level_of(b, level)
-    for name, meaning in kind.rates(a).items():
-        if name not in kind.rates(b):
-            continue
-        shown = [_events(kind, each, name) for each in (a, b)]
-        found, values = _rates(shown, levels, paired)
-        about = {"long_name": meaning, "units": "1"}
+    for name in [each for each in kind.rates(a) if each in kind.rates(b)]:
+        found, values = _rates([_events(kind, each, name) for each in (a, b)], levels, paired)
+        about = {"long_name": kind.rates(a)[name], "units": "1"}
         about["interval"] = PAIRED_RATES if paired else _RATES
         _put(table, name, dims, found, values, about)
     for name in [each for each in kind.means(a) if each in kind.means(b)]:
@@ -216,12 +196,11 @@ def _trials(a: xr.Dataset, b: xr.Dataset, level: float, paired: bool) -> xr.Data
 
 def _events(kind: TrialResults, data: xr.Dataset, name: str) -> tuple[Array, Array]:
     """Which trials show it, and which count, [..., trials]."""
-    happened, counted = kind.event(data, name)
-    order = (..., "trial")
-    return (happened & counted).transpose(*order).values, counted.transpose(*order).values
+    happened, counted = (each.transpose(..., "trial").values for each in kind.event(data, name))
+    return happened & counted, counted
 
 
-def _rates(shown, levels, paired: bool) -> tuple[Contrast, list[Array]]:
+def _rates(shown, levels, paired: bool) -> tuple[Interval, list[Array]]:
     if paired:
         most = min(counted.shape[-1] for _, counted in shown)
         (in_a, of_a), (in_b, of_b) = ((x[..., :most], y[..., :most]) for x, y in shown)
@@ -236,7 +215,7 @@ def _rates(shown, levels, paired: bool) -> tuple[Contrast, list[Array]]:
     return paired_rate_difference(*unlike, trials[0], max(levels)), values
 
 
-def _means(samples, limit: Array, level: float, paired: bool) -> tuple[Contrast, list[Array]]:
+def _means(samples, limit: Array, level: float, paired: bool) -> tuple[Interval, list[Array]]:
     """Of what came later than `limit`, or not at all, `limit` counts."""
     if paired:
         most = min(each.shape[-1] for each in samples)
@@ -246,32 +225,20 @@ def _means(samples, limit: Array, level: float, paired: bool) -> tuple[Contrast,
         run = ~(np.isnan(samples[0]) | np.isnan(samples[1]))
         found = estimate.mean_interval(between, level)
         values = [estimate.mean_interval(np.where(run, each, np.nan)).value for each in samples]
-        return Contrast(found.value, found.low, found.high), values
+        return Interval(found.value, found.low, found.high), values
     means = [estimate.mean_interval(each, level, limit) for each in samples]
     trials = [(~np.isnan(each)).sum(-1) for each in samples]
     return mean_difference(means[0], means[1], trials, level), [each.value for each in means]
 
 
-def _probabilities(a: xr.Dataset, b: xr.Dataset, level: float, paired: bool) -> xr.Dataset:
-    """Ratios of the probabilities of rare events."""
-    return _recovered(a, b, level, paired, "probability", ratio, "ratio")
-
-
-def _thresholds(a: xr.Dataset, b: xr.Dataset, level: float, paired: bool) -> xr.Dataset:
-    """Differences of thresholds."""
-    return _recovered(a, b, level, paired, "threshold", recovered, "difference")
-
-
 def _recovered(a, b, level, paired: bool, name: str, contrast: Callable, what: str) -> xr.Dataset:
-    """What is compared by the two intervals, which must be independent."""
-    if paired:
-        told = "a and b share their random words (the same points and seed)"
-        raise ValueError(f"{told}; allowed: another seed in one of them")
+    """What is compared by the two studies' own intervals, which must be independent."""
+    told = "a and b share their random words (the same points and seed)"
+    _require(not paired, told, "another seed in one of them")
     found: Any = [getattr(kind_of(each), name)(each, level) for each in (a, b)]
     for key in ("outcome", "crossed"):
         mine, its = (each.attrs.get(key) for each in found)
-        if mine != its:
-            raise ValueError(f"{key} is {mine} in a and {its} in b; allowed: the same")
+        _require(mine == its, f"{key} is {mine} in a and {its} in b", "the same")
     values = [each["value"].values for each in found]
     ends = [(each["low"].values, each["high"].values) for each in found]
     about = {"long_name": f"{what} of the {name}", "units": "1", "interval": RECOVERED}
@@ -280,9 +247,10 @@ def _recovered(a, b, level, paired: bool, name: str, contrast: Callable, what: s
     return table
 
 
-_COMPARED = {
+# What is compared of two studies of a kind: (a, b, level, paired) -> table.
+_COMPARED: dict[str, Callable[..., xr.Dataset]] = {
     "decisions": _trials,
     "campaigns": _trials,
-    "splitting": _probabilities,
-    "threshold": _thresholds,
+    "splitting": partial(_recovered, name="probability", contrast=ratio, what="ratio"),
+    "threshold": partial(_recovered, name="threshold", contrast=recovered, what="difference"),
 }

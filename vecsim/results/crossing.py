@@ -16,17 +16,18 @@ from scipy import special
 from vecsim.results.estimate import stopping_level
 from vecsim.results.layout import Array
 
-# The reach shrinks as trials grow, from 3.6 logits, which keeps the error from the bend of a curve
-# below the standard error; with a fixed one the coverage would fall. Measured: a wider one misses
-# complementary log-log curves at one half, with a narrower one the slope is hardly known. Trials
-# go out to 0.8 of it.
+# The reach starts at 3.6 logits and shrinks as trials grow, which keeps the error from the bend of
+# a curve below the standard error; with a fixed reach the coverage would fall. Measured: a wider
+# one misses complementary log-log curves at one half, with a narrower one the slope is hardly
+# known. Trials go out to 0.8 of the reach.
 REACH, INNER = 3.6, 0.8
 FIRST, LATER = 8, 5  # values of x in the first stage, and in each that follows
 _SHARE = 16  # the first stage takes one in so many trials
-PLAUSIBLE = 1.35  # log-likelihood below the best, of crossings that get trials (a 90 % interval)
-FINE, COARSE = (6, 48, 32), (4, 24, 16)  # passes; crossings and slopes that are looked at in each
-SLACK = 4.0  # log-likelihood that a pass may miss for want of a finer grid
-_LEAST = 5  # events, and others, that are expected of a group when the fit is judged
+PLAUSIBLE = 1.35  # log-likelihood below the best of crossings that get trials (a 90 % interval)
+Effort = tuple[int, int, int]  # passes; crossings and slopes that are looked at in each
+FINE, COARSE = (6, 48, 32), (4, 24, 16)  # for results, and for placing trials, which is often done
+SLACK = 4.0  # log-likelihood that a pass may miss because its grid is coarse
+_LEAST = 5  # events, and others, expected of a group in the test of fit: Pearson's needs as many
 
 
 class Crossing(NamedTuple):
@@ -97,11 +98,7 @@ def crossings(
 
 
 def _estimate(
-    counts: EventCounts,
-    level: float,
-    limits: tuple[float, float],
-    cut: float,
-    effort: tuple[int, int, int],
+    counts: EventCounts, level: float, limits: tuple[float, float], cut: float, effort: Effort
 ) -> Crossing:
     """The interval is where the profile is at most `cut` below the best."""
     (low, high), (passes, *grid), x = limits, effort, counts.x
@@ -191,8 +188,7 @@ def place(
     while len(x) < trials:
         size = min(max(first, len(x) // 2), trials - len(x))
         near = _near(EventCounts.of(x, events), low, high, level) if len(x) else (low, high)
-        spots = np.linspace(*near, LATER if len(x) else FIRST).round().astype(np.int64)
-        spots = np.unique(spots)
+        spots = np.unique(np.linspace(*near, LATER if len(x) else FIRST).round().astype(np.int64))
         chosen = spots[np.arange(size) * len(spots) // size]
         x, events = np.concatenate([x, chosen]), np.concatenate([events, draw(chosen)])
     return x, events

@@ -89,21 +89,21 @@ def enough(
     return (trials >= precision.max_trials) | ((trials >= precision.min_trials) & narrow)
 
 
-class Quantile(NamedTuple):
-    """A quantile and its interval; infinite where it lies among censored trials."""
+class Interval(NamedTuple):
+    """What is estimated, and the ends of its interval."""
 
     value: Array
     low: Array
     high: Array
 
 
-def quantile_interval(samples: ArrayLike, q: float, level: float = 0.95) -> Quantile:
+def quantile_interval(samples: ArrayLike, q: float, level: float = 0.95) -> Interval:
     """The q-quantile along the last axis, with an interval between two order statistics.
 
-    The value is the smallest sample that at least a share q of the samples does not exceed. The
-    ends come from the binomial distribution of the number of samples below the quantile, so they
-    hold for every distribution; with too few samples one is infinite. David and Nagaraja 2003, 7.1.
-    ConfigError unless q is 0 to 1.
+    The value is the smallest sample that at least a share q of the samples does not exceed;
+    infinite where it lies among censored trials. The ends come from the binomial distribution of
+    the number of samples below the quantile, so they hold for every distribution; with too few
+    samples one is infinite. David and Nagaraja 2003, 7.1. ConfigError unless q is 0 to 1.
     """
     require(0 <= q <= 1, "q", q, "0 to 1")
     ordered = np.sort(np.asarray(samples, float), axis=-1)  # NaN goes last
@@ -119,7 +119,7 @@ def quantile_interval(samples: ArrayLike, q: float, level: float = 0.95) -> Quan
         ranks[:, count == n] = np.array([rank, low, high])[:, None]
     ranks[2] = np.where(ranks[2] > count, ordered.shape[-1] - 1, ranks[2])
     value, low, high = (np.take_along_axis(ordered, r[..., None], -1)[..., 0] for r in ranks)
-    return Quantile(np.where(count == 0, np.nan, value)[()], low, high)
+    return Interval(np.where(count == 0, np.nan, value)[()], low, high)
 
 
 class Mean(NamedTuple):
@@ -155,12 +155,11 @@ def mean_interval(samples: ArrayLike, level: float = 0.95, limit: ArrayLike = np
     half = np.where(known, special.stdtrit(freedom, (1 + level) / 2) * error, np.inf)
     value = np.where(count == 0, np.nan, np.where(unbounded, np.inf, mean))
     share = np.where(count == 0, np.nan, censored.sum(-1) / n)
-    low = np.where(known, mean - half, -np.inf)
-    return Mean(value[()], error[()], low[()], np.where(known, mean + half, np.inf)[()], share[()])
+    return Mean(value[()], error[()], mean - half, mean + half, share[()])
 
 
-DISAGREE = 0.01  # p-value below which two scores are said to disagree
-LEAST_SHARE = 1e-3  # of the mean, that a replica counts for on a logarithmic scale
+DISAGREE = 0.01  # p-value below which two scores disagree: one study in a hundred by chance
+LEAST_SHARE = 1e-3  # share of the mean that a replica counts for at least, where logs are taken
 
 
 class Rare(NamedTuple):
@@ -260,17 +259,12 @@ def fit_power(
 
     `low` and `high` are the ends of the intervals of y at `level`, above 0.
     """
-    low, high = np.log(_positive(low)), np.log(_positive(high))
-    errors = (high - low) / (2 * special.ndtri((1 + level) / 2))
-    line = _line(np.log(_positive(n)), np.log(_positive(y)), errors, level)
-    return Power(line.slope, *line.slope_interval, float(np.exp(line.intercept)))
-
-
-def _positive(values: ArrayLike) -> Array:
-    values = np.asarray(values, float)
-    if not (values > 0).all():
+    values = [np.asarray(each, float) for each in (n, y, low, high)]
+    if not all((each > 0).all() for each in values):
         raise ValueError("a power law is fitted to values and interval ends above 0")
-    return values
+    n, y, low, high = map(np.log, values)
+    line = _line(n, y, (high - low) / (2 * special.ndtri((1 + level) / 2)), level)
+    return Power(line.slope, *line.slope_interval, float(np.exp(line.intercept)))
 
 
 def _line(x: Array, y: ArrayLike, errors: ArrayLike, level: float) -> Line:
@@ -288,11 +282,7 @@ def _line(x: Array, y: ArrayLike, errors: ArrayLike, level: float) -> Line:
         scatter = (weights * (y - height - slope * (x - centre)) ** 2).sum() / freedom
         width = max(width, special.stdtrit(freedom, tail) * np.sqrt(scatter))
     intercept = height - slope * centre
-    around_slope = width / np.sqrt(spread)
-    around_intercept = width * np.sqrt(1 / weights.sum() + centre**2 / spread)
-    return Line(
-        float(slope),
-        float(intercept),
-        (float(slope - around_slope), float(slope + around_slope)),
-        (float(intercept - around_intercept), float(intercept + around_intercept)),
-    )
+    halves = width / np.sqrt(spread), width * np.sqrt(1 / weights.sum() + centre**2 / spread)
+    pairs = zip((slope, intercept), halves, strict=True)
+    ends = [(float(value - half), float(value + half)) for value, half in pairs]
+    return Line(float(slope), float(intercept), *ends)
