@@ -89,8 +89,6 @@ class Estimates:
         if method not in found.estimates:
             made = " or ".join(name for name, kind in KINDS.items() if method in kind.estimates)
             there = ", ".join(f"{name}()" for name in (*found.estimates, "summary"))
-            raise ValueError(
-                f"{method}() is of studies of kind {made}, and this one is of kind {found.name}; "
-                f"allowed: {there}"
-            )
+            told = f"studies of kind {made}, and this one is of kind {found.name}"
+            raise ValueError(f"{method}() is of {told}; allowed: {there}")
         return found

@@ -1,4 +1,4 @@
-"""What the trials of a study of single decisions may end in: the outcomes that have a rate."""
+"""The outcomes of a single decision that have a rate, and in which trials each came about."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,11 +13,11 @@ RATES = {
     "stalled": "share of trials that ended with undecided honest nodes",
     "unanimous": "share of trials in which all honest nodes came to prefer one colour",
 }
-MAJORITY = ("majority_kept", "majority_lost")
+MAJORITY = ("majority_kept", "majority_lost")  # not defined where a trial starts evenly split
 
 
 def event(values: Mapping[Any, Any], name: str) -> Any:
-    """In which trials the outcome came about (bool); of trials that were not run it says nothing.
+    """In which trials the outcome came about (bool); without meaning where a trial was not run.
 
     values: the variables of a study by name, arrays of NumPy or of xarray.
     """

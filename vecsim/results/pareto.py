@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from vecsim.results import estimate
 
-# What may become of a candidate. Only those of the first three were looked at by splitting.
+# What may become of a candidate. Splitting looked at those of the first three only.
 STATES = (
     "verified",  # the interval of P(disagreement) ends below the target
     "not reached",  # no way to a disagreement was found: likely far below the target
@@ -23,6 +23,7 @@ STATES = (
     "beyond",  # the safety target takes a larger beta than is tried
     "never decides",  # not even with beta 1, in most decisions
 )
+# Variables of a study of designs: the parameters chosen, what was aimed at, and the two costs.
 CHOSEN = ("chosen_k", "chosen_alpha_preference", "chosen_alpha_confidence", "chosen_beta")
 TARGETS = ("target_safety", "target_rounds")
 COSTS = ("messages", "rounds")
@@ -96,24 +97,27 @@ def own_dimensions(data: xr.Dataset) -> list[str]:
     return [name for name in names if name in data.dims]
 
 
-def _marked(found: xr.Dataset, mine: list[str]) -> tuple[xr.DataArray, xr.DataArray]:
-    state = found["state"]
-    others = [dim for dim in state.dims if dim not in mine]
-    order = (*others, *mine)
+def _marked(found: xr.Dataset, mine: list[str]) -> list[xr.DataArray]:
+    """Which candidates are on their network's front, and which were missed (bool).
+
+    mine: the dimensions of candidates for one network, which become one:
+
+        found[*others, *mine]  ->  states[networks, candidates], costs[2, networks, candidates]
+    """
+    order = [*(dim for dim in found["state"].dims if dim not in mine), *mine]
     size = math.prod(found.sizes[dim] for dim in mine)
-    words = state.transpose(*order).values.reshape(-1, size)
-    costs = np.stack([found[name].transpose(*order).values for name in COSTS], -1)
-    costs = costs.reshape(-1, size, len(COSTS))
-    on, missed = np.zeros(words.shape, bool), np.zeros(words.shape, bool)
-    for i, (names, each) in enumerate(zip(words, costs, strict=True)):
+    states, *costs = (
+        found[name].transpose(*order).values.reshape(-1, size) for name in ("state", *COSTS)
+    )
+    marks = np.zeros((2, *states.shape), bool)
+    for i, (names, each) in enumerate(zip(states, np.stack(costs, -1), strict=True)):
         verified = names == "verified"
-        on[i] = pareto(np.where(verified[:, None], each, np.nan))
+        marks[0, i] = pareto(np.where(verified[:, None], each, np.nan))
         for j in np.flatnonzero(names == "beaten"):
-            missed[i, j] = not any(before(row, each[j]) for row in each[verified])
+            marks[1, i, j] = not any(before(row, each[j]) for row in each[verified])
     shape = [found.sizes[dim] for dim in order]
-    marks = (xr.DataArray(part.reshape(shape), dims=order) for part in (on, missed))
-    first, second = (mark.transpose(*state.dims) for mark in marks)
-    return first, second
+    back = found["state"].dims
+    return [xr.DataArray(mark.reshape(shape), dims=order).transpose(*back) for mark in marks]
 
 
 def quorum_name(values: dict[str, Any], i: int) -> str:

@@ -5,6 +5,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +13,12 @@ import xarray as xr
 
 from vecsim.results.text import label
 
-MOST_ROWS = 40
-MOST_ACROSS = 8  # values of a dimension that runs across
-FEW_ACROSS = 3
-MOST_WIDTH = 140
-SHORT = 12  # characters of a line of a name, where whole ones do not fit
-GAP = "  "
+MOST_ROWS = 40  # of a table: what a terminal window shows at once
+MOST_ACROSS = 8  # values that are shown of a dimension that runs across: more are hard to compare
+FEW_ACROSS = 3  # the same in a narrow terminal, before names are folded: both ends and the middle
+MOST_WIDTH = 140  # characters of a line: longer ones are hard to follow
+SHORT = 12  # characters in a line of a folded name: the parts of most names fit
+GAP = "  "  # between columns
 
 Place = Mapping[str, int]  # index along each dimension
 Text = Callable[[float, float, float], str]  # of a value and the ends of its interval
@@ -34,26 +35,19 @@ class Column(NamedTuple):
     def width(self) -> int:
         return max(len(line) for text in (self.header, *self.cells) for line in text.split("\n"))
 
-    @property
-    def heights(self) -> list[int]:
-        """Lines of each cell."""
-        return [1 + cell.count("\n") for cell in self.cells]
-
-    def aligned(self, heights: Sequence[int]) -> list[str]:
-        """Two lines of header, and the cells, each filled up to so many lines."""
-        lines = [*([""] * (1 - self.header.count("\n"))), *self.header.split("\n")]
-        for cell, height in zip(self.cells, heights, strict=True):
-            lines += [*cell.split("\n"), *[""] * (height - 1 - cell.count("\n"))]
-        return [line.rjust(self.width) if self.right else line.ljust(self.width) for line in lines]
-
 
 def lines_of(columns: Sequence[Column]) -> list[str]:
     """The lines of a table: its header (one line or two), a rule, the rows, a rule."""
-    heights = [max(row) for row in zip(*(column.heights for column in columns), strict=True)]
-    parts = zip(*(column.aligned(heights) for column in columns), strict=True)
-    lines = [GAP.join(each).rstrip() for each in parts]
+    form = GAP.join(f"{{:{'>' if column.right else '<'}{column.width}}}" for column in columns)
+    # From the bottom up, so that the last lines of all headers stand level.
+    header = [column.header.split("\n")[::-1] for column in columns]
+    rows = zip(*([cell.split("\n") for cell in column.cells] for column in columns), strict=True)
+    top, *body = (
+        [form.format(*parts).rstrip() for parts in zip_longest(*row, fillvalue="")]
+        for row in (header, *rows)
+    )
     rule = "-" * _width(columns)
-    return [*(line for line in lines[:2] if line), rule, *lines[2:], rule]
+    return [*top[::-1], rule, *chain(*body), rule]
 
 
 class Rows:
@@ -81,10 +75,9 @@ class Rows:
     def at(self, name: str, place: Place) -> float:
         return float(self.arrays[name][tuple(place[dim] for dim in self.every)])
 
-    def interval(self, name: str, place: Place) -> tuple[float, float, float]:
+    def interval(self, name: str, place: Place) -> list[float]:
         """Value, low, high."""
-        value, low, high = (self.at(f"{name}{end}", place) for end in ("", "_low", "_high"))
-        return value, low, high
+        return [self.at(f"{name}{end}", place) for end in ("", "_low", "_high")]
 
     def cells(self, name: str, text: Text, **at: int) -> list[str]:
         """An estimate in each row. at: the index along the dimension across."""
@@ -96,15 +89,13 @@ class Rows:
 
     def show(self, columns: list[Column], spare: Sequence[str], caption: str) -> None:
         """Print the table, without as many of the columns named `spare` as it takes to fit."""
-        labelled = [*self._labels(False), *columns]
-        if not self._fits(labelled):
-            labelled = [*self._labels(True), *columns]
-        left_out = []
+        short = not self._fits([*self._labels(False), *columns])
+        shown, left_out = [*self._labels(short), *columns], []
         for header in spare:
-            if not self._fits(labelled) and any(column.header == header for column in labelled):
-                labelled = [column for column in labelled if column.header != header]
+            if not self._fits(shown) and any(column.header == header for column in shown):
+                shown = [column for column in shown if column.header != header]
                 left_out.append(header.replace("-\n", "").replace("\n", " "))
-        print("\n".join(lines_of(labelled)))
+        print("\n".join(lines_of(shown)))
         notes = [caption]
         if self.number > MOST_ROWS:
             notes.append(f"{self.number - MOST_ROWS} more rows are in the summary")
@@ -113,23 +104,21 @@ class Rows:
             notes.append(f"not shown in {self.width} columns, but in the summary: {names}")
         print(textwrap.fill("; ".join(notes), max(self.width, 60)))
 
-    def show_across(
-        self, name: str, text: Text, caption: str, beside: Mapping[str, list[str]] | None = None
-    ) -> None:
-        """Print an estimate at some values of the dimension across. beside: further columns."""
+    def show_across(self, name: str, text: Text, caption: str, more: Sequence[Column] = ()) -> None:
+        """Print an estimate at some values of the dimension across. more: further columns."""
         print(f"\n{name}, by {self.across}:")
-        size, further = self.size(self.across), [Column(*each) for each in (beside or {}).items()]
-        columns, most = further, min(MOST_ACROSS, size)
-        tried = [(False, i) for i in range(most, FEW_ACROSS - 1, -1)]
-        for short, count in (*tried, *((True, i) for i in range(most, FEW_ACROSS - 2, -1))):
-            columns = []
-            for pick in np.unique(np.linspace(0, size - 1, count).round().astype(int)):
-                cells = self.cells(name, text, **{self.across: pick})
-                columns.append(Column(self.labels[self.across][pick], cells))
-            columns += further
+        size, columns = self.size(self.across), [*more]
+        most = min(MOST_ACROSS, size)
+        tried = [(False, count) for count in range(most, FEW_ACROSS - 1, -1)]
+        tried += [(True, count) for count in range(most, FEW_ACROSS - 2, -1)]
+        for short, count in tried:
+            picks = np.unique(np.linspace(0, size - 1, count).round().astype(int))
+            cells = [self.cells(name, text, **{self.across: pick}) for pick in picks]
+            headers = [self.labels[self.across][pick] for pick in picks]
+            columns = [*map(Column, headers, cells), *more]
             if self._fits([*self._labels(short), *columns]):
                 break
-        self.show(columns, [column.header for column in further], caption)
+        self.show(columns, [column.header for column in more], caption)
 
     def _fits(self, columns: Sequence[Column]) -> bool:
         return _width(columns) <= self.width
@@ -139,12 +128,10 @@ class Rows:
         columns = []
         for dim in self.dims:
             cells = [self.labels[dim][at[dim]] for at in self.places]
-            if short:
-                cells = [folded(cell) for cell in cells]
-            fold = max(len(line) for cell in cells for line in cell.split("\n")) < len(dim)
+            column = Column("", [*map(folded, cells)] if short else cells, right=False)
             head, _, tail = dim.rpartition("_")
-            header = f"{head}_\n{tail}" if fold and head else dim
-            columns.append(Column(header, cells, right=False))
+            fold = head and column.width < len(dim)
+            columns.append(column._replace(header=f"{head}_\n{tail}" if fold else dim))
         return columns
 
 

@@ -9,20 +9,13 @@ from vecsim.results.kinds.kind import Kind
 from vecsim.results.kinds.splitting import SplittingResults
 from vecsim.results.kinds.threshold import ThresholdResults
 
-KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        DecisionResults(),
-        CampaignResults(),
-        SplittingResults(),
-        ThresholdResults(),
-        DesignResults(),
-    )
-}
+# In the order in which messages name them.
+_ALL = DecisionResults(), CampaignResults(), SplittingResults(), ThresholdResults(), DesignResults()
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 
 
 def kind_of(data: xr.Dataset) -> Kind:
-    """The kind of study that a dataset is of, by its attribute `kind`; ValueError without."""
+    """The kind of study that a dataset is of, by its attribute `kind`; ValueError without one."""
     name = data.attrs.get("kind")
     if name not in KINDS:
         there = f"of kind {name}" if name else "without its attribute `kind`"

@@ -1,8 +1,6 @@
 """Studies of campaigns of the defended cluster: what was measured on each."""
 
 import textwrap
-from functools import reduce
-from operator import or_
 
 import xarray as xr
 
@@ -12,7 +10,8 @@ from vecsim.results.table import Column, Rows
 from vecsim.results.text import amount, rate, rounds
 
 _CAPTION = "means, medians and shares over trials, each with its 95 % interval in brackets"
-TEXTS = {"clopper_pearson": rate, "order statistics": rounds}  # by interval; else amount
+# How an estimate is written, by its attribute `interval`; others as an `amount`.
+TEXTS = {"clopper_pearson": rate, "order statistics": rounds}
 
 
 class CampaignResults(TrialResults):
@@ -21,7 +20,8 @@ class CampaignResults(TrialResults):
     name = "campaigns"
 
     def run(self, data: xr.Dataset) -> xr.DataArray:
-        return reduce(or_, [data[name].notnull() for name in self._outcomes(data)])
+        known = data[self._outcomes(data)].notnull().to_dataarray()
+        return known.any("variable", keep_attrs=False)
 
     def rates(self, data: xr.Dataset) -> dict[str, str]:
         about = {str(name): v.attrs for name, v in data.data_vars.items()}
@@ -50,8 +50,7 @@ class CampaignResults(TrialResults):
                 put(table, name, self.rate(data, name, level, "clopper_pearson"), about)
             else:
                 put(table, name, self.mean(data, name, level), about)
-        table["trials"] = self.run(data).sum("trial").assign_attrs(units="1")
-        return table
+        return table.assign(trials=self.run(data).sum("trial").assign_attrs(units="1"))
 
     def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:
         """A column for each outcome, as many as fit; where points are many the first outcome, with
@@ -60,20 +59,16 @@ class CampaignResults(TrialResults):
         names = [str(name) for name in summary if f"{name}_low" in summary]
         texts = {n: TEXTS.get(summary[n].attrs.get("interval", ""), amount) for n in names}
         if rows.across:
-            first = names[0]
-            rows.show_across(first, texts[first], _CAPTION)
+            rows.show_across(names[0], texts[names[0]], _CAPTION)
         else:
-            columns = []
-            for name in names:
-                unit = summary[name].attrs.get("units", "1")
-                header = name if unit in ("", "1") else f"{name}\n{unit}"
-                columns.append(Column(header, rows.cells(name, texts[name])))
-            spare = [column.header for column in columns[:0:-1]]
-            rows.show(columns, spare, _CAPTION)
+            units = {name: summary[name].attrs.get("units", "1") for name in names}
+            headers = {n: n if unit in ("", "1") else f"{n}\n{unit}" for n, unit in units.items()}
+            columns = [Column(headers[name], rows.cells(name, texts[name])) for name in names]
+            rows.show(columns, [column.header for column in columns[:0:-1]], _CAPTION)
         for name in names:
             if meaning := summary[name].attrs.get("long_name"):
                 print(textwrap.fill(f"{name}: {meaning}", rows.width, subsequent_indent="  "))
 
     def _outcomes(self, data: xr.Dataset) -> list[str]:
-        """What has one number for each trial."""
+        """The variables that have one number for each trial."""
         return [str(name) for name, v in data.data_vars.items() if v.dims[-1] == "trial"]

@@ -1,17 +1,16 @@
 """Studies of designs: the candidates that meet a target, and the cheapest of them."""
 
-from typing import Any
+from collections import Counter
 
 import numpy as np
 import xarray as xr
 
 from vecsim.results import pareto
 from vecsim.results.kinds.kind import Kind
-from vecsim.results.layout import Array
 from vecsim.results.table import Column, lines_of
-from vecsim.results.text import agreement, chance
+from vecsim.results.text import agreement, chance, label
 
-_TOLD = {
+_TOLD = {  # of so many candidates, by their state
     "unverified": "could not be verified",
     "stalls": "are only screened (a split stalls: splitting does not get to a second decision)",
     "beaten": "others beat",
@@ -21,18 +20,15 @@ _TOLD = {
     "never decides": "never decide",
     "not reached": "were not reached by splitting",
 }
-_FEW = 3  # cheaper candidates that are named
+_FEW = 3  # cheaper candidates that are named, on one line
 _CAPTION = "the front: probabilities with their 95 % intervals in brackets, below the target"
 
 
 class DesignResults(Kind):
     """A trial is a replica of the splitting estimates of a candidate."""
 
-    name = "design"
+    name, known = "design", "chosen_beta"
     estimates = ("front", "candidates")
-
-    def run(self, data: xr.Dataset) -> xr.DataArray:
-        return data["chosen_beta"].notnull()
 
     def summary(self, data: xr.Dataset, level: float) -> xr.Dataset:
         return pareto.candidates(data, level)
@@ -43,72 +39,50 @@ class DesignResults(Kind):
         others = [dim for dim in self.swept(data) if dim not in mine]
         rows = pareto.front(data)
         values = {str(name): rows[name].values for name in (*rows.data_vars, *others)}
-        number = range(rows.sizes["candidate"])
-        chances = [
-            chance(*(values[f"probability{end}"][i] for end in ("", "_low", "_high")))
-            for i in number
-        ]
+        names = [pareto.quorum_name(values, i) for i in range(rows.sizes["candidate"])]
+        ends = (values[f"probability{end}"] for end in ("", "_low", "_high"))
         columns = [
-            *(Column(dim, [_word(values[dim][i]) for i in number], right=False) for dim in others),
-            Column("k/alpha/beta", [pareto.quorum_name(values, i) for i in number], right=False),
-            Column("P(disagreement)", chances),
-            Column("scores", [agreement(values["gap"][i]) for i in number], right=False),
-            Column("messages\nper node", [f"{values['messages'][i]:,.0f}" for i in number]),
-            Column("rounds", [f"{values['rounds'][i]:.0f}" for i in number]),
-            Column("fed", [f"{100 * values['fed'][i]:g} %" for i in number]),
+            *(Column(dim, [*map(label, values[dim])], right=False) for dim in others),
+            Column("k/alpha/beta", names, right=False),
+            Column("P(disagreement)", [*map(chance, *ends)]),
+            Column("scores", [*map(agreement, values["gap"])], right=False),
+            Column("messages\nper node", [f"{each:,.0f}" for each in values["messages"]]),
+            Column("rounds", [f"{each:.0f}" for each in values["rounds"]]),
+            Column("fed", [f"{100 * each:g} %" for each in values["fed"]]),
         ]
-        if number:
+        if names:
             print("\n".join(lines_of(columns)))
             print(_CAPTION)
-        for line in _told(summary, others):
-            print(line)
+        single = summary.expand_dims("network")
+        networks = summary.stack(network=others, create_index=False) if others else single
+        for i in range(networks.sizes["network"]):
+            print("\n".join(_told(networks.isel(network=i), others)))
 
 
-def _told(every: xr.Dataset, others: list[str]) -> list[str]:
-    """The winner of each network, and what is to be known of the candidates that are not shown."""
-    lines = []
-    stacked = (
-        every.stack(network=others, create_index=False) if others else every.expand_dims("network")
-    )
-    for i in range(stacked.sizes["network"]):
-        one = stacked.isel(network=i)
-        at = ", ".join(f"{dim}={_word(one[dim].item())}" for dim in others)
-        at = f" with {at}" if at else ""
-        values = {str(name): one[name].values.ravel() for name in one.data_vars}
-        on = np.flatnonzero(values["front"])
-        safety, limit = (np.nanmax(values[name]) for name in pareto.TARGETS)
-        aim = f"P(disagreement) below {safety:g} and {limit:.0f} rounds{at}"
-        if len(on):
-            best = on[np.argmin(values["messages"][on])]
-            cost = f"{values['messages'][best]:,.0f} messages per node"
-            lines.append(
-                f"best for {aim}: k/alpha/beta = {pareto.quorum_name(values, best)}, {cost}"
-            )
-        else:
-            lines.append(f"nothing that was tried is known to meet {aim}")
-        words, counts = np.unique(values["state"].astype(str), return_counts=True)
-        rest = dict(zip(words.tolist(), counts.tolist(), strict=True))
-        parts = [f"{rest[state]} {_TOLD[state]}" for state in pareto.STATES[1:] if state in rest]
-        if parts:
-            lines.append(f"of {len(values['state'])} candidates {', '.join(parts)}")
-        cheap = _cheaper(values, on)
-        if cheap:
-            lines.append(f"cheaper, but not verified: {', '.join(cheap)}")
-        if values["missed"].any():
-            lines.append(
-                f"vecsim: {values['missed'].sum()} left aside may be better: more trials may tell"
-            )
+def _told(one: xr.Dataset, others: list[str]) -> list[str]:
+    """The winner of one network, and what there is to know about candidates that are not shown."""
+    at = ", ".join(f"{dim}={label(one[dim].item())}" for dim in others)
+    values = {str(name): one[name].values.ravel() for name in one.data_vars}
+    messages, state = values["messages"], values["state"]
+    on = np.flatnonzero(values["front"])
+    safety, limit = (np.nanmax(values[name]) for name in pareto.TARGETS)
+    aim = f"P(disagreement) below {safety:g} and {limit:.0f} rounds{f' with {at}' if at else ''}"
+    lines = [f"nothing that was tried is known to meet {aim}"]
+    if len(on):
+        best = on[np.argmin(messages[on])]
+        quorum = f"k/alpha/beta = {pareto.quorum_name(values, best)}"
+        lines = [f"best for {aim}: {quorum}, {messages[best]:,.0f} messages per node"]
+    number = Counter(state.astype(str).tolist())
+    parts = [f"{number[each]} {_TOLD[each]}" for each in pareto.STATES[1:] if number[each]]
+    if parts:
+        lines.append(f"of {len(state)} candidates {', '.join(parts)}")
+    # Candidates that meet the targets by what was screened, cheaper than any verified one.
+    screened = np.isin(state, ("stalls", "not reached"))
+    good = np.flatnonzero(screened & (messages < messages[on].min(initial=np.inf)))
+    if len(good):
+        cheap = good[np.argsort(messages[good])][:_FEW]
+        named = [f"{pareto.quorum_name(values, i)} ({messages[i]:,.0f})" for i in cheap]
+        lines.append(f"cheaper, but not verified: {', '.join(named)}")
+    if missed := values["missed"].sum():
+        lines.append(f"vecsim: {missed} left aside may be better: more trials may tell")
     return lines
-
-
-def _cheaper(values: dict[str, Any], on: Array) -> list[str]:
-    """Candidates that meet the targets by what was screened, cheaper than any verified one."""
-    open_ = np.flatnonzero(np.isin(values["state"], ("stalls", "not reached")))
-    least = values["messages"][on].min(initial=np.inf)
-    good = open_[(values["messages"][open_] < least)]
-    good = good[np.argsort(values["messages"][good])][:_FEW]
-    return [f"{pareto.quorum_name(values, i)} ({values['messages'][i]:,.0f})" for i in good]
-
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}"

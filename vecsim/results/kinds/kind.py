@@ -1,4 +1,4 @@
-"""What every kind of study says of its results."""
+"""What every kind of study says about its results."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,48 +9,41 @@ import xarray as xr
 class Kind:
     """A kind of study, as its store names it (`kind`): what was run, what is estimated, its table.
 
-    name: of the kind. estimates: methods of `dataset.vecsim` that its results have, beside
-    `summary`.
+    name: of the kind. known: a variable that has a value in every trial that was run. estimates:
+    methods of `dataset.vecsim` that its results have, beside `summary`.
     """
 
     name: str
+    known: str
     estimates: tuple[str, ...]
+
+    def summary(self, data: xr.Dataset, level: float) -> xr.Dataset:
+        """The estimates at each point, with `_low` and `_high` the ends of their intervals."""
+        (name,) = self.estimates
+        found = getattr(self, name)(data, level)
+        return found.rename(value=name, low=f"{name}_low", high=f"{name}_high")
+
+    def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:
+        """Print the table of a summary, and what else there is to know."""
+        raise NotImplementedError
 
     def run(self, data: xr.Dataset) -> xr.DataArray:
         """Which trials were run: bool over the swept dimensions and `trial`."""
-        raise NotImplementedError
-
-    def summary(self, data: xr.Dataset, level: float) -> xr.Dataset:
-        """What is estimated at each point, with `_low` and `_high` the ends of its interval."""
-        raise NotImplementedError
-
-    def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:
-        """Print the table of a summary, and what is to be known beside it."""
-        raise NotImplementedError
+        return data[self.known].notnull()
 
     def swept(self, data: xr.Dataset) -> list[str]:
         """Names of the swept dimensions, in order."""
         return [str(dim) for dim in self.run(data).dims if dim != "trial"]
 
-    def table(
-        self,
-        data: xr.Dataset,
-        columns: Mapping[str, Any],
-        units: str,
-        level: float,
-        attrs: Mapping[str, Any],
-    ) -> xr.Dataset:
-        """Columns, each over the swept dimensions, with the study's coordinates; level: of the
-        intervals."""
+    def table(self, data: xr.Dataset, columns: Mapping[str, Any], units: str = "1", **about: Any):
+        """A dataset of columns, each over the swept dimensions, with the study's coordinates.
+
+        units: of all but counts and shares of trials. about: attributes of the dataset.
+        """
         dims = self.swept(data)
-        table = xr.Dataset({name: (dims, column) for name, column in columns.items()})
+        table = xr.Dataset({name: (dims, column) for name, column in columns.items()}, attrs=about)
         for name in table:
             counted = name in ("events", "trials", "censored")
             table[name].attrs["units"] = "1" if counted else units
         others = {name: c for name, c in data.coords.items() if set(c.dims) <= {*dims}}
-        return table.assign_coords(others).assign_attrs({**attrs, "level": level})
-
-
-def by_name(table: xr.Dataset, name: str) -> xr.Dataset:
-    """A table of estimates as a summary has it: the estimate by its name."""
-    return table.rename(value=name, low=f"{name}_low", high=f"{name}_high")
+        return table.assign_coords(others)

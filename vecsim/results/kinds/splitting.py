@@ -5,50 +5,39 @@ import xarray as xr
 
 from vecsim.results import estimate
 from vecsim.results.estimate import DISAGREE
-from vecsim.results.kinds.kind import Kind, by_name
+from vecsim.results.kinds.kind import Kind
 from vecsim.results.table import Column, Rows
 from vecsim.results.text import agreement, chance, order_of_magnitude
 
-ROUGH_BELOW = 1e-12  # probabilities of which only the order of magnitude is claimed
+ROUGH_BELOW = 1e-12  # a probability below it is only known to the order of magnitude
 _CAPTION = "probabilities, each with its 95 % interval in brackets, or their order of magnitude"
 
 
 class SplittingResults(Kind):
     """A trial is a replica of a splitting estimate, by two scores."""
 
-    name = "splitting"
+    name, known = "splitting", "plain"
     estimates = ("probability",)
-
-    def run(self, data: xr.Dataset) -> xr.DataArray:
-        return data["plain"].notnull()
 
     def probability(self, data: xr.Dataset, level: float) -> xr.Dataset:
         """See `dataset.vecsim.probability`."""
         values = data["probability"].transpose(..., "trial", "score").values
         found = estimate.rare_interval(values, level)
         replicas = self.run(data).sum("trial").values
-        columns = {
-            "value": found.value,
-            "error": found.error,
-            "low": found.low,
-            "high": found.high,
-            "gap": found.gap,
-            "rough": (found.value < ROUGH_BELOW) | (found.error * np.sqrt(replicas) > found.value),
-            "trials": replicas,
-        }
+        columns = found._asdict()
+        deviation = found.error * np.sqrt(replicas)
+        columns["rough"] = (found.value < ROUGH_BELOW) | (deviation > found.value)
+        columns["trials"] = replicas
         number = replicas * data["plain"].attrs["of"]
         events = data["plain"].sum("trial").values
         columns["plain"] = events / np.where(number > 0, number, np.nan)
         ends = estimate.clopper_pearson(events, number, level)
-        same = found.error == 0  # replicas say nothing of what they miss where all are alike
+        same = found.error == 0  # where all replicas are alike they do not tell what they miss
         for name, end in zip(("low", "high"), ends, strict=True):
             columns[f"plain_{name}"] = end
             columns[name] = np.where(same, end, columns[name])
         about = {"outcome": data["probability"].attrs["event"], "interval": "Student's t and Cox"}
-        return self.table(data, columns, "1", level, about)
-
-    def summary(self, data: xr.Dataset, level: float) -> xr.Dataset:
-        return by_name(self.probability(data, level), "probability")
+        return self.table(data, columns, **about, level=level)
 
     def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:
         rows = Rows(summary, self.swept(data))
@@ -65,8 +54,5 @@ class SplittingResults(Kind):
         ]
         rows.show(columns, ["replicas"], _CAPTION)
         if any(gap < DISAGREE for gap in gaps):
-            print(
-                "vecsim: two scores disagree: the larger estimate counts, and more walkers are "
-                "needed",
-                flush=True,
-            )
+            told = "the larger estimate counts, and more walkers are needed"
+            print(f"vecsim: two scores disagree: {told}", flush=True)

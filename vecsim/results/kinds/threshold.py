@@ -3,7 +3,7 @@
 import xarray as xr
 
 from vecsim.results.crossing import crossings
-from vecsim.results.kinds.kind import Kind, by_name
+from vecsim.results.kinds.kind import Kind
 from vecsim.results.table import Column, Rows
 from vecsim.results.text import crossed
 
@@ -13,11 +13,8 @@ _CAPTION = "thresholds, each with its 95 % interval in brackets; fit p: of the m
 class ThresholdResults(Kind):
     """Each trial has a Byzantine fraction of its own, and shows the event or not."""
 
-    name = "threshold"
+    name, known = "threshold", "event"
     estimates = ("threshold",)
-
-    def run(self, data: xr.Dataset) -> xr.DataArray:
-        return data["event"].notnull()
 
     def threshold(self, data: xr.Dataset, level: float) -> xr.Dataset:
         """See `dataset.vecsim.threshold`."""
@@ -28,12 +25,9 @@ class ThresholdResults(Kind):
         searched = about["low"], about["high"]
         found = crossings(x, happened, run, about["crossed"], *searched, level)
         kept = {"outcome": about["outcome"], "crossed": about["crossed"]}
-        kept |= {f"searched_{end}": about[end] for end in ("low", "high")}
-        kept |= {"interval": "profile likelihood"}
-        return self.table(data, found | {"trials": run.sum(-1)}, "1", level, kept)
-
-    def summary(self, data: xr.Dataset, level: float) -> xr.Dataset:
-        return by_name(self.threshold(data, level), "threshold")
+        kept |= {"searched_low": about["low"], "searched_high": about["high"]}
+        kept |= {"interval": "profile likelihood", "level": level}
+        return self.table(data, found | {"trials": run.sum(-1)}, **kept)
 
     def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:
         rows, about = Rows(summary, self.swept(data)), summary.attrs
