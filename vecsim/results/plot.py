@@ -22,9 +22,9 @@ from numpy.typing import ArrayLike
 from vecsim.results import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
 from vecsim.results import estimate
 
-COLUMN, PAGE = 3.5, 7.2  # widths of a figure, inches
-SMALL = 7  # points, for labels inside panels
-GREY = "0.45"
+COLUMN, PAGE = 3.5, 7.2  # widths of a figure, inches: a column and a page of most journals
+SMALL = 7  # points, for labels inside panels: the smallest size that most journals print
+GREY = "0.45"  # lightness, 0 to 1: of marks and references, darker than the grid
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 9,
@@ -44,16 +44,17 @@ _STYLE: dict[Any, Any] = {
 }
 # Okabe and Ito 2008, without their yellow, which is too light for a line on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Points drawn and left out, in turn; with the markers, lines differ in black and white too.
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 2)))
 MARKERS = ("o", "s", "^", "D", "X", "P", "*", "p")
-# A bar at the bound and an arrow down from it, or up.
+# The marks of a bound: a bar, and an arrow down from it or up. Coordinates in units of marker size.
 _ARROW = [(-0.6, 0), (0.6, 0), (0, 0), (0, -1), (-0.4, -0.5), (0, -1), (0.4, -0.5)]
 _PEN = [1, 2, 1, 2, 1, 2, 2]  # 1: move to, 2: line to
 BOUND, LEAST = Outline(_ARROW, _PEN), Outline([(x, -y) for x, y in _ARROW], _PEN)
 # Shares of balancing nodes that keep honest ones from deciding, in Snowball with n = 2,000: Kniep,
 # Laval, Sliwinski and Wattenhofer 2024, arXiv 2409.02217.
 PUBLISHED = {"balance_pooled": 0.052, "balance_informed": 0.028}
-PUBLISHED_N = 2000
+PUBLISHED_N = 2000  # nodes
 _NAMES = {"qr_avalanche": "QR-Avalanche", "snowflake": "Snowflake", "snowball": "Snowball"}
 
 
@@ -93,9 +94,8 @@ def setting(data: xr.Dataset, name: str) -> Any:
     swept = (config.get("sweep") or {}).get(name, ())
     if isinstance(swept, list) or "start" in swept:
         raise ValueError(f"select one {name} with drop=False: the figure needs to know which")
-    campaign = config.get("campaign", {})
-    sections = (config, *(config.get(group, {}) for group in ("protocol", "adversary")))
-    for section in (*sections, campaign, campaign.get("cluster", {})):
+    sections = [config, *(config.get(key, {}) for key in ("protocol", "adversary", "campaign"))]
+    for section in (*sections, sections[-1].get("cluster", {})):
         if name in section:
             value = section[name]
             return value["_target_"].split(".")[-2] if isinstance(value, dict) else value
@@ -130,14 +130,13 @@ def band(
 ) -> None:
     """A line through estimates (value, low, high) with its interval shaded, markers at `every`.
 
-    Where there was no event there is an arrow down from the upper bound instead, and the line
-    ends at the first of them below it. Values that are not finite are left out. A point whose
+    Where there was no event, an arrow points down from the upper bound instead, and the line ends
+    at the first such bound below it. Values that are not finite are left out. A point whose
     neighbours are left out gets a bar for its interval. Where the upper end is infinite, an arrow
-    up from the value stands for it.
+    points up from the value.
     """
-    x, value, low, high, none = np.broadcast_arrays(x, *estimate, no_event)
-    order = np.argsort(x)
-    x, value, low, high, none = (part[order] for part in (x, value, low, high, none))
+    parts = np.broadcast_arrays(x, *estimate, no_event)
+    x, value, low, high, none = (part[np.argsort(parts[0])] for part in parts)
     value, low, high = (np.where(np.isfinite(value), y, np.nan) for y in (value, low, high))
     seen, bound = np.where(none, np.nan, value), np.where(none, high, np.nan)
     around = np.pad(seen, 1, constant_values=np.nan)
@@ -156,11 +155,11 @@ def band(
     half = slice((every.start or 0) // 2, None, max((every.step or 1) // 2, 1))
     axes.plot(x[half], bound[half], label=f"{label}: bounds", **(points | _BOUND))
     if endless.any():
-        up: dict[str, Any] = points | _BOUND | {"marker": LEAST}
-        axes.plot(x[endless], value[endless], label=f"{label}: no upper end", **up)
+        axes.plot(x[endless], value[endless], label=f"{label}: no upper end", **(points | _UP))
 
 
-_BOUND = {"marker": BOUND, "markersize": 11, "markerfacecolor": "none", "markeredgewidth": 0.8}
+_BOUND: Any = dict(marker=BOUND, markersize=11, markerfacecolor="none", markeredgewidth=0.8)
+_UP: Any = _BOUND | {"marker": LEAST}
 
 
 def stagger(number: int, lines: int, points: int) -> slice:
@@ -197,21 +196,20 @@ def power_law(
     """Thresholds (value, low, high) against n with bars for their intervals, the fitted power law
     and, with `root`, 1/sqrt(n) through their middle. Returns the exponent and its interval, as
     text, where a law can be fitted. What is not finite is left out."""
-    n, value, low, high = (np.asarray(part, float) for part in (n, *found))
-    seen = np.isfinite([value, low, high]).all(axis=0)
-    n, value, low, high = (part[seen] for part in (n, value, low, high))
+    parts = np.array([n, *found], float)
+    sizes, value, low, high = parts[:, np.isfinite(parts).all(axis=0)]
     colour = look["color"]
-    bars = {"ecolor": colour, "elinewidth": 1, "capsize": 2}
-    points = {"color": colour, "marker": look["marker"], "linestyle": "none"}
-    axes.errorbar(n, value, (value - low, high - value), label=label, **points, **bars)
-    if np.unique(n).size < 2 or not (low > 0).all():
+    bars = {"marker": look["marker"], "linestyle": "none", "elinewidth": 1, "capsize": 2}
+    ends = value - low, high - value
+    axes.errorbar(sizes, value, ends, color=colour, label=label, **bars)
+    if np.unique(sizes).size < 2 or not (low > 0).all():
         return ""
-    fit = estimate.fit_power(n, value, low, high)
-    grid = np.geomspace(n.min(), n.max(), 50)
+    fit = estimate.fit_power(sizes, value, low, high)
+    grid = np.geomspace(sizes.min(), sizes.max(), 50)
     line = {"color": colour, "linestyle": look["linestyle"]}
     axes.plot(grid, fit.factor * grid**fit.exponent, label=f"{label}: fit", **line)
     if root:
-        middle = np.exp(np.mean(np.log(value * np.sqrt(n))))
+        middle = np.exp(np.mean(np.log(value * np.sqrt(sizes))))
         law = {"color": GREY, "linestyle": _DOTTED, "zorder": 1}
         axes.plot(grid, middle / np.sqrt(grid), label=f"{label}: square root", **law)
     return rf"$\propto n^{{{fit.exponent:.2f}}}$ (${fit.low:.2f}$ to ${fit.high:.2f}$)"
@@ -224,10 +222,9 @@ def published(axes: Axes, adversary: str, look: Mapping[str, Any]) -> None:
         axes.plot(PUBLISHED_N, PUBLISHED[adversary], color=look["color"], label=label, **_STAR)
 
 
-_STAR: dict[str, Any] = {"marker": "*", "markersize": 8, "markerfacecolor": "white"}
-_STAR |= {"linestyle": "none", "zorder": 4}
+_STAR: Any = dict(marker="*", markersize=8, markerfacecolor="white", linestyle="none", zorder=4)
 STAR = Line2D([], [], color=GREY, label="published", **_STAR)
-_DOTTED = (0, (1, 1.5))
+_DOTTED = (0, (1, 1.5))  # points drawn and left out
 ROOT = Line2D([], [], color=GREY, linestyle=_DOTTED, label=r"$1/\sqrt{n}$")
 
 
@@ -254,11 +251,9 @@ def percent(axis: Axis) -> None:
 
 INTERVAL = Patch(color=GREY, alpha=0.3, linewidth=0, label="95 % interval")
 NO_EVENT = Line2D([], [], color=GREY, label="no event: upper bound", linestyle="none", **_BOUND)
-_UP: dict[str, Any] = _BOUND | {"marker": LEAST}
 NO_END = Line2D([], [], color=GREY, label="no upper end", linestyle="none", **_UP)
-_CROSS: dict[str, Any] = {"marker": "x", "markersize": 6, "linestyle": "none", "color": "black"}
-_CROSS |= {"markeredgewidth": 1.2, "zorder": 5}
-MINORITY = Line2D([], [], label="some on the minority's colour", **_CROSS)
+_CROSS: Any = dict(marker="x", markersize=6, markeredgewidth=1.2, linestyle="none", zorder=5)
+MINORITY = Line2D([], [], color="black", label="some on the minority's colour", **_CROSS)
 
 
 def mark_minority(axes: Axes, x: ArrayLike, value: ArrayLike, lost: ArrayLike, label: str) -> bool:
@@ -267,7 +262,7 @@ def mark_minority(axes: Axes, x: ArrayLike, value: ArrayLike, lost: ArrayLike, l
     x, value, lost = (np.asarray(part, float) for part in (x, value, lost))
     if not (lost > 0).any():
         return False
-    axes.plot(x[lost > 0], value[lost > 0], label=f"{label}: minority", **_CROSS)
+    axes.plot(x[lost > 0], value[lost > 0], color="black", label=f"{label}: minority", **_CROSS)
     return True
 
 
@@ -283,8 +278,7 @@ def save_figure(figure: Figure, folder: Path, name: str, at: Mapping[str, Any]) 
         name += re.sub(r"[^\w.-]", "-", "".join(f"_{key}_{value}" for key, value in at.items()))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out now, once for the three files
-    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
-    paths = [folder / f"{name}.{suffix}" for suffix in undated]
-    for path, metadata in zip(paths, undated.values(), strict=True):
-        figure.savefig(path, metadata=metadata)
-    return paths
+    undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}
+    for suffix, metadata in undated.items():
+        figure.savefig(folder / f"{name}{suffix}", metadata=metadata)
+    return [folder / f"{name}{suffix}" for suffix in undated]
