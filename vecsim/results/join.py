@@ -104,8 +104,7 @@ def _narrowed(table: xr.Variable, dims: Iterable[str]) -> xr.Variable:
 
 def _typed(table: xr.Variable) -> tuple[tuple, np.ndarray]:
     """The table of objects as a coordinate with one type."""
-    flat = [getattr(value, "item", lambda value=value: value)() for value in table.values.ravel()]
-    return table.dims, _coordinate(flat).reshape(table.shape)
+    return table.dims, _coordinate(table.values.ravel().tolist()).reshape(table.shape)
 
 
 def arrange(codes: Codes, firm: Iterable[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:

@@ -11,18 +11,21 @@ from numpy.typing import ArrayLike
 
 from vecsim.results import estimate
 
-# What may become of a candidate. Splitting looked at those of the first three only.
-STATES = (
-    "verified",  # the interval of P(disagreement) ends below the target
-    "not reached",  # no way to a disagreement was found: likely far below the target
-    "unverified",  # the attempts were used up
-    "stalls",  # meets the target by screening, as nodes hardly ever turn after a first decision
-    "beaten",  # another, screened, is better in everything
-    "repeated",  # the same as another
-    "too slow",  # at the smallest beta that may meet the safety target
-    "beyond",  # the safety target takes a larger beta than is tried
-    "never decides",  # not even with beta 1, in most decisions
-)
+# What may become of a candidate, and how a sentence says it of several. Splitting looked at those
+# of the first three states only.
+TOLD = {
+    "verified": "are verified",  # the interval of P(disagreement) ends below the target
+    "not reached": "were not reached by splitting",  # likely far below the target
+    "unverified": "could not be verified",  # the attempts were used up
+    # Meets the target by screening, as nodes hardly ever turn after a first decision.
+    "stalls": "are only screened (a split stalls: splitting does not get to a second decision)",
+    "beaten": "others beat",  # another, screened, is better in everything
+    "repeated": "are the same as another",
+    "too slow": "are too slow",  # at the smallest beta that may meet the safety target
+    "beyond": "need a larger beta than estimator.most_beta",  # to meet the safety target
+    "never decides": "never decide",  # not even with beta 1, in most decisions
+}
+STATES = tuple(TOLD)  # a store holds their numbers
 # Variables of a study of designs: the parameters chosen, what was aimed at, and the two costs.
 CHOSEN = ("chosen_k", "chosen_alpha_preference", "chosen_alpha_confidence", "chosen_beta")
 TARGETS = ("target_safety", "target_rounds")

@@ -10,16 +10,6 @@ from vecsim.results.kinds.kind import Kind
 from vecsim.results.table import Column, lines_of
 from vecsim.results.text import agreement, chance, label
 
-_TOLD = {  # of so many candidates, by their state
-    "unverified": "could not be verified",
-    "stalls": "are only screened (a split stalls: splitting does not get to a second decision)",
-    "beaten": "others beat",
-    "repeated": "are the same as another",
-    "too slow": "are too slow",
-    "beyond": "need a larger beta than estimator.most_beta",
-    "never decides": "never decide",
-    "not reached": "were not reached by splitting",
-}
 _FEW = 3  # cheaper candidates that are named, on one line
 _CAPTION = "the front: probabilities with their 95 % intervals in brackets, below the target"
 
@@ -72,8 +62,8 @@ def _told(one: xr.Dataset, others: list[str]) -> list[str]:
         best = on[np.argmin(messages[on])]
         quorum = f"k/alpha/beta = {pareto.quorum_name(values, best)}"
         lines = [f"best for {aim}: {quorum}, {messages[best]:,.0f} messages per node"]
-    number = Counter(state.astype(str).tolist())
-    parts = [f"{number[each]} {_TOLD[each]}" for each in pareto.STATES[1:] if number[each]]
+    number = Counter(state[state != "verified"].tolist())
+    parts = [f"{number[each]} {told}" for each, told in pareto.TOLD.items() if number[each]]
     if parts:
         lines.append(f"of {len(state)} candidates {', '.join(parts)}")
     # Candidates that meet the targets by what was screened, cheaper than any verified one.
