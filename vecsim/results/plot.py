@@ -16,11 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike
 
 from vecsim.results import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
 from vecsim.results import estimate
+
+Look = Mapping[str, Any]  # a line's colour, dashes and marker, as `looks` gives them
+Ends = tuple[ArrayLike, ...]  # value, low, high: an estimate with its interval
 
 COLUMN, PAGE = 3.5, 7.2  # widths of a figure, inches: a column and a page of most journals
 SMALL = 7  # points, for labels inside panels: the smallest size that most journals print
@@ -122,8 +124,8 @@ def looks(names: Iterable[Any], known: Iterable[Any] = ()) -> dict[Any, dict[str
 def band(
     axes: Axes,
     x: ArrayLike,
-    estimate: tuple[ArrayLike, ...],
-    look: Mapping[str, Any],
+    estimate: Ends,
+    look: Look,
     label: str,
     no_event: ArrayLike = False,
     every: slice = slice(None),
@@ -186,12 +188,7 @@ def marks(axes: Axes, labels: Mapping[float, str]) -> None:
 
 
 def power_law(
-    axes: Axes,
-    n: ArrayLike,
-    found: tuple[ArrayLike, ...],
-    look: Mapping[str, Any],
-    label: str,
-    root: bool = True,
+    axes: Axes, n: ArrayLike, found: Ends, look: Look, label: str, root: bool = True
 ) -> str:
     """Thresholds (value, low, high) against n with bars for their intervals, the fitted power law
     and, with `root`, 1/sqrt(n) through their middle. Returns the exponent and its interval, as
@@ -215,7 +212,7 @@ def power_law(
     return rf"$\propto n^{{{fit.exponent:.2f}}}$ (${fit.low:.2f}$ to ${fit.high:.2f}$)"
 
 
-def published(axes: Axes, adversary: str, look: Mapping[str, Any]) -> None:
+def published(axes: Axes, adversary: str, look: Look) -> None:
     """A star at the published threshold of an adversary, if there is one."""
     if adversary in PUBLISHED:
         label = f"{adversary}: published"
@@ -232,7 +229,6 @@ def size_ticks(axes: Axes, sizes: ArrayLike) -> None:
     """Ticks of logarithmic axes: the numbers of nodes against shares in per cent."""
     values = np.unique(np.asarray(sizes))
     axes.set_xticks(values, [words(int(n)) for n in values])
-    axes.xaxis.set_minor_formatter(NullFormatter())
     low, high = axes.get_ylim()
     few = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
     for ticks in (few, np.arange(0.05, 1.0, 0.05), np.arange(0.01, 1.0, 0.01)):
@@ -240,7 +236,6 @@ def size_ticks(axes: Axes, sizes: ArrayLike) -> None:
         if len(shares) > 2:
             break
     axes.set_yticks(shares, [f"{100 * share:g}" for share in shares])
-    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.minorticks_off()
 
 
