@@ -14,7 +14,7 @@ from vecsim.results.files import StoreError, damaged
 from vecsim.results.layout import Layout, leaves
 
 SOURCES = "sources"  # key of the configuration: digests of files with code that is not vecsim's
-INSTEAD = "choose another output or delete it"  # the advice at the end of a refusal
+_INSTEAD = "choose another output or delete it"  # the advice at the end of a refusal
 _NAMED = 3  # differences in a message, which is one line
 _SHOWN = 60  # characters of a value in a message
 # Keys that identities of points stand for, or that only say which trials are run.
@@ -77,7 +77,7 @@ def require_more(path: Path, there: Contents, here: Contents) -> None:
     lost = [number for number, point in enumerate(there.points) if point not in known]
     if lost:
         what = _other_points(there, here, lost)
-        raise StoreError(f"{path} belongs to another config: {what}; {INSTEAD}")
+        raise StoreError(f"{path} belongs to another config: {what}; {_INSTEAD}")
     old, new = there.layout.trials, here.layout.trials
     if new < old:
         _refuse(f"trials is {new}, {path} holds {old}", f"{old} or more")
@@ -87,7 +87,7 @@ def require_more(path: Path, there: Contents, here: Contents) -> None:
 def _require_same(path: Path, kind: str, there: Mapping, here: Mapping) -> None:
     """Refuse a store of another config or layout, naming some differences."""
     if found := _differences(there, here):
-        raise StoreError(f"{path} belongs to another {kind}: {_some(found.values())}; {INSTEAD}")
+        raise StoreError(f"{path} belongs to another {kind}: {_some(found.values())}; {_INSTEAD}")
 
 
 def _differences(there: Mapping, here: Mapping) -> dict[str, str]:
@@ -123,7 +123,7 @@ def _require_sources(path: Path, there: Mapping[str, str], here: Mapping[str, st
     if changed:
         verb = "has" if len(changed) == 1 else "have"
         what = f"{', '.join(changed)} {verb} changed since {path} was begun"
-        raise StoreError(f"{what}; {INSTEAD}")
+        raise StoreError(f"{what}; {_INSTEAD}")
 
 
 def _refuse(held: str, allowed: str) -> NoReturn:

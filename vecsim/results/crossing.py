@@ -24,7 +24,7 @@ REACH, INNER = 3.6, 0.8
 FIRST, LATER = 8, 5  # values of x in the first stage, and in each that follows
 _SHARE = 16  # the first stage takes one in so many trials
 PLAUSIBLE = 1.35  # log-likelihood below the best of crossings that get trials (a 90 % interval)
-Effort = tuple[int, int, int]  # passes; crossings and slopes that are looked at in each
+_Effort = tuple[int, int, int]  # passes; crossings and slopes that are looked at in each
 FINE, COARSE = (6, 48, 32), (4, 24, 16)  # for results, and for placing trials, which is often done
 SLACK = 4.0  # log-likelihood that a pass may miss because its grid is coarse
 _LEAST = 5  # events, and others, expected of a group in the test of fit: Pearson's needs as many
@@ -98,7 +98,7 @@ def crossings(
 
 
 def _estimate(
-    counts: EventCounts, level: float, limits: tuple[float, float], cut: float, effort: Effort
+    counts: EventCounts, level: float, limits: tuple[float, float], cut: float, effort: _Effort
 ) -> Crossing:
     """The interval is where the profile is at most `cut` below the best."""
     (low, high), (passes, *grid), x = limits, effort, counts.x

@@ -13,7 +13,7 @@ from vecsim.results import estimate
 
 # What may become of a candidate, and how a sentence says it of several. Splitting looked at those
 # of the first three states only.
-TOLD = {
+MEANINGS = {
     "verified": "are verified",  # the interval of P(disagreement) ends below the target
     "not reached": "were not reached by splitting",  # likely far below the target
     "unverified": "could not be verified",  # the attempts were used up
@@ -25,7 +25,7 @@ TOLD = {
     "beyond": "need a larger beta than estimator.most_beta",  # to meet the safety target
     "never decides": "never decide",  # not even with beta 1, in most decisions
 }
-STATES = tuple(TOLD)  # a store holds their numbers
+STATES = tuple(MEANINGS)  # a store holds their numbers
 # Variables of a study of designs: the parameters chosen, what was aimed at, and the two costs.
 CHOSEN = ("chosen_k", "chosen_alpha_preference", "chosen_alpha_confidence", "chosen_beta")
 TARGETS = ("target_safety", "target_rounds")

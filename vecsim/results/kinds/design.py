@@ -63,7 +63,7 @@ def _told(one: xr.Dataset, others: list[str]) -> list[str]:
         quorum = f"k/alpha/beta = {pareto.quorum_name(values, best)}"
         lines = [f"best for {aim}: {quorum}, {messages[best]:,.0f} messages per node"]
     number = Counter(state[state != "verified"].tolist())
-    parts = [f"{number[each]} {told}" for each, told in pareto.TOLD.items() if number[each]]
+    parts = [f"{number[each]} {told}" for each, told in pareto.MEANINGS.items() if number[each]]
     if parts:
         lines.append(f"of {len(state)} candidates {', '.join(parts)}")
     # Candidates that meet the targets by what was screened, cheaper than any verified one.
