@@ -26,6 +26,7 @@ _SHARE = 16  # the first stage takes one in so many trials
 PLAUSIBLE = 1.35  # log-likelihood below the best of crossings that get trials (a 90 % interval)
 _Effort = tuple[int, int, int]  # passes; crossings and slopes that are looked at in each
 FINE, COARSE = (6, 48, 32), (4, 24, 16)  # for results, and for placing trials, which is often done
+_AT_ONCE = 2**21  # numbers of an array of likelihoods, 16 MB: more are not quicker
 SLACK = 4.0  # log-likelihood that a pass may miss because its grid is coarse
 _LEAST = 5  # events, and others, expected of a group in the test of fit: Pearson's needs as many
 
@@ -133,9 +134,14 @@ def _logits(counts: EventCounts, away: Array, level: float) -> Array:
 
 
 def _surface(counts: EventCounts, at: Array, slopes: Array, level: float) -> Array:
-    """Log-likelihood [crossings, slopes]."""
-    logits = _logits(counts, (counts.x - at[:, None, None]) * slopes[:, None], level)
-    return (counts.events * logits - counts.trials * np.log(1 + np.exp(logits))).sum(-1)
+    """Log-likelihood [crossings, slopes]; some crossings at a time, so that memory is bounded."""
+    step, found = max(1, _AT_ONCE // (len(slopes) * len(counts.x))), []
+    for first in range(0, len(at), step):
+        away = (counts.x - at[first : first + step, None, None]) * slopes[:, None]
+        logits = _logits(counts, away, level)
+        likely = counts.events * logits - counts.trials * np.log(1 + np.exp(logits))
+        found.append(likely.sum(-1))
+    return np.concatenate(found)
 
 
 def _around(values: Array, wanted: Array) -> tuple[float, float]:
