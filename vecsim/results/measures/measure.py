@@ -4,20 +4,15 @@ import numpy as np
 import xarray as xr
 
 from vecsim.results.layout import Array
-from vecsim.results.measures.per_trial import FIGURES, weighted_quantile
-from vecsim.results.measures.per_window import (
-    SERIES,
-    default_statistic,
-    during_load,
-    run_setting,
-    runs,
-)
+from vecsim.results.measures import per_window
+from vecsim.results.measures.per_trial import FIGURES, at_first, weighted_quantile
+from vecsim.results.measures.per_window import SERIES, default_statistic, rows
 from vecsim.results.measures.probed import METRICS
 from vecsim.results.measures.variables import OF_SAMPLES, VARIABLES
 
 Period = tuple[float, float | None]
 
-HOUR_S = 3600.0
+HOUR_S = 3600.0  # s at both ends of a run that growth is measured between
 SIMPLE = ("mean", "max", "min", "first", "last", "sum", "variance", "rate")
 TIMES = ("longest_below_s", "reached_s")  # compare with a level
 STATISTICS = (*SIMPLE, "p50", "p95", "p99", "growth_percent", *TIMES)
@@ -52,24 +47,23 @@ def measure(
     series = SERIES[metric](data) if metric in SERIES else data[metric]
     statistic = statistic or default_statistic(metric)
     if "window" not in series.dims:
-        draws = [dim for dim in series.dims if dim != "trial"]
-        values = series.transpose("trial", *draws).values.astype(float)
+        values = series.transpose("trial", ...).values.astype(float)
         values = values.reshape(len(values), -1)
         return reduce(values, np.ones_like(values), statistic)
-    if period is None and during_load(metric):
-        period = (0, run_setting(data, "duration_s"))
+    if period is None and per_window.during_load(metric):
+        period = (0, per_window.run_setting(data, "duration_s"))
     inside = _inside(data, period)
     data, series = data.isel(window=inside), series.isel(window=inside)
-    values, weights, times = _flat(data, series, metric)
+    values, weights, times = _flat(data, series)
     if statistic in TIMES:
         if level is None or every_s is not None or "sample" in series.dims:
             raise ValueError(f"{statistic} needs a level, windows, and no every_s")
         length = data["length_s"].values.astype(float)
         if statistic == "longest_below_s":
-            lengths = runs(values < level - 1e-9, length)
+            lengths = per_window.runs(values < level - 1e-9, length)
             return np.array([row.max(initial=0.0) for row in lengths])
-        reached = values >= level - 1e-9
-        first = np.append(times + length, np.inf)[_first(reached)]
+        ends = np.broadcast_to(times + length, values.shape)
+        first = at_first(values >= level - 1e-9, ends, missing=np.inf)
         return first - (period[0] if period else 0.0)
     if every_s is not None:
         how = "sum" if default_statistic(metric) == "sum" else "mean"
@@ -82,11 +76,6 @@ def measure(
         before, after = (reduce(values[:, p], weights[:, p], "mean") for p in (first, last))
         return 100 * (after / before - 1)
     return reduce(values, weights, statistic)
-
-
-def _first(flags: Array) -> Array:
-    """The place of the first True in each row, or the number of columns."""
-    return np.where(flags.any(axis=1), flags.argmax(axis=1), flags.shape[1])
 
 
 def reduce(values: Array, weights: Array, statistic: str) -> Array:
@@ -104,35 +93,27 @@ def reduce(values: Array, weights: Array, statistic: str) -> Array:
             mean = squares.sum(axis=1) / np.where(total > 0, total, 1.0)
         return np.where(total > 0, mean, np.nan)
     if statistic in ("max", "min"):
-        ends = {"max": (-np.inf, np.max), "min": (np.inf, np.min)}
-        fill, take = ends[statistic]
+        fill, take = {"max": (-np.inf, np.max), "min": (np.inf, np.min)}[statistic]
         return np.where(some, take(np.where(there, values, fill), axis=1, initial=fill), np.nan)
     if statistic == "sum":
         return filled.sum(axis=1)
     if statistic in ("first", "last"):
-        ordered = there if statistic == "first" else there[:, ::-1]
-        place = ordered.argmax(axis=1)
-        place = place if statistic == "first" else values.shape[1] - 1 - place
-        return np.array(
-            [row[i] if ok else np.nan for row, i, ok in zip(values, place, some, strict=True)]
-        )
+        step = 1 if statistic == "first" else -1
+        place = there[:, ::step].argmax(axis=1)
+        return np.where(some, values[:, ::step][np.arange(len(values)), place], np.nan)
     if statistic in ("p50", "p95", "p99"):
-        share = float(statistic[1:]) / 100
-        return np.array(
-            [weighted_quantile(*row, share) for row in zip(values, weights, strict=True)]
-        )
+        share, pairs = float(statistic[1:]) / 100, zip(values, weights, strict=True)
+        return np.array([weighted_quantile(*pair, share) for pair in pairs])
     raise ValueError(f"{statistic} is no statistic here; allowed: {', '.join(STATISTICS)}")
 
 
-def _flat(data: xr.Dataset, series: xr.DataArray, metric: str) -> tuple[Array, Array, Array]:
+def _flat(data: xr.Dataset, series: xr.DataArray) -> tuple[Array, Array, Array]:
     """Values and weights [trial, value] and the time of each value."""
     time, length = data["time_s"].values, data["length_s"].values.astype(float)
+    values = rows(series).astype(float)
     if "sample" in series.dims:
-        values = series.transpose("trial", "window", "sample").values.astype(float)
-        weights = data["weight"].transpose("trial", "window", "sample").values.astype(float)
-        flat = (len(values), -1)
+        weights, flat = rows(data["weight"]).astype(float), (len(values), -1)
         return values.reshape(flat), weights.reshape(flat), np.repeat(time, values.shape[2])
-    values = series.transpose("trial", "window").values.astype(float)
     return values, np.broadcast_to(length, values.shape), time
 
 

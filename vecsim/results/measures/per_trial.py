@@ -4,25 +4,23 @@ They are functions of the dataset of one variant, cut to the windows of a period
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
 from vecsim.results.layout import Array
-from vecsim.results.measures.per_window import RESOURCES, SERIES, lately, run_setting, runs, sampled
+from vecsim.results.measures import per_window
+from vecsim.results.measures.per_window import RESOURCES, SERIES, rows, run_setting, sampled
 
-DEADLOCK_S = 30.0
+DEADLOCK_S = 30.0  # s without an end that are a deadlock: longer than a restart or a bench
 SATURATED = 0.95  # share of a resource's capacity past which it is a bottleneck
 
 
-def _rate(name: str) -> Callable[[xr.Dataset], Array]:
+def _rate(data: xr.Dataset, name: str) -> Array:
     """Vertices counted, what came of them in the drain included, by second of offered load."""
-
-    def rate(data: xr.Dataset) -> Array:
-        load = data["time_s"].values < run_setting(data, "duration_s")
-        return _sum(data, name) / data["length_s"].values[load].sum()
-
-    return rate
+    load = data["time_s"].values < run_setting(data, "duration_s")
+    return _sum(data, name) / data["length_s"].values[load].sum()
 
 
 def _sum(data: xr.Dataset, *names: str) -> Array:
@@ -39,10 +37,6 @@ def _corruption(data: xr.Dataset) -> Array:
     return SERIES["corruption"](data).max("window").values.astype(float)
 
 
-def _peak(data: xr.Dataset) -> Array:
-    return lately(data, "finalised").max("window").values
-
-
 def _uptime(data: xr.Dataset) -> Array:
     """Percent of the seconds with load in which something was finalised."""
     length, load = data["length_s"], data["issued"] > 0
@@ -53,7 +47,7 @@ def _uptime(data: xr.Dataset) -> Array:
 def _deadlocks(data: xr.Dataset) -> Array:
     """Times that nothing was finalised for 30 s though the guard held and load was offered."""
     stuck = (data["guard"] > 0) & (data["issued"] > 0) & (data["finalised"] == 0)
-    lengths = runs(stuck.transpose("trial", "window").values, data["length_s"].values)
+    lengths = per_window.runs(rows(stuck), data["length_s"].values)
     return np.array([np.count_nonzero(row >= DEADLOCK_S) for row in lengths], float)
 
 
@@ -69,36 +63,31 @@ def _bottleneck(data: xr.Dataset) -> Array:
     return np.where(peaks.max(axis=0) > SATURATED, found, "none")
 
 
-def _headroom(name: str) -> Callable[[xr.Dataset], Array]:
+def _headroom(data: xr.Dataset, name: str) -> Array:
     """Percent of a resource's capacity that was free at its peak."""
-    return lambda data: 100 * (1 - data[name].max("window").values)
+    return 100 * (1 - data[name].max("window").values)
+
+
+def at_first(flags: Array, values: Array, missing: float = np.nan) -> Array:
+    """The value [trial] in the first window with a flag; both are [trial, window]."""
+    first = flags.argmax(axis=1)
+    return np.where(flags.any(axis=1), values[np.arange(len(values)), first], missing)
 
 
 def _saturating_load(data: xr.Dataset) -> Array:
     """Offered vertices per second when the processor first passed 95 %; NaN if it never did."""
-    past = (data["utilisation_cpu"] > SATURATED).transpose("trial", "window").values
-    load = (data["issued"] / data["length_s"]).transpose("trial", "window").values
-    first = past.argmax(axis=1)
-    return np.where(past.any(axis=1), load[np.arange(len(load)), first], np.nan)
+    past = data["utilisation_cpu"] > SATURATED
+    return at_first(rows(past), rows(data["issued"] / data["length_s"]))
 
 
-def _vertices_when_killed(share: float) -> Callable[[xr.Dataset], Array]:
+def _vertices_when_killed(data: xr.Dataset, share: float) -> Array:
     """Vertices admitted when that share of the nodes (0: one of them) had run out of memory.
 
     Nodes killed again count again, so the share is that of nodes killed once as long as every node
     is killed before any is for a second time. NaN where so many were not killed.
     """
-
-    def vertices(data: xr.Dataset) -> Array:
-        admitted, killed = (
-            np.cumsum(data[name].transpose("trial", "window").values, axis=1)
-            for name in ("admitted", "oom_kills")
-        )
-        enough = killed >= max(1, share * run_setting(data, "nodes"))
-        at = admitted[np.arange(len(enough)), enough.argmax(axis=1)]
-        return np.where(enough.any(axis=1), at, np.nan)
-
-    return vertices
+    admitted, killed = (np.cumsum(rows(data[name]), axis=1) for name in ("admitted", "oom_kills"))
+    return at_first(killed >= max(1, share * run_setting(data, "nodes")), admitted)
 
 
 def weighted_quantile(values: Array, weights: Array, share: float) -> float:
@@ -118,18 +107,16 @@ def latency_curve(data: xr.Dataset, points: int = 30) -> tuple[Array, Array]:
     Windows of all trials with load are put in bins of equal width by their load; empty bins are
     left out.
     """
-    latency = sampled(data, "latency_ms").transpose("trial", "window", "sample").values
-    weight = data["weight"].transpose("trial", "window", "sample").values
-    load = (data["issued"] / data["length_s"]).transpose("trial", "window").values
+    latency, weight = rows(sampled(data, "latency_ms")), rows(data["weight"])
+    load = rows(data["issued"] / data["length_s"])
     edges = np.linspace(0, load.max() * (1 + 1e-9), points + 1)
     place = np.digitize(load, edges) - 1
     loads, quantiles = [], []
     for point in range(points):
         inside = (place == point) & (load > 0)
-        values = latency[inside].ravel()
+        values, weights = latency[inside].ravel(), weight[inside].ravel()
         if np.isfinite(values).any():
             loads.append(load[inside].mean())
-            weights = weight[inside].ravel()
             quantiles.append([weighted_quantile(values, weights, q) for q in (0.5, 0.95)])
     return np.array(loads), np.array(quantiles).reshape(-1, 2).T
 
@@ -138,15 +125,11 @@ def _everywhere(data: xr.Dataset, value: float) -> Array:
     return np.full(data.sizes["trial"], float(value))
 
 
-def _share(name: str, honest: bool) -> Callable[[xr.Dataset], Array]:
+def _share(data: xr.Dataset, name: str, honest: bool) -> Array:
     """Percent of the honest or of the Byzantine nodes; NaN where there are none."""
-
-    def share(data: xr.Dataset) -> Array:
-        members = run_setting(data, "byzantine")
-        members = run_setting(data, "nodes") - members if honest else members
-        return 100 * _last(data, name) / members if members else _everywhere(data, np.nan)
-
-    return share
+    members = run_setting(data, "byzantine")
+    members = run_setting(data, "nodes") - members if honest else members
+    return 100 * _last(data, name) / members if members else _everywhere(data, np.nan)
 
 
 def _finalised_share(data: xr.Dataset) -> Array:
@@ -157,27 +140,27 @@ def _finalised_share(data: xr.Dataset) -> Array:
 
 FIGURES: dict[str, Callable[[xr.Dataset], Array]] = {
     "finalised_share": _finalised_share,
-    "avg_tps": _rate("finalised"),
-    "avg_load_tps": _rate("issued"),
-    "peak_tps": _peak,
+    "avg_tps": partial(_rate, name="finalised"),
+    "avg_load_tps": partial(_rate, name="issued"),
+    "peak_tps": lambda data: SERIES["tps"](data).max("window").values,
     "total_vertices": lambda data: _sum(data, "finalised"),
     "byzantine_detected": lambda data: _last(data, "detected"),
     "false_positives": lambda data: _last(data, "excluded_honest"),
-    "accuracy_percent": _share("detected", honest=False),
-    "false_positive_percent": _share("excluded_honest", honest=True),
+    "accuracy_percent": partial(_share, name="detected", honest=False),
+    "false_positive_percent": partial(_share, name="excluded_honest", honest=True),
     "uptime_percent": _uptime,
     "deadlocks": _deadlocks,
     "anomalies": lambda data: _corruption(data) + _sum(data, "oom_kills", "given_up"),
     "consensus_failures": _failures,
     "bottleneck": _bottleneck,
-    "headroom_cpu": _headroom("utilisation_cpu"),
-    "headroom_network": _headroom("utilisation_network"),
-    "headroom_disk": _headroom("utilisation_disk"),
-    "headroom_memory": _headroom("utilisation_memory"),
+    **{
+        name.replace("utilisation", "headroom"): partial(_headroom, name=name)
+        for name in RESOURCES.values()
+    },
     "cpu_saturation_tps": _saturating_load,
-    "vertices_at_first_kill": _vertices_when_killed(0.0),
-    "vertices_at_half_killed": _vertices_when_killed(0.5),
-    "vertices_at_last_kill": _vertices_when_killed(1.0),
+    "vertices_at_first_kill": partial(_vertices_when_killed, share=0.0),
+    "vertices_at_half_killed": partial(_vertices_when_killed, share=0.5),
+    "vertices_at_last_kill": partial(_vertices_when_killed, share=1.0),
     "latency_curve_points": lambda data: _everywhere(data, len(latency_curve(data)[0])),
     "wall_s": lambda data: data["wall_s"].values,
 }

@@ -4,6 +4,7 @@ They are variables of its dataset, or functions of the dataset of one variant.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -11,23 +12,24 @@ import xarray as xr
 from vecsim.results.layout import Array
 from vecsim.results.measures.variables import COUNTS, HEALTHY_SHARE, MODELLED, SAMPLED, SO_FAR
 
-SPAN_S = 10.0  # throughput is judged over so long
+SPAN_S = 10.0  # s over which throughput is judged: ten of the shortest windows
 RESOURCES = {  # name of the bottleneck -> variable
     "cpu": "utilisation_cpu",
     "network_bandwidth": "utilisation_network",
     "disk_io": "utilisation_disk",
     "memory": "utilisation_memory",
 }
-MUST_NOT_HAPPEN = (
-    "lost",
-    "doubled",
-    "corruption",
-)  # a window must not show these, even if a later one does not
+MUST_NOT_HAPPEN = ("lost", "doubled", "corruption")  # in any window, whatever later ones show
 
 
 def run_setting(data: xr.Dataset, name: str) -> float:
     """`duration_s`, `nodes` or `byzantine` of a run: its variable, or its attribute."""
     return float(data[name].item() if name in data else data.attrs[name])
+
+
+def rows(series: xr.DataArray) -> Array:
+    """Values [trial, window], or [trial, window, sample]."""
+    return series.transpose("trial", "window", ...).values
 
 
 def lately(data: xr.Dataset, name: str) -> xr.DataArray:
@@ -37,8 +39,8 @@ def lately(data: xr.Dataset, name: str) -> xr.DataArray:
     """
     start, length = data["time_s"].values, data["length_s"].values
     end, span = start + length, min(SPAN_S, run_setting(data, "duration_s"))
-    counts = data[name].transpose("trial", "window").values.astype(float)
-    passed = np.concatenate([np.zeros((counts.shape[0], 1)), np.cumsum(counts, axis=1)], axis=1)
+    counts = np.cumsum(rows(data[name]).astype(float), axis=1)
+    passed = np.pad(counts, ((0, 0), (1, 0)))
     edges, since = np.append(start[0], end), end - span
     before = np.stack([np.interp(since, edges, row) for row in passed])
     rates = np.where(since >= start[0] - 1e-9, (passed[:, 1:] - before) / span, np.nan)
@@ -58,8 +60,9 @@ def _detected(data: xr.Dataset) -> xr.DataArray:
     return data["excluded_byzantine"] + data["refused"]
 
 
-def _undisputed(name: str) -> Callable[[xr.Dataset], xr.DataArray]:
-    return lambda data: sampled(data, name).where(data["disputed"] == 0)
+def _detected_percent(data: xr.Dataset) -> xr.DataArray:
+    """Of all Byzantine nodes; NaN where there are none."""
+    return 100 * _detected(data) / (run_setting(data, "byzantine") or np.nan)
 
 
 def sampled(data: xr.Dataset, name: str) -> xr.DataArray:
@@ -73,31 +76,29 @@ def sampled(data: xr.Dataset, name: str) -> xr.DataArray:
     return data[variable].where(outcome >= 0 if name == "rounds" else outcome == 1)
 
 
+def _undisputed(data: xr.Dataset, name: str) -> xr.DataArray:
+    return sampled(data, name).where(data["disputed"] == 0)
+
+
 SERIES: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
     "tps": lambda data: lately(data, "finalised"),
     "load_tps": lambda data: lately(data, "issued"),
     "healthy": _healthy,
     "partitions": lambda data: data["sides"].where(data["sides"] > 1, 0),
     "detected": _detected,
-    "detected_percent": lambda data: (
-        100 * _detected(data) / (run_setting(data, "byzantine") or np.nan)
-    ),
+    "detected_percent": _detected_percent,
     "corruption": lambda data: data["divergent"] + data["lost"] + data["doubled"],
     "crashes": lambda data: data["oom_kills"],
-    **{name: lambda data, name=name: sampled(data, name) for name in SAMPLED},
-    "rounds_to_finalise": lambda data: sampled(data, "rounds_to_finalise"),
-    **{f"{name}_undisputed": _undisputed(name) for name in SAMPLED},
+    **{name: partial(sampled, name=name) for name in (*SAMPLED, "rounds_to_finalise")},
+    **{f"{name}_undisputed": partial(_undisputed, name=name) for name in SAMPLED},
 }
 
 
 def runs(flags: Array, length: Array) -> list[Array]:
     """Lengths, in seconds, of the unbroken runs of True: one array for each row of `flags`."""
-    found = []
-    for row in np.asarray(flags, bool):
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]])))
-        time = np.concatenate([[0.0], np.cumsum(length)])
-        found.append(time[edges[1::2]] - time[edges[::2]])
-    return found
+    time = np.concatenate([[0.0], np.cumsum(length)])
+    edges = (np.flatnonzero(np.diff(row)) for row in np.pad(flags, ((0, 0), (1, 1))))
+    return [time[at[1::2]] - time[at[::2]] for at in edges]
 
 
 def default_statistic(name: str) -> str:

@@ -35,6 +35,7 @@ STANDING = {
     "refused_clocks": ("honest members whose clock is too far off for their peers", "nodes"),
     "benched": ("share of the members that a node leaves out of its samples", ""),
 }
+_DEMANDED = "demanded by the offered load, share of"
 # What a node uses while load is offered, by the model of its resources.
 MODELLED = {
     "cpu_percent": ("CPU of a node, mean over running nodes, modelled", "%"),
@@ -47,15 +48,9 @@ MODELLED = {
     "write_iops": ("disk writes of a node, modelled", "1/s"),
     "read_latency_ms": ("time of a disk read, modelled up to 99 % use, 50 ms", "ms"),
     "write_latency_ms": ("time of a disk write, modelled up to 99 % use, 50 ms", "ms"),
-    "utilisation_cpu": ("CPU demanded by the offered load, share of a core, modelled", ""),
-    "utilisation_network": (
-        "traffic demanded by the offered load, share of the link, modelled",
-        "",
-    ),
-    "utilisation_disk": (
-        "disk demanded by the offered load, share of its bandwidth or operations, modelled",
-        "",
-    ),
+    "utilisation_cpu": (f"CPU {_DEMANDED} a core, modelled", ""),
+    "utilisation_network": (f"traffic {_DEMANDED} the link, modelled", ""),
+    "utilisation_disk": (f"disk {_DEMANDED} its bandwidth or operations, modelled", ""),
     "utilisation_memory": ("largest share of a node's memory limit in use, modelled", ""),
     "compaction_mb": ("bytes that wait for compaction on a node, modelled", "MB"),
     "storage_mb": ("stored on a node's disk, modelled", "MB"),
