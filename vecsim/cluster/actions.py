@@ -9,11 +9,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from vecsim.cluster import resources, votes
+from vecsim.cluster import resources
 from vecsim.cluster.config import LONGEST_S, MOST_NODES, Run, protocol, tenths
 from vecsim.cluster.constants import constants
 from vecsim.cluster.draws import Draws
@@ -21,20 +19,25 @@ from vecsim.cluster.state import ANSWERS, NEVER_MS, SIDES, Conditions, State
 from vecsim.cluster.workload import Workload
 from vecsim.errors import ConfigError, number, require, whole
 
-ACTIONS: dict[str, Any] = {}
+ACTIONS: dict[str, Any] = {}  # the methods by name, in the order in which they are defined
 
 
 def action(act):
-    """A method of ScaleTestCluster and a word of timelines; arguments that do not fit are told."""
+    """A method of ScaleTestCluster and a word of timelines.
+
+    It raises ConfigError where arguments do not fit, or `count`, of nodes, is out of range.
+    """
     signature = inspect.signature(act)
     known = ", ".join(list(signature.parameters)[1:]) or "no arguments"
 
     @functools.wraps(act)
     def method(self, *positional, **named) -> None:
         try:
-            signature.bind(self, *positional, **named)
+            given = signature.bind(self, *positional, **named).arguments
         except TypeError as error:
             raise ConfigError(f"{act.__name__}: {error}; allowed: {known}") from None
+        if "count" in given:
+            whole("count", given["count"], 0, MOST_NODES)
         act(self, *positional, **named)
         self.disturbed()
 
@@ -61,11 +64,11 @@ class Actions:
     def start(self) -> None:
         """All nodes that are down start, with what they had on disk. By hand, the workload begins
         or goes on."""
-        nodes = self.state.nodes
         if self.idle_since_ms is not None:
             self.since_ms += self.now_ms - self.idle_since_ms
             self.idle_since_ms = None
-        _wake(self, ~nodes.up & nodes.member)
+        nodes = self.state.nodes
+        _set(self, ~nodes.up & nodes.member, up=True, up_at_ms=NEVER_MS, silent_since_ms=ANSWERS)
 
     @action
     def stop(self) -> None:
@@ -73,29 +76,24 @@ class Actions:
         if self.by_hand and self.idle_since_ms is None:
             self.idle_since_ms = self.now_ms
         _kill(self, self.state.nodes.up, NEVER_MS)
-        _nodes(self, up_at_ms=np.full_like(self.state.nodes.up_at_ms, NEVER_MS))
+        _set(self, True, up_at_ms=NEVER_MS)
 
     @action
     def kill_random_nodes(self, count: int, restart: bool = True) -> None:
         """Kill running nodes, at random, all where there are fewer; with `restart` each comes back
         by itself."""
-        _whole("count", count)
         require(isinstance(restart, bool), "restart", restart, "true or false")
-        nodes = self.state.nodes
-        chosen = self.draws.choose(nodes.up & nodes.member, count)
-        _kill(self, chosen, _back(self, False) if restart else NEVER_MS)
+        chosen = self.draws.choose(self.state.nodes.running, count)
+        back_ms = _in_sync_ms(self, False, constants().restart_s) if restart else NEVER_MS
+        _kill(self, chosen, back_ms)
 
     @action
     def spawn_nodes(self, count: int) -> None:
         """Start nodes in the places of dead ones, of all where there are fewer; they fetch what is
         retained from their peers."""
-        _whole("count", count)
         nodes = self.state.nodes
         down = nodes.member & ~nodes.up & (nodes.up_at_ms == NEVER_MS)
-        chosen = self.draws.choose(down, count)
-        sync = _sync_ms(self, True)
-        when = np.where(chosen, self.now_ms + sync[:, None], nodes.up_at_ms)
-        _nodes(self, up_at_ms=when.astype(np.int32))
+        _set(self, self.draws.choose(down, count), up_at_ms=_in_sync_ms(self, True))
 
     @action
     def create_partition(self, shares: Iterable[float]) -> None:
@@ -109,24 +107,17 @@ class Actions:
         n = self.run.cluster.nodes
         rank = self.draws.uniform(n).argsort(axis=1).argsort(axis=1)
         ends = np.round(np.cumsum(shares) * n).astype(int)
-        require(
-            np.diff(ends, prepend=0).min() > 0, "shares", shares, f"one or more of {n} nodes each"
-        )
-        side = (rank[:, :, None] >= ends).sum(axis=2)
-        _nodes(self, side=np.minimum(side, len(shares) - 1).astype(np.int32))
-        trials = self.run.trials
-        self.state = self.state._replace(
-            cut_since_ms=np.full(trials, self.now_ms, np.int32),
-            healed_ms=np.full(trials, -1, np.int32),
-        )
+        good = np.diff(ends, prepend=0).min() > 0
+        require(good, "shares", shares, f"one or more of {n} nodes each")
+        _set(self, True, side=np.searchsorted(ends[:-1], rank, "right"))
+        since = np.full(self.run.trials, self.now_ms, np.int32)
+        self.state = self.state._replace(cut_since_ms=since, healed_ms=np.full_like(since, -1))
 
     @action
     def heal_partition(self) -> None:
         """The cut ends; sides join when they poll one another again."""
-        state = self.state
-        cut = (state.cut_since_ms >= 0) & (state.healed_ms < 0)
-        now = np.where(cut, self.now_ms, state.healed_ms)
-        self.state = state._replace(healed_ms=now.astype(np.int32))
+        healed_ms = np.where(self.state.cut, self.now_ms, self.state.healed_ms)
+        self.state = self.state._replace(healed_ms=healed_ms.astype(np.int32))
 
     @action
     def set_packet_loss(self, loss: float) -> None:
@@ -141,48 +132,37 @@ class Actions:
         number("extra_ms", extra_ms, f"0 to {most}", lambda v: 0 <= v <= most)
         lasts_ms = tenths("duration_s", duration_s)
         require(lasts_ms > 0, "duration_s", duration_s, "above 0")
-        end = self.now_ms + lasts_ms
-        self.spikes.append((end, float(extra_ms)))
+        self.spikes.append((self.now_ms + lasts_ms, float(extra_ms)))
         self.now = self.now._replace(extra_ms=self.now.extra_ms + np.float32(extra_ms))
 
     @action
     def throttle_cpu(self, count: int, capacity: float) -> None:
         """So many nodes, at random, have this share of a core."""
-        _whole("count", count)
         number("capacity", capacity, "above 0, at most 1", lambda v: 0 < v <= 1)
-        nodes = self.state.nodes
-        chosen = self.draws.choose(nodes.member, count)
-        _nodes(self, capacity=np.where(chosen, capacity, nodes.capacity).astype(np.float32))
+        _set(self, self.draws.choose(self.state.nodes.member, count), capacity=capacity)
 
     @action
     def inject_disk_failure(self, count: int) -> None:
         """So many running nodes lose their disk: they restart empty and fetch from their peers."""
-        _whole("count", count)
-        nodes = self.state.nodes
-        _kill(self, self.draws.choose(nodes.up & nodes.member, count), _back(self, True))
+        chosen = self.draws.choose(self.state.nodes.running, count)
+        _kill(self, chosen, _in_sync_ms(self, True, constants().restart_s))
 
     @action
     def inject_memory_pressure(self, count: int, share: float) -> None:
         """Others take so much memory of running nodes that this share of their limit is in use."""
-        _whole("count", count)
         number("share", share, "between 0 and 1", lambda v: 0 < v < 1)
-        nodes, fixed = self.state.nodes, constants()
-        chosen = self.draws.choose(nodes.up & nodes.member, count)
-        recent = _recent(self, fixed.retain_s)[:, None]
-        used = np.asarray(resources.memory_mb(self.now, recent, nodes.retained, 0.0))
-        taken = np.maximum(share * nodes.limit_mb - used, 0.0)
-        _nodes(self, external_mb=np.where(chosen, taken, nodes.external_mb).astype(np.float32))
+        chosen = self.draws.choose(self.state.nodes.running, count)
+        nodes = self.state.nodes
+        used = np.asarray(resources.memory_mb(self.now, _recent(self), nodes.retained, 0.0))
+        _set(self, chosen, external_mb=np.maximum(share * nodes.limit_mb - used, 0.0))
 
     @action
     def set_clock_skew(self, count: int, max_s: float) -> None:
         """Clocks of so many nodes are off, by up to max_s seconds either way. Nodes off by more
         than `most_skew_s` refuse the vertices of the others, and theirs are refused."""
-        _whole("count", count)
         number("max_s", max_s, f"0 to {LONGEST_S}", lambda v: 0 <= v <= LONGEST_S)
-        nodes = self.state.nodes
-        chosen = self.draws.choose(nodes.member, count)
-        skew = max_s * (2 * self.draws.uniform(nodes.member.shape[1]) - 1)
-        _nodes(self, skew_s=np.where(chosen, skew, nodes.skew_s).astype(np.float32))
+        chosen = self.draws.choose(self.state.nodes.member, count)
+        _set(self, chosen, skew_s=max_s * (2 * self.draws.uniform(chosen.shape[1]) - 1))
 
     @action
     def set_workload(self, **workload) -> None:
@@ -201,9 +181,8 @@ class Actions:
     @action
     def remove_byzantine_nodes(self) -> None:
         """An operator takes the Byzantine nodes out of the register."""
-        nodes = self.state.nodes
-        honest = np.arange(nodes.member.shape[1]) < self.run.cluster.honest
-        _nodes(self, member=nodes.member & honest)
+        cluster = self.run.cluster
+        _set(self, np.arange(cluster.nodes) >= cluster.honest, member=False)
 
     @action
     def set_protocol(self, **parameters) -> None:
@@ -212,71 +191,30 @@ class Actions:
         self.now = self.now._replace(rule=rule)
 
 
-def byzantine_answers(now, nodes: int, draws: Draws, count: int) -> np.ndarray:
-    """What misbehaving nodes answer to pollers of undisputed vertices, 1 or 0; -1 is silence."""
-    kinds = (now.honest, 0, nodes - now.honest, 0)
-    met = votes.Peers(*(jnp.int32(number) for number in kinds))
-
-    def answer(coin, own_coin):
-        seen = votes.view_of_votes(now, met, 0, met.ones, (coin, coin))
-        mix, _ = now.adversary.answer(seen, jnp.int32(0))
-        accept, told = votes.poll_chance(now, mix[0, 1])
-        return jnp.where(own_coin < accept, 1, jnp.where(own_coin < told, 0, -1))
-
-    coins, own = (draws.uniform(count).astype(np.float32) for _ in range(2))
-    return np.asarray(jax.vmap(jax.vmap(answer))(coins, own))
-
-
-def _nodes(cluster, **changed) -> None:
-    cluster.state = cluster.state._replace(nodes=cluster.state.nodes._replace(**changed))
-
-
-def _kill(cluster, chosen: np.ndarray, back) -> None:
-    """Nodes go down; `back` is when they are up again, int32 [trials], or NEVER."""
-    nodes, now = cluster.state.nodes, cluster.now_ms
-    back = np.broadcast_to(np.asarray(back, np.int32).reshape(-1, 1), chosen.shape)
-    _nodes(
-        cluster,
-        up=nodes.up & ~chosen,
-        up_at_ms=np.where(chosen, back, nodes.up_at_ms).astype(np.int32),
-        silent_since_ms=np.where(
-            chosen & (nodes.silent_since_ms == ANSWERS), now, nodes.silent_since_ms
-        ).astype(np.int32),
-        retained=np.where(
-            chosen, _recent(cluster, constants().retain_s)[:, None], nodes.retained
-        ).astype(np.float32),
-    )
-
-
-def _wake(cluster, chosen: np.ndarray) -> None:
+def _set(cluster, chosen: np.ndarray | bool, **values) -> None:
+    """Chosen nodes, bool [trials, nodes], take these values in these fields of NodeState."""
     nodes = cluster.state.nodes
-    _nodes(
-        cluster,
-        up=nodes.up | chosen,
-        up_at_ms=np.where(chosen, NEVER_MS, nodes.up_at_ms).astype(np.int32),
-        silent_since_ms=np.where(chosen, ANSWERS, nodes.silent_since_ms).astype(np.int32),
-    )
+    for name, value in values.items():
+        old = getattr(nodes, name)
+        nodes = nodes._replace(**{name: np.where(chosen, value, old).astype(old.dtype)})
+    cluster.state = cluster.state._replace(nodes=nodes)
 
 
-def _recent(cluster, seconds: float) -> np.ndarray:
-    """Vertices stored in the last seconds, per trial."""
-    state = cluster.state
-    found = [
-        resources.retained(*pair, seconds)
-        for pair in zip(state.buckets, state.filling_ms, strict=True)
-    ]
-    return np.asarray(found, np.float32)
+def _kill(cluster, chosen: np.ndarray, back_ms) -> None:
+    """Nodes go down; `back_ms` is when they are up again, int [trials, 1], or NEVER_MS."""
+    answered = chosen & cluster.state.nodes.answers
+    _set(cluster, answered, silent_since_ms=cluster.now_ms)
+    _set(cluster, chosen, up=False, up_at_ms=back_ms, retained=_recent(cluster))
 
 
-def _sync_ms(cluster, empty_disk: bool) -> np.ndarray:
-    recent = _recent(cluster, constants().retain_s)
-    return np.asarray(resources.sync_ms(cluster.now, recent, empty_disk)).astype(np.int64)
+def _recent(cluster) -> np.ndarray:
+    """Vertices stored in the last `retain_s`, float32 [trials, 1]."""
+    state, seconds = cluster.state, constants().retain_s
+    pairs = zip(state.buckets, state.filling_ms, strict=True)
+    return np.asarray([resources.retained(*pair, seconds) for pair in pairs], np.float32)[:, None]
 
 
-def _back(cluster, empty_disk: bool) -> np.ndarray:
-    restart = round(constants().restart_s * 1000)
-    return (cluster.now_ms + restart + _sync_ms(cluster, empty_disk)).astype(np.int32)
-
-
-def _whole(name: str, value: Any) -> None:
-    whole(name, value, 0, MOST_NODES)
+def _in_sync_ms(cluster, empty_disk: bool, after_s: float = 0.0) -> np.ndarray:
+    """When nodes that start in so many seconds are in sync, int64 [trials, 1]."""
+    took_ms = np.asarray(resources.sync_ms(cluster.now, _recent(cluster), empty_disk))
+    return cluster.now_ms + round(after_s * 1000) + took_ms.astype(np.int64)

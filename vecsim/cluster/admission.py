@@ -6,16 +6,7 @@ import jax.numpy as jnp
 
 from vecsim.cluster.constants import constants
 from vecsim.cluster.defence import Sides
-from vecsim.cluster.state import (
-    SIDES,
-    Conditions,
-    Flight,
-    Key,
-    Queue,
-    State,
-    real,
-    whole_number,
-)
+from vecsim.cluster.state import SIDES, Conditions, Flight, Key, Queue, State, real, whole_number
 from vecsim.model import random
 
 
@@ -65,41 +56,31 @@ def admit(
     ends: what ends or is issued again in the window.
     """
     fixed, old = constants(), state.queue
-    length = length_ms.astype(jnp.float32)
-    nobody = net.issuers.sum() == 0
-    first_side = (jnp.arange(SIDES) == 0).astype(jnp.int32)
-    share = real(jnp.where(nobody, first_side, net.issuers))
+    length, everywhere = real(length_ms), jnp.arange(SIDES)
+    share = real(jnp.where(net.issuers.sum() == 0, everywhere == 0, net.issuers))
     coming = _spread(arrived, share)
-    room = jnp.floor(most_per_s * length / 1000).astype(jnp.int32)
+    room = whole_number(jnp.floor(most_per_s * length / 1000))
     side = jnp.argmax(jnp.where(net.holds, net.issuers, -1))
     any_holds = net.holds.any()
     # Those issued again come first, as far as there is room.
     due = jnp.where(any_holds, ends.again, 0)
     due = jnp.where(due.sum() > room, _spread(room, real(due)), due)
-    largest = jnp.arange(SIDES) == side
+    largest = everywhere == side
     able = jnp.where(net.holds, room - jnp.where(largest, due.sum(), 0), 0)
     admitted = jnp.minimum(old.waiting + coming, able)
     left = old.waiting + coming - admitted
-    most = jnp.floor(fixed.most_waiting * share / share.sum()).astype(jnp.int32)
+    most = whole_number(jnp.floor(fixed.most_waiting * share / share.sum()))
     kept = jnp.minimum(left, jnp.maximum(most, old.waiting - admitted))
     dropped = left - kept
     # The latest are dropped, the earliest admitted first.
-    last = jnp.where(
-        coming > 0, real(coming - jnp.minimum(dropped, coming)) / real(jnp.maximum(coming, 1)), 1.0
-    )
-    head = arrival(old, coming, length, admitted.astype(jnp.float32))
-    emptied = kept == 0
+    entered = real(coming - jnp.minimum(dropped, coming)) / real(jnp.maximum(coming, 1))
+    last = jnp.where(coming > 0, entered, 1.0)
+    head = arrival(old, coming, length, real(admitted))
     came = jnp.where(coming > dropped, length * (1 - last), length + old.newest_ms)
-    queue = Queue(
-        waiting=kept,
-        oldest_ms=jnp.where(emptied, 0.0, length - head),
-        newest_ms=jnp.where(emptied, 0.0, came),
-    )
-    before = state.totals.disputed
+    queue = Queue(kept, *(jnp.where(kept == 0, 0.0, ago) for ago in (length - head, came)))
     begun = state.totals.issued - state.totals.dropped - old.waiting.sum() + admitted.sum()
-    wanted = jnp.floor(real(begun) * now.disputed_share)
-    contested = jnp.clip(wanted.astype(jnp.int32) - before, 0, admitted[side])
-    contested = jnp.where(any_holds, contested, 0)
+    wanted = whole_number(jnp.floor(real(begun) * now.disputed_share)) - state.totals.disputed
+    contested = jnp.where(any_holds, jnp.clip(wanted, 0, admitted[side]), 0)
     return Load(
         arrived=arrived,
         coming=coming,
@@ -131,7 +112,7 @@ def sample(shape, key: Key, load: Load, length_ms) -> Sample:
     """
     fixed = constants()
     size, tries = shape.samples, fixed.attempts - 1
-    length = length_ms.astype(jnp.float32)
+    length = real(length_ms)
     new, old = load.first.sum(), load.again.sum()
     old_places = jnp.where(old > 0, size // 4, 0)
     places = size - old_places
@@ -147,10 +128,11 @@ def sample(shape, key: Key, load: Load, length_ms) -> Sample:
     weight = _weights(slot - skipped, weighing, new)
     ends = jnp.cumsum(load.first)
     side = jnp.minimum((number[:, None] >= ends).sum(axis=1), SIDES - 1)
-    rank = (number - (ends - load.first)[side]).astype(jnp.float32) + 0.5
+    rank = real(number - (ends - load.first)[side]) + 0.5
     in_line = load.first[side] + jnp.where(side == load.side, load.disputed, 0)
     mine = real(jnp.maximum(load.first[side], 1))
-    arrived = _arrival_of(load, side, length, rank * real(in_line) / mine)
+    before = Queue(*(part[side] for part in load.before))
+    arrived = arrival(before, load.coming[side], length, rank * real(in_line) / mine)
     began = jnp.maximum(length * rank / mine, arrived)
     # Those issued again: evenly over the window.
     place = slot - places
@@ -184,8 +166,3 @@ def _weights(place, places, total):
     each, rest = total // sure, total % sure
     more = (place + 1) * rest // sure - place * rest // sure
     return jnp.where(inside, each + more, 0)
-
-
-def _arrival_of(load: Load, side, length, rank):
-    mine = Queue(*(part[side] for part in load.before))
-    return arrival(mine, load.coming[side], length, rank)

@@ -21,18 +21,13 @@ from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.scale_test_cluster import ScaleTestCluster
 from vecsim.cluster.workload import Workload
 from vecsim.model.sources import code_of
-from vecsim.results.files import (
-    StoreError,
-    damaged,
-    file_digest,
-    one_line,
-    read_sealed,
-    write,
-    write_sealed,
-)
+from vecsim.results import files
+from vecsim.results.files import StoreError, damaged, file_digest
 
 # The files of a run, and what an interrupted save leaves.
 OURS = re.compile(r"(state|windows-\d{6,})\.npz(\.part)?")
+# What a cluster keeps besides its arrays, as JSON: `about`, in the last file.
+KEPT = ("since_ms", "settled_ms", "spikes", "workload")
 
 
 class Checkpoint:
@@ -50,7 +45,7 @@ class Checkpoint:
         path, cluster = self.folder / "state.npz", self.cluster
         if not path.exists():
             return 0
-        arrays = _arrays(path, read_sealed(path))
+        arrays = _arrays(path, files.read_sealed(path))
         about = json.loads(str(arrays["about"]))
         if about["run"] != _identity(cluster):
             raise StoreError(f"{path} belongs to another scenario; choose another output")
@@ -63,16 +58,14 @@ class Checkpoint:
         self.saved = about["segments"]
         for number, known in enumerate(self.saved):
             path = self._segment(number)
-            with one_line(path):
+            with files.one_line(path):
                 content = path.read_bytes()
             if file_digest(content) != known:
                 raise damaged(path, "it is not what was written here")
             part = _arrays(path, content)
-            cluster.records.append(
-                WindowRecord(**{name: part[name] for name in WindowRecord._fields})
-            )
-            cluster.starts += part["starts"].tolist()
-            cluster.lengths += part["lengths"].tolist()
+            cluster.starts += part.pop("starts").tolist()
+            cluster.lengths += part.pop("lengths").tolist()
+            cluster.records.append(WindowRecord(**part))
         return about["actions"]
 
     def save(self, actions: int) -> None:
@@ -84,21 +77,14 @@ class Checkpoint:
             windows = slice(int(sizes[number]), int(sizes[number + 1]))
             times = {"starts": cluster.starts[windows], "lengths": cluster.lengths[windows]}
             content = _bytes(cluster.records[number]._asdict() | times)
-            write(self._segment(number), content)
+            files.write(self._segment(number), content)
             self.saved.append(file_digest(content))
-        about = {
-            "run": _identity(cluster),
-            "segments": self.saved,
-            "actions": actions,
-            "draws": cluster.draws.used,
-            "since_ms": cluster.since_ms,
-            "settled_ms": cluster.settled_ms,
-            "spikes": cluster.spikes,
-            "workload": list(cluster.workload),
-        }
+        about = {name: getattr(cluster, name) for name in KEPT}
+        about |= {"run": _identity(cluster), "segments": self.saved, "actions": actions}
+        about |= {"draws": cluster.draws.used}
         packed = _packed(cluster.state, "state") | _packed(cluster.now, "now")
         content = _bytes(packed | {"about": np.array(json.dumps(about))})
-        write_sealed(self.folder / "state.npz", content)
+        files.write_sealed(self.folder / "state.npz", content)
 
     def _segment(self, number: int) -> Path:
         return self.folder / f"windows-{number:06d}.npz"
@@ -115,14 +101,11 @@ def remove_checkpoint(folder: Path) -> None:
 
 
 def _identity(cluster: ScaleTestCluster) -> str:
-    run = cluster.run
-    about = record.described(run)
-    for name in ("seed", "trials", "duration_s", "sampled_vertices"):
-        about[name] = getattr(run, name)
+    run, settings = cluster.run, ("seed", "trials", "duration_s", "sampled_vertices")
+    about = record.described(run) | {name: getattr(run, name) for name in settings}
     if run.first_trial:
         about["first_trial"] = run.first_trial
-    about |= code_of([run.cluster.adversary])
-    return json.dumps(about, sort_keys=True)
+    return json.dumps(about | code_of([run.cluster.adversary]), sort_keys=True)
 
 
 def _packed(tree: Any, name: str) -> dict[str, np.ndarray]:
@@ -131,7 +114,7 @@ def _packed(tree: Any, name: str) -> dict[str, np.ndarray]:
 
 def _unpacked(like: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
     leaves, kind = jax.tree.flatten(like)
-    found = [arrays[f"{name}{i}"] for i in range(len(leaves))]
+    found = (arrays[f"{name}{i}"] for i in range(len(leaves)))
     # Plain numbers stay plain: what a program is compiled for depends on it.
     plain = [
         type(old)(new.item()) if isinstance(old, (bool, int, float)) else new

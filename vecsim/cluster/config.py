@@ -14,13 +14,16 @@ from vecsim.errors import ConfigError, number, plain_value, require, whole
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary
 
+# Parents of a vertex, least and most, by the name of the way they are chosen.
 PARENTS = {"linear": (1, 1), "few": (2, 4), "wide": (10, 16), "random": (1, 16)}
-LONGEST_S = 1_000_000  # times are milliseconds in 32 bits
-MOST_NODES, MOST_ROUNDS = 20_000, 2**20 - 1
-_MOST = {"k": 400, "alpha": 400, "beta": 127}  # of the protocol
-MOST_VERTICES = 2**31 - 1  # of a run: counts are 32 bits
-TICK_MS = 100  # times of actions, and ends of vertices in flight, are told apart so finely
-RANDOM_REACH = 48  # how far back `random` parents are looked for
+LONGEST_S = 1_000_000  # s of a run, at most: times are milliseconds in 32 bits
+MOST_NODES = 20_000  # nodes of a cluster, at most: `random.below` draws one of 2^16 peers or fewer
+MOST_ROUNDS = 2**20 - 1  # polls of a vertex, at most: fewer than the 2^28 of `random.counter`
+# Of the protocol, at most: random words are told apart for 512 peers of a poll; a cell has 7 bits.
+_MOST = {"k": 400, "alpha": 400, "beta": 127}
+MOST_VERTICES = 2**31 - 1  # vertices of a run: counts are 32 bits
+TICK_MS = 100  # ms: times of actions, and ends of vertices in flight, are told apart so finely
+RANDOM_REACH = 48  # vertices: how far back `random` parents are looked for
 
 
 class Cluster(NamedTuple):
@@ -29,34 +32,37 @@ class Cluster(NamedTuple):
     byzantine_fraction: share of the nodes that is Byzantine. misbehaving_share: share of vertices
     on which a Byzantine node misbehaves; on others it answers as an honest one. double_votes: share
     of vertices on which it signs two contradicting votes. profile: name of the network profile.
-    parents: linear, few, wide or random. double_spend_share: share of
-    vertices that have a rival.
+    parents: linear, few, wide or random. double_spend_share: share of vertices that have a rival.
+
+    The defaults are those of a configuration; `parse_run` puts values in place of None.
     """
 
-    nodes: int
-    byzantine_fraction: float
-    adversary: Adversary
-    misbehaving_share: float
-    double_votes: float
-    profile: str
-    protocol: QrAvalanche
-    poll_interval_ms: float
-    benching: bool
-    reputation: bool
-    guard: bool
-    payload_bytes: int
-    parents: str
-    pruning: bool
-    memory_limit_mb: float
-    link_mbps: float
-    double_spend_share: float
+    nodes: int = 1000
+    byzantine_fraction: float = 0.0
+    adversary: Any = "random_voting"  # parsed, an Adversary
+    misbehaving_share: float = 1.0
+    double_votes: float = 0.0
+    profile: str = "local"
+    protocol: Any = None  # parsed, a QrAvalanche
+    poll_interval_ms: Any = None  # parsed, a number, as the next two that are None here
+    benching: bool = True
+    reputation: bool = True
+    guard: bool = True
+    payload_bytes: int = 1000
+    parents: str = "few"
+    pruning: bool = True
+    memory_limit_mb: Any = None
+    link_mbps: Any = None
+    double_spend_share: float = 0.0
 
     @property
     def byzantine(self) -> int:
+        """Byzantine nodes."""
         return round(self.byzantine_fraction * self.nodes)
 
     @property
     def honest(self) -> int:
+        """Nodes that are not Byzantine."""
         return self.nodes - self.byzantine
 
 
@@ -81,7 +87,7 @@ class Run(NamedTuple):
     first_trial: int = 0
 
 
-KEYS = {
+KEYS = {  # of a run's configuration, with their defaults
     "trials": 8,
     "seed": 0,
     "duration_s": 60,
@@ -92,25 +98,7 @@ KEYS = {
     "workload": {"kind": "constant", "rate_tps": 100},
     "timeline": None,
 }
-DEFAULTS = {
-    "nodes": 1000,
-    "byzantine_fraction": 0.0,
-    "adversary": "random_voting",
-    "misbehaving_share": 1.0,
-    "double_votes": 0.0,
-    "profile": "local",
-    "protocol": None,
-    "poll_interval_ms": None,
-    "benching": True,
-    "reputation": True,
-    "guard": True,
-    "payload_bytes": 1000,
-    "parents": "few",
-    "pruning": True,
-    "memory_limit_mb": None,
-    "link_mbps": None,
-    "double_spend_share": 0.0,
-}
+DEFAULTS = Cluster._field_defaults
 
 
 def parse_run(config: Mapping[str, Any], by_hand: bool = False) -> Run:
@@ -130,32 +118,23 @@ def parse_run(config: Mapping[str, Any], by_hand: bool = False) -> Run:
     endless = by_hand and config.get("duration_s") is None
     for name, low in (("duration_s", 1), ("drain_s", 0), ("window_s", 1), ("trials", 1)):
         whole(name, given[name], low, LONGEST_S)
-    duration_s, most = given["duration_s"], LONGEST_S - given["duration_s"]
+    most = LONGEST_S - given["duration_s"]
     require(given["drain_s"] <= most, "drain_s", given["drain_s"], f"{most} after duration_s")
-    duration_s = math.inf if endless else duration_s
+    given["duration_s"] = math.inf if endless else given["duration_s"]
     whole("seed", given["seed"], 0, 2**32 - 1)
-    sampled = given["sampled_vertices"]
-    sampled = constants().sampled_vertices if sampled is None else sampled
-    whole("sampled_vertices", sampled, 1, 2**16)
+    if given["sampled_vertices"] is None:
+        given["sampled_vertices"] = constants().sampled_vertices
+    whole("sampled_vertices", given["sampled_vertices"], 1, 2**16)
     timeline = () if given["timeline"] is None else given["timeline"]
     good = isinstance(timeline, (list, tuple)) and all(isinstance(e, Mapping) for e in timeline)
     require(good, "timeline", given["timeline"], "a list of {at_s: ..., do: ...}")
-    timeline = tuple(dict(entry) for entry in timeline)
-    workload = Workload.parse(given["workload"], duration_s)
+    workload = Workload.parse(given["workload"], given["duration_s"])
     if not endless:
         issued = workload.most()
         require(issued <= MOST_VERTICES, "workload", issued, f"{MOST_VERTICES} vertices or fewer")
-    return Run(
-        cluster,
-        workload,
-        timeline,
-        duration_s,
-        given["drain_s"],
-        given["window_s"],
-        given["trials"],
-        given["seed"],
-        sampled,
-    )
+    timeline = tuple(dict(entry) for entry in timeline)
+    given |= {"cluster": cluster, "workload": workload, "timeline": timeline}
+    return Run(**given)
 
 
 def tenths(name: str, seconds: Any) -> int:
@@ -176,11 +155,12 @@ def playable(adversary: Adversary, disputed: bool) -> None:
     allowed = "one kind of Byzantine nodes in a cluster"
     require(len(adversary.kinds) == 1, "cluster.adversary", adversary.title, allowed)
     name = type(adversary).__module__.rpartition(".")[2]  # that of its file
-    require(adversary.memories == 1, "cluster.adversary", name, "one that keeps one number")
-    allowed = "one that does not tell groups of honest nodes apart"
-    require(adversary.groups == 1, "cluster.adversary", name, allowed)
-    allowed = "one that pools no answers, or double_spend_share 0"
-    require(not (adversary.pools and disputed), "cluster.adversary", name, allowed)
+    for good, allowed in (
+        (adversary.memories == 1, "one that keeps one number"),
+        (adversary.groups == 1, "one that does not tell groups of honest nodes apart"),
+        (not (adversary.pools and disputed), "one that pools no answers, or double_spend_share 0"),
+    ):
+        require(good, "cluster.adversary", name, allowed)
 
 
 def _filled(prefix: str, given: Any, defaults: dict[str, Any]) -> dict[str, Any]:
@@ -197,30 +177,24 @@ def _filled(prefix: str, given: Any, defaults: dict[str, Any]) -> dict[str, Any]
 def _cluster(given: dict[str, Any]) -> Cluster:
     fixed = constants()
     nodes = whole("cluster.nodes", given["nodes"], 2, MOST_NODES)
-    shares = ("byzantine_fraction", "misbehaving_share", "double_votes", "double_spend_share")
-    for name in shares:
+    for name in ("byzantine_fraction", "misbehaving_share", "double_votes", "double_spend_share"):
         _number(name, given[name], 0.0, 1.0)
     for name, known in (("parents", PARENTS), ("profile", fixed.profiles)):
-        value = given[name]
-        good = isinstance(value, str) and value in known
-        require(good, f"cluster.{name}", value, ", ".join(known))
+        good = isinstance(given[name], str) and given[name] in known
+        require(good, f"cluster.{name}", given[name], ", ".join(known))
     for name in ("benching", "reputation", "guard", "pruning"):
         require(isinstance(given[name], bool), f"cluster.{name}", given[name], "true or false")
     small = nodes < fixed.small_below
     interval = fixed.poll_interval_small_ms if small else fixed.poll_interval_large_ms
-    defaults = {
-        "poll_interval_ms": interval,
-        "memory_limit_mb": fixed.memory_limit_mb,
-        "link_mbps": fixed.link_mbps,
-    }
-    for name, value in defaults.items():
+    limits = {name: getattr(fixed, name) for name in ("memory_limit_mb", "link_mbps")}
+    for name, value in {"poll_interval_ms": interval, **limits}.items():
         given[name] = value if given[name] is None else given[name]
         _number(name, given[name], 1e-3, 1e9)
     whole("cluster.payload_bytes", given["payload_bytes"], 0, 10**8)
     rule = protocol("cluster.protocol.", QrAvalanche(), given["protocol"])
     adversary = _adversary(given["adversary"])
     playable(adversary, given["double_spend_share"] > 0)
-    built = Cluster(**{**given, "adversary": adversary, "protocol": rule})
+    built = Cluster(**given | {"adversary": adversary, "protocol": rule})
     require(built.honest >= 1, "cluster.byzantine_fraction", given["byzantine_fraction"], "below 1")
     return built
 
@@ -241,14 +215,12 @@ def _number(name: str, value: Any, low: float, high: float) -> None:
     number(f"cluster.{name}", value, f"{low:g} to {high:g}", lambda v: low <= v <= high)
 
 
-def _adversary(given: Any) -> Adversary:
+def _adversary(given: Any) -> Any:
     """An adversary by its option's name, {name: ..., parameter: ...}, or a section of its own."""
     from vecsim.model import build
 
-    built: Any
     if isinstance(given, Mapping) and "_target_" in given:
-        built = build.component("adversary", dict(given))
-        return built
+        return build.component("adversary", dict(given))
     options = places.root("conf") / "adversary"
     known = sorted(path.stem for path in options.glob("*.yaml"))
     section = {"name": given} if isinstance(given, str) else given
@@ -257,5 +229,4 @@ def _adversary(given: Any) -> Adversary:
     name = section.pop("name", None)
     require(name in known, "cluster.adversary", name, ", ".join(known))
     values = yaml.safe_load((options / f"{name}.yaml").read_text(encoding="utf-8"))
-    built = build.component("adversary", values | section)
-    return built
+    return build.component("adversary", values | section)

@@ -11,10 +11,12 @@ from jax import lax
 from vecsim.cluster import votes
 from vecsim.cluster.constants import constants
 from vecsim.cluster.roster import answering
-from vecsim.cluster.state import ANSWERS, SIDES, Conditions, Key, Queue, State, real
+from vecsim.cluster.state import SIDES, Conditions, Key, Queue, State, ratio, real
 from vecsim.cluster.votes import Peers
 from vecsim.model import random
 
+# What one answer adds to a peer's score, the logarithm of the likelihood ratio of Byzantine against
+# honest: where it disagrees with the outcome and where it agrees; and the score that excludes.
 _DISAGREE = math.log(constants().byzantine_disagreement / constants().honest_disagreement)
 AGREE = math.log((1 - constants().byzantine_disagreement) / (1 - constants().honest_disagreement))
 EXCLUDE = math.log(constants().exclude_at)
@@ -28,7 +30,6 @@ class Sides(NamedTuple):
     byzantine: Any  # int32: peers that answer as their adversary says and are polled
     silent: Any  # int32: peers that do not answer but are still polled
     issuers: Any  # int32: honest nodes that run
-    reached: Any  # float32: members that a node of the side reaches and trusts, itself included
     holds: Any  # bool: the guard lets nodes of the side finalise
     benched: Any  # float32: share of members that are benched by a node that runs
     wrong_time: Any  # int32: of the honest peers, those whose clock is too far off
@@ -74,19 +75,14 @@ def queried_per_s(now: Conditions, trusted):
 
 def sides(now: Conditions, state: State, length_ms) -> Sides:
     """What nodes of each side meet in the window that begins."""
-    fixed, nodes = constants(), state.nodes
-    n = nodes.member.shape[0]
-    byzantine = jnp.arange(n) >= now.honest
-    trusted = nodes.member & ~nodes.excluded
-    answers = nodes.silent_since_ms == ANSWERS
+    fixed, nodes, bench = constants(), state.nodes, now.benching
+    byzantine, answers, trusted = now.byzantine(nodes), nodes.answers, nodes.trusted
     queries_per_s = queried_per_s(now, trusted)
-    bench = now.benching
-    miss = 1 - now.answered
-    lossy = jnp.where(bench, lossy_share(miss, queries_per_s), 0.0)
+    lossy = jnp.where(bench, lossy_share(1 - now.answered, queries_per_s), 0.0)
 
     def unnoticed(since_ms):
-        start = (state.now_ms - since_ms).astype(jnp.float32) / 1000 - now.timeout_ms / 1000
-        share = not_noticed(queries_per_s, start, start + length_ms.astype(jnp.float32) / 1000)
+        start = real(state.now_ms - since_ms) / 1000 - now.timeout_ms / 1000
+        share = not_noticed(queries_per_s, start, start + real(length_ms) / 1000)
         return jnp.where(bench, share, 1.0)
 
     still_polled = jnp.where(answers, 0.0, unnoticed(nodes.silent_since_ms))
@@ -108,14 +104,13 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
     lossy_byzantine = jnp.where(bench, lossy_share(quiet, queries_per_s), 0.0)
     truthful = honest_here * (1 - lossy)
     adverse = byzantine_here * (1 - lossy_byzantine)
-    silent = count(~answers, still_polled)
     polled = jnp.where(answers, 1.0, still_polled)
     others = jnp.where(trusted & ~here, polled, 0.0).sum(axis=1)
-    silent = silent + others * across
-    reached = truthful + adverse + silent
+    silent = count(~answers, still_polled) + others * across
+    reached = truthful + adverse + silent  # members that a node trusts and polls, itself included
     members = real(nodes.member.sum())
     holds = (100 * reached > fixed.guard_percent * members + 1e-3) | ~now.guard
-    issuing, off = here & nodes.member & nodes.up & ~byzantine, too_far_off(now, state)
+    issuing, off = here & nodes.running & ~byzantine, too_far_off(now, state)
     issuers = issuing.sum(axis=1)
     everybody = real(jnp.maximum(trusted.sum(), 1))
     return Sides(
@@ -123,20 +118,18 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
         byzantine=jnp.round(adverse).astype(jnp.int32),
         silent=jnp.round(silent).astype(jnp.int32),
         issuers=issuers,
-        reached=reached,
         holds=holds & (issuers > 0),
         benched=jnp.where(issuers > 0, 1 - reached / everybody, 0.0),
         wrong_time=jnp.round(count(off & answers) * (1 - lossy)).astype(jnp.int32),
-        wrong_share=real((issuing & off).sum(axis=1)) / real(jnp.maximum(issuers, 1)),
+        wrong_share=ratio((issuing & off).sum(axis=1), issuers),
         asked=jnp.clip(reached.max() - 1, 0.0, real(now.rule.k)),
     )
 
 
 def too_far_off(now: Conditions, state: State):
     """Honest nodes that refuse vertices for their time, and whose vertices are refused, [nodes]."""
-    nodes = state.nodes
-    honest = jnp.arange(nodes.member.shape[0]) < now.honest
-    return honest & (jnp.abs(nodes.skew_s) > constants().most_skew_s)
+    off = jnp.abs(state.nodes.skew_s) > constants().most_skew_s
+    return ~now.byzantine(state.nodes) & off
 
 
 def _answering(now: Conditions, honest, byzantine):
@@ -147,10 +140,9 @@ def _answering(now: Conditions, honest, byzantine):
     way to answer that the adversary has.
     """
 
-    def told(nodes: Peers, coin):
-        seen = votes.view_of_votes(now, nodes, 0, nodes.ones, (coin, coin))
-        mix, _ = now.adversary.answer(seen, jnp.int32(0))
-        return jnp.asarray(now.adversary.mixes, jnp.float32)[mix[0, 1]].sum()
+    def told(nodes: Peers, shared):
+        mixes = jnp.asarray(now.adversary.mixes, jnp.float32)
+        return mixes[votes.first_mix(now, nodes, (shared, shared))].sum()
 
     none = jnp.zeros(SIDES, jnp.int32)
     nodes = Peers(honest.astype(jnp.int32), none, byzantine.astype(jnp.int32), none)
@@ -164,26 +156,19 @@ def rejoin(now: Conditions, state: State) -> State:
     cut_ms = state.healed_ms - state.cut_since_ms
     longest, probe = round(fixed.bench_s * 1000), round(fixed.probe_s * 1000)
     bench_ms = jnp.maximum(longest - cut_ms, 0) + probe
-    trusted = state.nodes.member & ~state.nodes.excluded
     lasted_s = real(cut_ms) / 1000 - now.timeout_ms / 1000
-    polled = not_noticed(queried_per_s(now, trusted), lasted_s, lasted_s + 1e-3)
+    queries_per_s = queried_per_s(now, state.nodes.trusted)
+    polled = not_noticed(queries_per_s, lasted_s, lasted_s + 1e-3)
     benched = now.benching & (polled < 0.5)  # by most of those across
     wait_ms = jnp.where(benched, bench_ms, 0)
     over = (state.healed_ms >= 0) & (state.now_ms - state.healed_ms >= wait_ms)
-    nodes = state.nodes._replace(side=jnp.where(over, 0, state.nodes.side))
     queue = state.queue
-    waiting = queue.waiting.sum()
+    waiting, oldest_ms = queue.waiting.sum(), queue.oldest_ms.max()
+    newest_ms = jnp.where(queue.waiting > 0, queue.newest_ms, jnp.inf).min()
+    newest_ms = jnp.where(waiting > 0, newest_ms, 0.0)
     first = jnp.arange(SIDES) == 0
-    joined = Queue(
-        waiting=jnp.where(first, waiting, 0),
-        oldest_ms=jnp.where(first, queue.oldest_ms.max(), 0.0),
-        newest_ms=jnp.where(
-            first, jnp.where(queue.waiting > 0, queue.newest_ms, jnp.inf).min(), 0.0
-        ),
-    )
-    joined = joined._replace(newest_ms=jnp.where(waiting > 0, joined.newest_ms, 0.0))
-    return state._replace(
-        nodes=nodes,
+    joined = Queue(*(jnp.where(first, of_all, 0) for of_all in (waiting, oldest_ms, newest_ms)))
+    return state.with_nodes(side=jnp.where(over, 0, state.nodes.side))._replace(
         cut_since_ms=jnp.where(over, -1, state.cut_since_ms),
         healed_ms=jnp.where(over, -1, state.healed_ms),
         queue=jax.tree.map(lambda new, old: jnp.where(over, new, old), joined, queue),
@@ -201,10 +186,8 @@ def evidence(now: Conditions, state: State, key: Key, vertices, wrong, chance):
     A vertex gives one answer per peer. Nodes that never disagree move on in one step. Two
     contradicting votes with one signature are a proof, and exclude at once.
     """
-    nodes = state.nodes
-    n = nodes.member.shape[0]
-    byzantine = jnp.arange(n) >= now.honest
-    node = jnp.arange(n, dtype=jnp.uint32)
+    nodes, byzantine = state.nodes, now.byzantine(state.nodes)
+    node = jnp.arange(nodes.member.size, dtype=jnp.uint32)
     error = jnp.where(byzantine, 1.0, wrong)  # an upper bound: whether it may disagree at all
     may = (error > 0) & nodes.member
 
@@ -217,9 +200,8 @@ def evidence(now: Conditions, state: State, key: Key, vertices, wrong, chance):
         disagrees, answers = chance(vertex)
         p = jnp.where(byzantine, disagrees, wrong)
         told = jnp.where(byzantine, answers, 1.0)
-        first, second = random.threefry(
-            *key, node, random.counter(vertex.astype(jnp.uint32), random.EVIDENCE)
-        )
+        number = random.counter(vertex.astype(jnp.uint32), random.EVIDENCE)
+        first, second = random.threefry(*key, node, number)
         counted = may & ~excluded & (vertex < vertices) & (random.uniform(second) < told)
         step = jnp.where(random.uniform(first) < p, _DISAGREE, AGREE)
         score = jnp.where(counted, score + step, score)
@@ -235,13 +217,11 @@ def evidence(now: Conditions, state: State, key: Key, vertices, wrong, chance):
 
 def _proven(now: Conditions, state: State, key: Key, vertices):
     """Which nodes signed two contradicting votes on one or more of the vertices."""
-    n = state.nodes.member.shape[0]
-    node = jnp.arange(n, dtype=jnp.uint32)
+    node = jnp.arange(state.nodes.member.size, dtype=jnp.uint32)
     other = node + jnp.uint32(2**31)  # apart from the words of single answers
-    word, _ = random.threefry(*key, other, random.counter(jnp.uint32(0), random.EVIDENCE))
     never = jnp.exp(real(vertices) * jnp.log1p(-now.double_votes))
-    caught = (vertices > 0) & (random.uniform(word) >= never)
-    return caught & (node.astype(jnp.int32) >= now.honest) & state.nodes.member
+    caught = (vertices > 0) & (votes.coin(key, other, 0, random.EVIDENCE) >= never)
+    return caught & now.byzantine(state.nodes) & state.nodes.member
 
 
 def reputation(score):

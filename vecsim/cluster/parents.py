@@ -11,7 +11,11 @@ from vecsim.model import random
 
 
 def parents_of(shape, key: Key, chosen: Sample):
-    """Earlier places of the sample that are each one's parents, int32 [samples, most], or -1."""
+    """Earlier places of the sample that are each one's parents, int32 [samples, most], or -1.
+
+    For ten vertices of one side with `linear` parents: [[-1], [0], [1], ... [8]]; with `few`, from
+    two to four of the places just before: [[-1 -1 -1 -1], [0 -1 -1 -1], [1 0 -1 -1], ...].
+    """
     low, high = PARENTS[shape.parents]
     place = jnp.arange(shape.samples, dtype=jnp.uint32)
     which = jnp.arange(high + 1, dtype=jnp.uint32)[:, None]
@@ -58,6 +62,5 @@ def deeper(shape, key: Key, chosen: Sample, load: Load):
         return depth.at[i].set(1 + jnp.where(mine >= 0, depth[jnp.maximum(mine, 0)], 0).max())
 
     depth = lax.fori_loop(0, shape.samples, place, jnp.zeros(shape.samples, jnp.int32))
-    run = (chosen.exists & (chosen.attempt == 0)).sum()
-    deepest = jnp.where(chosen.exists & (chosen.attempt == 0), depth, 0).max()
-    return first * deepest // jnp.maximum(run, 1)
+    run = chosen.exists & (chosen.attempt == 0)
+    return first * jnp.where(run, depth, 0).max() // jnp.maximum(run.sum(), 1)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from vecsim.cluster.constants import constants
 from vecsim.cluster.state import RETAIN_BUCKETS, Conditions, State, real
 
-MB = 1e6
-BUCKET_MS = 10_000
+MB = 1e6  # bytes
+BUCKET_MS = 10_000  # ms of a bucket of stored vertices: a divisor of both times of retention
 
 
 class Demand(NamedTuple):
@@ -44,6 +44,7 @@ def disk(now: Conditions, rate):
 
 
 def demand(now: Conditions, asked, rate) -> Demand:
+    """What polls and so many vertices per second take together."""
     fixed, base = constants(), polling(now, asked)
     payload = now.payload_bytes * 8 / (now.link_mbps * MB)
     cpu, network = base.cpu + fixed.vertex_us * 1e-6 * rate, base.network + payload * rate
@@ -59,7 +60,7 @@ def most_per_s(now: Conditions, asked, compaction_mb, length_ms):
     fixed, base = constants(), polling(now, asked)
     payload = now.payload_bytes
     spare_mb = jnp.maximum(fixed.compaction_limit_mb - compaction_mb, 0.0)
-    spare = spare_mb * MB * 1000 / length_ms.astype(jnp.float32)  # bytes per second
+    spare = spare_mb * MB * 1000 / real(length_ms)  # bytes per second
     bandwidth = fixed.disk_mb_per_s * MB
     room = (
         (1 - base.cpu) / (fixed.vertex_us * 1e-6),
@@ -92,25 +93,21 @@ def store(buckets, filling_ms, vertices, length_ms):
     shift = (end - 1) // BUCKET_MS  # buckets begun in this window
     index = jnp.arange(RETAIN_BUCKETS)
     kept = jnp.where(index >= shift, buckets[jnp.maximum(index - shift, 0)], 0.0)
-    newest = (end - shift * BUCKET_MS).astype(jnp.float32)  # how much of the latest is filled
-    last = jnp.where(
-        index == 0, 0.0, newest + real((index - 1) * BUCKET_MS)
-    )  # ms before the window's end
+    filled = end - shift * BUCKET_MS
+    newest = real(filled)  # how much of the latest is filled
+    # Between which times, ms before the window's end, each bucket was filled.
+    last = jnp.where(index == 0, 0.0, newest + real((index - 1) * BUCKET_MS))
     first = newest + real(index * BUCKET_MS)
-    length = length_ms.astype(jnp.float32)
+    length = real(length_ms)
     inside = jnp.clip(jnp.minimum(first, length) - jnp.minimum(last, length), 0.0)
-    return kept + vertices * inside / length, (end - shift * BUCKET_MS).astype(jnp.int32)
-
-
-def cache_mb(now: Conditions, recent):
-    fixed = constants()
-    return jnp.minimum(fixed.cache_mb, recent * now.payload_bytes / MB)
+    return kept + vertices * inside / length, filled.astype(jnp.int32)
 
 
 def memory_mb(now: Conditions, recent, kept, external_mb):
     """Of each node: base, payload cache, retained vertices, and what others take."""
     fixed = constants()
-    return fixed.base_mb + cache_mb(now, recent) + kept * fixed.vertex_bytes / MB + external_mb
+    cache_mb = jnp.minimum(fixed.cache_mb, recent * now.payload_bytes / MB)
+    return fixed.base_mb + cache_mb + kept * fixed.vertex_bytes / MB + external_mb
 
 
 def prune(now: Conditions, state: State, recent, pressed_recent, vertices):

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from vecsim.cluster import actions, record, timeline
+from vecsim.cluster import record, timeline, votes
 from vecsim.cluster.actions import Actions
 from vecsim.cluster.config import LONGEST_S, MOST_VERTICES, Run, parse_run, tenths
 from vecsim.cluster.constants import constants
@@ -24,7 +25,7 @@ from vecsim.model import random
 from vecsim.results.measures.variables import HEALTHY_SHARE
 from vecsim.types import Adversary
 
-MS = 1000
+MS = 1000  # ms of a second
 
 
 class ScaleTestCluster(Actions):
@@ -66,8 +67,7 @@ class ScaleTestCluster(Actions):
         self.starts: list[int] = []
         self.lengths: list[int] = []
         self.spikes: list[tuple[int, float]] = []  # when each ends, and what it adds
-        ahead = self.shape.ahead
-        self.state: State = State.start(cluster, self.key, refused, spread, ahead)
+        self.state: State = State.start(cluster, self.key, refused, spread, self.shape.ahead)
 
     # What the cluster is
 
@@ -93,7 +93,7 @@ class ScaleTestCluster(Actions):
     @property
     def running(self) -> np.ndarray:
         """Nodes that run, of each trial."""
-        return (self.state.nodes.up & self.state.nodes.member).sum(axis=1)
+        return self.state.nodes.running.sum(axis=1)
 
     @property
     def byzantine(self) -> int:
@@ -102,10 +102,8 @@ class ScaleTestCluster(Actions):
     @property
     def sides(self) -> np.ndarray:
         """Sides of the partition in force, 0 where there is none, of each trial."""
-        state = self.state
-        cut = (state.cut_since_ms >= 0) & (state.healed_ms < 0)
-        count = np.array([len(np.unique(side)) for side in state.nodes.side])
-        return np.where(cut, count, 0)
+        count = np.array([len(np.unique(side)) for side in self.state.nodes.side])
+        return np.where(self.state.cut, count, 0)
 
     # Time
 
@@ -139,9 +137,8 @@ class ScaleTestCluster(Actions):
         stop = min([end_ms, *(at for at, _ in self.spikes)])
         while now < stop and len(lengths) < SEGMENT:
             whole = MS if now < self.settled_ms else self.run.window_s * MS
-            length = min(whole, stop - now)
-            lengths.append(length)
-            now += length
+            lengths.append(min(whole, stop - now))
+            now += lengths[-1]
         return lengths
 
     def _step(self, lengths: list[int]) -> None:
@@ -196,8 +193,17 @@ class ScaleTestCluster(Actions):
         return (tail.guard[-1] > 0) & (offered > 0) & (done >= HEALTHY_SHARE * offered)
 
     def sample_byzantine_answers(self, count: int) -> np.ndarray:
-        """Answers of Byzantine nodes to polls on undisputed vertices, int [trials, count]."""
-        return actions.byzantine_answers(self.now, self.shape.nodes, self.draws, count)
+        """What misbehaving nodes answer to pollers of undisputed vertices, int [trials, count]: 1
+        or 0; -1 is silence."""
+        met = votes.Peers(*map(jnp.int32, (self.now.honest, 0, self.byzantine, 0)))
+
+        def answer(shared, own):
+            mix = votes.first_mix(self.now, met, (shared, shared))
+            accept, told = votes.poll_chance(self.now, mix)
+            return jnp.where(own < accept, 1, jnp.where(own < told, 0, -1))
+
+        coins, own = (self.draws.uniform(count).astype(np.float32) for _ in range(2))
+        return np.asarray(jax.vmap(jax.vmap(answer))(coins, own))
 
 
 def check_run(run: Run) -> list[tuple[int, dict]]:
@@ -206,20 +212,13 @@ def check_run(run: Run) -> list[tuple[int, dict]]:
     Each acts once on a cluster that is thrown away, before anything is compiled.
     """
     planned = timeline.schedule(run.timeline, run.duration_s)
-    if planned:
-        _rehearse(run)
-    return planned
-
-
-def _rehearse(run: Run) -> None:
-    cluster = ScaleTestCluster(run._replace(trials=1, timeline=()))
+    cluster = ScaleTestCluster(run._replace(trials=1, timeline=())) if planned else None
     for entry in run.timeline:
         name = entry["do"]
-        skipped = ("at_s", "every_s", "times", "do")
-        arguments = {key: value for key, value in entry.items() if key not in skipped}
         try:
-            getattr(cluster, name)(**arguments)
+            getattr(cluster, name)(**timeline.arguments_of(entry))
         except ConfigError as error:
             raise ConfigError(f"timeline, {name} at {entry['at_s']:g} s: {error}") from None
         except (TypeError, ValueError) as error:
             raise ConfigError(f"timeline.{name}: {error}") from None
+    return planned

@@ -13,13 +13,15 @@ from vecsim.errors import require
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary
 
-SIDES = 4  # of a partition, at most
-LEAST_TICKS, MOST_TICKS = 128, 2**14  # how far ahead a vertex that was issued may end
-RETAIN_BUCKETS = 19  # of 10 s: the longest retention and the bucket that fills
+SIDES = 4  # sides of a partition, at most: the length of all arrays by side
+# Ticks ahead in which a vertex may end: at least 128 (12.8 s), so that most settings share one
+# program, and at most 2^14 (27 minutes), whose arrays take 0.6 MB in every trial.
+LEAST_TICKS, MOST_TICKS = 128, 2**14
+RETAIN_BUCKETS = 19  # buckets of 10 s: the longest retention (180 s), and the one that fills
 Key = tuple[Any, Any]  # uint32, of a trial or of a window of it
 
-NEVER_MS = np.int32(2**31 - 1)
-ANSWERS = np.int32(-1)
+NEVER_MS = np.int32(2**31 - 1)  # a time that no run reaches: LONGEST_S is less
+ANSWERS = np.int32(-1)  # in place of the time since when a node is silent, which is never negative
 
 
 class Conditions(NamedTuple):
@@ -45,7 +47,10 @@ class Conditions(NamedTuple):
 
     @classmethod
     def start(cls, cluster: Cluster) -> "Conditions":
+        """As the cluster's configuration says; NumPy scalars."""
         profile = constants().profiles[cluster.profile]
+        switches = ("benching", "reputation", "guard", "pruning")
+        numbers = ("double_votes", "payload_bytes", "link_mbps", "memory_limit_mb")
         return cls(
             honest=np.int32(cluster.honest),
             rule=cluster.protocol,
@@ -55,16 +60,14 @@ class Conditions(NamedTuple):
             extra_ms=np.float32(0),
             loss=np.float32(profile["loss"]),
             misbehaving=np.float32(cluster.misbehaving_share),
-            double_votes=np.float32(cluster.double_votes),
-            benching=np.bool_(cluster.benching),
-            reputation=np.bool_(cluster.reputation),
-            guard=np.bool_(cluster.guard),
-            pruning=np.bool_(cluster.pruning),
-            payload_bytes=np.float32(cluster.payload_bytes),
-            link_mbps=np.float32(cluster.link_mbps),
-            memory_limit_mb=np.float32(cluster.memory_limit_mb),
             disputed_share=np.float32(cluster.double_spend_share),
+            **{name: np.bool_(getattr(cluster, name)) for name in switches},
+            **{name: np.float32(getattr(cluster, name)) for name in numbers},
         )
+
+    def byzantine(self, nodes: "NodeState"):
+        """Which nodes are Byzantine, bool [nodes]."""
+        return jnp.arange(nodes.member.size) >= self.honest
 
     @property
     def timeout_ms(self):
@@ -95,6 +98,21 @@ class NodeState(NamedTuple):
     retained: Any  # float32: vertices kept in memory
     skew_s: Any  # float32: how far its clock is off
     held: Any  # bool: the guard of its side held in the last window
+
+    @property
+    def running(self):
+        """Members that run, bool [nodes]."""
+        return self.up & self.member
+
+    @property
+    def trusted(self):
+        """Members that were not excluded, bool [nodes]."""
+        return self.member & ~self.excluded
+
+    @property
+    def answers(self):
+        """Nodes that answer queries, bool [nodes]."""
+        return self.silent_since_ms == ANSWERS
 
 
 class Queue(NamedTuple):
@@ -130,6 +148,10 @@ class _Totals(NamedTuple):
     disputed: Any  # issued with a rival
     divergent: Any
     depth: Any
+
+    def plus(self, **counts) -> "_Totals":
+        """With what a window adds to these totals."""
+        return self._replace(**{name: getattr(self, name) + n for name, n in counts.items()})
 
 
 class Gossip(NamedTuple):
@@ -169,54 +191,54 @@ class State(NamedTuple):
         trials, n = refused.shape
         fixed = constants()
         headroom = (cluster.memory_limit_mb - fixed.base_mb) * (1 + fixed.headroom_spread * spread)
-        zero, f32 = np.zeros(trials, np.int32), np.float32
 
-        def full(value, *shape, dtype):
-            return np.full((trials, *shape), value, dtype)
+        def zeros(*shape):
+            return np.zeros((trials, *shape), np.int32)
 
+        def reals(*shape):
+            return np.zeros((trials, *shape), np.float32)
+
+        no, ring, again = np.zeros((trials, n), bool), zeros(ticks), fixed.attempts - 1
         nodes = NodeState(
             member=~refused,
-            up=np.zeros((trials, n), bool),
-            up_at_ms=full(NEVER_MS, n, dtype=np.int32),
-            silent_since_ms=full(0, n, dtype=np.int32),
-            side=full(0, n, dtype=np.int32),
-            excluded=np.zeros((trials, n), bool),
-            score=full(0, n, dtype=f32),
-            capacity=full(1, n, dtype=f32),
-            limit_mb=(fixed.base_mb + headroom).astype(f32),
-            external_mb=full(0, n, dtype=f32),
-            retained=full(0, n, dtype=f32),
-            skew_s=full(0, n, dtype=f32),
-            held=np.zeros((trials, n), bool),
+            up=no,
+            up_at_ms=zeros(n) + NEVER_MS,
+            silent_since_ms=zeros(n),
+            side=zeros(n),
+            excluded=no,
+            score=reals(n),
+            capacity=reals(n) + 1,
+            limit_mb=(fixed.base_mb + headroom).astype(np.float32),
+            external_mb=reals(n),
+            retained=reals(n),
+            skew_s=reals(n),
+            held=no,
         )
-        again = fixed.attempts - 1
-        ring = full(0, ticks, dtype=np.int32)
         return cls(
             key=key,
-            window=zero,
-            now_ms=zero,
+            window=zeros(),
+            now_ms=zeros(),
             nodes=nodes,
-            cut_since_ms=zero - 1,
-            healed_ms=zero - 1,
-            queue=Queue(
-                full(0, SIDES, dtype=np.int32),
-                full(0, SIDES, dtype=f32),
-                full(0, SIDES, dtype=f32),
-            ),
-            flight=Flight(
-                ring,
-                ring,
-                ring,
-                full(0, ticks, again, dtype=np.int32),
-                full(0, ticks, again, dtype=f32),
-            ),
-            gossip=Gossip(key, full(0, n, dtype=np.int32), full(0, dtype=f32)),
-            totals=_Totals(*[zero] * len(_Totals._fields)),
-            buckets=full(0, RETAIN_BUCKETS, dtype=f32),
-            filling_ms=zero,
-            compaction_mb=full(0, dtype=f32),
-            stored_mb=full(0, dtype=f32),
+            cut_since_ms=zeros() - 1,
+            healed_ms=zeros() - 1,
+            queue=Queue(zeros(SIDES), reals(SIDES), reals(SIDES)),
+            flight=Flight(ring, ring, ring, zeros(ticks, again), reals(ticks, again)),
+            gossip=Gossip(key, zeros(n), reals()),
+            totals=_Totals(*[zeros()] * len(_Totals._fields)),
+            buckets=reals(RETAIN_BUCKETS),
+            filling_ms=zeros(),
+            compaction_mb=reals(),
+            stored_mb=reals(),
         )
+
+    @property
+    def cut(self):
+        """Whether a partition is in force that has not healed, bool [trials]."""
+        return (self.cut_since_ms >= 0) & (self.healed_ms < 0)
+
+    def with_nodes(self, **changed) -> "State":
+        """The state with other values of these fields of the nodes."""
+        return self._replace(nodes=self.nodes._replace(**changed))
 
 
 def ticks_ahead(cluster: Cluster, rules: Iterable[QrAvalanche], extra_ms: float) -> int:
@@ -227,16 +249,15 @@ def ticks_ahead(cluster: Cluster, rules: Iterable[QrAvalanche], extra_ms: float)
     of latency spikes.
     """
     fixed, interval_ms = constants(), cluster.poll_interval_ms
-    longest = constants().profiles[cluster.profile]["round_trip_ms"][1] + extra_ms
+    longest = fixed.profiles[cluster.profile]["round_trip_ms"][1] + extra_ms
     timeout_ms = max(fixed.least_timeout_ms, fixed.timeout_round_trips * longest)
     most = max(rule.max_rounds for rule in rules)
     span_ms = (most - 1) * interval_ms + timeout_ms + fixed.reissue_after_ms
     ticks = math.floor(span_ms / TICK_MS) + 2  # one for rounding
     limit_s = MOST_TICKS * TICK_MS / 1000
     allowed = f"less: with {most} polls and a time-out of {timeout_ms:g} ms a vertex must end"
-    require(
-        ticks <= MOST_TICKS, "cluster.poll_interval_ms", interval_ms, f"{allowed} in {limit_s:g} s"
-    )
+    allowed += f" in {limit_s:g} s"
+    require(ticks <= MOST_TICKS, "cluster.poll_interval_ms", interval_ms, allowed)
     return max(LEAST_TICKS, 2 ** math.ceil(math.log2(ticks)))
 
 
@@ -245,9 +266,8 @@ def widened(state: State, ticks: int) -> State:
     more = ticks - state.flight.finalised.shape[1]
     if more <= 0:
         return state
-    padded = [
-        np.pad(part, ((0, 0), (0, more), *[(0, 0)] * (np.ndim(part) - 2))) for part in state.flight
-    ]
+    around = ((0, 0), (0, more), (0, 0))
+    padded = (np.pad(part, around[: np.ndim(part)]) for part in state.flight)
     return state._replace(flight=Flight(*padded))
 
 
@@ -259,3 +279,8 @@ def real(count):
 def whole_number(number):
     """A float32 cut to int32."""
     return jnp.asarray(number).astype(jnp.int32)
+
+
+def ratio(part, count):
+    """part / count as float32, where count is a whole number; part where that is 0."""
+    return real(part) / real(jnp.maximum(count, 1))

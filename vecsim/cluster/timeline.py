@@ -8,7 +8,13 @@ from vecsim.cluster.config import LONGEST_S, protocol, tenths
 from vecsim.errors import require, whole
 from vecsim.protocols.qr_avalanche import QrAvalanche
 
-MOST_TIMES = 1_000_000
+MOST_TIMES = 1_000_000  # times that an entry happens, at most: each is an item of a list
+WHEN = ("at_s", "every_s", "times", "do")  # keys of an entry that are no arguments of its action
+
+
+def arguments_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What the action of an entry is given."""
+    return {key: value for key, value in entry.items() if key not in WHEN}
 
 
 def schedule(timeline: Iterable[Mapping[str, Any]], end_s: float) -> list[tuple[int, dict]]:
@@ -40,9 +46,7 @@ def rules(timeline: Iterable[Mapping[str, Any]], rule: QrAvalanche) -> list[QrAv
     found = []
     for entry in timeline:
         if entry.get("do") == "set_protocol":
-            skipped = ("do", "at_s", "every_s", "times")
-            given = {k: v for k, v in entry.items() if k not in skipped}
-            rule = protocol("set_protocol.", rule, given)
+            rule = protocol("set_protocol.", rule, arguments_of(entry))
             found.append(rule)
     return found
 

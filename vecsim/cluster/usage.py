@@ -7,40 +7,51 @@ import jax.numpy as jnp
 from vecsim.cluster import resources
 from vecsim.cluster.admission import Load
 from vecsim.cluster.constants import constants
-from vecsim.cluster.state import ANSWERS, Conditions, State, real
+from vecsim.cluster.state import ANSWERS, NEVER_MS, Conditions, State, real, whole_number
 
 
 class Used(NamedTuple):
     """Resources taken in a window."""
 
-    demand: resources.Demand
-    rate: Any
-    memory_mb: Any
-    kills: Any
+    demand: resources.Demand  # by what was offered, where the queue is full
+    rate: Any  # float32: vertices per second whose polls began
+    memory_mb: Any  # float32 [nodes]
+    kills: Any  # int32: nodes killed for memory
+
+
+def restarted(state: State) -> State:
+    """Nodes whose time has come are back, and announce themselves."""
+    nodes = state.nodes
+    back = ~nodes.up & (nodes.up_at_ms <= state.now_ms)
+    return state.with_nodes(
+        up=nodes.up | back,
+        silent_since_ms=jnp.where(back, ANSWERS, nodes.silent_since_ms),
+        up_at_ms=jnp.where(back, NEVER_MS, nodes.up_at_ms),
+    )
 
 
 def use(now: Conditions, state: State, net, load: Load, length_ms) -> tuple[State, Used]:
     """Load on CPU, link, disk and memory; nodes past their memory limit are killed."""
     fixed, nodes = constants(), state.nodes
-    seconds = length_ms.astype(jnp.float32) / 1000
-    stored = (load.first.sum() + load.disputed).astype(jnp.float32)
+    seconds = real(length_ms) / 1000
+    stored = real(load.first.sum() + load.disputed)
     rate = (stored + real(load.again.sum())) / seconds
     buckets, filling = resources.store(state.buckets, state.filling_ms, stored, length_ms)
     recent = resources.retained(buckets, filling, fixed.retain_s)
     pressed = resources.retained(buckets, filling, fixed.retain_pressed_s)
     kept = resources.prune(now, state, recent, pressed, stored)
     memory = resources.memory_mb(now, recent, kept, nodes.external_mb)
-    offered = load.arrived.astype(jnp.float32) / seconds
+    offered = real(load.arrived) / seconds
     full = jnp.where(net.holds, load.queue.waiting, 0).sum() > 0  # not the guard's doing
     wanted = jnp.where(full, jnp.maximum(offered, rate), rate)
     overloaded = nodes.up & (resources.demand(now, net.asked, rate).cpu > nodes.capacity)
-    killed = nodes.up & nodes.member & (memory > nodes.limit_mb)
+    killed = nodes.running & (memory > nodes.limit_mb)
     end = state.now_ms + length_ms
-    back = end + jnp.int32(fixed.restart_s * 1000)
-    back = back + resources.sync_ms(now, recent, False).astype(jnp.int32)
-    silent = (killed | overloaded) & (nodes.silent_since_ms == ANSWERS)
+    in_sync = whole_number(resources.sync_ms(now, recent, False))
+    back = end + jnp.int32(fixed.restart_s * 1000) + in_sync
+    silent = (killed | overloaded) & nodes.answers
     answers = nodes.up & ~killed & ~overloaded
-    nodes = nodes._replace(
+    state = state.with_nodes(
         up=nodes.up & ~killed,
         up_at_ms=jnp.where(killed, back, nodes.up_at_ms),
         silent_since_ms=jnp.where(answers, ANSWERS, jnp.where(silent, end, nodes.silent_since_ms)),
@@ -53,7 +64,6 @@ def use(now: Conditions, state: State, net, load: Load, length_ms) -> tuple[Stat
     compaction = jnp.maximum(state.compaction_mb + inflow - room, 0.0)
     grown = stored * (now.payload_bytes + fixed.vertex_bytes) / resources.MB
     state = state._replace(
-        nodes=nodes,
         buckets=buckets,
         filling_ms=filling,
         compaction_mb=compaction,

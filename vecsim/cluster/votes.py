@@ -11,8 +11,8 @@ from vecsim.cluster.state import Conditions, Key, real
 from vecsim.model import random
 from vecsim.types import Counts, View, decided, preference
 
-MOST_ASKED = 512  # peers of a poll, at most: keeps random words apart
-TIMED_OUT, FINALISED, REJECTED, EMPTY = 0, 1, 2, -1
+MOST_ASKED = 512  # peers of a poll, at most: keeps the random words of askers apart
+TIMED_OUT, FINALISED, REJECTED, EMPTY = 0, 1, 2, -1  # outcomes of an attempt; EMPTY: no vertex
 UNROLL = 15  # peers drawn in one step of the loop: more take ever longer to compile
 
 
@@ -38,11 +38,12 @@ class Fate(NamedTuple):
     confidence: Any  # float32
 
 
-def sample_size(rule, peers: Peers):
-    """k' and alpha': fewer than k peers are all asked, and the quorum shrinks with them."""
+def _sampling(rule, peers: Peers):
+    """k' and the rule with alpha': fewer than k peers are all asked, and the quorum shrinks with
+    them."""
     k = jnp.minimum(jnp.asarray(rule.k, jnp.int32), peers.all)
     alpha = -(-jnp.asarray(rule.alpha, jnp.int32) * k // jnp.asarray(rule.k, jnp.int32))
-    return k, jnp.maximum(alpha, 1)
+    return k, eqx.tree_at(lambda rule: rule.alpha, rule, jnp.maximum(alpha, 1))
 
 
 def poll_chance(now: Conditions, mix):
@@ -53,17 +54,20 @@ def poll_chance(now: Conditions, mix):
     return 1 - bad + bad * accept, 1 - bad + bad * (accept + reject)
 
 
+def coin(key: Key, number, round_, purpose: int):
+    """A uniform in [0, 1), float32, that is named by a number (uint32), a round and a purpose."""
+    place = random.counter(jnp.asarray(round_, jnp.uint32), purpose)
+    return random.uniform(random.threefry(*key, number, place)[0])
+
+
 def vertex_coin(key: Key, number):
     """A uniform of each vertex that all Byzantine nodes share."""
-    word, _ = random.threefry(*key, number, random.counter(jnp.uint32(0), random.VERTEX))
-    return random.uniform(word)
+    return coin(key, number, 0, random.VERTEX)
 
 
 def poll_coin(key: Key, number, poll):
     """The same of each of its polls."""
-    poll = jnp.asarray(poll, jnp.uint32)
-    word, _ = random.threefry(*key, number, random.counter(poll, random.ADVERSARY))
-    return random.uniform(word)
+    return coin(key, number, poll, random.ADVERSARY)
 
 
 def view_of_votes(
@@ -71,11 +75,10 @@ def view_of_votes(
 ) -> View:
     """What an adversary sees of one vertex. nodes: that take part, the one that asks included;
     coins: of the vertex, and of this poll."""
-    honest = nodes.ones + nodes.zeros
     zero = jnp.int32(0)
     return View(
         round=jnp.asarray(poll, jnp.int32),
-        honest=honest,
+        honest=nodes.ones + nodes.zeros,
         byzantine=nodes.byzantine,
         peers=nodes.all - 1,
         exclude_self=jnp.int32(1),
@@ -92,14 +95,22 @@ def view_of_votes(
     )
 
 
-def _ask(
-    most: int, now: Conditions, key: Key, asker, poll, peers: Peers, k, accept, told
-) -> Counts:
-    """Answers for 1 and all answers of one poll per asker; Counts.positive counts ones here.
+def first_mix(now: Conditions, nodes: Peers, coins):
+    """Which of its mixes the adversary plays in the first poll of a vertex, to those that prefer
+    it."""
+    seen = view_of_votes(now, nodes, 0, nodes.ones, coins)
+    mix, _ = now.adversary.answer(seen, jnp.int32(0))
+    return mix[0, 1]
 
-    most: the largest k. asker: uint32 [askers], distinct. peers, k, accept (P(1)) and told (P(1 or
-    0)) of Byzantine peers: scalars or [askers]. Each peer is drawn without replacement by its
-    kind; a second word says whether its answer arrives, and which one it is.
+
+def _ask(
+    most: int, now: Conditions, key: Key, asker, own, poll, peers: Peers, k, accept, told
+) -> Counts:
+    """What one poll gives each asker: answers for its own preference, and all answers.
+
+    most: the largest k. asker: uint32 [askers], distinct. own: what each prefers. peers, k, accept
+    (P(1)) and told (P(1 or 0)) of Byzantine peers: scalars or [askers]. Each peer is drawn without
+    replacement by its kind; a second word says whether its answer arrives, and which one it is.
     """
     draw = jnp.arange(most, dtype=jnp.uint32).reshape(-1, *[1] * asker.ndim)
     first = asker * jnp.uint32(MOST_ASKED) + draw
@@ -130,7 +141,7 @@ def _ask(
 
     drawn = jnp.arange(most), which, fate
     (_, ones, answered), _ = lax.scan(one_peer, (left, zero, zero), drawn, unroll=UNROLL)
-    return Counts(ones, answered)
+    return Counts(jnp.where(own == 1, ones, answered - ones), answered)
 
 
 def _boundary(probability):
@@ -139,8 +150,9 @@ def _boundary(probability):
     return (share * jnp.float32(2.0**31)).astype(jnp.uint32)
 
 
-def arrival_ms(spare: int, now: Conditions, key: Key, asker, poll, positive, alpha):
-    """When the alpha-th of `positive` replies arrives after the poll began.
+def _resolved_ms(spare: int, now: Conditions, key: Key, asker, poll, positive, alpha):
+    """When a poll ends, counted from the first: with the alpha-th of `positive` replies, or with
+    the time-out where there are fewer.
 
     Round trips are uniform, so that is an order statistic of uniforms: the product of U_i^(1/i)
     for i = alpha, ..., positive, at most `spare` factors.
@@ -153,7 +165,24 @@ def arrival_ms(spare: int, now: Conditions, key: Key, asker, poll, positive, alp
     middle = random.uniform(words) + 0.5 / random.COINS  # of its piece of [0, 1], so not 0
     share = jnp.exp(jnp.where(i <= positive, jnp.log(middle) / real(i), 0.0).sum(axis=0))
     low, high = now.round_trip_ms
-    return low + (high - low) * share + now.extra_ms
+    wait = low + (high - low) * share + now.extra_ms
+    return real(poll) * now.interval_ms + jnp.where(positive >= alpha, wait, now.timeout_ms)
+
+
+def _until_decided(rule, exists, polled, start):
+    """The carry (poll, cell, ...) after polls, until those that exist are decided or give up."""
+    limit = jnp.asarray(rule.max_rounds, jnp.int32)
+
+    def going(carry):
+        poll, cell, *_ = carry
+        return (poll < limit) & (exists & ~decided(cell)).any()
+
+    return lax.while_loop(going, polled, start)
+
+
+def _fate(rule, cell, rounds, ended) -> Fate:
+    outcome = jnp.where(preference(cell) == 1, FINALISED, REJECTED)
+    return Fate(jnp.where(decided(cell), outcome, 0), rounds, ended, rule.confidence(cell))
 
 
 def vote_undisputed(shape, now: Conditions, key: Key, peers: Peers, number, exists) -> Fate:
@@ -164,47 +193,35 @@ def vote_undisputed(shape, now: Conditions, key: Key, peers: Peers, number, exis
     [samples]; the fates of others have no meaning.
     """
     samples = number.shape[0]
-    coin = vertex_coin(key, number)
+    shared = vertex_coin(key, number)
     asker = jnp.arange(samples, dtype=jnp.uint32)
-    rule = now.rule
-    k, alpha = sample_size(rule, peers)
-    rule_now = eqx.tree_at(lambda rule: rule.alpha, rule, alpha)
-    limit = jnp.asarray(rule.max_rounds, jnp.int32)
-    cell = jnp.broadcast_to(rule.start(jnp.uint32(1)), (samples,))
+    k, rule = _sampling(now.rule, peers)
     empty = peers.all == 0
 
-    def going(carry):
-        poll, cell, *_ = carry
-        return (poll < limit) & (exists & ~decided(cell)).any()
-
-    def body(carry):
+    def polled(carry):
         poll, cell, memory, rounds, ended = carry
         own = preference(cell)
         ones = own.astype(jnp.int32)
         nodes = peers._replace(ones=peers.ones + ones, zeros=peers.zeros + 1 - ones)
-        coins = coin, poll_coin(key, number, poll)
-        seen = jax.vmap(lambda n, s, c: view_of_votes(now, n, poll, s, c))(
-            nodes, peers.ones + 1, coins
-        )
+        coins = shared, poll_coin(key, number, poll)
+        view = jax.vmap(view_of_votes, (None, 0, None, 0, 0))
+        seen = view(now, nodes, poll, peers.ones + 1, coins)
         mix, memory = jax.vmap(now.adversary.answer)(seen, memory)
         mix = jnp.broadcast_to(mix, (samples, *mix.shape[1:]))[:, 0]
         accept, told = poll_chance(now, jnp.where(own == 1, mix[:, 1], mix[:, 0]))
-        got = _ask(shape.most_k, now, key, asker, poll, peers, k, accept, told)
-        positive = jnp.where(own == 1, got.positive, got.answered - got.positive)
-        new = rule_now.step(cell, Counts(positive, got.answered))
-        success = positive.astype(jnp.int32) >= alpha
-        wait = arrival_ms(shape.spare, now, key, asker, poll, positive.astype(jnp.int32), alpha)
-        resolved = real(poll) * now.interval_ms + jnp.where(success, wait, now.timeout_ms)
+        got = _ask(shape.most_k, now, key, asker, own, poll, peers, k, accept, told)
+        positive = got.positive.astype(jnp.int32)
+        resolved = _resolved_ms(shape.spare, now, key, asker, poll, positive, rule.alpha)
         active = ~decided(cell)
-        cell = jnp.where(active & ~empty, new, cell)
+        cell = jnp.where(active & ~empty, rule.step(cell, got), cell)
         ended = jnp.where(active, jnp.maximum(ended, resolved), ended)
         return poll + 1, cell, memory, rounds + active.astype(jnp.int32), ended
 
     zero = jnp.zeros(samples, jnp.int32)
+    cell = jnp.broadcast_to(rule.start(jnp.uint32(1)), (samples,))
     start = (jnp.int32(0), cell, zero, zero, jnp.zeros(samples, jnp.float32))
-    _, cell, _, rounds, ended = lax.while_loop(going, body, start)
-    outcome = jnp.where(decided(cell), jnp.where(preference(cell) == 1, FINALISED, REJECTED), 0)
-    return Fate(outcome, rounds, ended, now.rule.confidence(cell))
+    _, cell, _, rounds, ended = _until_decided(rule, exists, polled, start)
+    return _fate(rule, cell, rounds, ended)
 
 
 class Dispute(NamedTuple):
@@ -215,35 +232,28 @@ class Dispute(NamedTuple):
     wrong: Any  # float32: share of honest answers that disagree with the outcome
 
 
-def disputed(shape, now: Conditions, key: Key, peers: Peers, ones, coin) -> Dispute:
+def disputed(shape, now: Conditions, key: Key, peers: Peers, ones, shared) -> Dispute:
     """The fate of one vertex with a rival; `ones` of the honest nodes saw the vertex first.
 
     peers: all nodes of the side (ones and zeros are replaced as nodes change their preference).
-    The issuer is node 0 and prefers its own vertex.
+    The issuer is node 0 and prefers its own vertex. shared: the vertex's coin.
     """
     node = jnp.arange(shape.nodes, dtype=jnp.uint32)
     honest = peers.ones + peers.zeros
     exists = node.astype(jnp.int32) < honest
-    rule = now.rule
-    k, alpha = sample_size(rule, Peers(honest - 1, jnp.int32(0), peers.byzantine, peers.silent))
-    rule_now = eqx.tree_at(lambda rule: rule.alpha, rule, alpha)
-    limit = jnp.asarray(rule.max_rounds, jnp.int32)
-    cell = rule.start((node.astype(jnp.int32) < ones).astype(jnp.uint32))
+    zero = jnp.int32(0)
+    k, rule = _sampling(now.rule, peers._replace(ones=honest - 1, zeros=zero))
 
     def count(cell):
         one = (exists & (preference(cell) == 1)).sum()
         sure = exists & decided(cell)
         return one, (sure & (preference(cell) == 0)).sum(), (sure & (preference(cell) == 1)).sum()
 
-    def going(carry):
-        poll, cell, *_ = carry
-        return (poll < limit) & (exists & ~decided(cell)).any()
-
-    def body(carry):
+    def polled(carry):
         poll, cell, memory, rounds, ended, asked = carry
         one, zero_decided, one_decided = count(cell)
         met = peers._replace(ones=one, zeros=honest - one)
-        coins = coin, poll_coin(key, jnp.uint32(0), poll)
+        coins = shared, poll_coin(key, jnp.uint32(0), poll)
         seen = view_of_votes(now, met, poll, ones, coins, zero_decided, one_decided)
         mix, memory = now.adversary.answer(seen, memory)
         own = preference(cell)
@@ -252,39 +262,23 @@ def disputed(shape, now: Conditions, key: Key, peers: Peers, ones, coin) -> Disp
         bad = now.misbehaving
         accept = bad * mixes[:, 0] + (1 - bad) * honestly
         told = bad * mixes.sum(axis=1) + (1 - bad)
+        accept, told = (jnp.where(own == 1, of[1], of[0]) for of in (accept, told))
         own_int = own.astype(jnp.int32)
-        mine = Peers(one - own_int, honest - one - (1 - own_int), peers.byzantine, peers.silent)
-        got = _ask(
-            shape.most_k, now, key, node, poll, mine, k,
-            jnp.where(own == 1, accept[1], accept[0]), jnp.where(own == 1, told[1], told[0]),
-        )  # fmt: skip
-        positive = jnp.where(own == 1, got.positive, got.answered - got.positive)
-        new = rule_now.step(cell, Counts(positive, got.answered))
-        first = positive[:1].astype(jnp.int32)
-        wait = arrival_ms(shape.spare, now, key, node[:1], poll, first, alpha)
-        resolved = real(poll) * now.interval_ms + jnp.where(first >= alpha, wait, now.timeout_ms)
+        mine = peers._replace(ones=one - own_int, zeros=honest - one - (1 - own_int))
+        got = _ask(shape.most_k, now, key, node, own, poll, mine, k, accept, told)
+        first = got.positive[:1].astype(jnp.int32)
+        resolved = _resolved_ms(shape.spare, now, key, node[:1], poll, first, rule.alpha)
         active = ~decided(cell[:1])
         ended = jnp.where(active, jnp.maximum(ended, resolved), ended)
         asked = asked + jnp.stack([honest - one, one]).astype(jnp.float32)
-        cell = jnp.where(decided(cell), cell, new)
+        cell = jnp.where(decided(cell), cell, rule.step(cell, got))
         return poll + 1, cell, memory, rounds + active.astype(jnp.int32), ended, asked
 
-    zero = jnp.int32(0)
-    start = (
-        zero,
-        cell,
-        zero,
-        jnp.zeros(1, jnp.int32),
-        jnp.zeros(1, jnp.float32),
-        jnp.zeros(2, jnp.float32),
-    )
-    _, cell, _, rounds, ended, asked = lax.while_loop(going, body, start)
-    one, zeros_decided, ones_decided = count(cell)
-    first = cell[:1]
-    outcome = jnp.where(decided(first), jnp.where(preference(first) == 1, FINALISED, REJECTED), 0)
+    cell = rule.start((node.astype(jnp.int32) < ones).astype(jnp.uint32))
+    f32 = jnp.float32
+    start = (zero, cell, zero, jnp.zeros(1, jnp.int32), jnp.zeros(1, f32), jnp.zeros(2, f32))
+    _, cell, _, rounds, ended, asked = _until_decided(rule, exists, polled, start)
+    one, *decisions = count(cell)
     minority = jnp.where(2 * one >= honest, asked[0], asked[1])
-    return Dispute(
-        Fate(outcome, rounds, ended, now.rule.confidence(first)),
-        jnp.stack([zeros_decided, ones_decided]) > 0,
-        minority / jnp.maximum(asked.sum(), 1.0),
-    )
+    wrong = minority / jnp.maximum(asked.sum(), 1.0)
+    return Dispute(_fate(rule, cell[:1], rounds, ended), jnp.stack(decisions) > 0, wrong)

@@ -1,6 +1,6 @@
 """One window of simulated time, for one trial: a pure function of the state."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,23 +12,12 @@ from vecsim.cluster.constants import constants
 from vecsim.cluster.flight import Departed, Ended, arrive, depart, depart_disputed, due
 from vecsim.cluster.parents import deeper, finish_ms
 from vecsim.cluster.record import WindowRecord
-from vecsim.cluster.state import (
-    ANSWERS,
-    NEVER_MS,
-    SIDES,
-    Conditions,
-    Gossip,
-    Key,
-    NodeState,
-    State,
-    real,
-    whole_number,
-)
-from vecsim.cluster.usage import Used, use
-from vecsim.cluster.votes import FINALISED, Fate, Peers, vertex_coin
+from vecsim.cluster.state import SIDES, Conditions, Gossip, Key, State, ratio, real, whole_number
+from vecsim.cluster.usage import Used, restarted, use
+from vecsim.cluster.votes import FINALISED, Peers, vertex_coin
 from vecsim.model import random
 
-RIVAL = 2**31  # number of the vertex with a rival, on the first side
+RIVAL = 2**31  # number of the vertex with a rival, on the first side: above all other numbers
 
 
 class ClusterShape(NamedTuple):
@@ -50,7 +39,8 @@ def window(
     key = random.threefry(
         *state.key, state.window.astype(jnp.uint32), random.counter(jnp.uint32(0), random.WINDOW)
     )
-    state = defence.rejoin(now, _restarted(state))
+    state = defence.rejoin(now, restarted(state))
+    byzantine = now.byzantine(state.nodes)
     net = defence.sides(now, state, length_ms)
     ends, later = due(state.flight, length_ms)
     most_per_s = resources.most_per_s(now, net.asked, state.compaction_mb, length_ms)
@@ -62,111 +52,88 @@ def window(
     ends, later, record = depart(ends, later, chosen, fate, finish, length_ms)
     divergent, wrong = jnp.bool_(False), jnp.float32(0)
     if shape.disputed:
-        dispute = _dispute(shape, now, key, net, load)
-        record = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), record, dispute.record)
-        ends, later = depart_disputed(ends, later, dispute.fate, load.disputed, length_ms)
-        happens = load.disputed > 0
-        divergent = dispute.divergent & happens
-        both = load.disputed + load.first.sum()
-        share = real(load.disputed) / real(jnp.maximum(both, 1))
-        wrong = jnp.where(happens, dispute.wrong * share, 0.0)
-    state, ended = arrive(state, ends, later, net, load, now.honest, length_ms)
+        fell, dispute = _dispute(shape, now, key, net, load)
+        record = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), record, dispute)
+        ends, later = depart_disputed(ends, later, fell.fate, load.disputed, length_ms)
+        happens, both = load.disputed > 0, load.disputed + load.first.sum()
+        divergent = fell.decided.all() & happens
+        wrong = jnp.where(happens, fell.wrong * ratio(load.disputed, both), 0.0)
+    state, ended = arrive(state, ends, later, net, load, ~byzantine, length_ms)
     gathered = _gathered(state.nodes, load)
-    state = _judge(now, state, net)._replace(gossip=Gossip(key, gathered, wrong))
-    state = state._replace(
-        totals=state.totals._replace(
-            issued=state.totals.issued + load.arrived,
-            dropped=state.totals.dropped + load.dropped,
-            disputed=state.totals.disputed + load.disputed,
-            divergent=state.totals.divergent + jnp.where(divergent, load.disputed, 0),
-            depth=state.totals.depth + deeper(shape, key, chosen, load),
+    state = _judge(now, state, net)._replace(
+        gossip=Gossip(key, gathered, wrong),
+        totals=state.totals.plus(
+            issued=load.arrived,
+            dropped=load.dropped,
+            disputed=load.disputed,
+            divergent=jnp.where(divergent, load.disputed, 0),
+            depth=deeper(shape, key, chosen, load),
         ),
         queue=load.queue,
     )
     state, used = use(now, state, net, load, length_ms)
-    nodes = state.nodes._replace(held=net.holds[state.nodes.side])
-    state = state._replace(nodes=nodes, window=state.window + 1, now_ms=state.now_ms + length_ms)
-    return state, _record(shape, now, state, net, load, ended, used, record)
+    state = state.with_nodes(held=net.holds[state.nodes.side])
+    state = state._replace(window=state.window + 1, now_ms=state.now_ms + length_ms)
+    return state, _record(now, state, net, load, byzantine, ended, used, record)
 
 
 def _peers(net: defence.Sides, chosen: Sample, key: Key) -> Peers:
     """Whom each issuer may poll. Nodes refuse a vertex whose time is too far from their own."""
     side, number = chosen.side, chosen.number
-    word, _ = random.threefry(*key, number, random.counter(jnp.uint32(0), random.PICK))
-    alone = random.uniform(word) < net.wrong_share[side]  # the issuer's clock is off
+    alone = (
+        votes.coin(key, number, 0, random.PICK) < net.wrong_share[side]
+    )  # the issuer's clock is off
     others = jnp.maximum(net.honest[side] - 1, 0)
     refuse = jnp.where(alone, others, jnp.minimum(net.wrong_time[side], others))
     return Peers(others - refuse, refuse, net.byzantine[side], net.silent[side])
 
 
-def _restarted(state: State) -> State:
-    """Nodes whose time has come are back, and announce themselves."""
-    nodes = state.nodes
-    back = ~nodes.up & (nodes.up_at_ms <= state.now_ms)
-    return state._replace(
-        nodes=nodes._replace(
-            up=nodes.up | back,
-            silent_since_ms=jnp.where(back, ANSWERS, nodes.silent_since_ms),
-            up_at_ms=jnp.where(back, NEVER_MS, nodes.up_at_ms),
-        )
-    )
-
-
-class Disputed(NamedTuple):
-    fate: Fate
-    divergent: Any
-    wrong: Any
-    record: Departed
-
-
 def _dispute(
     shape: ClusterShape, now: Conditions, key: Key, net: defence.Sides, load: Load
-) -> Disputed:
+) -> tuple[votes.Dispute, Departed]:
     """One vertex with a rival stands for all of the window's.
 
     It is run on every side that may finalise: nodes of different sides must not finalise
-    differently either. What it comes to is told of the side that issues.
+    differently either. `decided` is of all these sides together; all else is told of the side that
+    issues.
     """
-    coin = vertex_coin(key, jnp.uint32(RIVAL))
+    shared = vertex_coin(key, jnp.uint32(RIVAL))
     side = jnp.arange(SIDES)
     runs = (load.disputed > 0) & (net.holds | (side == load.side))
-    fell = lax.map(lambda i: _rivals(shape, now, key, net, i, runs[i], coin), side)
+    fell = lax.map(lambda i: _rivals(shape, now, key, net, i, runs[i], shared), side)
     counts = net.holds & (net.honest > 0)
-    divergent = (fell.decided & counts[:, None]).any(axis=0).all()
-    own = jax.tree.map(lambda leaf: leaf[load.side], fell)
+    decided = (fell.decided & counts[:, None]).any(axis=0)
+    own = jax.tree.map(lambda leaf: leaf[load.side], fell)._replace(decided=decided)
     outcome = jnp.where(load.disputed == 0, votes.EMPTY, own.fate.outcome)
     final = outcome == FINALISED
-    record = Departed(
-        jnp.where(final, own.fate.after_ms, jnp.nan),
-        own.fate.rounds,
-        jnp.where(final, own.fate.confidence, jnp.nan),
-        jnp.ones(1, jnp.int32),
-        load.disputed[None],
-        outcome,
+    return own, Departed(
+        latency_ms=jnp.where(final, own.fate.after_ms, jnp.nan),
+        rounds=own.fate.rounds,
+        confidence=jnp.where(final, own.fate.confidence, jnp.nan),
+        disputed=jnp.ones(1, jnp.int32),
+        weight=load.disputed[None],
+        outcome=outcome,
     )
-    return Disputed(own.fate, divergent, own.wrong, record)
 
 
-def _rivals(shape, now: Conditions, key: Key, net: defence.Sides, side, runs, coin):
+def _rivals(shape, now: Conditions, key: Key, net: defence.Sides, side, runs, shared):
     """A vertex and its rival at all honest nodes of a side; nothing happens unless it `runs`."""
-    fixed = constants()
     number = jnp.uint32(RIVAL) + side.astype(jnp.uint32)
     word, other = random.threefry(*key, number, random.counter(jnp.uint32(1), random.VERTEX))
     honest = jnp.where(runs, net.honest[side], 0)
-    seen = jnp.where(
-        (word & 1) == 1, fixed.double_spend_seen_first, 1 - fixed.double_spend_seen_first
-    )
+    first = constants().double_spend_seen_first
+    seen = jnp.where((word & 1) == 1, first, 1 - first)
     ones = jnp.clip(whole_number(jnp.round(real(honest) * seen)), 1, jnp.maximum(honest, 1))
     peers = Peers(ones, honest - ones, net.byzantine[side], net.silent[side])
     own = random.threefry(word, other, number, random.counter(jnp.uint32(2), random.VERTEX))
-    return votes.disputed(shape, now, own, peers, ones, coin)
+    return votes.disputed(shape, now, own, peers, ones, shared)
 
 
-def _gathered(nodes: NodeState, load: Load):
+def _gathered(nodes, load: Load):
     """Vertices on which each node's answers were gathered: those of its side, if it answers."""
     side = jnp.arange(SIDES)
     ran = load.first + jnp.where(side == load.side, load.disputed + load.again.sum(), 0)
-    return jnp.where(nodes.silent_since_ms == ANSWERS, ran[nodes.side], 0)
+    return jnp.where(nodes.answers, ran[nodes.side], 0)
 
 
 def _judge(now: Conditions, state: State, net) -> State:
@@ -178,65 +145,49 @@ def _judge(now: Conditions, state: State, net) -> State:
     def chance(vertex):
         number = vertex.astype(jnp.uint32)
         coins = vertex_coin(key, number), votes.poll_coin(key, number, 0)
-        seen = votes.view_of_votes(now, nodes, 0, nodes.ones, coins)
-        mix, _ = now.adversary.answer(seen, jnp.int32(0))
-        accept, told = votes.poll_chance(now, mix[0, 1])
+        accept, told = votes.poll_chance(now, votes.first_mix(now, nodes, coins))
         return (told - accept) / jnp.maximum(told, 1e-9), told
 
     off = defence.too_far_off(now, state)
     wrong = jnp.where(off, 1 - net.wrong_share[state.nodes.side], wrong)
     score, excluded = defence.evidence(now, state, key, gathered, wrong, chance)
-    return state._replace(nodes=state.nodes._replace(score=score, excluded=excluded))
+    return state.with_nodes(score=score, excluded=excluded)
 
 
 def _record(
-    shape, now, state: State, net, load: Load, ended: Ended, used: Used, told
+    now, state: State, net, load: Load, byzantine, ended: Ended, used: Used, told
 ) -> WindowRecord:
     fixed, nodes, totals = constants(), state.nodes, state.totals
-    byzantine = jnp.arange(shape.nodes) >= now.honest
-    running = nodes.up & nodes.member
-    count = real(jnp.maximum(running.sum(), 1))
-    alive = running.any()
-
-    def mean(values):
-        return jnp.where(running, values, 0.0).sum() / count
-
+    alive = nodes.running.any()
+    memory_mb = jnp.where(nodes.running, used.memory_mb, 0.0)
     taken = resources.demand(now, net.asked, used.rate)
-    cpu = jnp.minimum(taken.cpu / nodes.capacity, 1.0) * 100
-    cpu = jnp.where(running, cpu, 0.0)
+    cpu = jnp.where(nodes.running, jnp.minimum(taken.cpu / nodes.capacity, 1.0) * 100, 0.0)
     network = jnp.where(alive, jnp.minimum(taken.network, 1.0) * now.link_mbps, 0.0)
     sent = resources.messages_per_s(now, net.asked, fixed.messages_sent_per_peer)
     headers = sent * fixed.header_bytes
-    writes = jnp.minimum(used.rate, fixed.commits_per_s)
-    flight = state.flight
-    waiting = state.queue.waiting.sum()
-    in_flight = waiting + sum(part.sum() for part in (flight.finalised, flight.rejected))
-    in_flight = in_flight + flight.given_up.sum() + flight.again.sum()
+    access_ms = resources.access_ms(taken.disk)
+    flight, waiting = state.flight, state.queue.waiting.sum()
+    ending = (flight.finalised, flight.rejected, flight.given_up, flight.again)
+    in_flight = waiting + sum(part.sum() for part in ending)
     done = totals.finalised + totals.rejected + totals.given_up + totals.dropped
     missing = totals.issued - done - in_flight
-    standing = defence.reputation(nodes.score)
-    standing = jnp.where(nodes.excluded, 0.0, standing)
+    standing = jnp.where(nodes.excluded, 0.0, defence.reputation(nodes.score))
 
     def among(which):
         members = which & nodes.member
-        return jnp.where(members, standing, 0.0).sum() / real(jnp.maximum(members.sum(), 1))
+        return ratio(jnp.where(members, standing, 0.0).sum(), members.sum())
 
     present = jnp.zeros(SIDES, jnp.int32).at[nodes.side].max(nodes.member.astype(jnp.int32))
-    cut = (state.cut_since_ms >= 0) & (state.healed_ms < 0)
     return WindowRecord(
         issued=load.arrived,
         admitted=load.first.sum() + load.disputed,
-        finalised=ended.finalised,
-        rejected=ended.rejected,
-        given_up=ended.given_up,
         dropped=load.dropped,
-        timed_out=ended.timed_out + ended.given_up,
         oom_kills=used.kills,
         waiting=waiting,
         in_flight=in_flight,
-        running=running.sum(),
+        running=nodes.running.sum(),
         guard=net.holds.any().astype(jnp.int32),
-        sides=jnp.where(cut, present.sum(), 1),
+        sides=jnp.where(state.cut, present.sum(), 1),
         progressing=jnp.where(net.holds, net.issuers, 0).sum(),
         excluded_byzantine=(nodes.excluded & byzantine).sum(),
         excluded_honest=(nodes.excluded & ~byzantine).sum(),
@@ -247,23 +198,22 @@ def _record(
         doubled=jnp.maximum(-missing, 0),
         depth=totals.depth,
         benched=net.benched.max(),
-        cpu_percent=mean(cpu),
+        cpu_percent=ratio(cpu.sum(), nodes.running.sum()),
         peak_cpu_percent=cpu.max(),
-        memory_mb=mean(used.memory_mb),
-        peak_memory_mb=jnp.where(running, used.memory_mb, 0.0).max(),
+        memory_mb=ratio(memory_mb.sum(), nodes.running.sum()),
+        peak_memory_mb=memory_mb.max(),
         network_mbps=network,
         header_mbps=jnp.where(alive, headers * 8 / resources.MB, 0.0),
         read_iops=fixed.read_miss * used.rate,
-        write_iops=writes,
-        read_latency_ms=resources.access_ms(taken.disk),
-        write_latency_ms=resources.access_ms(taken.disk),
-        utilisation_cpu=used.demand.cpu,
-        utilisation_network=used.demand.network,
-        utilisation_disk=used.demand.disk,
-        utilisation_memory=jnp.where(running, used.memory_mb / nodes.limit_mb, 0.0).max(),
+        write_iops=jnp.minimum(used.rate, fixed.commits_per_s),
+        read_latency_ms=access_ms,
+        write_latency_ms=access_ms,
+        **{f"utilisation_{name}": share for name, share in used.demand._asdict().items()},
+        utilisation_memory=jnp.where(nodes.running, used.memory_mb / nodes.limit_mb, 0.0).max(),
         compaction_mb=state.compaction_mb,
         storage_mb=state.stored_mb,
         reputation_byzantine=among(byzantine),
         reputation_honest=among(~byzantine),
+        **ended._asdict(),
         **told._asdict(),
     )

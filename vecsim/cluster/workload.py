@@ -38,22 +38,21 @@ class Workload(NamedTuple):
     @classmethod
     def parse(cls, given: Mapping[str, Any], until_s: float) -> "Workload":
         """ConfigError where the description has no meaning."""
-        good = isinstance(given, Mapping)
-        require(good, "workload", given, f"a mapping with kind, one of {', '.join(_KINDS)}")
+        kinds = ", ".join(_KINDS)
+        require(
+            isinstance(given, Mapping), "workload", given, f"a mapping with kind, one of {kinds}"
+        )
         section = dict(given)
         kind = section.pop("kind", None)
-        good = isinstance(kind, str) and kind in _KINDS
-        require(good, "workload.kind", kind, ", ".join(_KINDS))
+        require(isinstance(kind, str) and kind in _KINDS, "workload.kind", kind, kinds)
         known = _KINDS[kind]
         for key, value in section.items():
             require(key in known, f"workload.{key}", value, f"of {kind}: {', '.join(known)}")
         values: dict[str, float] = {}
         for key, default in known.items():
             default = values.get(default) if isinstance(default, str) else default
-            value: Any = section.get(key)
-            value = default if value is None else value
-            number(f"workload.{key}", value, "0 or more", lambda v: v >= 0)
-            values[key] = float(value)
+            value = default if section.get(key) is None else section[key]
+            values[key] = float(number(f"workload.{key}", value, "0 or more", lambda v: v >= 0))
         for key in ("ramp_s", "period_s", "step_s", "burst_s"):
             require(values.get(key, 1) > 0, f"workload.{key}", values.get(key), "above 0 seconds")
         if "low_tps" in values:
@@ -74,11 +73,11 @@ class Workload(NamedTuple):
         [trials]; only `chaos` differs between trials.
         """
         start, end = (np.minimum(np.asarray(t, float), self.until_s) for t in (start_s, end_s))
-        trials = 1 if keys is None else len(keys[0])
         if self.kind == "chaos":
             assert keys is not None
             first, last = self._walked(start, keys), self._walked(end, keys)
         else:
+            trials = 1 if keys is None else len(keys[0])
             first, last = (np.repeat(self._total(t)[:, None], trials, 1) for t in (start, end))
         return _whole(last) - _whole(first)
 
@@ -114,9 +113,10 @@ class Workload(NamedTuple):
         count = np.arange(steps, dtype=np.uint32)[:, None]
         word, _ = random.threefry(*keys, count, random.counter(np.uint32(0), random.WORKLOAD))
         moves = (word / 2.0**32 - 0.5) * 0.4
-        path = 0.5 + np.concatenate([np.zeros((1, word.shape[1])), np.cumsum(moves[1:], axis=0)])
+        before = ((1, 0), (0, 0))
+        path = 0.5 + np.pad(np.cumsum(moves[1:], axis=0), before)
         folded = np.abs((path + 1) % 2 - 1)  # reflected at 0 and 1
-        total = np.concatenate([np.zeros((1, word.shape[1])), np.cumsum(folded, axis=0)]) * step
+        total = np.pad(np.cumsum(folded, axis=0), before) * step
         at = np.minimum((t / step).astype(int), steps - 1)
         done = total[at] + folded[at] * (t - at * step)[:, None]
         return low * t[:, None] + span * done
