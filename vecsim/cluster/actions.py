@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vecsim.cluster import resources
-from vecsim.cluster.config import LONGEST_S, MOST_NODES, Run, protocol, tenths
+from vecsim.cluster.config import LONGEST_S, MOST_MEMBERS, Run, protocol, tenths
 from vecsim.cluster.constants import constants
 from vecsim.cluster.draws import Draws
 from vecsim.cluster.state import ANSWERS, NEVER_MS, SIDES, Conditions, State
@@ -37,7 +37,7 @@ def action(act):
         except TypeError as error:
             raise ConfigError(f"{act.__name__}: {error}; allowed: {known}") from None
         if "count" in given:
-            whole("count", given["count"], 0, MOST_NODES)
+            whole("count", given["count"], 0, MOST_MEMBERS)
         act(self, *positional, **named)
         self.disturbed()
 

@@ -17,8 +17,8 @@ from vecsim.types import Adversary
 # Parents of a vertex, least and most, by the name of the way they are chosen.
 PARENTS = {"linear": (1, 1), "few": (2, 4), "wide": (10, 16), "random": (1, 16)}
 LONGEST_S = 1_000_000  # s of a run, at most: times are milliseconds in 32 bits
-MOST_NODES = 20_000  # nodes of a cluster, at most: `random.below` draws one of 2^16 peers or fewer
-MOST_ROUNDS = 2**20 - 1  # polls of a vertex, at most: fewer than the 2^28 of `random.counter`
+MOST_MEMBERS = 20_000  # nodes of a cluster, at most: `random.below` draws among up to 2^16
+MOST_POLLS = 2**20 - 1  # polls of a vertex, at most: fewer than the 2^28 of `random.counter`
 # Of the protocol, at most: random words are told apart for 512 peers of a poll; a cell has 7 bits.
 _MOST = {"k": 400, "alpha": 400, "beta": 127}
 MOST_VERTICES = 2**31 - 1  # vertices of a run: counts are 32 bits
@@ -176,7 +176,7 @@ def _filled(prefix: str, given: Any, defaults: dict[str, Any]) -> dict[str, Any]
 
 def _cluster(given: dict[str, Any]) -> Cluster:
     fixed = constants()
-    nodes = whole("cluster.nodes", given["nodes"], 2, MOST_NODES)
+    nodes = whole("cluster.nodes", given["nodes"], 2, MOST_MEMBERS)
     for name in ("byzantine_fraction", "misbehaving_share", "double_votes", "double_spend_share"):
         _number(name, given[name], 0.0, 1.0)
     for name, known in (("parents", PARENTS), ("profile", fixed.profiles)):
@@ -205,7 +205,7 @@ def protocol(prefix: str, rule: QrAvalanche, given: Any) -> QrAvalanche:
     for field in dataclasses.fields(QrAvalanche):
         name, value = f"{prefix}{field.name}", values[field.name]
         if field.type in (int, "int"):
-            whole(name, value, 1, _MOST.get(field.name, MOST_ROUNDS))
+            whole(name, value, 1, _MOST.get(field.name, MOST_POLLS))
         else:
             number(name, value, "0 to 1", lambda v: 0 <= v <= 1)
     return QrAvalanche(**values)

@@ -11,7 +11,7 @@ from jax import lax
 from vecsim.cluster import votes
 from vecsim.cluster.constants import constants
 from vecsim.cluster.roster import answering
-from vecsim.cluster.state import SIDES, Conditions, Key, Queue, State, ratio, real
+from vecsim.cluster.state import SIDES, Conditions, Key, Queue, State, per, real
 from vecsim.cluster.votes import Peers
 from vecsim.model import random
 
@@ -121,7 +121,7 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
         holds=holds & (issuers > 0),
         benched=jnp.where(issuers > 0, 1 - reached / everybody, 0.0),
         wrong_time=jnp.round(count(off & answers) * (1 - lossy)).astype(jnp.int32),
-        wrong_share=ratio((issuing & off).sum(axis=1), issuers),
+        wrong_share=per((issuing & off).sum(axis=1), issuers),
         asked=jnp.clip(reached.max() - 1, 0.0, real(now.rule.k)),
     )
 

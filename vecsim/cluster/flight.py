@@ -10,7 +10,7 @@ from vecsim.cluster.admission import Load, Sample
 from vecsim.cluster.config import TICK_MS
 from vecsim.cluster.constants import constants
 from vecsim.cluster.defence import Sides
-from vecsim.cluster.state import Flight, State, ratio, real, whole_number
+from vecsim.cluster.state import Flight, State, per, real, whole_number
 from vecsim.cluster.votes import EMPTY, FINALISED, REJECTED, TIMED_OUT, Fate
 from vecsim.results.measures.variables import OF_SAMPLES, SAMPLED
 
@@ -112,7 +112,7 @@ def arrive(
     able = issuers.sum()  # whose vertices are in flight
     holding = (issuers & net.holds[nodes.side]).sum()
     none = real(net.holds.any())  # nothing was in flight: what ends began in this window
-    share = jnp.where(able > 0, ratio(holding, able), none)
+    share = jnp.where(able > 0, per(holding, able), none)
 
     def held_back(count):
         return count - whole_number(jnp.floor(real(count) * share + 0.5))
@@ -120,7 +120,7 @@ def arrive(
     late, late_rejected = held_back(ends.finalised), held_back(ends.rejected)
     finalised, rejected = ends.finalised - late, ends.rejected - late_rejected
     waiting = ends.again - load.again
-    each = ratio(ends.age_ms, ends.again) + real(length_ms)
+    each = per(ends.age_ms, ends.again) + real(length_ms)
     fixed = constants()
     again = later.again.at[0].add(waiting).at[0, 0].add(late)
     ages = later.age_ms.at[0].add(real(waiting) * each)

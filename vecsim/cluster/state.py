@@ -281,6 +281,6 @@ def whole_number(number):
     return jnp.asarray(number).astype(jnp.int32)
 
 
-def ratio(part, count):
+def per(part, count):
     """part / count as float32, where count is a whole number; part where that is 0."""
     return real(part) / real(jnp.maximum(count, 1))

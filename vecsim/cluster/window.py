@@ -12,7 +12,7 @@ from vecsim.cluster.constants import constants
 from vecsim.cluster.flight import Departed, Ended, arrive, depart, depart_disputed, due
 from vecsim.cluster.parents import deeper, finish_ms
 from vecsim.cluster.record import WindowRecord
-from vecsim.cluster.state import SIDES, Conditions, Gossip, Key, State, ratio, real, whole_number
+from vecsim.cluster.state import SIDES, Conditions, Gossip, Key, State, per, real, whole_number
 from vecsim.cluster.usage import Used, restarted, use
 from vecsim.cluster.votes import FINALISED, Peers, vertex_coin
 from vecsim.model import random
@@ -57,7 +57,7 @@ def window(
         ends, later = depart_disputed(ends, later, fell.fate, load.disputed, length_ms)
         happens, both = load.disputed > 0, load.disputed + load.first.sum()
         divergent = fell.decided.all() & happens
-        wrong = jnp.where(happens, fell.wrong * ratio(load.disputed, both), 0.0)
+        wrong = jnp.where(happens, fell.wrong * per(load.disputed, both), 0.0)
     state, ended = arrive(state, ends, later, net, load, ~byzantine, length_ms)
     gathered = _gathered(state.nodes, load)
     state = _judge(now, state, net)._replace(
@@ -175,7 +175,7 @@ def _record(
 
     def among(which):
         members = which & nodes.member
-        return ratio(jnp.where(members, standing, 0.0).sum(), members.sum())
+        return per(jnp.where(members, standing, 0.0).sum(), members.sum())
 
     present = jnp.zeros(SIDES, jnp.int32).at[nodes.side].max(nodes.member.astype(jnp.int32))
     return WindowRecord(
@@ -198,9 +198,9 @@ def _record(
         doubled=jnp.maximum(-missing, 0),
         depth=totals.depth,
         benched=net.benched.max(),
-        cpu_percent=ratio(cpu.sum(), nodes.running.sum()),
+        cpu_percent=per(cpu.sum(), nodes.running.sum()),
         peak_cpu_percent=cpu.max(),
-        memory_mb=ratio(memory_mb.sum(), nodes.running.sum()),
+        memory_mb=per(memory_mb.sum(), nodes.running.sum()),
         peak_memory_mb=memory_mb.max(),
         network_mbps=network,
         header_mbps=jnp.where(alive, headers * 8 / resources.MB, 0.0),

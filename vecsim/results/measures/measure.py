@@ -6,7 +6,7 @@ import xarray as xr
 from vecsim.results.layout import Array
 from vecsim.results.measures import per_window
 from vecsim.results.measures.per_trial import FIGURES, at_first, weighted_quantile
-from vecsim.results.measures.per_window import SERIES, default_statistic, rows
+from vecsim.results.measures.per_window import SERIES, default_statistic, in_time
 from vecsim.results.measures.probed import METRICS
 from vecsim.results.measures.variables import OF_SAMPLES, VARIABLES
 
@@ -110,9 +110,9 @@ def reduce(values: Array, weights: Array, statistic: str) -> Array:
 def _flat(data: xr.Dataset, series: xr.DataArray) -> tuple[Array, Array, Array]:
     """Values and weights [trial, value] and the time of each value."""
     time, length = data["time_s"].values, data["length_s"].values.astype(float)
-    values = rows(series).astype(float)
+    values = in_time(series).astype(float)
     if "sample" in series.dims:
-        weights, flat = rows(data["weight"]).astype(float), (len(values), -1)
+        weights, flat = in_time(data["weight"]).astype(float), (len(values), -1)
         return values.reshape(flat), weights.reshape(flat), np.repeat(time, values.shape[2])
     return values, np.broadcast_to(length, values.shape), time
 

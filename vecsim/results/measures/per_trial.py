@@ -11,7 +11,7 @@ import xarray as xr
 
 from vecsim.results.layout import Array
 from vecsim.results.measures import per_window
-from vecsim.results.measures.per_window import RESOURCES, SERIES, rows, run_setting, sampled
+from vecsim.results.measures.per_window import RESOURCES, SERIES, in_time, run_setting, sampled
 
 DEADLOCK_S = 30.0  # s without an end that are a deadlock: longer than a restart or a bench
 SATURATED = 0.95  # share of a resource's capacity past which it is a bottleneck
@@ -47,7 +47,7 @@ def _uptime(data: xr.Dataset) -> Array:
 def _deadlocks(data: xr.Dataset) -> Array:
     """Times that nothing was finalised for 30 s though the guard held and load was offered."""
     stuck = (data["guard"] > 0) & (data["issued"] > 0) & (data["finalised"] == 0)
-    lengths = per_window.runs(rows(stuck), data["length_s"].values)
+    lengths = per_window.runs(in_time(stuck), data["length_s"].values)
     return np.array([np.count_nonzero(row >= DEADLOCK_S) for row in lengths], float)
 
 
@@ -77,7 +77,7 @@ def at_first(flags: Array, values: Array, missing: float = np.nan) -> Array:
 def _saturating_load(data: xr.Dataset) -> Array:
     """Offered vertices per second when the processor first passed 95 %; NaN if it never did."""
     past = data["utilisation_cpu"] > SATURATED
-    return at_first(rows(past), rows(data["issued"] / data["length_s"]))
+    return at_first(in_time(past), in_time(data["issued"] / data["length_s"]))
 
 
 def _vertices_when_killed(data: xr.Dataset, share: float) -> Array:
@@ -86,7 +86,9 @@ def _vertices_when_killed(data: xr.Dataset, share: float) -> Array:
     Nodes killed again count again, so the share is that of nodes killed once as long as every node
     is killed before any is for a second time. NaN where so many were not killed.
     """
-    admitted, killed = (np.cumsum(rows(data[name]), axis=1) for name in ("admitted", "oom_kills"))
+    admitted, killed = (
+        np.cumsum(in_time(data[name]), axis=1) for name in ("admitted", "oom_kills")
+    )
     return at_first(killed >= max(1, share * run_setting(data, "nodes")), admitted)
 
 
@@ -107,8 +109,8 @@ def latency_curve(data: xr.Dataset, points: int = 30) -> tuple[Array, Array]:
     Windows of all trials with load are put in bins of equal width by their load; empty bins are
     left out.
     """
-    latency, weight = rows(sampled(data, "latency_ms")), rows(data["weight"])
-    load = rows(data["issued"] / data["length_s"])
+    latency, weight = in_time(sampled(data, "latency_ms")), in_time(data["weight"])
+    load = in_time(data["issued"] / data["length_s"])
     edges = np.linspace(0, load.max() * (1 + 1e-9), points + 1)
     place = np.digitize(load, edges) - 1
     loads, quantiles = [], []

@@ -27,8 +27,8 @@ def run_setting(data: xr.Dataset, name: str) -> float:
     return float(data[name].item() if name in data else data.attrs[name])
 
 
-def rows(series: xr.DataArray) -> Array:
-    """Values [trial, window], or [trial, window, sample]."""
+def in_time(series: xr.DataArray) -> Array:
+    """A series in time: its values [trial, window], or [trial, window, sample]."""
     return series.transpose("trial", "window", ...).values
 
 
@@ -39,7 +39,7 @@ def lately(data: xr.Dataset, name: str) -> xr.DataArray:
     """
     start, length = data["time_s"].values, data["length_s"].values
     end, span = start + length, min(SPAN_S, run_setting(data, "duration_s"))
-    counts = np.cumsum(rows(data[name]).astype(float), axis=1)
+    counts = np.cumsum(in_time(data[name]).astype(float), axis=1)
     passed = np.pad(counts, ((0, 0), (1, 0)))
     edges, since = np.append(start[0], end), end - span
     before = np.stack([np.interp(since, edges, row) for row in passed])
