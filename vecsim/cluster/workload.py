@@ -66,7 +66,7 @@ class Workload(NamedTuple):
             return self.values["high_tps"] * self.until_s
         return float(self._total(np.array([self.until_s]))[0])
 
-    def issued(self, start_s, end_s, keys: tuple[Any, Any] | None = None) -> np.ndarray:
+    def issued(self, start_s, end_s, keys: tuple[Any, Any]) -> np.ndarray:
         """Vertices issued in windows [start, end): int64 [windows, trials].
 
         start_s, end_s: arrays [windows], seconds of the run. keys: of the trials, two uint32 arrays
@@ -74,10 +74,9 @@ class Workload(NamedTuple):
         """
         start, end = (np.minimum(np.asarray(t, float), self.until_s) for t in (start_s, end_s))
         if self.kind == "chaos":
-            assert keys is not None
             first, last = self._walked(start, keys), self._walked(end, keys)
         else:
-            trials = 1 if keys is None else len(keys[0])
+            trials = len(keys[0])
             first, last = (np.repeat(self._total(t)[:, None], trials, 1) for t in (start, end))
         return _whole(last) - _whole(first)
 
