@@ -1,10 +1,15 @@
 """When vertices end, and that they are told in the window in which they do."""
 
+from types import SimpleNamespace
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
 from vecsim.cluster import ScaleTestCluster, simulate
+from vecsim.cluster.admission import Load, sample
+from vecsim.cluster.state import SIDES, Queue, real
 
 SLOW = {"nodes": 20, "poll_interval_ms": 3000.0}
 
@@ -43,6 +48,21 @@ def test_windows_of_other_lengths_change_nothing():
     assert told[10] == 10
     for row in data["finalised"].values:
         assert row.tolist() == told.tolist()
+
+
+@pytest.mark.parametrize(("samples", "again"), [(2, 40), (16, 0), (16, 40)])
+def test_sampled_vertices_stand_for_all(samples, again):
+    """However few are run: for those that begin, and for those that are issued again."""
+    nothing = jnp.zeros(SIDES, jnp.int32)
+    first, tried = nothing.at[0].set(500), jnp.zeros(3, jnp.int32).at[0].set(again)
+    queue = Queue(nothing, real(nothing), real(nothing))
+    zero, ages = jnp.int32(0), jnp.zeros(3, jnp.float32)
+    load = Load(jnp.int32(500), first, zero, first, zero, tried, ages, zero, queue, queue)
+    key = (jnp.uint32(1), jnp.uint32(2))
+    chosen = sample(SimpleNamespace(samples=samples), key, load, jnp.int32(1000))
+    fresh = chosen.attempt == 0
+    assert int(chosen.weight[fresh].sum()) == 500
+    assert int(chosen.weight[~fresh].sum()) == again
 
 
 # The disk: vertices of 100 KB are written ten times, 4 KB beside them

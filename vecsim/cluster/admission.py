@@ -115,7 +115,8 @@ def sample(shape, key: Key, load: Load, length_ms) -> Sample:
     size, tries = shape.samples, fixed.attempts - 1
     length = real(length_ms)
     new, old = load.first.sum(), load.again.sum()
-    old_places = jnp.where(old > 0, size // 4, 0)
+    again_places = max(size // 4, 1)
+    old_places = jnp.where(old > 0, again_places, 0)
     places = size - old_places
     slot = jnp.arange(size, dtype=jnp.int32)
     fresh = slot < places
@@ -124,7 +125,8 @@ def sample(shape, key: Key, load: Load, length_ms) -> Sample:
     spare = jnp.maximum(new - places, 0)
     start = whole_number(jnp.floor(random.uniform(word) * real(spare + 1)))
     number = slot + jnp.minimum(start, spare)
-    skipped = jnp.where(new > places, fixed.warm_up, 0)
+    warm_up = min(fixed.warm_up, size - again_places - 1)  # one place at least is for vertices
+    skipped = jnp.where(new > places, warm_up, 0)
     weighing = jnp.minimum(new, places) - skipped
     weight = _weights(slot - skipped, weighing, new)
     ends = jnp.cumsum(load.first)

@@ -124,7 +124,7 @@ def parse_run(config: Mapping[str, Any], by_hand: bool = False) -> Run:
     whole("seed", given["seed"], 0, 2**32 - 1)
     if given["sampled_vertices"] is None:
         given["sampled_vertices"] = constants().sampled_vertices
-    whole("sampled_vertices", given["sampled_vertices"], 1, 2**16)
+    whole("sampled_vertices", given["sampled_vertices"], 2, 2**16)  # new ones, and issued again
     timeline = () if given["timeline"] is None else given["timeline"]
     good = isinstance(timeline, (list, tuple)) and all(isinstance(e, Mapping) for e in timeline)
     require(good, "timeline", given["timeline"], "a list of {at_s: ..., do: ...}")
