@@ -8,7 +8,7 @@ import numpy as np
 from vecsim.results.layout import Beside
 from vecsim.studies.dimensions import Dimension
 
-_NAME = "byzantine_nodes"
+_NAME = "byzantine_nodes"  # of the coordinate in the dataset
 
 
 def beside(dimensions: list[Dimension], points: list[Any]) -> Mapping[str, Beside]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
+from itertools import chain
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -17,8 +18,9 @@ import numpy as np
 from vecsim.errors import ConfigError, require
 
 BY_HAND = "-"  # in `sweep`: what the command line says, apart from files
-MOST_POINTS = 1_000_000
-DIGITS = 12  # of a value of a range
+MOST_POINTS = 1_000_000  # of a study: each has a configuration of its own in memory
+DIGITS = 12  # decimal digits of a value of a range: fewer than floats have, so that 0.3 is 0.3
+# Keys of a range; and what is allowed where a list or a zip is wrong, in words.
 RANGE = ("start", "stop", "step", "num", "log")
 LIST = "a list of different numbers or words, or a range {start, stop, step}"
 ZIP = "{parameter: [values], another: [values]}, equally many, which move together"
@@ -50,7 +52,10 @@ def keys_of(dimensions: Iterable[Dimension]) -> list[str]:
 
 
 def dimensions(section: Any, is_section: Callable[[str], bool]) -> list[Dimension]:
-    """The dimensions of a sweep. is_section: whether a key of the configuration is a section."""
+    """The dimensions of a sweep; ConfigError where it has no meaning.
+
+    is_section: whether a key of the configuration is a section.
+    """
     found = []
     for key, values in by_key(section, is_section).items():
         if isinstance(values, dict) and not is_range(values):
@@ -81,22 +86,20 @@ def by_key(section: Any, is_section: Callable[[str], bool]) -> dict[str, Any]:
         if key == "":
             require(isinstance(values, dict) and len(values) > 0, "sweep", values, allowed)
         mine |= {key: values} if key else values
-    parts = [
-        _flat(str(key), values, is_section)
-        for each in (files, mine)
-        for key, values in each.items()
-    ]
-    return {key: values for part in parts for key, values in part.items()}
+    pairs = [*files.items(), *mine.items()]
+    return dict(chain.from_iterable(_flat(str(key), each, is_section) for key, each in pairs))
 
 
-def _flat(key: str, values: Any, is_section: Callable[[str], bool]) -> dict[str, Any]:
-    if not isinstance(values, dict) or is_range(values) or not is_section(key):
-        return {key: values}
-    parts = [_flat(f"{key}.{name}", value, is_section) for name, value in values.items()]
-    return {name: value for part in parts for name, value in part.items()}
+def _flat(key: str, values: Any, is_section: Callable[[str], bool]) -> Iterator[tuple[str, Any]]:
+    if isinstance(values, dict) and not is_range(values) and is_section(key):
+        for name, value in values.items():
+            yield from _flat(f"{key}.{name}", value, is_section)
+    else:
+        yield key, values
 
 
 def is_range(values: dict) -> bool:
+    """Whether a mapping has no keys but those of a range."""
     return set(values) <= set(RANGE)
 
 
@@ -105,19 +108,14 @@ def _zip(name: str, given: dict[str, Any]) -> Dimension:
     require(name.isidentifier(), where, given, f"{LIST}; or sweep.NAME={ZIP}")
     columns = []
     for key, values in given.items():
-        key = str(key)
         own = listed(f"{where}: {key}", values, different=False)
-        columns.append(Dimension(key, key.rpartition(".")[2], own))
+        columns.append(Dimension(str(key), str(key).rpartition(".")[2], own))
     lengths = {len(column.values) for column in columns}
     require(len(lengths) == 1, where, given, ZIP)
     rows = zip(*(column.values for column in columns), strict=True)
-    labels = [", ".join(map(_label, row)) for row in rows]
+    labels = [", ".join(v if isinstance(v, str) else json.dumps(v) for v in row) for row in rows]
     require(len(set(labels)) == len(labels), where, given, f"{ZIP}; and no two rows the same")
     return Dimension(name, name, labels, tuple(columns))
-
-
-def _label(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _check(dimensions: list[Dimension]) -> None:
@@ -146,7 +144,7 @@ def listed(key: str, values: Any, different: bool = True) -> list:
 
 
 def _range(key: str, given: dict[str, Any]) -> list:
-    wanted: list[Any] = [given.get(name) for name in ("start", "stop", "step", "num")]
+    wanted: list[Any] = [given.get(name) for name in RANGE[:4]]
     start, stop, step, num = wanted
     log, by_step = given.get("log", False), given.keys() == {"start", "stop", "step"}
     good = all(map(_finite, (start, stop))) and start <= stop and isinstance(log, bool)
@@ -162,13 +160,12 @@ def _range(key: str, given: dict[str, Any]) -> list:
     require(count <= MOST_POINTS, key, given, f"at most {MOST_POINTS} values")
     whole = isinstance(start, int) and isinstance(stop, int) and not isinstance(step, float)
     whole = whole and stop - start >= int(count) - 1  # else 0 to 1 in parts
-    values = [*_values(start, stop, step, int(count), log)]
-    values = [round(v) if whole else float(f"{float(v):.{DIGITS}g}") for v in values]
+    exact = _values(start, stop, step, int(count), log)
+    values = [round(v) if whole else float(f"{float(v):.{DIGITS}g}") for v in exact]
     if len(set(values)) < len(values):
         to = "whole numbers" if whole else f"{DIGITS} digits"
-        raise ConfigError(
-            f"{key} is {given}; allowed: values that differ when rounded to {to}, such as fewer"
-        )
+        allowed = f"values that differ when rounded to {to}, such as fewer"
+        raise ConfigError(f"{key} is {given}; allowed: {allowed}")
     return values
 
 

@@ -11,19 +11,23 @@ from vecsim.network import Network
 from vecsim.studies.dimensions import MOST_POINTS, Dimension, keys_of
 from vecsim.studies.resolve import is_used, references
 
-CAMPAIGN = "campaign"
+CAMPAIGN = "campaign"  # the key of all that campaigns of the defended cluster are made of
+Given = Mapping[str, str]  # keys that were set by hand, with the texts of their values
+_Used = Mapping[str, set[str]]  # keys that single decisions (off) and campaigns (on) are made of
 SYSTEM = (*build.NUMBERS, *build.GROUPS)  # what describes the nodes and their network
+# The other keys of a configuration.
 OTHERS = (
     *("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "theory", "engine"),
     *("defence", "estimator", "packages", CAMPAIGN),
 )
-KNOWN = (*build.NUMBERS, *build.GROUPS, *OTHERS)
+KNOWN = (*SYSTEM, *OTHERS)
+# What single decisions are made of, and what every study uses, whatever it is of.
 DECISIONS = (*SYSTEM, "trials", "precision", "estimator", "engine", "theory")
 ALWAYS = (
     *("seed", "sweep", "defence", "output", "netcdf", "figure", "engine.cores", "experiment"),
     "packages",
 )
-# What a campaign has of its own instead.
+# By a key that campaigns do not use: what they have instead.
 INSTEAD = {
     "n": "campaign.cluster.nodes",
     "byzantine_fraction": "campaign.cluster.byzantine_fraction",
@@ -33,13 +37,14 @@ INSTEAD = {
     "trials": "campaign.trials",
     "precision": "campaign.trials, as many as it says",
 }
-# Described to both, single decisions and campaigns, by one key.
+# By a key of campaigns: the one key that describes the same to single decisions and campaigns.
 SHARED = {
     "campaign.cluster.nodes": "n",
     "campaign.cluster.byzantine_fraction": "byzantine_fraction",
     "campaign.cluster.adversary": "adversary",
 }
-PROTOCOL = "campaign.cluster.protocol"
+PROTOCOL = "campaign.cluster.protocol"  # the parameters of the cluster's protocol
+# Fields that say what Byzantine nodes do: without such nodes they have no effect.
 OF_BYZANTINE = ("adversary", "misbehaving_share", "double_votes", "double_spend_share")
 
 
@@ -51,7 +56,7 @@ def used_by(config: Mapping[str, Any]) -> dict[str, set[str]]:
     }
 
 
-def check_given(given: Mapping[str, str], used: Mapping[str, set[str]], wanted: list[str]) -> None:
+def check_given(given: Given, used: _Used, wanted: list[str]) -> None:
     """Raise ConfigError where a key that was set is not used.
 
     given: the texts of their values. wanted: whether there are single decisions (off), campaigns
@@ -65,9 +70,7 @@ def check_given(given: Mapping[str, str], used: Mapping[str, set[str]], wanted: 
         if not set(taken) & set(wanted):
             if wanted == ["off"]:
                 raise ConfigError(f"{told}with defence=on, whose campaigns use it")
-            top = key.partition(".")[0]
-            instead = f" ({INSTEAD[top]})" if top in INSTEAD else ""
-            raise ConfigError(f"{told}what the campaign uses with defence=on{instead}")
+            raise ConfigError(f"{told}{_of_campaigns(key.partition('.')[0])}")
         if len(wanted) > 1 and not _same(key, text, given, taken):
             raise ConfigError(f"{told}with defence=[off,on] what describes both: {_both(key)}")
 
@@ -82,12 +85,17 @@ def check_file(
     """
     for key in DECISIONS:
         if key in written and not is_used(key, used) and written[key] != bare.get(key):
-            instead = f" ({INSTEAD[key]})" if key in INSTEAD else ""
-            told = f"{key} is set by experiment={name}; allowed: what the campaign uses"
-            raise ConfigError(f"{told} with defence=on{instead}")
+            told = f"{key} is set by experiment={name}; allowed: "
+            raise ConfigError(f"{told}{_of_campaigns(key)}")
 
 
-def _same(key: str, text: str, given: Mapping[str, str], taken: list[str]) -> bool:
+def _of_campaigns(key: str) -> str:
+    """What is allowed instead of a key that campaigns do not use."""
+    instead = f" ({INSTEAD[key]})" if key in INSTEAD else ""
+    return f"what the campaign uses with defence=on{instead}"
+
+
+def _same(key: str, text: str, given: Given, taken: list[str]) -> bool:
     """Whether single decisions and campaigns stay of the same network."""
     if key in SHARED or key.startswith(f"{PROTOCOL}."):
         other = key.removeprefix("campaign.cluster.") if key not in SHARED else SHARED[key]
@@ -107,22 +115,20 @@ def _both(key: str) -> str:
 
 
 def check_swept(
-    swept: list[Dimension], files: Iterable[str], used: Mapping[str, set[str]], wanted: list[str]
+    swept: list[Dimension], files: Iterable[str], used: _Used, wanted: list[str]
 ) -> None:
     """Raise ConfigError where a swept parameter is not used.
 
     files: what an experiment sweeps by itself: it may sweep for single decisions what campaigns do
     not have.
     """
-    files = set(files)
+    files, single = set(files), "off" in wanted
+    allowed = "with defence=on, whose campaigns use it" if single else _of_campaigns("")
     for dimension in swept:
         for each in dimension.parameters:
             key = each.key
-            taken = [kind for kind in ("off", "on") if is_used(key, used[kind])]
-            if not set(taken) & set(wanted):
-                allowed = f"what the campaign uses with defence={wanted[0]}"
-                allowed = "with defence=on, whose campaigns use it" if "off" in wanted else allowed
-                require(False, "sweep", key, allowed)
+            taken = {kind for kind in ("off", "on") if is_used(key, used[kind])}
+            require(not taken.isdisjoint(wanted), "sweep", key, allowed)
             alone = len(wanted) > 1 and (len(taken) < 2 or key in SHARED)
             network = key.partition(".")[0] in SYSTEM or key.startswith((*SHARED, PROTOCOL))
             if alone and (dimension.zipped or (network and key not in files)):
@@ -142,18 +148,13 @@ def check_byzantine(
         return
     given = {*given}
     told = {key: key for key in sorted(given)}
-    told |= {key: _swept(key, given) for key in moving}
+    for key in moving:  # what the file of an experiment sweeps is said to be its own
+        told[key] = f"sweep.{key}" if f"sweep.{key}" in given else f"sweep.{key} of the experiment"
     for key, name in told.items():
         field = re.sub(r"^(sweep\.)?(campaign\.|scenario\.)?(cluster\.)?", "", key)
         if field.partition(".")[0] in OF_BYZANTINE:
             reason = f"{name} has no effect, for no node is Byzantine"
             raise ConfigError(f"{reason}; allowed: with {share} that makes one at least")
-
-
-def _swept(key: str, given: set[str]) -> str:
-    """As a refusal names it: what the file of an experiment sweeps is said to be its own."""
-    name = f"sweep.{key}"
-    return name if name in given else f"{name} of the experiment"
 
 
 def check_effect(
@@ -164,35 +165,27 @@ def check_effect(
     if estimator in ("plain", "splitting", "design"):  # a threshold tries fractions of its own
         numbers = [point.byzantine for point in points]
         check_byzantine(given, moving, numbers, "byzantine_fraction")
+    networks = list({id(point.network): point.network for point in points}.values())
+    useful, usual = set().union(*map(_effective, networks)), vars(Network())
+    kinds = {each.topology for each in networks}
     for key in (*given, *moving):
         group, _, field = key.partition(".")
-        if group == "network" and field:
-            there = any(field in effective(point.network) for point in points)
-            if not there:
-                kinds = {point.network.topology for point in points}
-                raise ConfigError(f"{key} has no effect; allowed: {_needs(field, kinds)}")
-        started = (any if key in moving else all)(point.network.start for point in points)
-        if key == "initial_accept" and started:
-            raise ConfigError(f"{key} has no effect; allowed: network.start, which sets it already")
-        found = {"protocol.beta", "initial_accept", "adversary.fed"}
-        if estimator == "design" and key in found:
-            raise ConfigError(
-                f"{key} has no effect; allowed: none with estimator=design, which finds it"
-            )
-    _check_networks([point.network for point in points])
-
-
-def _check_networks(networks: list[Network]) -> None:
-    """Raise ConfigError where a file has set what has no effect: it is not what it would be."""
-    networks = list({id(each): each for each in networks}.values())
-    useful, usual = set().union(*map(effective, networks)), vars(Network())
-    kinds = {each.topology for each in networks}
+        started = (any if key in moving else all)(each.start for each in networks)
+        if group == "network" and field and field not in useful:
+            allowed = _needs(field, kinds)
+        elif key == "initial_accept" and started:
+            allowed = "network.start, which sets it already"
+        elif estimator == "design" and key in ("protocol.beta", "initial_accept", "adversary.fed"):
+            allowed = "none with estimator=design, which finds it"
+        else:
+            continue
+        raise ConfigError(f"{key} has no effect; allowed: {allowed}")
     for name, value in ((n, v) for each in networks for n, v in vars(each).items()):
-        if name not in useful and value != usual[name]:
+        if name not in useful and value != usual[name]:  # a file has set it
             raise ConfigError(f"network.{name} is {value}; allowed: {_needs(name, kinds)}")
 
 
-def effective(network: Network) -> set[str]:
+def _effective(network: Network) -> set[str]:
     """The fields that matter to the network as it is."""
     fields = {"_target_", "sampling", "exclude_self", "loss", "topology", "groups"}
     if network.topology != "complete":
@@ -210,10 +203,7 @@ def _needs(field: str, kinds: set[str]) -> str:
 
 
 def check_sweep(
-    dimensions: list[Dimension],
-    written: Mapping[str, Any],
-    used: Mapping[str, set[str]],
-    given: Mapping[str, str],
+    dimensions: list[Dimension], written: Mapping[str, Any], used: _Used, given: Given
 ) -> None:
     """Raise ConfigError where what is swept is no parameter, is set as well, or is too much."""
     for name in (dimension.name for dimension in dimensions if dimension.zipped):
@@ -221,8 +211,8 @@ def check_sweep(
     parameters = f"{', '.join((*build.NUMBERS, *build.GROUPS))}, or theirs, such as protocol.k"
     for key, swept in ((p.key, d.key) for d in dimensions for p in d.parameters):
         group, _, field = key.partition(".")
-        known = key in build.NUMBERS or (group in build.GROUPS and "." not in field)
-        known = known or group == CAMPAIGN
+        known = key in build.NUMBERS or group == CAMPAIGN
+        known = known or (group in build.GROUPS and "." not in field)
         referred = any(key in each for each in used.values()) and key not in OTHERS
         if not known and not referred:
             raise ConfigError(f"sweep.{key} is no parameter of a trial; allowed: {parameters}")

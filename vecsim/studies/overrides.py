@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from vecsim import places
 from vecsim.errors import ConfigError
 
+# Text that Hydra reads as itself without quotes, unless it is one of the words of other types.
 WORD = re.compile(r"[A-Za-z_][\w./-]*")
 SPECIAL = ("true", "false", "yes", "no", "on", "off", "null", "nan", "inf")
 
@@ -21,6 +22,7 @@ class Override(NamedTuple):
 
 
 def parse_word(word: str) -> Override:
+    """What the word sets: `+protocol.k=5` the key protocol.k, with the sign + and the text 5."""
     name, _, text = word.partition("=")
     key = name.lstrip("+~")
     return Override(key.rpartition("@")[2], text, name[: len(name) - len(key)])
@@ -28,14 +30,12 @@ def parse_word(word: str) -> Override:
 
 def check_words(words: Sequence[str]) -> None:
     """Raise ConfigError where a key is set twice, or a group to a list of options."""
-
     overrides = [parse_word(word) for word in words if "=" in word]
     keys = [each.key for each in overrides if each.sign != "~"]
     for key, text, sign in overrides:
         if sign != "~" and keys.count(key) > 1:
             raise ConfigError(f"{key} is set twice; allowed: {key}=... once")
-        group = key not in ("", "scenario") and (places.root("conf") / key).is_dir()
-        if not group or sign == "~":
+        if key in ("", "scenario") or sign == "~" or not (places.root("conf") / key).is_dir():
             continue
         if text.startswith("["):
             raise ConfigError(several(key, text))
@@ -73,7 +73,7 @@ def from_python(words: Sequence[Any], keywords: Mapping[str, Any]) -> list[str]:
 
 
 def literal(key: str, value: Any) -> str:
-    """A value in Hydra's grammar."""
+    """A value in Hydra's grammar; ConfigError where it has none. key: whose value it is."""
     value = value.tolist() if hasattr(value, "tolist") else value  # of NumPy
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -89,6 +89,5 @@ def literal(key: str, value: Any) -> str:
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, Sequence):
         return f"[{', '.join(literal(key, part) for part in value)}]"
-    raise ConfigError(
-        f"{key} is {value!r}; allowed: a number, text, true, a list or a dict of them"
-    )
+    allowed = "a number, text, true, a list or a dict of them"
+    raise ConfigError(f"{key} is {value!r}; allowed: {allowed}")

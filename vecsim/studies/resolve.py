@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,11 +15,12 @@ from vecsim.model import build
 from vecsim.studies.dimensions import Dimension
 
 Compose = Callable[[Mapping[str, str]], DictConfig]  # options of groups -> the configuration
+# A reference to another key, as the text of the configuration has it: ${protocol.k}.
 REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 
 
 def plain_values(config: DictConfig) -> dict[str, Any]:
-    """As plain values, interpolations resolved."""
+    """As plain values, interpolations resolved; ConfigError where one cannot be."""
     try:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore
     except OmegaConfBaseException as error:
@@ -26,6 +28,7 @@ def plain_values(config: DictConfig) -> dict[str, Any]:
 
 
 def unresolved(config: DictConfig) -> dict[str, Any]:
+    """As plain values, interpolations as their text."""
     return OmegaConf.to_container(config, resolve=False)  # type: ignore
 
 
@@ -34,8 +37,7 @@ def references(config: Mapping[str, Any], keys: Iterable[str]) -> set[str]:
 
     config: unresolved.
     """
-    found: set[str] = set()
-    open_ = list(keys)
+    found, open_ = set(), list(keys)
     while open_:
         key = open_.pop()
         if key not in found:
@@ -58,28 +60,25 @@ def is_used(key: str, used: Iterable[str]) -> bool:
 
 def once(compose: Compose) -> Compose:
     """Composing is slow, and single decisions and campaigns want the same options."""
-    made: dict[str, DictConfig] = {}
-
-    def composed(choices: Mapping[str, str]) -> DictConfig:
-        key = json.dumps(choices)
-        if key not in made:
-            made[key] = compose(choices)
-        return made[key]
-
-    return composed
+    composed = cache(lambda choices: compose(dict(choices)))
+    return lambda choices: composed(tuple(choices.items()))
 
 
 def places(dimensions: list[Dimension]) -> Iterator[dict[str, Any]]:
     """The swept parameters of every point, the last dimension fastest."""
-    for numbers in itertools.product(*(range(len(d.values)) for d in dimensions)):
-        settings = [d.settings(i) for d, i in zip(dimensions, numbers, strict=True)]
+    along = ([d.settings(i) for i in range(len(d.values))] for d in dimensions)
+    for settings in itertools.product(*along):
         yield {key: value for part in settings for key, value in part.items()}
 
 
 def resolved(
     dimensions: list[Dimension], config: DictConfig, compose: Compose
 ) -> Iterator[dict[str, Any]]:
-    """The configuration of every point."""
+    """The configuration of every point, the last dimension fastest.
+
+    config: as composed, before anything is swept. compose: the same with other options of groups.
+    ConfigError where a swept key is no parameter.
+    """
     swept = [each for dimension in dimensions for each in dimension.parameters]
     groups = [each for each in swept if each.key in build.GROUPS]
     combine = _options(groups, config, compose)
@@ -134,6 +133,5 @@ class _Template:
         except ConfigError:
             raise
         except (OmegaConfBaseException, TypeError, ValueError, AttributeError):
-            raise ConfigError(
-                f"sweep.{key} is no parameter; allowed: those that there are"
-            ) from None
+            told = f"sweep.{key} is no parameter; allowed: those that there are"
+            raise ConfigError(told) from None

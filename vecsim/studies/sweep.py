@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -17,24 +17,17 @@ from vecsim.model.sources import code_of
 from vecsim.results.estimate import Precision
 from vecsim.results.layout import Beside
 from vecsim.results.outcomes import RATES
-from vecsim.studies import counts, obey
+from vecsim.studies import counts, obey, resolve
 from vecsim.studies.dimensions import Dimension, dimensions, keys_of, own
-from vecsim.studies.obey import CAMPAIGN, KNOWN
+from vecsim.studies.obey import CAMPAIGN, KNOWN, Given
 from vecsim.studies.planned import TARGET, Planned, planned
-from vecsim.studies.resolve import (
-    Compose,
-    at,
-    once,
-    places,
-    plain_values,
-    references,
-    resolved,
-    unresolved,
-)
+from vecsim.studies.resolve import Compose
 
-_MOST_TRIALS = 10**9
-TRIALS = 1000  # in conf/config.yaml, where nobody says
+_MOST_TRIALS = 10**9  # per point: more are taken for a slip of the hand, and are never needed
+TRIALS = 1000  # per point: what conf/config.yaml sets, so that files which say nothing are known
+# The estimator of a study that only counts; it has no settings, and stays out of the stored config.
 _PLAIN: Mapping[str, Any] = MappingProxyType({"name": "plain"})
+Swept = list[Dimension]  # the dimensions of one study, the first varies slowest
 
 
 class Study(NamedTuple):
@@ -73,7 +66,7 @@ class Study(NamedTuple):
 
 
 def studies(
-    name: str, config: DictConfig, compose: Compose, given: Mapping[str, str] = MappingProxyType({})
+    name: str, config: DictConfig, compose: Compose, given: Given = MappingProxyType({})
 ) -> list[Study]:
     """The studies that a configuration describes; ConfigError where it has no meaning.
 
@@ -82,54 +75,46 @@ def studies(
     groups. given: keys that were set by hand, with the texts of their values: what is not used, or
     swept as well, is refused.
     """
-    compose, written = once(compose), unresolved(config)
-    _check_keys(written)
-    values, is_section = plain_values(_bare(config)), _sections(written)
-    section = values.get("sweep")
+    compose, written, values = resolve.once(compose), *_read(config)
+    is_section, section = partial(_is_section, written), values.get("sweep")
     swept = dimensions(section, is_section)
     wanted, used = _defence(values["defence"]), obey.used_by(written)
     obey.check_sweep(swept, written, used, given)
     obey.check_given(given, used, wanted)
     obey.check_swept(swept, own(section, is_section), used, wanted)
     values["seed"] = count("seed", values.get("seed"), 0, build.SEEDS - 1)
-    make = {"off": partial(_decisions, given), "on": partial(_campaigns, given)}
     made = []
     for each in wanted:
         mine = [d for d in swept if obey.is_used(d.parameters[0].key, used[each])]
-        top = {key for key in used[each] if key in values and key not in KNOWN}
-        made.append(make[each](mine, name, config, compose, values, sorted(top)))
+        top = sorted(key for key in used[each] if key in values and key not in KNOWN)
+        if each == "off":
+            every, make = _single(mine, config, compose), _decisions
+        else:
+            every, make = resolve.resolved(mine, config, compose), _campaigns
+        made.append(make(name, given, mine, every, values, top))
     return made
 
 
 def single_point(config: DictConfig, compose: Compose) -> Point:
     """The point of single decisions that a configuration describes, of which it may describe one
     only; an adversary may have nobody to speak for. config, compose: as of `studies`."""
-    written = unresolved(config)
-    _check_keys(written)
-    section = plain_values(_bare(config)).get("sweep")
-    swept, used = dimensions(section, _sections(written)), references(written, obey.SYSTEM)
+    written, values = _read(config)
+    swept = dimensions(values.get("sweep"), partial(_is_section, written))
+    used = resolve.references(written, obey.SYSTEM)
     for key in keys_of(swept):
         if not obey.is_used(key, used):
             allowed = ", ".join(obey.SYSTEM)
             raise ConfigError(f"sweep.{key} is no part of a point; allowed: {allowed}")
     many = ", ".join(f"{len(each.values)} of {each.name}" for each in swept)
     require(all(len(each.values) == 1 for each in swept), "sweep", many, "one value of each")
-    [values] = resolved(swept, _bare(config), lambda choices: _bare(compose(choices)))
+    [values] = _single(swept, config, compose)
     return build.build_point(values)
 
 
-def _sections(written: Mapping[str, Any]) -> Callable[[str], bool]:
-    """What tells whether a key of an unresolved configuration is a section of parameters."""
-
-    def is_section(key: str) -> bool:
-        top = written.get(key.partition(".")[0])
-        return isinstance(at(written, key), dict) or ("." in key and isinstance(top, dict))
-
-    return is_section
-
-
-def _check_keys(written: Mapping[str, Any]) -> None:
-    """That the configuration has every key that it must have, and none that is of no use."""
+def _read(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration unresolved, and its values without the campaign; ConfigError unless it has
+    every key that it must have, and none that is of no use."""
+    written = resolve.unresolved(config)
     text = json.dumps(written)
     for key in written.keys() - KNOWN:  # of use in interpolations only
         if f"${{{key}}}" not in text:
@@ -137,6 +122,18 @@ def _check_keys(written: Mapping[str, Any]) -> None:
     for key in ("estimator", "engine", "defence", CAMPAIGN):
         if written.get(key) is None:
             raise ConfigError(f"{key} is None; allowed: {key}=..., as --help shows it")
+    return written, resolve.plain_values(_bare(config))
+
+
+def _single(swept: Swept, config: DictConfig, compose: Compose) -> Iterator[dict[str, Any]]:
+    """The configuration of every point of single decisions."""
+    return resolve.resolved(swept, _bare(config), lambda choices: _bare(compose(choices)))
+
+
+def _is_section(written: Mapping[str, Any], key: str) -> bool:
+    """Whether a key of an unresolved configuration is a section of parameters."""
+    top = written.get(key.partition(".")[0])
+    return isinstance(resolve.at(written, key), dict) or ("." in key and isinstance(top, dict))
 
 
 def _defence(given: Any) -> list[str]:
@@ -149,40 +146,34 @@ def _defence(given: Any) -> list[str]:
 
 
 def _decisions(
-    given: Mapping[str, str],
-    dimensions: list[Dimension],
-    name: str,
-    config: DictConfig,
-    compose: Compose,
-    values: dict,
-    others: Iterable[str],
+    name: str, given: Given, swept: Swept, every: Iterable[dict], values: dict, top: Iterable[str]
 ) -> Study:
+    """Of single decisions. every: the configuration of each point. top: other keys that decide
+    the results."""
     trials = count("trials", values.get("trials"), 1, _MOST_TRIALS)
     precision = _precision(values.get("precision"), trials, given)
-    every = list(resolved(dimensions, _bare(config), lambda choices: _bare(compose(choices))))
-    points, engines = [], []
+    every = list(every)
     require(isinstance(values["engine"], dict), "engine", values["engine"], "engine.name=auto, ...")
-    for each, place in zip(every, places(dimensions), strict=True):
-        try:
-            points.append(build.build_point(each))
-            engines.append(engine_of(points[-1], values["engine"].get("name")))
-        except ConfigError as error:
-            raise ConfigError(f"{error}{_where(place)}") from None
+
+    def built(each: dict) -> tuple[Point, str]:
+        point = build.build_point(each)
+        return point, engine_of(point, values["engine"].get("name"))
+
+    points, engines = map(list, zip(*_at_each(swept, every, built), strict=True))
     estimator = values["estimator"]
     require(isinstance(estimator, dict), "estimator", estimator, "an option, such as plain")
-    obey.check_effect(given, dimensions, points, estimator.get("name"))
-    first = every[0] | {key: getattr(points[0], key) for key in build.NUMBERS}
+    obey.check_effect(given, swept, points, estimator.get("name"))
     full = points[0].parameters()  # with what the class says where the file is silent
     for kind in build.GROUPS:
+        del full[kind]["class"]
         full[kind][TARGET] = every[0][kind][TARGET]
-        first[kind] = {key: value for key, value in full[kind].items() if key != "class"}
     kept: dict[str, Any] = {"seed": values["seed"], "trials": trials}
     kept["precision"] = precision._asdict() if precision else None
-    kept["sweep"] = _swept(dimensions)
-    kept |= {key: first[key] for key in (*build.NUMBERS, *build.GROUPS, *others)}
+    kept["sweep"] = _swept(swept)
+    kept |= {key: full[key] for key in (*build.NUMBERS, *build.GROUPS)}
+    kept |= {key: every[0][key] for key in top}
     kept["engine"] = ", ".join(sorted(set(engines)))
-    kept["points"] = _hash(points, engines)
-    kept |= code_of([part for point in points for part in point[-len(build.GROUPS) :]])
+    kept |= _identity(points, engines, [part for p in points for part in p[-len(build.GROUPS) :]])
     if any(len(point.kinds) > 1 for point in points):  # whole nodes, by kind, of every point
         kept["kinds"] = [point.adversary.told(point.byzantine) for point in points]
     if estimator != _PLAIN:
@@ -192,45 +183,39 @@ def _decisions(
     estimators = [each["estimator"] for each in every]
     if any(each != estimator for each in estimators):
         kept["estimators"] = estimators
-    most = precision.max_trials if precision else trials
-    block = precision.min_trials if precision else most
-    seed = values["seed"]
-    settings = estimator, estimators
-    return Study(name, dimensions, points, most, block, precision, seed, kept, engines, *settings)
+    most, block = (precision.max_trials, precision.min_trials) if precision else (trials, trials)
+    result = kept, engines, estimator, estimators
+    return Study(name, swept, points, most, block, precision, values["seed"], *result)
 
 
 def _campaigns(
-    given: Mapping[str, str],
-    dimensions: list[Dimension],
-    name: str,
-    config: DictConfig,
-    compose: Compose,
-    values: dict,
-    others: Iterable[str],
+    name: str, given: Given, swept: Swept, every: Iterable[dict], values: dict, top: Iterable[str]
 ) -> Study:
-    every, points = list(resolved(dimensions, config, compose)), []
-    for each, place in zip(every, places(dimensions), strict=True):
-        try:
-            points.append(planned(each[CAMPAIGN], values["seed"]))
-        except ConfigError as error:
-            raise ConfigError(f"{error}{_where(place)}") from None
+    """Of campaigns of the defended cluster; all as of `_decisions`."""
+    seed, every = values["seed"], list(every)
+    points = _at_each(swept, every, lambda each: planned(each[CAMPAIGN], seed))
     share = "campaign.cluster.byzantine_fraction"
-    numbers = [point.byzantine for point in points]
-    obey.check_byzantine(given, keys_of(dimensions), numbers, share)
+    obey.check_byzantine(given, keys_of(swept), [point.byzantine for point in points], share)
     trials = points[0].run.trials
     same = len({point.run.trials for point in points}) == 1
     require(same, "sweep", "campaign.trials", "what may differ between points")
-    kept = {"seed": values["seed"], "sweep": _swept(dimensions), CAMPAIGN: every[0][CAMPAIGN]}
-    kept |= {key: every[0][key] for key in others}
+    kept = {"seed": seed, "sweep": _swept(swept)}
+    kept |= {key: every[0][key] for key in (CAMPAIGN, *top)}
     engines = ["cluster"] * len(points)
-    kept["points"] = _hash(points, engines)
-    kept |= code_of([point.run.cluster.adversary for point in points])
-    return Study(name, dimensions, points, trials, trials, None, values["seed"], kept, engines)
+    kept |= _identity(points, engines, [point.run.cluster.adversary for point in points])
+    return Study(name, swept, points, trials, trials, None, seed, kept, engines)
 
 
-def _where(place: Mapping[str, Any]) -> str:
-    """The swept values of a point, to say where something is wrong."""
-    return f" (at {', '.join(f'{key}={value}' for key, value in place.items())})" if place else ""
+def _at_each(swept: Swept, every: list[dict], make: Callable[[dict], Any]) -> list[Any]:
+    """What is made of each point's configuration; a refusal says the swept values of the point."""
+    made = []
+    for each, place in zip(every, resolve.places(swept), strict=True):
+        try:
+            made.append(make(each))
+        except ConfigError as error:
+            where = ", ".join(f"{key}={value}" for key, value in place.items())
+            raise ConfigError(f"{error} (at {where})" if where else str(error)) from None
+    return made
 
 
 def _bare(config: DictConfig) -> DictConfig:
@@ -245,10 +230,11 @@ def _swept(dimensions: list[Dimension]) -> dict[str, Any]:
     }
 
 
-def _hash(points: list[Any], engines: list[str]) -> str:
+def _identity(points: list[Any], engines: list[str], components: list[Any]) -> dict[str, Any]:
+    """What stands for all parameters of the points, and for the code of components of others."""
     pairs = zip(points, engines, strict=True)
     hashes = ",".join(f"{point.hash():016x} {engine}" for point, engine in pairs)
-    return hashlib.sha256(hashes.encode()).hexdigest()
+    return {"points": hashlib.sha256(hashes.encode()).hexdigest(), **code_of(components)}
 
 
 def study_digest(studies: Sequence[Study]) -> str:
@@ -257,7 +243,7 @@ def study_digest(studies: Sequence[Study]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _precision(section: Any, trials: int, given: Mapping[str, str]) -> Precision | None:
+def _precision(section: Any, trials: int, given: Given) -> Precision | None:
     """When a point stops. Trials that were set by hand are the most, whatever a file says."""
     if section is None:
         return None
@@ -266,20 +252,16 @@ def _precision(section: Any, trials: int, given: Mapping[str, str]) -> Precision
     if all(value is None for value in section.values()):
         return None
     by_hand = {key for key in given if key.partition(".")[0] == "precision"}
-    most, least = section.get("max_trials"), section.get("min_trials")
+    target, width, least, most = map(section.get, Precision._fields)
     most_by_hand = "precision.max_trials" in given or "max_trials" in given.get("precision", "")
     if "trials" in given:
-        good = most is None or not most_by_hand
         allowed = f"by itself, or trials={trials} by itself"
-        require(good, "precision.max_trials", most, allowed)
+        require(most is None or not most_by_hand, "precision.max_trials", most, allowed)
         most = trials
     elif most is not None and not most_by_hand:  # by files
         allowed = f"precision.max_trials, {most}, or that set to null"
         require(trials in (most, TRIALS), "trials", trials, allowed)
-    target: Any = section.get("target")
-    width: Any = section.get("half_width")
-    good = isinstance(target, str) and target in RATES
-    require(good, "precision.target", target, ", ".join(RATES))
+    require(target in [*RATES], "precision.target", target, ", ".join(RATES))
     good = isinstance(width, float) and 0 < width < 0.5
     require(good, "precision.half_width", width, "between 0 and 0.5")
     least = count("precision.min_trials", least, 1, _MOST_TRIALS)
