@@ -59,8 +59,8 @@ def run(points, trials, *, seed=0, size=None, mesh=None, first=0, change=None, e
     for members in groups.values():
         served = [points[i] for i in members]
         room = size or -(-min(trials * len(served), 4096) // mesh.size) * mesh.size
-        assembler = assembler_of(served, room, seed, change, explicit)
-        program = Program(served, seed, room, mesh, assembler)
+        program = Program(served, seed, room, mesh)
+        program.assembler = assembler_of(served, room, seed, change, explicit)
         values = program.run([(p, first + np.arange(trials)) for p in served])
         for row, i in enumerate(members):
             out[i] = {name: v[row * trials : (row + 1) * trials] for name, v in values.items()}

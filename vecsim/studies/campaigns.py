@@ -21,9 +21,9 @@ from vecsim.studies.planned import Planned
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
 
-LONGEST_SERIES = 10_000  # stretches
-_EVENTS = COMPARISONS[:-1]
-UNBOUNDED = ("reached_s",)  # may be infinite
+LONGEST_SERIES = 10_000  # stretches: every trial stores a number of each outcome for each
+_EVENTS = COMPARISONS[:-1]  # that make an event of a number; the last needs an interval
+UNBOUNDED = ("reached_s",)  # statistics that may be infinite: a time until what may never happen
 
 
 class Measured(NamedTuple):
@@ -61,19 +61,17 @@ class Measured(NamedTuple):
         if threshold is not None:
             number(f"{where}.threshold", threshold, "with op, and only then")
         for key in ("long_name", "units"):
-            good = isinstance(given.get(key, ""), str)
-            require(good, f"{where}.{key}", given.get(key), "text")
+            text = given.get(key, "")
+            require(isinstance(text, str), f"{where}.{key}", text, "text")
         return cls(**given)
 
     def measure(self, data: xr.Dataset) -> np.ndarray:
         """float64 [trials]."""
-        found = measure(
-            data, self.metric, self.statistic, self.period, None, self.every_s, self.level
-        )
-        values = np.asarray(found, float)
-        if self.op is None:
+        metric, statistic, period, every_s, level, op, threshold, *_ = self
+        values = np.asarray(measure(data, metric, statistic, period, None, every_s, level), float)
+        if op is None or threshold is None:
             return values
-        held = [compares(Estimate(v, v, v), self.op, float(self.threshold or 0)) for v in values]
+        held = [compares(Estimate(v, v, v), op, float(threshold)) for v in values]
         return np.asarray(held, float)
 
     def variable(self, name: str, inner: tuple[str, ...] = ()) -> Variable:
@@ -95,28 +93,27 @@ class Campaigns(Work):
     def __init__(self, study: Study, folder: Path):
         super().__init__(study)
         self.folder = folder
-        section = study.points[0].section
-        self.outcomes = _outcomes(section, "outcomes")
+        # Points may differ in them: whatever is wrong is told before a store is made.
+        self.outcomes = [_outcomes(point.section, "outcomes") for point in study.points]
         self.series, self.every_s, self.inner = {}, 0.0, {}
-        if section.get("series") is not None:
-            self._series(section["series"], study.points[0])
+        if study.points[0].section.get("series") is not None:
+            self._series(study.points[0])
         dims = tuple(self.inner)
         self.variables = (
-            *(outcome.variable(name) for name, outcome in self.outcomes.items()),
+            *(outcome.variable(name) for name, outcome in self.outcomes[0].items()),
             *(outcome.variable(name, dims) for name, outcome in self.series.items()),
         )
-        for point in study.points:  # whatever is wrong is told before a store is made
-            _outcomes(point.section, "outcomes")
+        for point in study.points:
             campaign.check_run(point.run)
         members = {type(p.run.cluster.adversary): p.run.cluster.adversary for p in study.points}
         self.roster = tuple(members.values())
 
-    def _series(self, section: Any, point: Planned) -> None:
-        given = checks.mapping("campaign.series", section, ("every_s", "of"))
-        every: Any = given.get("every_s")
-        run, where = point.run, "campaign.series.every_s"
+    def _series(self, point: Planned) -> None:
+        section = point.section["series"]
+        every: Any = checks.mapping("campaign.series", section, ("every_s", "of")).get("every_s")
+        where = "campaign.series.every_s"
         number(where, every, "above 0, in seconds", lambda v: v > 0)
-        count = math.ceil(run.duration_s / every)
+        count = math.ceil(point.run.duration_s / every)
         require(count <= LONGEST_SERIES, where, every, f"at most {LONGEST_SERIES} stretches")
         lengths = {each.run.duration_s for each in self.study.points}
         require(len(lengths) == 1, "campaign.series", sorted(lengths), "with one duration_s only")
@@ -126,13 +123,11 @@ class Campaigns(Work):
     def one(self, number: int, trials: np.ndarray) -> dict[str, np.ndarray]:
         """Outcomes [trials] and series [trials, time_s]."""
         point = self.study.points[number]
-        # What differs between points is told by the point's own section.
-        outcomes = _outcomes(point.section, "outcomes")
         first, stop = int(trials[0]), int(trials[-1]) + 1
         run = point.run._replace(trials=stop - first, first_trial=first)
         data = simulate(run, self._partial(point), self.roster, short=False)
         data = data.isel(trial=trials - first)
-        values = {name: outcome.measure(data) for name, outcome in outcomes.items()}
+        values = {name: outcome.measure(data) for name, outcome in self.outcomes[number].items()}
         rows = {name: [] for name in self.series}
         for start in self.inner.get("time_s", ()):
             part = cut(data, (start, start + self.every_s))
@@ -152,7 +147,7 @@ class Campaigns(Work):
 
 
 def _outcomes(section: Mapping[str, Any], key: str) -> dict[str, Measured]:
-    listed = section.get(key)
+    listed: Any = section.get(key)
     good = isinstance(listed, dict) and len(listed) > 0
     require(good, f"campaign.{key}", listed, "names and what is measured")
-    return {name: Measured.parse(name, given) for name, given in dict(listed or {}).items()}
+    return {name: Measured.parse(name, given) for name, given in listed.items()}

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vecsim.cluster.config import KEYS, Run, parse_run
@@ -35,11 +34,11 @@ class Planned(NamedTuple):
 
     def hash(self) -> int:
         """64 bits that stand for the parameters."""
-        return _hash64(self._described())
+        return hash64(self._described())
 
     def lasting(self) -> int:
         """The same but for the number of trials."""
-        return _hash64({k: v for k, v in self._described().items() if k != "trials"})
+        return hash64({k: v for k, v in self._described().items() if k != "trials"})
 
     def _described(self) -> dict[str, Any]:
         """The section, where the adversary's class is known by what it will always be called."""
@@ -51,8 +50,9 @@ class Planned(NamedTuple):
         return self.section | {"cluster": cluster | {"adversary": named}}
 
 
-def _hash64(section: Mapping[str, Any]) -> int:
-    text = json.dumps(section, sort_keys=True)
+def hash64(described: Any) -> int:
+    """64 bits that stand for what JSON can hold (the first of SHA-256)."""
+    text = json.dumps(described, sort_keys=True)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 

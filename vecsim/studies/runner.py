@@ -1,19 +1,17 @@
 """Runs a study: points x blocks of trials, chunk by chunk, into a store."""
 
-import hashlib
 import itertools
-import json
-import math
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from vecsim.results.estimate import enough
-from vecsim.results.extension import Earlier
-from vecsim.results.layout import Layout
+from vecsim.results.layout import Array, Layout
 from vecsim.results.store import Store
+from vecsim.studies.planned import hash64
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
 
@@ -24,22 +22,18 @@ class Reporter(Protocol):
     def start(self, points: int, trials: int, done: int, chunks: int, taken: int) -> None:
         """Points, trials of each at most, how many of the chunks are on disk already, and how many
         trials in all an earlier, smaller study holds."""
-        ...
 
     def advance(self, run: int, skipped: int) -> None:
         """Trials that were run, and trials that were there or need not be run."""
-        ...
 
     def finish(self) -> None:
         """All is done, or the run was interrupted."""
-        ...
 
 
 def layout(study: Study, work: Work) -> Layout:
     """How the study is stored."""
-    coords = {d.name: d.values for d in study.dimensions}
-    inner, beside = work.inner, study.beside
-    return Layout(coords, study.trials, work.chunks(), work.variables, inner, beside)
+    coords, beside = {d.name: d.values for d in study.dimensions}, study.beside
+    return Layout(coords, study.trials, work.chunks(), work.variables, work.inner, beside)
 
 
 def identities(study: Study, work: Work) -> list[int]:
@@ -50,13 +44,11 @@ def identities(study: Study, work: Work) -> list[int]:
         shared.append(study.trials)
     if work.grows is None:
         shared.append([[d.key, d.values] for d in study.dimensions])
-    found = []
-    for number, (point, engine) in enumerate(zip(study.points, study.engines, strict=True)):
-        estimator = dict(study.estimators[number] if study.estimators else study.estimator)
-        about = [*shared, f"{point.lasting():016x}", engine, estimator]
-        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).digest()
-        found.append(int.from_bytes(digest[:8], "big"))
-    return found
+    estimators = study.estimators or [study.estimator] * len(study.points)
+    return [
+        hash64([*shared, f"{point.lasting():016x}", engine, dict(estimator)])
+        for point, engine, estimator in zip(study.points, study.engines, estimators, strict=True)
+    ]
 
 
 def run_study(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter) -> bool:
@@ -68,94 +60,71 @@ def run_study(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter
     attrs = {**attrs, "kind": study.kind}
     began = time.monotonic()
     with Store.open_or_create(path, plan, study.config, attrs, points, work.grows) as store:
-        done = int(store.done.sum())
-        taken = 0
-        if done < store.done.size:
+        done, chunks, taken = int(store.done.sum()), store.done.size, 0
+        if done < chunks:
             taken = store.earlier.count(points)
-            reporter.start(len(study.points), study.trials, done, store.done.size, taken)
+            reporter.start(len(study.points), study.trials, done, chunks, taken)
             try:
                 _run(study, work, points, plan, store, reporter)
             finally:
                 reporter.finish()
         alone = done == 0 and taken == 0
         store.finish({"wall_time_s": round(time.monotonic() - began, 3)} if alone else {})
-    return done < math.prod(plan.grid)
+    return done < chunks
 
 
 def _run(
     study: Study, work: Work, points: list[int], plan: Layout, store: Store, reporter: Reporter
 ) -> None:
-    totals = _Totals(study)
-    for cell in itertools.product(*(range(size) for size in plan.grid[:-1])):
-        indices = _points_of(plan, cell)
+    """Chunk by chunk; events and counted: of each point so far, for sequential stopping."""
+    events, counted = np.zeros((2, len(study.points)), int)
+    numbers = np.arange(len(study.points)).reshape(plan.shape[:-1])
+    for cell in itertools.product(*map(range, plan.grid[:-1])):
+        indices = numbers[plan.region((*cell, 0))[:-1]]  # of the chunk's points, in its shape
         for block in range(plan.grid[-1]):
-            index = (*cell, block)
-            first = block * plan.chunks[-1]
+            index, first = (*cell, block), block * plan.chunks[-1]
             trials = np.arange(first, min(first + plan.chunks[-1], study.trials))
             run = 0
             if not store.done[index]:
-                wanted = [int(i) for i in indices.ravel() if not totals.stopped(i)]
-                values, run = _compute(work, plan, indices, wanted, points, trials, store.earlier)
+                wanted = np.ones(indices.shape, bool)
+                if study.precision:
+                    happened, of = events[indices], counted[indices]
+                    wanted = (of == 0) | ~enough(happened, np.maximum(of, 1), study.precision)
+                values, run = _compute(work, store, points, indices, wanted, trials)
                 store.write(index, values)
-            work.written([int(i) for i in indices.ravel()])
+            work.written(indices.ravel().tolist())
             if study.precision:
-                totals.add(indices, *work.events(store.read(index)))
+                happened, of = work.events(store.read(index))
+                events[indices] += happened.sum(axis=-1)
+                counted[indices] += of.sum(axis=-1)
             reporter.advance(run, indices.size * len(trials) - run)
 
 
-def _points_of(plan: Layout, cell: tuple[int, ...]) -> np.ndarray:
-    """Numbers of the points in a chunk, in the chunk's shape."""
-    shape = plan.shape[:-1]
-    numbers = np.arange(int(np.prod(shape))).reshape(shape)
-    region = plan.region((*cell, 0))[:-1]
-    return numbers[region]
-
-
 def _compute(
-    work: Work,
-    plan: Layout,
-    indices: np.ndarray,
-    wanted: list[int],
-    points: list[int],
-    trials: np.ndarray,
-    earlier: Earlier,
-) -> tuple[dict[str, np.ndarray], int]:
+    work: Work, store: Store, points: list[int], indices: Array, wanted: Array, trials: Array
+) -> tuple[dict[str, Array], int]:
     """One chunk: trials of the points still wanted, taken from an earlier store where it holds
-    them; the rest is missing. Returns how many were run, too."""
+    them; the rest is missing. Returns how many were run, too.
+
+    points: the identity of each of the study. indices: numbers of the chunk's points, in its shape;
+    wanted: bool, in the same.
+    """
     numbers, out = indices.ravel(), {}
-    for variable in plan.variables:
-        out[variable.name] = variable.unset((len(numbers), len(trials), *plan.within(variable)))
-    alike: dict[bytes, list[int]] = {}  # points that lack the same trials
-    for row in np.flatnonzero(np.isin(numbers, wanted)):
+    for variable in store.layout.variables:
+        shape = len(numbers), len(trials), *store.layout.within(variable)
+        out[variable.name] = variable.unset(shape)
+    alike: dict[bytes, list[int]] = defaultdict(list)  # points that lack the same trials
+    for row in np.flatnonzero(wanted):
         rows = {name: array[row] for name, array in out.items()}
-        lacking = earlier.take(points[numbers[row]], trials, rows)
-        alike.setdefault(lacking.tobytes(), []).append(int(row))
+        lacking = store.earlier.take(points[numbers[row]], trials, rows)
+        alike[lacking.tobytes()].append(int(row))
     run = 0
     for mask, rows in alike.items():
         columns = np.flatnonzero(np.frombuffer(mask, bool))
         if len(columns):
-            values = work.compute([int(numbers[row]) for row in rows], trials[columns])
+            values = work.compute(numbers[rows].tolist(), trials[columns])
             for name, array in out.items():
                 array[np.array(rows)[:, None], columns] = values[name]
             run += len(rows) * len(columns)
-    return {
-        name: array.reshape(*indices.shape, *array.shape[1:]) for name, array in out.items()
-    }, run
-
-
-class _Totals:
-    """Events and trials per point so far, for sequential stopping."""
-
-    def __init__(self, study: Study):
-        self.precision = study.precision
-        self.events = np.zeros(len(study.points), int)
-        self.trials = np.zeros(len(study.points), int)
-
-    def stopped(self, number: int) -> bool:
-        if self.precision is None or not self.trials[number]:
-            return False
-        return bool(enough(self.events[number], self.trials[number], self.precision))
-
-    def add(self, indices: np.ndarray, events: np.ndarray, run: np.ndarray) -> None:
-        self.events[indices] += events.sum(axis=-1)
-        self.trials[indices] += run.sum(axis=-1)
+    shaped = {name: array.reshape(*indices.shape, *array.shape[1:]) for name, array in out.items()}
+    return shaped, run

@@ -1,6 +1,7 @@
 """Studies of thresholds: at each point, the Byzantine fraction at which a rate crosses a level."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -9,17 +10,17 @@ from vecsim.errors import ConfigError, require, whole
 from vecsim.model.point import Point
 from vecsim.results import outcomes
 from vecsim.results.crossing import place
-from vecsim.results.layout import Variable
 from vecsim.studies.decisions import Engines
 from vecsim.studies.dimensions import keys_of
 from vecsim.studies.sweep import Study
-from vecsim.studies.work import Work
+from vecsim.studies.work import Work, variable
 
+# The settings of the estimator, as the configuration names them.
 _FIELDS = ("name", "event", "level", "low", "high")
 LEVELS = {"stalled": 0.5, "disagreement": 0.01}  # the events, and the level of each if none is set
-FRACTION = "byzantine_fraction"
-_MOST_TRIALS = 10**7  # of a point: they are computed at once
-LEAST_TRIALS = 16
+FRACTION = "byzantine_fraction"  # the parameter that is looked for, and the variable of trials
+_MOST_TRIALS = 10**7  # of a point: they are computed at once, and so must fit in memory
+LEAST_TRIALS = 16  # of a point: what the first stage of the search takes at least
 BATCH = 128  # trials of a batch: stages are small, and what they leave empty takes time
 
 
@@ -36,15 +37,14 @@ class Threshold(Work):
         given = dict(study.estimator)
         require(set(given) == set(_FIELDS), "estimator", given, ", ".join(_FIELDS))
         super().__init__(study)
-        self.event = given["event"]
+        self.event, level, self.low, self.high = (given[name] for name in _FIELDS[1:])
         require(self.event in LEVELS, "estimator.event", self.event, ", ".join(LEVELS))
-        self.level = LEVELS[self.event] if given["level"] is None else given["level"]
+        self.level = LEVELS[self.event] if level is None else level
         good = isinstance(self.level, float) and 0 < self.level < 1
         require(good, "estimator.level", self.level, "between 0 and 1, or null")
-        self.low, self.high = given["low"], given["high"]
-        for name in ("low", "high"):
-            good = isinstance(given[name], (int, float)) and 0 <= given[name] <= 1
-            require(good, f"estimator.{name}", given[name], "a fraction, 0 to 1")
+        for name, end in (("low", self.low), ("high", self.high)):
+            good = isinstance(end, (int, float)) and 0 <= end <= 1
+            require(good, f"estimator.{name}", end, "a fraction, 0 to 1")
         require(self.low < self.high, "estimator.high", self.high, f"above low, {self.low}")
         whole("trials", study.trials, LEAST_TRIALS, _MOST_TRIALS)
         swept = FRACTION in keys_of(study.dimensions)
@@ -54,19 +54,19 @@ class Threshold(Work):
         named = zip(study.points, study.engines, strict=True)
         pairs = [(end, engine) for point, engine in named for end in self._ends(point, engine)]
         self.engines = Engines(pairs, study.seed, memory, 1, BATCH)
-        searched = {"outcome": self.event, "crossed": self.level, "low": self.low}
-        where = {"long_name": "share of Byzantine nodes in the trial", "units": "1"}
-        what = {"long_name": f"whether the trial ended so: {self.event}", "units": "1"}
+        searched = {"outcome": self.event, "crossed": self.level}
+        searched |= {"low": self.low, "high": self.high}
+        ended = f"whether the trial ended so: {self.event}"
         self.variables = (
-            Variable(FRACTION, "float64", where),
-            Variable("event", "int32", what | searched | {"high": self.high}),
+            variable(FRACTION, "float64", "share of Byzantine nodes in the trial", "1"),
+            variable("event", "int32", ended, "1", **searched),
         )
 
     def _range(self, n: int) -> tuple[int, int]:
         """Fewest and most Byzantine nodes."""
         return math.ceil(self.low * n - 1e-9), math.floor(self.high * n + 1e-9)
 
-    def _ends(self, point: Point, engine: str) -> list[Point]:
+    def _ends(self, point: Point, engine: str) -> Iterator[Point]:
         """The point at the ends of the range, checked, and next to the lower one: a point without
         any Byzantine nodes may be compiled by itself."""
         name = type(point.protocol).__name__
@@ -75,20 +75,15 @@ class Threshold(Work):
         low, high = self._range(point.n)
         enough = f"enough above low, {self.low}, for another node of {point.n}"
         require(low < high, "estimator.high", self.high, enough)
-        ends = []
         for number, setting in ((low, "low"), (low + 1, "low"), (high, "high")):
-            ends.append(_at(point, number))
+            end = _at(point, number)
             try:
-                ends[-1].check()
+                end.check()
                 if engine == "population":
-                    engine_of(ends[-1], engine)
+                    engine_of(end, engine)
             except ConfigError as error:
                 raise ConfigError(f"with estimator.{setting}: {error}") from None
-        return ends
-
-    def chunks(self) -> tuple[int, ...]:
-        """A point at a time: where its trials go depends on those before."""
-        return (*(1 for _ in self.study.dimensions), self.study.trials)
+            yield end
 
     def one(self, number: int, trials: np.ndarray) -> dict[str, np.ndarray]:
         """Fractions and events [trials]."""

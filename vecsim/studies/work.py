@@ -1,9 +1,19 @@
 """What a study computes at its points: one class for each kind of study."""
 
+from typing import Any
+
 import numpy as np
 
 from vecsim.results.layout import Variable
 from vecsim.studies.sweep import Study
+
+
+def variable(
+    name: str, dtype: str, long_name: str, units: str, meaning: str = "", inner=(), **more: Any
+) -> Variable:
+    """A variable of a study. inner: dimensions that each trial has. more: other attributes."""
+    told = {"long_name": long_name, "units": units} | ({"meaning": meaning} if meaning else {})
+    return Variable(name, dtype, told | more, inner)
 
 
 class Work:

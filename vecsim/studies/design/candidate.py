@@ -9,18 +9,22 @@ import numpy as np
 from vecsim.errors import ConfigError, count, require
 from vecsim.model import build
 from vecsim.model.point import Point
+from vecsim.protocols.streak import run_length
 from vecsim.results.layout import Variable
 from vecsim.results.pareto import STATES
-from vecsim.studies.design.quorum_runs import Undisputed, attacked, length_of, undisputed_runs
+from vecsim.studies.design.quorum_runs import attacked, undisputed_runs
 from vecsim.studies.dimensions import listed
 from vecsim.studies.rare.splitting import MOST_WALKERS, Effort
+from vecsim.studies.work import variable
 
-EVENT = "disagreement"
-_FIELDS = ("name", "safety", "latency_rounds", "latency_quantile", "latency_adversary")
-_FIELDS += ("most_beta", "fed", "walkers", "keep")
-MOST_BETA = 1000
-
-LEAST_SLOPE = 0.05  # decades for one more beta
+EVENT = "disagreement"  # the failure whose probability must stay below the target
+# The settings of the estimator, as the configuration names them.
+_FIELDS = (
+    *("name", "safety", "latency_rounds", "latency_quantile", "latency_adversary"),
+    *("most_beta", "fed", "walkers", "keep"),
+)
+MOST_BETA = 1000  # quorums in a row: screening works out every beta up to the most that is tried
+LEAST_SLOPE = 0.05  # decades that one more beta takes off, at least: no step of beta is too wide
 # Plain trials and splitting gave 0.3 to 3 times the screened probability where one quorum does both
 # (tests/engines); with a lower one for the preference the field turns before anybody decides, and
 # it may be many orders too large.
@@ -29,19 +33,18 @@ SURE, AT_BEST = 0.1, 3.0  # the same for a beta that will do, and for one that m
 TURNED = 0.01  # P(others turn in time), below which screening says little: chance has to do it
 
 
-class Target(NamedTuple):
-    """What is asked for. rounds: by which, in that share of decisions, all honest nodes decide."""
+class Settings(NamedTuple):
+    """`estimator` in the configuration.
+
+    safety: P(disagreement) that is allowed. rounds: by which, in the share `quantile` of decisions,
+    all honest nodes decide. fed: shares of all nodes that the attack may feed, rising. adversary:
+    of decisions that are to be quick.
+    """
 
     safety: float
     rounds: int
     quantile: float
     most_beta: int
-
-
-class Settings(NamedTuple):
-    """`estimator` in the configuration. fed: shares of all nodes, rising."""
-
-    target: Target
     effort: Effort
     fed: list[float]
     adversary: Any
@@ -51,10 +54,9 @@ class Settings(NamedTuple):
         """ConfigError where a setting has no meaning."""
         require(set(given) == set(_FIELDS), "estimator", sorted(given), f"{', '.join(_FIELDS)}")
         for name in ("safety", "latency_quantile", "keep"):
-            value = given[name]
-            good = isinstance(value, float) and 0 < value < 1
+            good = isinstance(given[name], float) and 0 < given[name] < 1
             key = name if name == "safety" else f"estimator.{name}"
-            require(good, key, value, "above 0, below 1")
+            require(good, key, given[name], "above 0, below 1")
         rounds = count("latency_rounds", given["latency_rounds"], 1, 2**20)
         most_beta = count("estimator.most_beta", given["most_beta"], 1, MOST_BETA)
         walkers = count("estimator.walkers", given["walkers"], 10, MOST_WALKERS)
@@ -65,8 +67,8 @@ class Settings(NamedTuple):
             adversary = build.component("adversary", given["latency_adversary"])
         except ConfigError as error:
             raise ConfigError(f"estimator.latency_adversary: {error}") from None
-        target = Target(given["safety"], rounds, given["latency_quantile"], most_beta)
-        return cls(target, Effort(walkers, given["keep"]), sorted(fed), adversary)
+        effort, quantile = Effort(walkers, given["keep"]), given["latency_quantile"]
+        return cls(given["safety"], rounds, quantile, most_beta, effort, sorted(fed), adversary)
 
 
 class Costs(NamedTuple):
@@ -76,28 +78,29 @@ class Costs(NamedTuple):
     rounds: float
 
 
-NO_COSTS = Costs(np.inf, np.inf)
+NO_COSTS = Costs(np.inf, np.inf)  # of a candidate without a beta that will do
 
 
 class Candidate:
     """A point whose beta is to be found.
 
-    fed: shares of the nodes that the attack may feed. adversary: of decisions that are to be quick.
+    worst, chances, turned: for each beta from 1, which of the shares to feed is the worst, the
+    screened probability of disagreement under it, and P(others turn in time) there.
     """
 
-    def __init__(self, point: Point, target: Target, fed: list[float], adversary: Any):
-        self.point, self.target, self.fed = point, target, fed
-        self.quorums: Undisputed = undisputed_runs(point._replace(adversary=adversary))
+    def __init__(self, point: Point, target: Settings):
+        self.point, self.target = point, target
+        self.quorums = undisputed_runs(point._replace(adversary=target.adversary))
         rule: Any = point.protocol
-        self.extra = length_of(rule) - int(rule.beta)
+        self.extra = int(run_length(rule)) - int(rule.beta)
         lengths = np.arange(1, target.most_beta + 1) + self.extra
-        laws = np.array([attacked(self._fed(i), lengths) for i in range(len(fed))])
+        laws = np.array([attacked(self._fed(i), lengths) for i in range(len(target.fed))])
         self.worst = laws[:, 1].argmax(axis=0)  # which share is, for each beta
         one, self.chances = laws[self.worst, :, np.arange(len(lengths))].T
         self.turned = self.chances / np.maximum(one, 1e-300)
 
     def _fed(self, share: int) -> Point:
-        adversary: Any = dataclasses.replace(self.point.adversary, fed=self.fed[share])
+        adversary: Any = dataclasses.replace(self.point.adversary, fed=self.target.fed[share])
         point = self.point._replace(adversary=adversary)
         # Whoever is fed starts at the fed colour, nobody else does: the best that can be sent out.
         first = point.first_group / point.honest
@@ -113,10 +116,12 @@ class Candidate:
         enough = np.flatnonzero(self.chances <= share * self.target.safety)
         return int(enough[0]) + 1 if len(enough) else None
 
-    def costs(self, beta: int) -> Costs:
-        length, target = beta + self.extra, self.target
-        most = int(self.point.protocol.max_rounds)
-        rounds = self.quorums.rounds(length, target.quantile, most)
+    def costs(self, beta: int | None) -> Costs:
+        """At that beta; infinite where there is none."""
+        if not beta:
+            return NO_COSTS
+        length, most = beta + self.extra, int(self.point.protocol.max_rounds)
+        rounds = self.quorums.rounds(length, self.target.quantile, most)
         return Costs(self.quorums.messages(length), rounds)
 
     def slope(self, beta: int) -> float:
@@ -127,8 +132,7 @@ class Candidate:
 
     def sure(self) -> Costs:
         """At a beta that will do; infinite where there is none that is quick enough."""
-        beta = self.first(SURE)
-        costs = self.costs(beta) if beta else NO_COSTS
+        costs = self.costs(self.first(SURE))
         return costs if costs.rounds <= self.target.rounds else NO_COSTS
 
     def screened(self) -> str | None:
@@ -145,38 +149,32 @@ class Candidate:
 
 def variables(own: list[str]) -> tuple[Variable, ...]:
     """What a study of designs stores. own: dimensions along which only the protocol differs."""
-    about = {
+    event, attempt = f"probability of {EVENT}", ("attempt",)
+    smallest = "the smallest that meets the target, or may; missing: none"
+    replicas = "each replica's own estimate; missing: not made, or no way there was found"
+    integers = {
         "chosen_k": ("sample size", "peers"),
         "chosen_alpha_preference": ("answers that set the preference", "answers"),
         "chosen_alpha_confidence": ("answers that count", "answers"),
-        "chosen_beta": ("quorums in a row that decide", "polls"),
-        "state": ("what became of the candidate", "1"),
+        "chosen_beta": ("quorums in a row that decide", "polls", smallest),
+        "state": ("what became of the candidate", "1", ", ".join(STATES)),
     }
-    whole_numbers = [
-        Variable(n, "int32", {"long_name": t, "units": u}) for n, (t, u) in about.items()
-    ]
-    whole_numbers[3].attrs["meaning"] = "the smallest that meets the target, or may; missing: none"
-    whole_numbers[4].attrs.update(meaning=", ".join(STATES), candidates=own)
     reals = {
         "messages": ("queries and answers of an honest node until it decides", "messages"),
         "rounds": ("rounds until all honest nodes have decided an undisputed vertex", "rounds"),
-        "screened": (f"probability of {EVENT}, about, where the field moves without chance", "1"),
-        "target_safety": (f"probability of {EVENT} that is allowed", "1"),
+        "screened": (f"{event}, about, where the field moves without chance", "1"),
+        "target_safety": (f"{event} that is allowed", "1"),
         "target_rounds": ("rounds that are allowed", "rounds"),
     }
-    listed = [Variable(n, "float64", {"long_name": t, "units": u}) for n, (t, u) in reals.items()]
-    tried = {"long_name": "beta of each attempt", "units": "polls", "meaning": "missing: not made"}
-    fed = {"long_name": "share of the nodes that the attack does best to feed", "units": "1"}
-    estimates = {
-        "long_name": f"probability of {EVENT}, by splitting",
-        "units": "1",
-        "meaning": "each replica's own estimate; missing: not made, or no way there was found",
-        "event": EVENT,
-    }
+    tried = "beta of each attempt", "polls", "missing: not made"
+    fed = "share of the nodes that the attack does best to feed", "1"
+    estimates = f"{event}, by splitting", "1", replicas
+    found = [variable(name, "int32", *told) for name, told in integers.items()]
+    found[-1].attrs["candidates"] = own
     return (
-        *whole_numbers,
-        *listed,
-        Variable("tried", "int32", tried, ("attempt",)),
-        Variable("fed", "float64", fed, ("attempt",)),
-        Variable("probability", "float64", estimates, ("attempt", "score")),
+        *found,
+        *(variable(name, "float64", *told) for name, told in reals.items()),
+        variable("tried", "int32", *tried, inner=attempt),
+        variable("fed", "float64", *fed, inner=attempt),
+        variable("probability", "float64", *estimates, inner=(*attempt, "score"), event=EVENT),
     )

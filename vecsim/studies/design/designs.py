@@ -12,8 +12,9 @@ anywhere.
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,15 +27,7 @@ from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.results.estimate import rare_interval
 from vecsim.results.pareto import STATES, before
-from vecsim.studies.design.candidate import (
-    AT_BEST,
-    EVENT,
-    NO_COSTS,
-    START,
-    Candidate,
-    Settings,
-    variables,
-)
+from vecsim.studies.design.candidate import AT_BEST, EVENT, START, Candidate, Settings, variables
 from vecsim.studies.dimensions import keys_of
 from vecsim.studies.rare.scores import SCORES
 from vecsim.studies.rare.splitting import MOST_REPLICAS, split
@@ -42,10 +35,10 @@ from vecsim.studies.rare.walkers import Climbers, supports_splitting
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
 
-ATTEMPTS = 3  # betas of a candidate that are tried by splitting
-LENIENT = 0.4  # of one beta, by which the screened slope may be too steep
-ENOUGH = 3  # candidates that beat one, by screening: not all of them may be verified
-WIDE = 100.0  # times the estimate, that an interval ends at, where it says little
+ATTEMPTS = 3  # betas of a candidate that are tried by splitting, which takes most of the time
+LENIENT = 0.4  # of one beta: by this much the screened slope may be too steep
+ENOUGH = 3  # candidates that beat another by screening rule it out: not all may be verified
+WIDE = 100.0  # an interval that ends at so many times its estimate says little
 
 
 class Attempt(NamedTuple):
@@ -57,19 +50,13 @@ class Attempt(NamedTuple):
 
     @property
     def value(self) -> float:
+        """The estimated probability; 0 where no replica reached the event."""
         return float(np.nan_to_num(rare_interval(self.estimates).value))
 
     @property
     def high(self) -> float:
+        """The upper end of its interval; NaN where no replica reached the event."""
         return float(rare_interval(self.estimates).high)
-
-
-class _Found(NamedTuple):
-    """What a candidate came to, and what was tried."""
-
-    state: str  # of STATES
-    beta: int | None
-    tried: list[Attempt]
 
 
 class Designs(Work):
@@ -90,7 +77,6 @@ class Designs(Work):
         for number, given in enumerate(study.estimators):
             self.settings.append(Settings.parse(dict(given)))
             _check(study.points[number], study.engines[number], self.settings[-1].adversary)
-        self.planned: list[tuple[Candidate, str | None]] | None = None
         self.inner = {"attempt": list(range(1, ATTEMPTS + 1)), "score": list(SCORES[EVENT])[:2]}
         self.variables = variables(self._own_dimensions())
 
@@ -98,11 +84,8 @@ class Designs(Work):
         """Dimensions along which only the protocol differs: candidates for the same network."""
         sizes = [len(dimension.values) for dimension in self.study.dimensions]
         keys = np.array([self._network(i) for i in range(len(self.study.points))]).reshape(sizes)
-        found = []
-        for axis, dimension in enumerate(self.study.dimensions):
-            if (keys == np.take(keys, [0], axis)).all():
-                found.append(dimension.name)
-        return found
+        alike = [(keys == np.take(keys, [0], axis)).all() for axis in range(keys.ndim)]
+        return [d.name for d, same in zip(self.study.dimensions, alike, strict=True) if same]
 
     def _network(self, number: int) -> str:
         """What the candidate is for."""
@@ -110,18 +93,16 @@ class Designs(Work):
         kept = {name: value for name, value in parameters.items() if name != "protocol"}
         return json.dumps([kept, dict(self.study.estimators[number])], sort_keys=True)
 
-    def _plan(self) -> list[tuple[Candidate, str | None]]:
+    @cached_property
+    def planned(self) -> list[tuple[Candidate, str | None]]:
         """Every candidate, and why it is not verified."""
         points = self.study.points
-        candidates = [
-            Candidate(point, given.target, given.fed, given.adversary)
-            for point, given in zip(points, self.settings, strict=True)
-        ]
+        candidates = list(map(Candidate, points, self.settings))
         states = [candidate.screened() for candidate in candidates]
-        networks: dict[str, list[int]] = {}
+        networks: dict[str, list[int]] = defaultdict(list)
         for number, state in enumerate(states):
             if state is None:
-                networks.setdefault(self._network(number), []).append(number)
+                networks[self._network(number)].append(number)
         for numbers in networks.values():
             best = {i: candidates[i].costs(candidates[i].first(AT_BEST) or 1) for i in numbers}
             sure = {i: candidates[i].sure() for i in numbers}
@@ -134,20 +115,17 @@ class Designs(Work):
 
     def one(self, number: int, trials: np.ndarray) -> dict[str, np.ndarray]:
         """Values [replicas, ...]."""
-        if self.planned is None:
-            self.planned = self._plan()
-        replicas = len(trials)
-        candidate, state = self.planned[number]
-        found = _Found(state, candidate.first(START), []) if state else self._search(number)
-        rule, beta = candidate.point.protocol, found.beta
-        costs = candidate.costs(beta) if beta else NO_COSTS
+        replicas, (candidate, state) = len(trials), self.planned[number]
+        state, beta, tried = (state, candidate.first(START), []) if state else self._search(number)
+        rule = candidate.point.protocol
+        costs = candidate.costs(beta)
         low, high = rule.quorums
         numbers = {
             "chosen_k": rule.k,
             "chosen_alpha_preference": low,
             "chosen_alpha_confidence": high,
             "chosen_beta": beta or -1,
-            "state": STATES.index(found.state),
+            "state": STATES.index(state),
             "messages": costs.messages,
             "rounds": costs.rounds,
             "screened": candidate.chances[beta - 1] if beta else np.nan,
@@ -158,54 +136,54 @@ class Designs(Work):
         values["tried"] = np.full((replicas, ATTEMPTS), -1)
         values["fed"] = np.full((replicas, ATTEMPTS), np.nan)
         values["probability"] = np.full((replicas, ATTEMPTS, len(self.inner["score"])), np.nan)
-        for i, attempt in enumerate(found.tried):
+        for i, attempt in enumerate(tried):
             values["tried"][:, i] = attempt.beta
-            values["fed"][:, i] = candidate.fed[attempt.share]
+            values["fed"][:, i] = candidate.target.fed[attempt.share]
             values["probability"][:, i] = attempt.estimates
         return values
 
-    def _search(self, number: int) -> _Found:
-        """The smallest beta that splitting finds to meet the target."""
-        assert self.planned
+    def _search(self, number: int) -> tuple[str, int | None, list[Attempt]]:
+        """The smallest beta that splitting finds to meet the target, what became of the candidate
+        (of STATES) before it, and every attempt after it."""
         candidate = self.planned[number][0]
         target = candidate.target
         beta = candidate.first(START) or target.most_beta
         share = int(candidate.worst[beta - 1])
         tried: list[Attempt] = []
+        upper: dict[int, float] = {}
         state = "unverified"
         while len(tried) < ATTEMPTS:
             if candidate.costs(beta).rounds > target.rounds:
                 state = "too slow"
                 break
             attempt = partial(self._attempt, number, beta)
-            tried.append(worst(attempt, share, len(candidate.fed), target.safety))
+            tried.append(worst(attempt, share, len(target.fed), target.safety))
             value, high, share = tried[-1].value, tried[-1].high, tried[-1].share
+            upper[beta] = high
             if value == 0 or target.safety <= high > WIDE * value:
                 break  # another beta would not help: replicas do not agree on the order
-            upper = {attempt.beta: attempt.high for attempt in tried}
             beta = following(upper, target.safety, candidate.slope(beta), beta)
             if beta is None:
                 break
             if beta > target.most_beta:
                 state = "beyond"
                 break
-        upper = {attempt.beta: attempt.high for attempt in tried}
         good = [each for each, high in upper.items() if high < target.safety]
         if good:
             state, beta = "verified", min(good)
-        elif upper and all(np.isnan(high) for high in upper.values()):
+        elif upper and all(map(np.isnan, upper.values())):
             state, beta = "not reached", max(upper)
         elif state == "unverified":
             beta = max(upper)
         else:  # too slow, or beyond what is tried
             beta = min(beta or target.most_beta, target.most_beta)
-        return _Found(state, beta, tried)
+        return state, beta, tried
 
     def _attempt(self, number: int, beta: int, share: int) -> Attempt:
         """By each score; by the second only where the first meets the target."""
-        candidate = self.planned[number][0]  # type: ignore
-        point, effort = candidate.at(beta, share), self.settings[number].effort
-        climbers = Climbers(point, EVENT, self.study.engines[number], self.memory)
+        candidate = self.planned[number][0]
+        point, engine = candidate.at(beta, share), self.study.engines[number]
+        climbers, effort = Climbers(point, EVENT, engine, self.memory), candidate.target.effort
         found = np.full((self.study.trials, len(self.inner["score"])), np.nan)
         for score in range(found.shape[1]):
             result = split(climbers, score, effort, len(found), self.study.seed)
@@ -243,8 +221,8 @@ def following(upper: dict[int, float], safety: float, slope: float, beta: int) -
     """
     high = upper[beta]
     decades = 2.0 if np.isnan(high) or high <= 0 else math.log10(safety / high)
-    good = [each for each, end in upper.items() if end < safety or np.isnan(end)]
     bad = [each for each, end in upper.items() if end >= safety]
+    good = upper.keys() - bad
     if high >= safety:
         if good and min(good) > beta and upper[min(good)] > 0:
             # What splitting gave on both sides of the target says more than screening.
@@ -262,15 +240,10 @@ def _check(point: Point, engine: str, adversary) -> None:
     good = isinstance(rule, Snowflake | Snowball) and rule.reset_on_failure
     allowed = "snowflake or snowball with reset_on_failure, whose nodes count quorums in a row"
     require(good, "protocol", type(rule).__name__, allowed)
-    attack = point.adversary
-    require(
-        isinstance(attack, SafetySplit),
-        "adversary",
-        attack.title,
-        "safety_split with estimator=design",
-    )
-    grouping = attack.grouping
-    require(grouping == "by_colour", "adversary.grouping", grouping, "by_colour with design")
+    attack, needed = point.adversary, "safety_split with estimator=design"
+    require(isinstance(attack, SafetySplit), "adversary", attack.title, needed)
+    by_colour = attack.grouping == "by_colour"
+    require(by_colour, "adversary.grouping", attack.grouping, "by_colour with design")
     reason = supports_splitting(point, engine)
     require(reason is None, "estimator", "design", f"plain ({reason})")
     steady = undisputed.steady(adversary) and float(adversary.admission) == 1

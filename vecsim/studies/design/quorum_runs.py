@@ -7,7 +7,7 @@ do not influence each other (`vecsim.studies.theory` has the same for other rule
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,9 +18,9 @@ from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
 from vecsim.model.poll_law import Floats, Pool
 
-_RARE = 1e-3  # nodes that quorums turn in a whole trial, below which they count as none
-_CLOSE = 1e-9  # precision of the share of nodes that are turned
-_SHARES = 2000  # numbers of peers for which polls are worked out, where there are more
+_RARE = 1e-3  # nodes that quorums turn in a whole trial: fewer count as none
+_CLOSE = 1e-9  # share of the nodes: to this the number that is turned is worked out
+_SHARES = 2000  # numbers of peers for which polls are worked out; the rest are interpolated
 
 
 def completed(chance: float, lengths: ArrayLike, rounds: int) -> Floats:
@@ -124,23 +124,23 @@ def attacked(point: Point, lengths: ArrayLike) -> tuple[Floats, Floats]:
     chance for the rounds that are left: they turn, or they are still split at the end.
     """
     lengths, rounds = np.asarray(lengths, int), point.protocol.max_rounds
-    quorums, fed = _Quorums(point), point.first_group
+    (sets, counts), fed = _quorums(point), point.first_group
     peers = fed + point.byzantine - point.network.exclude_self
-    alone = completed(float(quorums.counts(peers)), lengths, rounds)
+    alone = completed(counts(peers), lengths, rounds)
     one = -np.expm1(fed * np.log1p(-np.minimum(alone, 1 - 1e-16)))
-    left = _turned(point, quorums, fed, lengths)[:, ::-1]
+    left = _turned(point, sets, counts, fed, lengths)[:, ::-1]
     return one[:, -1], (np.diff(one, axis=1, prepend=0.0) * left).sum(axis=1)
 
 
-def _turned(point: Point, quorums: "_Quorums", holders: float, lengths) -> Floats:
+def _turned(point: Point, sets, counts, holders: float, lengths) -> Floats:
     """P(some node decides the other colour within t rounds in which all Byzantine nodes push it),
     t = 0 ... max_rounds, 1 at most [lengths, rounds + 1]."""
     logs, others = [0.0], [0.0]
     for _ in range(point.protocol.max_rounds):
         against = point.honest - holders + point.byzantine
-        logs.append(float(np.log(max(quorums.counts(against - 1), 1e-300))))
+        logs.append(float(np.log(max(counts(against - 1), 1e-300))))
         others.append(point.honest - holders)
-        lost, won = holders * quorums.sets(against), others[-1] * quorums.sets(holders)
+        lost, won = holders * sets(against), others[-1] * sets(holders)
         holders = holders - lost + won
     total, others = np.cumsum(logs), np.array(others)
     found = np.zeros((len(lengths), len(total)))
@@ -150,21 +150,17 @@ def _turned(point: Point, quorums: "_Quorums", holders: float, lengths) -> Float
     return found
 
 
-class _Quorums:
-    """P(a quorum that sets the preference, or that counts) by how many peers hold its colour."""
+def _quorums(point: Point) -> list[Callable[[float], float]]:
+    """By how many peers hold its colour: P(a quorum that sets the preference), and P(one that
+    counts)."""
+    pool, _ = point.pool(((1.0, 0.0),), point.kinds).merged()
+    holders, laws = _laws(pool)
 
-    def __init__(self, point: Point):
-        pool, _ = point.pool(((1.0, 0.0),), point.kinds).merged()
-        self.holders, laws = _laws(pool)
-        low, high = point.protocol.quorums
-        tails = (laws[:, alpha:].sum(axis=1) for alpha in (low, high))
-        self.logs = [np.log(np.maximum(tail, 1e-300)) for tail in tails]
+    def chance(logs: Floats, number: float) -> float:
+        return float(np.exp(np.interp(number, holders, logs)))
 
-    def sets(self, holders: float) -> float:
-        return float(np.exp(np.interp(holders, self.holders, self.logs[0])))
-
-    def counts(self, holders: float) -> float:
-        return float(np.exp(np.interp(holders, self.holders, self.logs[1])))
+    tails = (laws[:, alpha:].sum(axis=1) for alpha in point.protocol.quorums)
+    return [partial(chance, np.log(np.maximum(tail, 1e-300))) for tail in tails]
 
 
 @lru_cache(maxsize=32)
@@ -179,8 +175,3 @@ def _answers(pool: Pool, holders: int) -> Floats:
     """P(i answers are 1), when so many honest peers hold it."""
     merged, more = pool.merged()
     return pools.ones(merged, [holders + more])[0]
-
-
-def length_of(rule) -> int:
-    """Quorums in a row that decide an undisputed vertex."""
-    return int(rule.run_length)

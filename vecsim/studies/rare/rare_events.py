@@ -1,16 +1,18 @@
 """Studies of rare events: at each point, replicas of splitting estimates by two scores."""
 
+from itertools import islice
+
 import numpy as np
 
 from vecsim.errors import count, require, whole
-from vecsim.results.layout import Variable
 from vecsim.studies.rare.scores import SCORES
 from vecsim.studies.rare.splitting import MOST_REPLICAS, MOST_WALKERS, Effort, plain_events, split
 from vecsim.studies.rare.walkers import Climbers, supports_splitting
 from vecsim.studies.sweep import Study
-from vecsim.studies.work import Work
+from vecsim.studies.work import Work, variable
 
-_COMPARED = 2  # scores that a point's estimates come from: the first ones that find a way
+_COMPARED = 2  # scores that a point's estimates come from: two that agree can be trusted
+# The settings of the estimator, as the configuration names them.
 _FIELDS = ("name", "event", "walkers", "keep")
 
 
@@ -36,26 +38,14 @@ class RareEvents(Work):
             reason = supports_splitting(point, engine)
             require(reason is None, "estimator", "splitting", f"plain ({reason})")
         self.inner = {"score": list(SCORES[self.event])}
-        about = {
-            "long_name": f"probability of the event: {self.event}",
-            "units": "1",
-            "meaning": "each replica's own estimate, 0 where none of its walkers got there",
-            "event": self.event,
-        }
-        levels = {
-            "long_name": "levels on the way to the event",
-            "units": "1",
-            "meaning": "-1 where there is no estimate: the pilot found no way, or others did",
-        }
-        plainly = {
-            "long_name": f"plain trials with the event, of {walkers} for each replica",
-            "units": "trials",
-            "of": walkers,
-        }
+        name = f"probability of the event: {self.event}"
+        own = "each replica's own estimate, 0 where none of its walkers got there"
+        none = "-1 where there is no estimate: the pilot found no way, or others did"
+        plain = f"plain trials with the event, of {walkers} for each replica"
         self.variables = (
-            Variable("probability", "float64", about, ("score",)),
-            Variable("levels", "int32", levels, ("score",)),
-            Variable("plain", "int32", plainly),
+            variable("probability", "float64", name, "1", own, event=self.event, inner=("score",)),
+            variable("levels", "int32", "levels on the way to the event", "1", none, ("score",)),
+            variable("plain", "int32", plain, "trials", of=walkers),
         )
 
     def one(self, number: int, trials: np.ndarray) -> dict[str, np.ndarray]:
@@ -65,13 +55,9 @@ class RareEvents(Work):
         shape = len(trials), len(self.inner["score"])
         values = {"probability": np.full(shape, np.nan), "levels": np.full(shape, -1, np.int32)}
         values["plain"] = plain_events(climbers, self.effort.walkers, trials, study.seed)
-        found = 0
-        for score in range(shape[1]):
-            result = split(climbers, score, self.effort, trials, study.seed)
-            if result is not None:
-                values["probability"][:, score] = result.estimates
-                values["levels"][:, score] = result.passed.shape[1]
-                found += 1
-            if found == _COMPARED:
-                break
+        every = ((i, split(climbers, i, self.effort, trials, study.seed)) for i in range(shape[1]))
+        found = ((score, result) for score, result in every if result is not None)
+        for score, result in islice(found, _COMPARED):
+            values["probability"][:, score] = result.estimates
+            values["levels"][:, score] = result.passed.shape[1]
         return values

@@ -26,12 +26,15 @@ from jax.scipy.special import log_ndtr
 
 from vecsim.engines.trial import Tally
 
+# The scores of each event, in the order in which they are tried.
 SCORES = {"disagreement": ("run", "field", "staged"), "stalled": ("slowest", "average")}
-_GRID = 2.0**-10  # scores are rounded, lest the last bits of a logarithm decide anything
-LIKELY, PRICE = -3.0, 1.4  # a poll more likely than exp(LIKELY) costs PRICE, others minus their log
-_LEAST = 1e-30  # of the probability of a poll's result
-OUT_OF_REACH = 10**6  # polls that nobody lacks
-STAGE = 2.0**13  # more than scores differ by otherwise
+_GRID = 2.0**-10  # scores are rounded to it, so that the last bits of a logarithm decide nothing
+# Natural logarithms: a poll more likely than exp(LIKELY) costs PRICE, others minus their own; the
+# fluctuations of a favourable field then count for nothing.
+LIKELY, PRICE = -3.0, 1.4
+_LEAST = 1e-30  # probability of a poll's result, at least: its logarithm stays finite
+OUT_OF_REACH = 10**6  # polls: more than any node lacks, where there is no node
+STAGE = 2.0**13  # what a decision is worth in a score: more than scores differ by otherwise
 HASTE = 10.0  # rounds to spare below which decisions may come too late
 MEMORY = 10.0  # rounds over which chance may drive the nodes against the field's drift
 

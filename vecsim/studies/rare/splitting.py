@@ -14,16 +14,18 @@ import jax
 import numpy as np
 
 from vecsim.model import random
-from vecsim.studies.rare.walkers import Aim, Climbers
+from vecsim.studies.rare.walkers import Climbers
 
+# The most levels, walkers of a level, and replicas: the number of a walker has bits for these.
 MOST_LEVELS = 256
 MOST_WALKERS = 2**16
 MOST_REPLICAS = 2**20
-MORE, MOST_MORE = 4, 16  # where few of the pilot get on four times the walkers try, up to so many
-_FEW = 10  # walkers: what these few are like, the next level hangs on
-_PLAIN = 2**9 - 1  # the stage of plain trials
-PILOT = 2**29  # the pilot's number, beside those of the replicas
-_OWN = 1 << 63  # bit of the numbers of walkers, which plain trials do not have
+# Where few of the pilot get on, MORE times the walkers try, and again, up to MOST_MORE times.
+MORE, MOST_MORE = 4, 16
+_FEW = 10  # walkers of the pilot: fewer say too little of where the next level should be
+_PLAIN = 2**9 - 1  # the stage of plain trials: the last number, which no level has
+PILOT = 2**29  # the pilot's number, above those of all replicas
+_OWN = 1 << 63  # bit of the numbers of walkers, which those of plain trials do not have
 
 
 class Effort(NamedTuple):
@@ -113,9 +115,8 @@ class _Run:
                 continue
             if not passing:
                 return None
-            happened = ended.best == np.inf
             above = next_level(ended.best, level, self.effort.keep)
-            if above is None or happened.mean() >= self.effort.keep:
+            if above is None or (ended.best == np.inf).mean() >= self.effort.keep:
                 return [*levels, _Level(np.inf, more)]
             level = above
             levels.append(_Level(level, more))
@@ -140,12 +141,14 @@ class _Run:
         return passed
 
     def start(self, number: np.ndarray) -> _Crowd:
+        """Walkers at the start of a trial; number: the replica of each, in order."""
         keys = self.keys(number, 0)
         return _Crowd(number, random.trial_coin(keys), self.climbers.start(keys))
 
     def keys(self, number: np.ndarray, stage: int):
         """A key for each walker of a stage; `number` is the replica of each, in order."""
-        return self._key(number, stage, _rank(number))
+        first = np.searchsorted(number, number)  # of each walker's replica
+        return self._key(number, stage, np.arange(len(number)) - first)
 
     def _key(self, replica: np.ndarray, stage: int, walker):
         fields = (self.score, 2), (replica, 30), (stage, 9), (walker, 21)
@@ -155,10 +158,9 @@ class _Run:
         return random.trial_key(self.key, name | np.uint64(_OWN))
 
     def climb(self, stage: int, crowd: _Crowd, level: float) -> "_Ended":
-        walkers = len(crowd.number)
-        aim = Aim(np.full(walkers, level), np.full(walkers, self.score, np.int32))
+        """The walkers where they reached the level, or nothing more could come of them."""
         keys = self.keys(crowd.number, stage)
-        reached = self.climbers.climb(keys, crowd.coins, crowd.state, aim)
+        reached = self.climbers.climb(keys, crowd.coins, crowd.state, level, self.score)
         return _Ended(reached.state, np.where(reached.happened, np.inf, reached.best), level)
 
     def _enter(self, stage: int, crowd: _Crowd, ended: "_Ended", going=None) -> _Crowd:
@@ -204,9 +206,3 @@ def next_level(best: np.ndarray, level: float, keep: float) -> float | None:
         return float(wanted)
     above = best[(best > level) & np.isfinite(best)]
     return float(above.min()) if len(above) else None
-
-
-def _rank(number: np.ndarray) -> np.ndarray:
-    """Each walker's place among those of its replica (`number` is sorted)."""
-    first = np.searchsorted(number, number)
-    return np.arange(len(number)) - first

@@ -23,11 +23,14 @@ from vecsim.model.poll_draw import quorum_chances
 from vecsim.studies.rare.scores import OUT_OF_REACH, Crowd, Field
 from vecsim.types import decided, preference
 
-FAR = 254  # polls: what a node lacks is known up to there
+FAR = 254  # polls that a node lacks, at most: what is known of it must fit a byte
 
 
 def counted_field(chances) -> Field:
-    """The population engine's, from P(each result) [trials, groups, own colour, results]."""
+    """The population engine's: [trials, groups, own colour, colour].
+
+    chances: P(each result of a poll) [trials, groups, own colour, results].
+    """
 
     def quorums(agree, against):
         zero = jnp.stack([agree[..., 0], against[..., 0]], axis=-1)
@@ -39,7 +42,11 @@ def counted_field(chances) -> Field:
 
 
 def counted_crowd(number, own, remaining) -> Crowd:
-    """number: undecided nodes [groups, cells]. own: [cells]. remaining: [cells, colours]."""
+    """The population engine's, of one trial.
+
+    number: undecided nodes [groups, cells]. own: the preference of each cell [cells]. remaining:
+    polls that a node in it lacks to decide each colour [cells, colours].
+    """
     colour = jnp.arange(2, dtype=own.dtype)[:, None]
     classes = jnp.where(own == colour, number[:, None], 0.0)  # [groups, own, cells]
     there = classes > 0.0

@@ -27,10 +27,12 @@ from vecsim.model.point import Point
 from vecsim.studies.rare.scores import situations, standing
 from vecsim.studies.rare.standings import agents_crowd, agents_field, counted_crowd, counted_field
 
-WALKER_NODES = 2**15  # of the agents engine, per device: they wait for the last to end
-BATCH_BLOCKS = 16  # of the population engine, per device
-# A batch of the agents engine is so many times smaller where that still holds all walkers, as those
-# of a pilot: places without a walker are stepped too. Another size is one more program to compile.
+# Nodes of a batch of the agents engine, per device: few, because all walkers of a batch wait for
+# the last of them.
+WALKER_NODES = 2**15
+BATCH_BLOCKS = 16  # blocks of a batch of the population engine, per device: few for the same reason
+# A batch of the agents engine is this many times smaller where it still holds all walkers, such as
+# a pilot's: places without a walker are stepped too. Each size is one more program to compile.
 FEWER = 8
 
 
@@ -86,33 +88,33 @@ class Climbers:
 
     def __init__(self, point: Point, event: str, engine: str, memory: int):
         self.point, self.event, self.mesh = point, event, all_devices()
-        with jax.enable_x64(engine == "population"):
-            self._prepare(engine, memory)
+        self.x64, devices = engine == "population", self.mesh.size
+        with jax.enable_x64(self.x64):
+            if self.x64:
+                self._of_counts(point, devices, memory)
+            else:
+                self._of_nodes(point, devices)
 
-    def _prepare(self, engine: str, memory: int) -> None:
-        point, devices = self.point, self.mesh.size
-        self.x64 = engine == "population"
-        if engine == "population":
-            shape = population_shape(point)
-            numbers = np.arange(shape.block * BATCH_BLOCKS * devices)
-            given = [(point, numbers, numbers)]
-            blocks, place = next(blocks_of(shape, given, 0, devices, memory))
-            self.axes = place.shape
-            cells = enumerate_cells(point.protocol, point.protocol.max_rounds)
-            undecided = jnp.asarray(cells.cells[~cells.decided])
-            lacking = [point.protocol.remaining(undecided, colour) for colour in range(2)]
-            self.shape, self.trials = shape, blocks
-            self.shared = np.stack(lacking, axis=-1).astype(np.float64)
-        else:
-            shape = agents_shape([point], 0)
-            shape = shape._replace(kind=shape.kind._replace(wide=True))  # single polls may be rare
-            size = max(1, WALKER_NODES // shape.nodes) * devices
-            self.axes = (size,)
-            numbers = np.arange(size)
-            assembler = Assembler(shape, [point], size, 0)
-            listed = items(point, 0, numbers, numbers)
-            ((trials, tables, _),) = assembler.batches(listed)
-            self.shape, self.trials, self.shared = shape, trials, tables
+    def _of_counts(self, point: Point, devices: int, memory: int) -> None:
+        """The population engine's. shared: polls that undecided cells lack, [cells, colours]."""
+        self.shape = population_shape(point)
+        numbers = np.arange(self.shape.block * BATCH_BLOCKS * devices)
+        given = [(point, numbers, numbers)]
+        self.trials, place = next(blocks_of(self.shape, given, 0, devices, memory))
+        self.axes = place.shape
+        cells = enumerate_cells(point.protocol, point.protocol.max_rounds)
+        undecided = jnp.asarray(cells.cells[~cells.decided])
+        lacking = [point.protocol.remaining(undecided, colour) for colour in range(2)]
+        self.shared = np.stack(lacking, axis=-1).astype(np.float64)
+
+    def _of_nodes(self, point: Point, devices: int) -> None:
+        """The agents engine's. shared: its tables."""
+        shape = agents_shape([point], 0)
+        self.shape = shape._replace(kind=shape.kind._replace(wide=True))  # single polls may be rare
+        numbers = np.arange(max(1, WALKER_NODES // shape.nodes) * devices)
+        self.axes = numbers.shape
+        assembler = Assembler(self.shape, [point], len(numbers), 0)
+        ((self.trials, self.shared, _),) = assembler.batches(items(point, 0, numbers, numbers))
 
     def start(self, keys) -> Any:
         """Walkers at the start; keys: two uint32 [walkers]."""
@@ -132,31 +134,31 @@ class Climbers:
         sides = jax.tree.map(lambda *leaves: np.stack(leaves), *sides)
         return self.trials._replace(sides=sides)
 
-    def climb(self, keys, coins, state: Any, aim: Aim) -> Reached:
-        """keys: two uint32 [walkers]. coins: uint32 [walkers], the adversary's of the whole trial.
-        state: from `start`, or of another climb. aim: [walkers]."""
+    def climb(self, keys, coins, state: Any, level: float, score: int) -> Reached:
+        """To the level, or nowhere if it is -inf, by the event's score of that number.
+
+        keys: two uint32 [walkers]. coins: uint32 [walkers], the adversary's of the whole trial.
+        state: from `start`, or of another climb.
+        """
         total = len(coins)
         axes, batch = self._batch(total)
-        parts = []
+        levels = np.full(total, level, np.float64 if self.x64 else np.float32)
+        scores = np.full(total, score, np.int32)
+        run, parts = partial(_climb, self.shape, self.mesh, self.event), []
         for first in range(0, total, math.prod(axes)):
             chosen = partial(_part, axes, first)
-            trials = _named(batch, *(chosen(words) for words in (*keys, coins)))
-            level = aim.level.astype(np.float64 if self.x64 else np.float32)
-            aimed = Aim(chosen(level, -np.inf), chosen(aim.score))
+            trials = _named(batch, *map(chosen, (*keys, coins)))
+            aim = Aim(chosen(levels, -np.inf), chosen(scores))
             given = jax.tree.map(chosen, state)
             with jax.enable_x64(self.x64):
-                parts.append(
-                    _climb(self.shape, self.mesh, self.event, trials, self.shared, given, aimed)
-                )
+                parts.append(run(trials, self.shared, given, aim))
         return jax.tree.map(lambda leaf: leaf[:total], _joined(axes, parts))
 
     def _batch(self, walkers: int) -> tuple[tuple[int, ...], Any]:
         """The axes of a batch for so many walkers, and its trials."""
-        if self.x64:
-            return self.axes, self.trials
         devices = self.mesh.size
         few = -(-self.axes[0] // (FEWER * devices)) * devices
-        if walkers > few:
+        if self.x64 or walkers > few:
             return self.axes, self.trials
         return (few,), jax.tree.map(lambda leaf: leaf[:few], self.trials)
 
@@ -234,19 +236,16 @@ def _by_counts(shape, event, blocks, remaining, states, aims):
 
         def look(state):
             tally = stepping.count_by_cell(block.moves, state.nodes)
-            faced = [
-                stepping.faced(shape, block, state, each, state.nodes) for each in situations(tally)
-            ]
+            faced_by = partial(stepping.faced, shape, block, state)
+            faced = [faced_by(each, state.nodes) for each in situations(tally)]
             fields = [counted_field(chances) for chances, _ in faced]
 
             def stand(trial, tally, round_, nodes, fields):
                 crowd = counted_crowd(nodes[:, :-2], own, remaining)
                 return standing(event, trial.protocol, tally, round_, trial.honest, crowd, fields)
 
-            found = jax.vmap(stand, (stepping.EACH, 0, 0, 0, 0))(
-                block.trials, tally, state.round, state.nodes, fields
-            )
-            return found, faced[0]
+            stand_each = jax.vmap(stand, (stepping.EACH, 0, 0, 0, 0))
+            return stand_each(block.trials, tally, state.round, state.nodes, fields), faced[0]
 
         def move(state, seen):
             chances, memory = seen
@@ -261,25 +260,16 @@ def _by_counts(shape, event, blocks, remaining, states, aims):
 def _by_nodes(shape, event, trials, tables, states, aims):
     def stand(trial, walk: Walk):
         tally, _ = lockstep.tally(shape, walk.lane)
-        fields = [
-            agents_field(shape, trial, tables, each, walk.round, walk.memory)
-            for each in situations(tally)
-        ]
+        field_of = partial(agents_field, shape, trial, tables)
+        fields = [field_of(each, walk.round, walk.memory) for each in situations(tally)]
         crowd = agents_crowd(shape, trial, walk.lane, len(fields[0].counts))
         found = standing(event, trial.protocol, tally, walk.round, trial.honest, crowd, fields)
         return found, view(trial, tables, tally, walk.round, tally.ones)
 
     def step(trial, walk: Walk, seen):
         _, mask = lockstep.start_nodes(shape, trial)
-        lane, memory = lockstep.advance_nodes(
-            shape, trial, tables, walk.lane, mask, seen, walk.memory
-        )
-        return Walk(walk.round + 1, lane, memory)
+        given = shape, trial, tables, walk.lane, mask, seen, walk.memory
+        return Walk(walk.round + 1, *lockstep.advance_nodes(*given))
 
-    def look(state):
-        return jax.vmap(stand)(trials, state)
-
-    def move(state, seen):
-        return jax.vmap(step)(trials, state, seen)
-
+    look, move = (partial(jax.vmap(each), trials) for each in (stand, step))
     return _until(look, move, states, aims)
