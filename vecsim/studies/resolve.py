@@ -82,13 +82,10 @@ def resolved(
     swept = [each for dimension in dimensions for each in dimension.parameters]
     groups = [each for each in swept if each.key in build.GROUPS]
     combine = _options(groups, config, compose)
-    templates: dict[tuple, _Template] = {}
+    keys = [group.key for group in groups]
+    template = cache(lambda *options: _Template(combine(dict(zip(keys, options, strict=True)))))
     for settings in places(dimensions):
-        choices = {group.key: settings.pop(group.key) for group in groups}
-        key = tuple(choices.values())
-        if key not in templates:
-            templates[key] = _Template(combine(choices))
-        yield templates[key].resolved(settings)
+        yield template(*map(settings.pop, keys)).resolved(settings)
 
 
 def _options(

@@ -47,10 +47,10 @@ class Threshold(Work):
             require(good, f"estimator.{name}", end, "a fraction, 0 to 1")
         require(self.low < self.high, "estimator.high", self.high, f"above low, {self.low}")
         whole("trials", study.trials, LEAST_TRIALS, _MOST_TRIALS)
-        swept = FRACTION in keys_of(study.dimensions)
-        set_to = next((p.byzantine_fraction for p in study.points if p.byzantine_fraction), 0.0)
+        fractions = (p.byzantine_fraction for p in study.points if p.byzantine_fraction)
+        fraction = "swept" if FRACTION in keys_of(study.dimensions) else next(fractions, 0.0)
         allowed = "estimator.low and estimator.high, between which it is looked for"
-        require(not swept and set_to == 0, FRACTION, "swept" if swept else set_to, allowed)
+        require(fraction == 0, FRACTION, fraction, allowed)
         named = zip(study.points, study.engines, strict=True)
         pairs = [(end, engine) for point, engine in named for end in self._ends(point, engine)]
         self.engines = Engines(pairs, study.seed, memory, 1, BATCH)
