@@ -311,6 +311,7 @@ def test_a_study_of_rare_events(tmp_path, capsys):
     ("overrides", "told"),
     [
         (("estimator.event=unanimous",), "disagreement, stalled"),
+        (("estimator.event=[stalled]",), "disagreement, stalled"),
         (("estimator.walkers=5",), "10 to"),
         (("estimator.keep=1.5",), "between 0 and 1"),
         (("trials=1",), "2 to"),

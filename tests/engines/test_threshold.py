@@ -168,6 +168,7 @@ def test_thresholds_out_of_the_range_are_told(low, high, accept, told, tmp_path)
     ("overrides", "told"),
     [
         (("estimator.event=unanimous",), "stalled, disagreement"),
+        (("estimator.event=[stalled]",), "stalled, disagreement"),
         (("estimator.level=1.5",), "between 0 and 1"),
         (("estimator.low=-0.1",), "0 to 1"),
         (("estimator.low=0.5",), "above low, 0.5"),

@@ -38,7 +38,7 @@ class Threshold(Work):
         require(set(given) == set(_FIELDS), "estimator", given, ", ".join(_FIELDS))
         super().__init__(study)
         self.event, level, self.low, self.high = (given[name] for name in _FIELDS[1:])
-        require(self.event in LEVELS, "estimator.event", self.event, ", ".join(LEVELS))
+        require(self.event in [*LEVELS], "estimator.event", self.event, ", ".join(LEVELS))
         self.level = LEVELS[self.event] if level is None else level
         good = isinstance(self.level, float) and 0 < self.level < 1
         require(good, "estimator.level", self.level, "between 0 and 1, or null")

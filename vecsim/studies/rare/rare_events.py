@@ -28,7 +28,7 @@ class RareEvents(Work):
         self.memory, given = memory, dict(study.estimator)
         require(set(given) == set(_FIELDS), "estimator", given, f"{', '.join(_FIELDS)}")
         self.event, keep = given["event"], given["keep"]
-        require(self.event in SCORES, "estimator.event", self.event, ", ".join(SCORES))
+        require(self.event in [*SCORES], "estimator.event", self.event, ", ".join(SCORES))
         walkers = count("estimator.walkers", given["walkers"], 10, MOST_WALKERS)
         good = isinstance(keep, float) and 0 < keep < 1
         require(good, "estimator.keep", keep, "between 0 and 1")
