@@ -21,7 +21,6 @@ from vecsim.adversaries.silent import Silent
 from vecsim.engines import exact
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
-from vecsim.protocols.streak import run_length
 from vecsim.results import pareto, plot
 from vecsim.studies.design import designs
 from vecsim.studies.design.designs import following
@@ -72,7 +71,7 @@ def test_costs_of_plain_trials(p):
     """Messages and the share of trials done by the median and the 90 % round, by simulation."""
     trials = 4000
     found = undisputed_runs(p)
-    length = run_length(p.protocol)
+    length = p.protocol.run_length
     p = p._replace(initial_accept=1.0)
     [out] = run([p], trials, seed=3)
     assert_mean(2 * p.protocol.k * out["polls"] / p.honest, found.messages(length))
@@ -93,7 +92,7 @@ def completed_by(found, length, rounds):
 def test_theory_says_the_same(p):
     p = p._replace(initial_accept=1.0)
     found, rounds = undisputed_runs(p), p.protocol.max_rounds
-    length = run_length(p.protocol)
+    length = p.protocol.run_length
     expected = finalised_undisputed(p)
     assert completed_by(found, length, rounds)[-1] == pytest.approx(expected, rel=1e-9)
 

@@ -9,7 +9,6 @@ import numpy as np
 from vecsim.errors import ConfigError, count, require
 from vecsim.model import build
 from vecsim.model.point import Point
-from vecsim.protocols.streak import run_length
 from vecsim.results.layout import Variable
 from vecsim.results.pareto import STATES
 from vecsim.studies.design.quorum_runs import attacked, undisputed_runs
@@ -92,7 +91,7 @@ class Candidate:
         self.point, self.target = point, target
         self.quorums = undisputed_runs(point._replace(adversary=target.adversary))
         rule: Any = point.protocol
-        self.extra = int(run_length(rule)) - int(rule.beta)
+        self.extra = int(rule.run_length) - int(rule.beta)
         lengths = np.arange(1, target.most_beta + 1) + self.extra
         laws = np.array([attacked(self._fed(i), lengths) for i in range(len(target.fed))])
         self.worst = laws[:, 1].argmax(axis=0)  # which share is, for each beta
