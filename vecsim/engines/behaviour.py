@@ -1,7 +1,8 @@
 """What an adversary does in every situation of a trial, tabulated from its own `answer`."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from vecsim.model import poll_law as pools
 from vecsim.model import random
 from vecsim.model.point import Nodes, Point
 from vecsim.model.uses import uses
-from vecsim.types import Adversary, View
+from vecsim.types import Adversary, Protocol, View
 
 _GRID = 512  # values of a coin that are compared first; narrower pieces may be missed
 MOST_MEMORIES = 16  # different ones that may come up in a trial
@@ -73,50 +74,32 @@ def conducts(point: Point, admitted: Nodes, situations: Situations) -> list[Cond
     ConfigError where it may come to remember more than can be tabulated.
     """
     used = uses(point.adversary)
-    table = partial(_table, point, admitted, situations, used)
+    table = partial(_table, point, admitted, situations)
     memories = _memories(table, used, point.adversary.memories)
     coarse = _grid(_GRID) if "round_coin" in used else [0]
-    found = []
-
-    def toss(coin: int, tossed: int):
-        return table(memories, [coin], [tossed])
-
-    def trial(coin: int):
-        return table(memories, [coin], coarse)
-
-    for coin, weight in _pieces(trial, "trial_coin" in used):
-        tosses = _pieces(partial(toss, coin), "round_coin" in used)
-        mixes, after = table(memories, [coin], [tossed for tossed, _ in tosses])
-        shares = [share for _, share in tosses]
-        found.append(_conduct(point, admitted, situations, memories, weight, shares, mixes, after))
-    return found
-
-
-def _conduct(point, admitted, situations, memories, weight, shares, mixes, after) -> Conduct:
-    """From tables [rounds, memory, trial coin, round coin, pooled, situation, ...]."""
-    numbered = partial(_numbered, memories)
     chances = _pooled(point, admitted, situations)
-    rounds = len(mixes)
-    changed = [
-        r
-        for r in range(1, rounds)
-        if not (np.array_equal(mixes[r], mixes[r - 1]) and np.array_equal(after[r], after[r - 1]))
-    ]
-    phases = (0, *changed)
-    branches = []
-    for r in phases:
-        branches.append(
+    found = []
+    for coin, weight in _pieces(partial(table, memories, round_coins=coarse), "trial_coin" in used):
+        tosses = _pieces(partial(table, memories, [coin]), "round_coin" in used)
+        mixes, after = table(memories, [coin], [tossed for tossed, _ in tosses])
+        phases = [0]
+        for r in range(1, len(mixes)):
+            if (mixes[r] != mixes[r - 1]).any() or (after[r] != after[r - 1]).any():
+                phases.append(r)
+        branches = tuple(
             tuple(
                 Branch(
-                    share * chances[pooled],
+                    share * chance,
                     mixes[r, :, 0, toss, pooled],
-                    numbered(after[r, :, 0, toss, pooled]),
+                    _numbered(memories, after[r, :, 0, toss, pooled]),
                 )
-                for toss, share in enumerate(shares)
-                for pooled in range(len(chances))
+                for toss, (_, share) in enumerate(tosses)
+                for pooled, chance in enumerate(chances)
             )
+            for r in phases
         )
-    return Conduct(weight, phases, tuple(branches), len(memories))
+        found.append(Conduct(weight, tuple(phases), branches, len(memories)))
+    return found
 
 
 def _numbered(memories: list[Memory], found: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -145,33 +128,24 @@ def _grid(pieces: int) -> list[int]:
     return [*range(0, random.COINS, random.COINS // pieces), random.COINS - 1]
 
 
-def _pieces(table: Callable[[int], Any], used: bool) -> list[tuple[int, float]]:
+def _pieces(table: Callable[[list[int]], Any], used: bool) -> list[tuple[int, float]]:
     """Values of a coin that stand for all, and how likely each is, from where answers change."""
     if not used:
         return [(0, 1.0)]
-    known: dict[int, bytes] = {}
 
+    @cache
     def signature(coin: int) -> bytes:
-        if coin not in known:
-            known[coin] = b"".join(np.ascontiguousarray(part).tobytes() for part in table(coin))
-        return known[coin]
+        return b"".join(part.tobytes() for part in table([coin]))
 
     starts = [0]
-    grid = _grid(_GRID)
-    for low, high in pairwise(grid):
-        while signature(low) != signature(high):
-            same, other = low, high
-            while other - same > 1:
-                middle = (same + other) // 2
-                if signature(middle) == signature(low):
-                    same = middle
-                else:
-                    other = middle
-            starts.append(other)
-            low = other
-    ends = [*starts[1:], random.COINS]
+    for low, high in pairwise(_grid(_GRID)):
+        while (same := signature(low)) != signature(high):
+            low = bisect_left(
+                range(high), True, low, key=lambda coin, same=same: signature(coin) != same
+            )
+            starts.append(low)
     weights: dict[bytes, tuple[int, float]] = {}
-    for start, end in zip(starts, ends, strict=True):
+    for start, end in pairwise([*starts, random.COINS]):
         coin, weight = weights.get(signature(start), (start, 0.0))
         weights[signature(start)] = (coin, weight + (end - start) / random.COINS)
     return list(weights.values())
@@ -196,7 +170,6 @@ def _table(
     point: Point,
     admitted: Nodes,
     situations: Situations,
-    used: frozenset[str],
     memories: Sequence[Memory],
     trial_coins: Sequence[int],
     round_coins: Sequence[int],
@@ -205,46 +178,40 @@ def _table(
 
     Only rounds in which the adversary may differ are told apart; without memory the next is 0.
     """
-    byzantine, held = sum(admitted), np.array(memories, np.int32)
-    rounds = np.arange(point.protocol.max_rounds if "round" in used else 1)
-    pooled = np.arange(2 if point.adversary.pools else 1)
-    axes = [
-        rounds,
-        np.arange(len(held)),
-        trial_coins,
-        round_coins,
-        pooled,
-        np.arange(len(situations.ones)),
-    ]
-    where = [part.ravel() for part in np.meshgrid(*map(np.asarray, axes), indexing="ij")]
-    network, place = point.network, where[5]
-    fixed = dict(
-        honest=point.honest,
-        byzantine=byzantine,
-        peers=point.honest + byzantine - network.exclude_self,
-        exclude_self=int(network.exclude_self),
-        k=point.protocol.k,
-        alpha=point.protocol.quorums[0],
-        start_ones=point.start_ones,
-    )
-    varying = dict(
-        round=where[0],
-        ones=situations.ones[place],
-        decided_0=situations.decided_0[place],
-        decided_1=situations.decided_1[place],
-        pooled_minority=where[4],
-    )
-    coins = dict(trial_coin=where[2] / random.COINS, round_coin=where[3] / random.COINS)
-    parts: dict[str, Any] = {name: np.int32(value) for name, value in fixed.items()}
-    parts |= {name: padded(value.astype(np.int32)) for name, value in varying.items()}
-    parts |= {name: padded(value.astype(np.float32)) for name, value in coins.items()}
-    seen = View(**parts)
-    mixes, after = answered(point.adversary, seen, held[padded(where[1])])
-    sizes = [len(axis) for axis in axes]
+    used, held = uses(point.adversary), np.array(memories, np.int32)
+    rounds = point.protocol.max_rounds if "round" in used else 1
+    pooled = 2 if point.adversary.pools else 1
+    sizes = (rounds, len(held), len(trial_coins), len(round_coins), pooled, len(situations.ones))
+    round_, kept, trial, toss, minority, place = np.indices(sizes).reshape(len(sizes), -1)
+    varying = {name: seen[place] for name, seen in situations._asdict().items()}
+    varying |= dict(round=round_, pooled_minority=minority)
+    counts = counts_of(point, sum(admitted)) | {name: padded(v) for name, v in varying.items()}
+    coins = np.array(trial_coins)[trial], np.array(round_coins)[toss]
+    coins = (padded(coin) / random.COINS for coin in coins)
+    seen = view_of(point.protocol, *coins, **counts)
+    mixes, after = answered(point.adversary, seen, held[padded(kept)])
     mixes = np.asarray(mixes)[: len(place)].reshape(*sizes, -1, 2)
     if "memory" not in used:
         return mixes, np.zeros((*sizes, held.shape[1]), np.int64)
     return mixes, np.asarray(after)[: len(place)].reshape(*sizes, -1)
+
+
+def counts_of(point: Point, byzantine: int) -> dict[str, int]:
+    """What an adversary knows of a point's nodes all the time, with so many Byzantine ones."""
+    own = int(point.network.exclude_self)
+    known = dict(honest=point.honest, byzantine=byzantine, start_ones=point.start_ones)
+    return known | dict(peers=point.honest + byzantine - own, exclude_self=own)
+
+
+def view_of(rule: Protocol, trial_coin, round_coin, *, whole: type = np.int32, **counts) -> View:
+    """The view of these coins and counts, scalars or arrays; what is not given is 0.
+
+    whole: the type of counts.
+    """
+    given = dict.fromkeys(View._fields, 0) | dict(k=rule.k, alpha=rule.quorums[0]) | counts
+    parts: dict[str, Any] = {name: np.asarray(count, whole) for name, count in given.items()}
+    parts |= dict(trial_coin=np.float32(trial_coin), round_coin=np.float32(round_coin))
+    return View(**parts)
 
 
 @jax.jit

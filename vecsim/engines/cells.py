@@ -59,7 +59,7 @@ def enumerate_cells(protocol: Protocol, rounds: int, results: int = len(RESULTS)
         open_cells = fresh[~decided(fresh)]
         if not len(open_cells):
             break
-        stepped = _stepped(protocol, open_cells)[:, :results]
+        stepped = np.asarray(_step(protocol, padded(open_cells)))[: len(open_cells), :results]
         after |= dict(zip(open_cells.tolist(), stepped.tolist(), strict=True))
         found = [cell for cell in np.unique(stepped).tolist() if cell not in number]
         number |= {cell: len(number) + i for i, cell in enumerate(found)}
@@ -67,20 +67,9 @@ def enumerate_cells(protocol: Protocol, rounds: int, results: int = len(RESULTS)
         require(len(number) <= _MOST_CELLS, "protocol", name, allowed)
         fresh = np.array(found, np.uint32)
     cells = np.array(list(number), np.uint32)
-    same = [[cell] * results for cell in number]
-    rows = [after.get(cell, stays) for cell, stays in zip(number, same, strict=True)]
-    return Cells(
-        cells=cells,
-        start=(number[int(starts[0])], number[int(starts[1])]),
-        preference=preference(cells),
-        decided=decided(cells),
-        after=np.array([[number[cell] for cell in row] for row in rows], np.int32),
-    )
-
-
-def _stepped(protocol: Protocol, cells: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """[cells, results], by the protocol's own step."""
-    return np.asarray(_step(protocol, padded(cells)))[: len(cells)]
+    rows = (after.get(cell, [cell] * results) for cell in number)
+    places = np.array([[number[cell] for cell in row] for row in rows], np.int32)
+    return Cells(cells, (0, 1), preference(cells), decided(cells), places)
 
 
 def padded(values: NDArray[Any]) -> NDArray[Any]:
@@ -90,6 +79,8 @@ def padded(values: NDArray[Any]) -> NDArray[Any]:
 
 @jax.jit
 def _step(protocol: Protocol, cells):
+    """[cells, results], by the protocol's own step."""
+
     def after(result):
         return protocol.step(cells, Quorum(*(jnp.full(cells.shape, flag) for flag in result)))
 

@@ -8,11 +8,11 @@ from vecsim.model.point import Point
 
 ENGINES = ("auto", "agents", "population")
 _MOST_NODES = 2_000_000  # of the engines that keep every node
-PROGRAMS = {
+PROGRAMS = {  # of the engines that keep every node
     "agents": lockstep.lockstep_program,
     "asynchronous": asynchronous.asynchronous_program,
     "graph": graph.graph_program,
-}  # of the engines that keep every node
+}
 MANY = 20_000  # nodes from which counts of few cells are quicker to step than the nodes
 FEW_CELLS = 200
 ALIKE = 50_000  # nodes from which one node's law is quicker to work out than to step them all
@@ -46,15 +46,12 @@ def engine_of(point: Point, wanted: str) -> str:
 
 
 def _suits(point: Point) -> bool:
-    if (
-        point.n < (ALIKE if point.protocol.counts else MANY)
-        or population.supports(point) is not None
-    ):
+    rule = point.protocol
+    if point.n < (ALIKE if rule.counts else MANY) or population.supports(point) is not None:
         return False
-    if point.protocol.counts:
+    if rule.counts or point.n > _MOST_NODES:
         return True
-    cells = len(moves_of(point.protocol, point.protocol.max_rounds).preference)
-    return cells <= FEW_CELLS or point.n > _MOST_NODES
+    return len(moves_of(rule, rule.max_rounds).preference) <= FEW_CELLS
 
 
 def _why_not(point: Point) -> str:

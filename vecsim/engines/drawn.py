@@ -3,7 +3,7 @@
 import numpy as np
 
 from vecsim.model import random
-from vecsim.model.point import Point
+from vecsim.model.point import Group, Point
 from vecsim.model.poll_law import Floats
 
 IDENTITIES, COLOURS = 1, 64  # numbers of the first blocks for admissions, and for groups' colours
@@ -31,18 +31,16 @@ def first_ones(point: Point, keys) -> np.ndarray:
     """
     number = np.empty((len(keys[0]), len(point.groups)), np.int64)
     for i, group in enumerate(point.groups):
-        if point.adversary.grouping == "by_colour" or point.adversary.groups == 1:
-            number[:, i] = min(group.ones, group.fed)
-        else:
-            least, law = hypergeometric(group.nodes, group.ones, group.fed)
-            number[:, i] = least + np.searchsorted(np.cumsum(law), _uniform(keys, COLOURS + i))
+        number[:, i], law = first_ones_law(point, group)
+        if len(law) > 1:
+            number[:, i] += np.searchsorted(np.cumsum(law), _uniform(keys, COLOURS + i))
     return number
 
 
-def first_ones_law(point: Point) -> tuple[int, Floats]:
-    """The least number that `first_ones` gives without groups in the network, and the
-    probabilities from it on."""
-    group = point.groups[0]
+def first_ones_law(point: Point, group: Group | None = None) -> tuple[int, Floats]:
+    """The least number that `first_ones` gives in a group of the network, the first one unless
+    given, and the probabilities from it on."""
+    group = group or point.groups[0]
     if point.adversary.grouping == "by_colour" or point.adversary.groups == 1:
         return min(group.ones, group.fed), np.ones(1)
     return hypergeometric(group.nodes, group.ones, group.fed)
@@ -54,24 +52,29 @@ def hypergeometric(total: int, good: int, draws: int) -> tuple[int, Floats]:
     """
     least, most = max(0, draws + good - total), min(good, draws)
     mode = min(max((draws + 1) * (good + 1) // (total + 2), least), most)
-    reach = _reach(total, good, draws)
+    # From the mode to where a probability is below _TAIL times that of the mode (Hoeffding).
+    smaller = min(good, draws, total - good, total - draws)
+    reach = int(np.sqrt(smaller * -np.log(_TAIL))) + 100
 
     def ratios(i):
         """P(i + 1) / P(i)."""
         i = i.astype(float)
         return (good - i) / (i + 1.0) * ((draws - i) / (total - good - draws + i + 1.0))
 
-    up = np.cumprod(ratios(np.arange(mode, min(most, mode + reach))))
-    down = np.cumprod(1.0 / ratios(np.arange(mode - 1, max(least, mode - reach) - 1, -1)))
-    up, down = up[up > _TAIL], down[down > _TAIL]
-    law = np.concatenate([down[::-1], [1.0], up])
-    return mode - len(down), law / law.sum()
+    up = ratios(np.arange(mode, min(most, mode + reach)))
+    down = 1.0 / ratios(np.arange(mode - 1, max(least, mode - reach) - 1, -1))
+    return around_mode(mode, up, down, _TAIL)
 
 
-def _reach(total: int, good: int, draws: int) -> int:
-    """From the mode to where a probability is below _TAIL times that of the mode (Hoeffding)."""
-    smaller = min(good, draws, total - good, total - draws)
-    return int(np.sqrt(smaller * -np.log(_TAIL))) + 100
+def around_mode(mode: int, up: Floats, down: Floats, tail: float) -> tuple[int, Floats]:
+    """The least number that counts, and the probabilities from it on.
+
+    up, down: each probability over the one before, from the mode outwards. tail: what is less
+    likely, relative to the mode, is left out.
+    """
+    above, below = (law[law > tail] for law in map(np.cumprod, (up, down)))
+    law = np.concatenate([below[::-1], [1.0], above])
+    return mode - len(below), law / law.sum()
 
 
 def _uniform(keys, number: int) -> Floats:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from vecsim.model import random
 from vecsim.model.poll_draw import PollKind
-from vecsim.types import Adversary, Outcome, Protocol, View
+from vecsim.types import STEPPED, Adversary, Outcome, Protocol, View
 
 # Arrays whose first axis is that of trials, and what all trials share.
 SPLIT, WHOLE = PartitionSpec("trials"), PartitionSpec()
@@ -83,16 +83,9 @@ class TrialRecord(NamedTuple):
     @classmethod
     def start(cls, trial: Trials):
         none = jnp.zeros_like(trial.honest)
-        never = none - 1
-        outcome = Outcome(*[none] * len(Outcome._fields))._replace(
-            undecided=trial.honest,
-            first_decision=never,
-            median_decision=never,
-            last_decision=never,
-            unanimity=never,
-            start_ones=never,
-        )
-        return cls(trial.honest > 0, outcome)
+        known = dict.fromkeys(Outcome._fields, none) | {"undecided": trial.honest}
+        known |= dict.fromkeys((*STEPPED, "start_ones"), none - 1)
+        return cls(trial.honest > 0, Outcome(**known))
 
     def update(self, trial: Trials, tally: Tally, step, flips, polls):
         """After `step` steps; flips of the last one, polls of the next, if there is a next."""
@@ -126,19 +119,20 @@ class TrialRecord(NamedTuple):
 
 def view(trial: Trials, tables: Tables, tally: Tally, round_, ones_at_round) -> View:
     """What the trial's adversary sees; `ones_at_round` is what its pooled polls met."""
-    word, coin = adversary_words(trial, round_)
-    minority = word < tables.pooled[trial.pooled_offset + ones_at_round]
-    return seen(trial, tally, round_, minority, coin)
+
+    def minority(word):
+        return word < tables.pooled[trial.pooled_offset + ones_at_round]
+
+    return seen(trial, tally, round_, minority)
 
 
-def adversary_words(trial: Trials, round_):
-    """The two words that the trial's adversary has in a round: for its pools, and to share."""
+def seen(trial: Trials, tally: Tally, round_, minority: Callable) -> View:
+    """What the trial's adversary sees.
+
+    minority(word): whether 1 is the pooled minority, from the round's random word for pools.
+    """
     second = random.counter(round_.astype(jnp.uint32), random.ADVERSARY)
-    return random.threefry(*trial.key, jnp.uint32(0), second)
-
-
-def seen(trial: Trials, tally: Tally, round_, pooled_minority, coin) -> View:
-    """What the trial's adversary sees, for this pooled minority and the round's shared word."""
+    word, coin = random.threefry(*trial.key, jnp.uint32(0), second)
     return View(
         round=round_,
         honest=trial.honest,
@@ -151,7 +145,7 @@ def seen(trial: Trials, tally: Tally, round_, pooled_minority, coin) -> View:
         ones=tally.ones,
         decided_0=tally.decided - tally.decided_1,
         decided_1=tally.decided_1,
-        pooled_minority=pooled_minority.astype(jnp.int32),
+        pooled_minority=minority(word).astype(jnp.int32),
         trial_coin=random.uniform(trial.coin),
         round_coin=random.uniform(coin),
     )
@@ -171,11 +165,9 @@ def asked(adversary: Adversary, seen: View, memory):
 
     memory: int32 [slots], as many as it keeps or more, which stay as they are.
     """
-    if adversary.memories == 1:
-        mixes, kept = adversary.answer(seen, memory[0])
-        return mixes, memory.at[0].set(jnp.asarray(kept, jnp.int32))
-    mixes, kept = adversary.answer(seen, memory[: adversary.memories])
-    return mixes, memory.at[: adversary.memories].set(kept)
+    own = 0 if adversary.memories == 1 else slice(adversary.memories)
+    mixes, kept = adversary.answer(seen, memory[own])
+    return mixes, memory.at[own].set(jnp.asarray(kept, jnp.int32))
 
 
 def no_memory(adversaries: Iterable[Adversary], trials: int | None = None):

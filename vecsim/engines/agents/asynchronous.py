@@ -4,6 +4,7 @@ A step is one poll, n steps are a round. The undecided nodes are kept as the fir
 list, so that the choice is one draw.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -55,11 +56,9 @@ def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -
     seen = at_each_poll(trial, tables, tally, step, seen)
     mixes, memory = answers(trial, seen, state.memory)
 
-    picked, word = random.threefry(*trial.key, step.astype(jnp.uint32), jnp.uint32(random.PICK))
-    words = (word,)
-    if shape.kind.blocks:
-        second = jnp.uint32(random.POLL_WIDE)
-        words = random.threefry(*trial.key, step.astype(jnp.uint32), second)
+    block = partial(random.threefry, *trial.key, step.astype(jnp.uint32))
+    picked, word = block(jnp.uint32(random.PICK))
+    words = block(jnp.uint32(random.POLL_WIDE)) if shape.kind.blocks else (word,)
     undecided = trial.honest - tally.decided
     slot = random.below(picked, undecided.astype(jnp.uint32)).astype(jnp.int32)
     node = state.order[slot]
@@ -72,9 +71,7 @@ def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -
     decides = (decided(new) & ~decided(cell)).astype(jnp.int32)
     colour, before = preference(new).astype(jnp.int32), preference(cell).astype(jnp.int32)
     tally = Tally(
-        tally.ones + colour - before,
-        tally.decided + decides,
-        tally.decided_1 + decides * colour,
+        tally.ones + colour - before, tally.decided + decides, tally.decided_1 + decides * colour
     )
     last = state.order[undecided - 1]
     return _State(
@@ -101,15 +98,15 @@ def at_each_poll(trial: Trials, tables: Tables, tally: Tally, step, seen: View) 
 
 
 def asynchronous_program(shape: Shape):
-    def run(trials: Trials, tables: Tables):
-        states = jax.vmap(lambda trial: _start(shape, trial))(trials)
+    """The function (trials, tables) -> Outcome."""
 
+    def run(trials: Trials, tables: Tables):
         def body(carry):
             step, states = carry
-            move = jax.vmap(lambda trial, state: _advance(shape, trial, tables, state, step))
-            return step + 1, move(trials, states)
+            advance = jax.vmap(partial(_advance, shape), (0, None, 0, None))
+            return step + 1, advance(trials, tables, states, step)
 
-        carry = (jnp.int32(0), states)
+        carry = (jnp.int32(0), jax.vmap(partial(_start, shape))(trials))
         _, states = lax.while_loop(lambda carry: carry[1].record.running.any(), body, carry)
         return states.record.outcome
 

@@ -4,26 +4,16 @@ Lockstep rounds. Every node draws its peers from its own neighbours and every pe
 itself. Nodes are put on the graph's vertices by a random permutation of each trial.
 """
 
-from typing import Any
+from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.trial import (
-    Shape,
-    Tables,
-    Tally,
-    TrialRecord,
-    Trials,
-    answers,
-    no_memory,
-    starts_at_one,
-    view,
-)
+from vecsim.engines.agents.lockstep import lockstep_rounds
+from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, starts_at_one
 from vecsim.model import random
 from vecsim.model.poll_draw import FOLD
-from vecsim.types import Counts, Quorum, decided, preference
+from vecsim.types import Counts, Quorum, View, decided, preference
 
 
 def _place(shape: Shape, trial: Trials):
@@ -86,51 +76,29 @@ def quorum(trial: Trials, counts: Counts) -> Quorum:
 
 
 def graph_program(shape: Shape):
+    """The function (trials, tables) -> Outcome."""
+
     def begin(trial: Trials):
         nodes = _place(shape, trial)
         cells = trial.protocol.start(starts_at_one(trial, nodes))
-        return nodes, cells, TrialRecord.start(trial)
+        return (cells, jnp.zeros_like(trial.honest)), nodes
 
-    def observe(trial: Trials, nodes, cells, flips, record: TrialRecord, round_):
-        honest = nodes < trial.honest
+    def count(trial: Trials, state, nodes):
+        cells, flips = state
+        honest, one, over = nodes < trial.honest, preference(cells) == 1, decided(cells)
+        flags = (one & honest, over & honest, one & over & honest)
+        return Tally(*(flag.sum(dtype=jnp.int32) for flag in flags)), flips
 
-        def total(flags):
-            return (flags & honest).sum(dtype=jnp.int32)
-
-        one, over = preference(cells) == 1, decided(cells)
-        tally = Tally(total(one), total(over), total(one & over))
-        polls = trial.honest - tally.decided
-        return tally, record.update(trial, tally, round_, flips, polls)
-
-    def move(trial: Trials, tables: Tables, nodes, cells, tally, round_, memory: Any):
-        rule = trial.protocol
-        seen = view(trial, tables, tally, round_, tally.ones)
+    def move(trial: Trials, tables: Tables, state, nodes, seen: View, memory):
+        rule, (cells, _) = trial.protocol, state
         mixes, memory = answers(trial, seen, memory)
-        count = round_.astype(jnp.uint32)
-        peers = draw_peers(shape, trial, tables.neighbours[trial.graph], count)
-        counts = _ask(shape, trial, peers, preference(cells), nodes, mixes, count)
+        round_ = seen.round.astype(jnp.uint32)
+        peers = draw_peers(shape, trial, tables.neighbours[trial.graph], round_)
+        counts = _ask(shape, trial, peers, preference(cells), nodes, mixes, round_)
         poll = counts if rule.counts else quorum(trial, counts)
         stays = decided(cells) | (nodes >= trial.honest)
         new = jnp.where(stays, cells, rule.step(cells, poll))
         flips = (preference(new) != preference(cells)).sum(dtype=jnp.int32)
-        return new, flips, memory
+        return (new, flips), memory
 
-    def run(trials: Trials, tables: Tables):
-        nodes, cells, record = jax.vmap(begin)(trials)
-
-        def body(state):
-            round_, cells, flips, memory, record = state
-            tally, record = jax.vmap(observe, (0, 0, 0, 0, 0, None))(
-                trials, nodes, cells, flips, record, round_
-            )
-            cells, flips, memory = jax.vmap(move, (0, None, 0, 0, 0, None, 0))(
-                trials, tables, nodes, cells, tally, round_, memory
-            )
-            return round_ + 1, cells, flips, memory, record
-
-        none, memory = jnp.zeros_like(trials.honest), no_memory(trials.adversaries, len(cells))
-        state = (jnp.int32(0), cells, none, memory, record)
-        state = lax.while_loop(lambda state: state[-1].running.any(), body, state)
-        return state[-1].outcome
-
-    return run
+    return partial(lockstep_rounds, begin, count, move)

@@ -12,9 +12,10 @@ Nodes are counted as if the 16 lanes stood in 8 rows of 2 columns (`lanes`): lan
 are added up, then 1, 3, 5 ... 15, then the sums.
 """
 
-from functools import reduce
+from functools import partial, reduce
 from math import prod
 from operator import add
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ from vecsim.engines.trial import (
 )
 from vecsim.model import random
 from vecsim.model.poll_draw import draw
-from vecsim.types import decided, preference
+from vecsim.types import Outcome, decided, preference
 
 FLIPPED = 2  # the bit of a cell that says whether its last poll changed its preference
 VECTOR = 16  # lanes that the widest vector unit takes at once
@@ -106,14 +107,12 @@ def tally(shape: Shape, lane):
     flags = [preference, decided, preference & decided, (lane >> jnp.uint32(FLIPPED)) & first]
     together, sums = min(shape.bits // 4, 4), []
     for group in range(0, 4, together):
-        fields = jnp.uint32(0)
-        for i, field in enumerate(flags[group : group + together]):
-            fields = fields | (field << jnp.uint32(4 * i))
+        fields = _pack(flags[group : group + together], 4)
         column = fields.reshape(lanes(shape)).sum(axis=0, dtype=jnp.uint32)
         column = lax.optimization_barrier(column)
         for i in range(together):
-            cells = [column >> jnp.uint32(4 * i + low) for low in range(0, 32, shape.bits)]
-            cells = [cell & jnp.uint32(15) for cell in cells]
+            shifts = (jnp.uint32(4 * i + low) for low in range(0, 32, shape.bits))
+            cells = [(column >> shift) & jnp.uint32(15) for shift in shifts]
             sums.append(reduce(add, cells).sum(dtype=jnp.uint32).astype(jnp.int32))
     return Tally(*sums[:3]), sums[3]
 
@@ -165,32 +164,38 @@ def advance_nodes(shape: Shape, trial: Trials, tables: Tables, lane, mask, seen,
 
 
 def lockstep_program(shape: Shape):
-    def prepare(trial):
-        return *start_nodes(shape, trial), TrialRecord.start(trial)
+    """The function (trials, tables) -> Outcome."""
 
-    def observe(trial, lane, record, round_):
-        counted, flips = tally(shape, lane)
-        polls = trial.honest - counted.decided
-        return counted, record.update(trial, counted, round_, flips, polls)
+    def count(trial, lane, mask):
+        return tally(shape, lane)
 
-    def move(trial, tables, lane, mask, counted, round_, memory):
-        seen = view(trial, tables, counted, round_, counted.ones)
-        return advance_nodes(shape, trial, tables, lane, mask, seen, memory)
+    return partial(
+        lockstep_rounds, partial(start_nodes, shape), count, partial(advance_nodes, shape)
+    )
 
-    def run(trials: Trials, tables: Tables):
-        lane, mask, record = jax.vmap(prepare)(trials)
 
-        def body(state):
-            round_, lane, memory, record = state
-            counted, record = jax.vmap(observe, (0, 0, 0, None))(trials, lane, record, round_)
-            lane, memory = jax.vmap(move, (0, None, 0, 0, 0, None, 0))(
-                trials, tables, lane, mask, counted, round_, memory
-            )
-            return round_ + 1, lane, memory, record
+def lockstep_rounds(begin: Any, count: Any, move: Any, trials: Trials, tables: Tables) -> Outcome:
+    """Outcomes of trials in lockstep rounds; the functions are of one trial.
 
-        memory = no_memory(trials.adversaries, len(lane))
-        state = (jnp.int32(0), lane, memory, record)
-        state = lax.while_loop(lambda state: state[-1].running.any(), body, state)
-        return state[-1].outcome
+    begin(trial): its nodes before the first round, and what of them stays the same.
+    count(trial, nodes, fixed): their Tally, and the preferences that the last polls changed.
+    move(trial, tables, nodes, fixed, view, memory): nodes and memory after a round.
+    """
 
-    return run
+    def step(trial, nodes, fixed, tally, memory, round_):
+        seen = view(trial, tables, tally, round_, tally.ones)
+        return move(trial, tables, nodes, fixed, seen, memory)
+
+    def body(state):
+        round_, nodes, memory, record = state
+        tally, flips = jax.vmap(count)(trials, nodes, fixed)
+        observe = jax.vmap(TrialRecord.update, (0, 0, 0, None, 0, 0))
+        record = observe(record, trials, tally, round_, flips, trials.honest - tally.decided)
+        every = jax.vmap(step, (0, 0, 0, 0, 0, None))
+        nodes, memory = every(trials, nodes, fixed, tally, memory, round_)
+        return round_ + 1, nodes, memory, record
+
+    nodes, fixed = jax.vmap(begin)(trials)
+    memory = no_memory(trials.adversaries, len(trials.honest))
+    state = (jnp.int32(0), nodes, memory, jax.vmap(TrialRecord.start)(trials))
+    return lax.while_loop(lambda state: state[-1].running.any(), body, state)[-1].outcome

@@ -32,6 +32,8 @@ WIDE_BELOW = 5  # runs shorter than this draw two words; the bias of longer ones
 TABLE_BYTES = 2**25  # of threshold tables sent with a batch, unless one trial needs more
 POOLED_TABLES = 8
 
+Roster = dict[Any, Adversary]  # one adversary of each structure that a program serves
+
 
 class Item(NamedTuple):
     """Trials of one point with the same number of admitted Byzantine nodes."""
@@ -96,14 +98,16 @@ def items(point: Point, seed: int, trials: np.ndarray, place: np.ndarray) -> lis
     ]
 
 
-def kind_key(adversary: Adversary):
-    """Adversaries with the same key differ in numbers only."""
-    return jax.tree.structure(adversary)
+def roster_of(points: Iterable[Point]) -> Roster:
+    """One adversary of each structure: others of the same differ from it in numbers only."""
+    return {jax.tree.structure(point.adversary): point.adversary for point in points}
 
 
-def roster_of(points: Iterable[Point]) -> dict[Any, Adversary]:
-    """One adversary of each key."""
-    return {kind_key(point.adversary): point.adversary for point in points}
+def among(roster: Roster, adversary: Adversary) -> dict[str, Any]:
+    """The fields of `Trials` that say which of a program's adversaries a trial has."""
+    key = jax.tree.structure(adversary)
+    listed = tuple((roster | {key: adversary}).values())
+    return {"adversaries": listed, "which": list(roster).index(key)}
 
 
 def _apart(way: Way):
@@ -114,7 +118,7 @@ def _apart(way: Way):
 class Assembler:
     """Packs items into batches of one shape.
 
-    roster: one adversary of each key that occurs. size: trials of a batch.
+    size: trials of a batch.
     """
 
     def __init__(self, shape: Shape, points: list[Point], size: int, seed: int):
@@ -166,7 +170,7 @@ class Assembler:
         if point.adversary.pools:
             samples = pooling_nodes(point.adversary, item.kinds)
             key = (point.honest, samples, point.protocol.k, point.network.replacement)
-            pooled[key] = (point.honest + 1, partial(_pooled, *key))
+            pooled[key] = (point.honest + 1, lambda: _boundary(pools.pooled_minority_one(*key)))
         return polls, pooled
 
     def _trial(self, item: Item, pooled: WantedTables) -> Trials:
@@ -182,8 +186,7 @@ class Assembler:
             key=(np.uint32(0), np.uint32(0)),
             coin=np.uint32(0),
             protocol=point.stepped(),
-            adversaries=tuple((self.roster | {kind_key(adversary): adversary}).values()),
-            which=list(self.roster).index(kind_key(adversary)),
+            **among(self.roster, adversary),
             honest=point.honest,
             byzantine=item.admitted,
             kinds=np.pad(item.kinds, (0, self.kinds - len(item.kinds))),
@@ -202,37 +205,35 @@ class Assembler:
 
     def _finish(self, taken: list[tuple[Trials, Item]]) -> tuple[Trials, Tables, np.ndarray]:
         """One batch, filled up with trials of no nodes."""
-        scalars = [scalar for scalar, _ in taken]
-        sizes = [len(item.trials) for _, item in taken]
-        missing = self.size - sum(sizes)
-        if missing:
-            scalars.append(scalars[-1]._replace(honest=0))
-            sizes.append(missing)
-        trials = jax.tree.map(lambda *leaves: np.repeat(_array(leaves), sizes, axis=0), *scalars)
-        filling = np.zeros(missing, np.uint32)
-        keys = [random.trial_key(item.key, item.trials) for _, item in taken]
-        key = tuple(np.concatenate([*words, filling]) for words in zip(*keys, strict=True))
-        ones = [first_ones(item.point, k)[:, 0] for (_, item), k in zip(taken, keys, strict=True)]
-        ones = np.concatenate([*ones, filling]).astype(np.int32)
-        numbers = np.concatenate([*(item.trials for _, item in taken), filling.astype(int)])
-        graph = (numbers % len(self.neighbours)).astype(np.int32)
+        described, listed = zip(*taken, strict=True)
+        empty = described[-1]._replace(honest=0)
+        sizes = [len(item.trials) for item in listed]
+        sizes.append(self.size - sum(sizes))
+
+        def filled(parts) -> np.ndarray:
+            return np.pad(np.concatenate(parts), (0, sizes[-1]))
+
+        trials = jax.tree.map(
+            lambda *leaves: np.repeat(_array(leaves), sizes, axis=0), *described, empty
+        )
+        keys = [random.trial_key(item.key, item.trials) for item in listed]
+        key = tuple(map(filled, zip(*keys, strict=True)))
+        ones = filled(
+            [first_ones(each.point, k)[:, 0] for each, k in zip(listed, keys, strict=True)]
+        )
+        graph = filled([item.trials for item in listed]) % len(self.neighbours)
         tables = Tables(self.polls.array(), self.pooled.array(), self.neighbours)
         self.polls.clear()
         self.pooled.clear()
-        place = np.concatenate([item.place for _, item in taken])
-        coin = random.trial_coin(key)
-        trials = trials._replace(key=key, coin=coin, graph=graph, first_ones=ones)
-        return trials, tables, place
+        whole = dict(graph=graph.astype(np.int32), first_ones=ones.astype(np.int32))
+        trials = trials._replace(key=key, coin=random.trial_coin(key), **whole)
+        return trials, tables, np.concatenate([item.place for item in listed])
 
 
 def _boundary(probability) -> np.ndarray:
     """32-bit integers for P(word < integer) = probability."""
     probability = np.asarray(probability, float)
     return boundary(probability, 1 - probability, wide=False)[..., 0]
-
-
-def _pooled(honest: int, samples: int, k: int, replacement: bool) -> np.ndarray:
-    return _boundary(pools.pooled_minority_one(honest, samples, k, replacement))
 
 
 def _array(leaves: tuple[Any, ...]) -> np.ndarray:

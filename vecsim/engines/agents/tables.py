@@ -8,9 +8,8 @@ import numpy as np
 
 CACHE_BYTES = 2**28  # of tables kept on the host for batches to come
 
-WantedTables = dict[
-    Any, tuple[int, Callable[[], np.ndarray]]
-]  # key -> number of rows, how to make them
+# By key: the number of rows, and how to make them.
+WantedTables = dict[Any, tuple[int, Callable[[], np.ndarray]]]
 
 
 class Cache:

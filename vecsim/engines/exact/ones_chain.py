@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from vecsim.engines.behaviour import Branch, Conduct
+from vecsim.engines.drawn import around_mode
 from vecsim.engines.exact.absorbing import Chain
 from vecsim.engines.exact.polls import turned
 from vecsim.model.point import Nodes, Point
@@ -81,9 +82,7 @@ def binomial_law(trials: int, success: float, failure: float) -> tuple[int, Floa
         return trials, np.ones(1)
     mode = min(int((trials + 1) * success), trials)
     i = np.arange(mode, trials)
-    up = np.cumprod((trials - i) / (i + 1) * (success / failure))
+    up = (trials - i) / (i + 1) * (success / failure)
     i = np.arange(mode, 0, -1)
-    down = np.cumprod(i / (trials - i + 1) * (failure / success))
-    up, down = up[up > _TAIL], down[down > _TAIL]
-    row = np.concatenate([down[::-1], [1.0], up])
-    return mode - len(down), row / row.sum()
+    down = i / (trials - i + 1) * (failure / success)
+    return around_mode(mode, up, down, _TAIL)

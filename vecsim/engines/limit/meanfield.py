@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from vecsim.engines.behaviour import answered
+from vecsim.engines.behaviour import answered, view_of
 from vecsim.engines.cells import enumerate_cells
 from vecsim.engines.limit.shares import result_shares, shares_of
 from vecsim.errors import require
@@ -182,26 +182,14 @@ def drift_slope(crowd: LimitCase, share: float) -> float:
 # The pool
 
 
-def _view(
-    crowd: LimitCase,
-    ones: Floats,
-    decided_0: Floats,
-    decided_1: Floats,
-    start: Floats,
-    round_,
-    coin,
-) -> View:
+def _view(crowd: LimitCase, ones, decided_0, decided_1, start_ones, round_, coin) -> View:
     """What the adversary sees, as a network of NODES nodes; shares are arrays."""
     byzantine = round(crowd.byzantine * NODES)
     honest = NODES - byzantine
-    shares = dict(ones=ones, decided_0=decided_0, decided_1=decided_1, start_ones=start)
-    numbers = dict(round=round_, honest=honest, byzantine=byzantine, peers=NODES, exclude_self=0)
-    numbers |= dict(k=crowd.rule.k, alpha=crowd.rule.quorums[0])
-    parts: dict[str, Any] = {name: np.int32(number) for name, number in numbers.items()}
-    parts |= {name: np.rint(share * honest).astype(np.int32) for name, share in shares.items()}
-    parts |= dict(pooled_minority=(ones < 0.5).astype(np.int32))
-    parts |= dict(trial_coin=np.float32(coin), round_coin=np.float32(coin))
-    return View(**parts)
+    shares = dict(ones=ones, decided_0=decided_0, decided_1=decided_1, start_ones=start_ones)
+    counts = {name: np.rint(share * honest) for name, share in shares.items()}
+    counts |= dict(round=round_, honest=honest, byzantine=byzantine, peers=NODES)
+    return view_of(crowd.rule, coin, coin, pooled_minority=ones < 0.5, **counts)
 
 
 def _asked(crowd: LimitCase, ones, mixes) -> Floats:
@@ -277,11 +265,9 @@ def _follow(crowd: LimitCase, initial: float, rounds: int, coin: float) -> Traje
     now = [states.begin(share) for share in shares]
     memory, path = np.zeros((1, crowd.adversary.memories), np.int32), []
     for round_ in range(rounds + 1):
-        seen = [states.shares(state) for state in now]
-        ones, decided_0, decided_1, undecided = sizes @ np.array(seen)
-        path.append((ones, decided_0, decided_1, undecided))
-        shares = (np.array([share]) for share in (ones, decided_0, decided_1))
-        view = _view(crowd, *shares, np.array([initial]), round_, coin)
+        path.append(sizes @ np.array([states.shares(state) for state in now]))
+        ones, decided_0, decided_1 = path[-1][:3, None]
+        view = _view(crowd, ones, decided_0, decided_1, np.array([initial]), round_, coin)
         mixes, memory = (np.asarray(part) for part in answered(crowd.adversary, view, memory))
         now = [
             states.step(state, _asked(crowd, np.full(2, ones), mixes[0, group]))

@@ -13,12 +13,13 @@ has an axis of blocks alone. Two trials of a point with n = 10 (9 honest, Snowfl
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from vecsim.engines.agents.prepare import kind_key, roster_of
+from vecsim.engines.agents.prepare import Roster, among, roster_of
 from vecsim.engines.cells import RESULTS
 from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.population import undisputed
@@ -28,11 +29,12 @@ from vecsim.engines.trial import Trials
 from vecsim.errors import ConfigError
 from vecsim.model import random
 from vecsim.model.point import MOST_NODES, Point
-from vecsim.types import Adversary
 
 BLOCKS = 16  # of a batch and device at most
 MOST_WEIGHTS = 2**28  # bytes, of a point with groups
 LEAST_MIXES = 3  # as many as the adversaries here have at most, so that they share programs
+
+Served = tuple[Point, np.ndarray, np.ndarray]  # numbers of its trials, where outcomes belong
 
 
 class PopulationShape(NamedTuple):
@@ -145,11 +147,7 @@ def _rounded(size: int) -> int:
 
 
 def blocks_of(
-    shape: PopulationShape,
-    served: list[tuple[Point, np.ndarray, np.ndarray]],
-    seed: int,
-    devices: int,
-    memory: int,
+    shape: PopulationShape, served: list[Served], seed: int, devices: int, memory: int
 ) -> Iterator[tuple[Blocks, np.ndarray]]:
     """Batches, and where the outcomes of their trials belong [blocks, trials], -1 for nowhere.
 
@@ -190,33 +188,24 @@ def _batch(taken: list[tuple[Blocks, np.ndarray]], room: int) -> tuple[Blocks, n
     return blocks, np.stack([place for _, place in taken])
 
 
-def _block(
-    shape: PopulationShape,
-    roster: dict[Any, Adversary],
-    point: Point,
-    polls: Polls,
-    key: tuple[np.ndarray, np.ndarray],
-) -> Blocks:
-    """key: of each trial."""
-    rule, adversary = point.protocol, point.adversary
-    honest, kinds = np.full(len(key[0]), point.honest), admitted(point, key)
-    moves = moves_of(rule, rule.max_rounds)
-    sides = sides_of(point, _filled(first_ones(point, key), shape.block, 0))
-    key = _filled(key[0], shape.block, 0), _filled(key[1], shape.block, 0)
+def _block(shape: PopulationShape, roster: Roster, point: Point, polls: Polls, keys) -> Blocks:
+    """keys: the trials', two uint32 [trials]."""
+    rule, fill = point.protocol, partial(_filled, length=shape.block)
+    kinds, key = fill(admitted(point, keys)), (fill(keys[0]), fill(keys[1]))
     described = Trials(
         key=key,
         coin=random.trial_coin(key),
         protocol=rule,
-        adversaries=tuple((roster | {kind_key(adversary): adversary}).values()),
-        which=list(roster).index(kind_key(adversary)),
-        honest=_filled(honest, shape.block, 0),
-        byzantine=_filled(kinds.sum(axis=1), shape.block, 0),
-        kinds=_filled(kinds, shape.block, 0),
+        **among(roster, point.adversary),
+        honest=fill(np.full(len(keys[0]), point.honest)),
+        byzantine=kinds.sum(axis=1),
+        kinds=kinds,
         start_ones=point.start_ones,
         exclude_self=int(point.network.exclude_self),
     )
-    described = jax.tree.map(_wide, described)
-    return Blocks(described, polls, moves._replace(columns=()), sides)
+    moves = moves_of(rule, rule.max_rounds)._replace(columns=())
+    sides = sides_of(point, fill(first_ones(point, keys)))
+    return Blocks(jax.tree.map(_wide, described), polls, moves, sides)
 
 
 def sides_of(point: Point, first: np.ndarray) -> _Sides:
@@ -234,7 +223,7 @@ def sides_of(point: Point, first: np.ndarray) -> _Sides:
     return _Sides(np.array(nodes), ones, np.array(active), np.int64(point.network.cut))
 
 
-def _filled(array: np.ndarray, length: int, value: int) -> np.ndarray:
+def _filled(array: np.ndarray, length: int, value: int = 0) -> np.ndarray:
     gaps = [(0, length - len(array)), *[(0, 0)] * (array.ndim - 1)]
     return np.pad(array, gaps, constant_values=value)
 

@@ -31,7 +31,6 @@ from vecsim.engines.trial import (
     Tally,
     TrialRecord,
     Trials,
-    adversary_words,
     all_devices,
     answers,
     batch,
@@ -58,27 +57,14 @@ class RoundState(NamedTuple):
 
 
 # The axes of a block's trials.
-EACH = Trials(
-    key=(0, 0),
-    coin=0,
-    protocol=None,  # pyright: ignore[reportArgumentType]
-    adversaries=None,  # pyright: ignore[reportArgumentType]
-    which=None,
-    honest=0,
-    byzantine=0,
-    kinds=0,
-    start_ones=None,
-    exclude_self=None,
-)
+EACH = Trials._make([None] * len(Trials._fields))
+EACH = EACH._replace(key=(0, 0), coin=0, honest=0, byzantine=0, kinds=0)
 
 
 def _program(shape: PopulationShape):
     """The function (blocks, nothing) -> Outcome [blocks, trials]."""
 
     def run_block(block: Blocks):
-        def observe(record, trial, state: RoundState, tally: Tally, polls):
-            return record.update(trial, tally, state.round, state.flips, polls)
-
         def body(carried):
             state, record = carried
             tally = count_by_cell(block.moves, state.nodes)
@@ -86,9 +72,8 @@ def _program(shape: PopulationShape):
             polls = block.trials.honest - tally.decided
             if shape.rests:
                 polls = awake[..., :-2].sum(axis=(1, 2)).astype(jnp.int64)
-            record = jax.vmap(observe, (0, EACH, 0, 0, 0))(
-                record, block.trials, state, tally, polls
-            )
+            observe = jax.vmap(TrialRecord.update, (0, EACH, 0, 0, 0, 0))
+            record = observe(record, block.trials, tally, state.round, state.flips, polls)
             return advance_counts(shape, block, state, tally, awake), record
 
         start = begin(shape, block), jax.vmap(TrialRecord.start, (EACH,))(block.trials)
@@ -162,8 +147,7 @@ def faced(shape: PopulationShape, block: Blocks, state: RoundState, tally: Tally
         pushed = pooled_minority(trials, polls, state.round, tally.ones)
 
     def answered(trial, counted, minority, round_, memory):
-        _, coin = adversary_words(trial, round_)
-        return answers(trial, seen(trial, counted, round_, minority, coin), memory)
+        return answers(trial, seen(trial, counted, round_, lambda _: minority), memory)
 
     each = jax.vmap(answered, (EACH, 0, 0, 0, 0))
     mixes, memory = each(trials, tally, pushed, state.round, state.memory)
@@ -199,8 +183,7 @@ def move(shape: PopulationShape, block: Blocks, state: RoundState, chances):
         if i < len(columns) - 1:
             p, q = conditional(columns[i], sum(columns[i + 1 :]))
             number = stage.cell.astype(jnp.uint32) * jnp.uint32(STAGES) + jnp.uint32(i)
-            counted = counters(round_)
-            names = Names(key, number | group, counted)
+            names = Names(key, number | group, counters(round_))
             taken = binomial(names, waiting, p[..., stage.colour], q[..., stage.colour])
         nodes = nodes.at[..., stage.to].add(taken)
         flips = flips + (taken * stage.turns.astype(jnp.float64)).sum(axis=(1, 2))
@@ -271,7 +254,7 @@ def run(work: list[tuple[Point, np.ndarray]], seed: int, memory: int = 2**28) ->
         if not point.protocol.counts:
             groups.setdefault(population_program_key(point), []).append(i)
             continue
-        for name, array in undisputed.run_undisputed([(point, trials)], seed).items():
+        for name, array in undisputed.outcomes_of(point, trials, seed).items():
             out[name][starts[i] : starts[i + 1]] = array
     mesh = all_devices()
     for members in groups.values():

@@ -8,7 +8,6 @@ a quorum) is below RISK, which bounds the error.
 """
 
 from functools import lru_cache, partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,7 @@ from vecsim.model.point import Point
 from vecsim.model.poll_law import Floats, Pool
 from vecsim.model.uses import uses
 from vecsim.protocols.qr_avalanche import QrAvalanche
-from vecsim.types import Adversary, View
+from vecsim.types import Adversary
 
 RISK = 1e-9  # probability that a trial is not as the engine takes it to be
 _COINS = 1000  # values of the adversary's shared coin that are averaged over
@@ -77,15 +76,9 @@ def mixes_of(point: Point, coins: NDArray[np.float32]) -> NDArray[np.int64]:
     """
     if not point.byzantine:
         return np.zeros((len(coins), 2), np.int64)
-    start, network = point.start_ones, point.network
-    counts = dict(honest=point.honest, byzantine=point.byzantine, start_ones=start, ones=start)
-    counts |= dict(k=point.protocol.k, alpha=point.protocol.quorums[0])
-    counts |= dict(peers=point.n - network.exclude_self, exclude_self=int(network.exclude_self))
-    parts: dict[str, Any] = dict.fromkeys(View._fields, np.int64(0))
-    parts |= {name: np.int64(count) for name, count in counts.items()}
-    parts |= dict(round_coin=np.float32(0), trial_coin=coins)
+    counts = behaviour.counts_of(point, point.byzantine) | dict(ones=point.start_ones)
     with jax.enable_x64(True):
-        view = View(**parts)
+        view = behaviour.view_of(point.protocol, coins, 0.0, whole=np.int64, **counts)
         none = np.zeros((len(coins), point.adversary.memories), np.int32)
         mixes, _ = behaviour.answered(point.adversary, view, none)
         return np.asarray(mixes)[:, 0].astype(np.int64)
@@ -108,12 +101,6 @@ def law_of(rule: QrAvalanche, pool: Pool, colour: int, nodes: int) -> Floats:
     return decision_law(rule, polled(pool, colour), 0.1 * RISK / nodes)
 
 
-def run_undisputed(work: list[tuple[Point, np.ndarray]], seed: int) -> dict[str, np.ndarray]:
-    """As `stepping.run`, for points that this module supports; rounds are -1 for never."""
-    outs = [_trials(point, trials, seed) for point, trials in work]
-    return {name: np.concatenate([out[name] for out in outs]) for name in outs[0]}
-
-
 def pools_of(point: Point) -> list[tuple[Pool, int]]:
     """Whom a node may poll, for each mix that a trial may have, and the colour of all nodes."""
     colour, mixes = _colour(point), range(len(point.adversary.ways))
@@ -126,8 +113,10 @@ def _colour(point: Point) -> int:
     return int(point.start_ones > 0)
 
 
-def _trials(point: Point, trials: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Outcomes of the point's trials with these numbers."""
+def outcomes_of(point: Point, trials: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Outcomes of the numbered trials of a point that this module supports, as of `stepping.run`;
+    rounds are -1 for never.
+    """
     key = random.trial_key(random.point_key(seed, point.hash()), trials)
     coins = random.uniform(random.trial_coin(key))
     mixes = mixes_of(point, coins)[:, _colour(point)]
