@@ -1,7 +1,7 @@
 """What an adversary does in every situation of a trial, tabulated from its own `answer`."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -21,9 +21,9 @@ from vecsim.model.uses import uses
 from vecsim.types import Adversary, Protocol, View
 
 _GRID = 512  # values of a coin that are compared first; narrower pieces may be missed
-MOST_MEMORIES = 16  # different ones that may come up in a trial
+MOST_MEMORIES = 16  # different memories that may come up in a trial: each multiplies the states
 Memory = tuple[int, ...]  # what an adversary keeps, one number for each kind of its nodes
-MOST_SITUATIONS = 20_000_000
+MOST_SITUATIONS = 20_000_000  # rounds x coins x situations tabulated at most, to bound the memory
 
 
 class Situations(NamedTuple):
@@ -167,16 +167,12 @@ def _memories(table: Callable[..., Any], used: frozenset[str], slots: int) -> li
 
 
 def _table(
-    point: Point,
-    admitted: Nodes,
-    situations: Situations,
-    memories: Sequence[Memory],
-    trial_coins: Sequence[int],
-    round_coins: Sequence[int],
+    point: Point, admitted: Nodes, situations: Situations, memories, trial_coins, round_coins
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Mixes and next memories: [rounds, memory, trial coin, round coin, pooled, situation, ...].
 
     Only rounds in which the adversary may differ are told apart; without memory the next is 0.
+    memories: list of Memory. trial_coins, round_coins: lists of whole numbers below COINS.
     """
     used, held = uses(point.adversary), np.array(memories, np.int32)
     rounds = point.protocol.max_rounds if "round" in used else 1

@@ -25,7 +25,7 @@ RESULTS = (
     (False, True, True),  # against, confident
 )
 NONE, AGREE, AGREE_CONFIDENT, AGAINST, AGAINST_CONFIDENT = range(len(RESULTS))
-_MOST_CELLS = 2**17
+_MOST_CELLS = 2**17  # cells of a protocol at most, to bound time and memory of their enumeration
 
 
 class Cells(NamedTuple):

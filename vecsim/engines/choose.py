@@ -7,14 +7,14 @@ from vecsim.errors import require
 from vecsim.model.point import Point
 
 ENGINES = ("auto", "agents", "population")
-_MOST_NODES = 2_000_000  # of the engines that keep every node
+_MOST_NODES = 2_000_000  # nodes at most of engines that keep every one, to bound time and memory
 PROGRAMS = {  # of the engines that keep every node
     "agents": lockstep.lockstep_program,
     "asynchronous": asynchronous.asynchronous_program,
     "graph": graph.graph_program,
 }
 MANY = 20_000  # nodes from which counts of few cells are quicker to step than the nodes
-FEW_CELLS = 200
+FEW_CELLS = 200  # cells up to which counts are quicker than MANY nodes: time grows with them
 ALIKE = 50_000  # nodes from which one node's law is quicker to work out than to step them all
 
 
@@ -36,7 +36,9 @@ def engine_of(point: Point, wanted: str) -> str:
     if wanted == "population" or (wanted == "auto" and _suits(point)):
         return "population"
     least = "" if wanted == "auto" else " with engine.name=agents"
-    require(point.n <= _MOST_NODES, "n", point.n, f"1 to {_MOST_NODES}{least}{_why_not(point)}")
+    reason = population.supports(point) if point.n > _MOST_NODES else None
+    why_not = f" ({reason})" if reason else ""
+    require(point.n <= _MOST_NODES, "n", point.n, f"1 to {_MOST_NODES}{least}{why_not}")
     counted = point.n * max(point.protocol.max_rounds, point.protocol.k)
     allowed = "fewer rounds: n x max_rounds and n x k must stay below 2^31"
     require(counted < 2**31, "protocol.max_rounds", point.protocol.max_rounds, allowed)
@@ -52,8 +54,3 @@ def _suits(point: Point) -> bool:
     if rule.counts or point.n > _MOST_NODES:
         return True
     return len(moves_of(rule, rule.max_rounds).preference) <= FEW_CELLS
-
-
-def _why_not(point: Point) -> str:
-    reason = population.supports(point) if point.n > _MOST_NODES else None
-    return f" ({reason})" if reason else ""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from vecsim.model import random
@@ -174,6 +175,51 @@ def no_memory(adversaries: Iterable[Adversary], trials: int | None = None):
     """Memory of one trial, or of so many, at the start, whichever of these it has."""
     slots = max(adversary.memories for adversary in adversaries)
     return jnp.zeros((slots,) if trials is None else (trials, slots), jnp.int32)
+
+
+class _Rounds(NamedTuple):
+    """One trial between two lockstep rounds."""
+
+    nodes: Any  # the program's own
+    memory: Any  # int32 [slots]: the adversary's
+    record: TrialRecord
+
+
+def in_lockstep(begin: Callable, count: Callable, move: Callable) -> Callable:
+    """The function (trials, tables) -> Outcome of a program that steps all nodes together.
+
+    begin(trial): its nodes before the first round. count(trial, nodes): their Tally, and the
+    preferences that the last polls changed. move(trial, tables, nodes, view, memory): nodes and
+    memory after a round.
+    """
+
+    def start(trial: Trials):
+        return _Rounds(begin(trial), no_memory(trial.adversaries), TrialRecord.start(trial))
+
+    def advance(trial: Trials, tables: Tables, state: _Rounds, round_):
+        tally, flips = count(trial, state.nodes)
+        polls = trial.honest - tally.decided
+        record = state.record.update(trial, tally, round_, flips, polls)
+        seen = view(trial, tables, tally, round_, tally.ones)
+        nodes, memory = move(trial, tables, state.nodes, seen, state.memory)
+        return _Rounds(nodes, memory, record)
+
+    return partial(run_trials, start, advance)
+
+
+def run_trials(start: Callable, advance: Callable, trials: Trials, tables: Tables) -> Outcome:
+    """Outcomes of trials that are stepped together until all are over.
+
+    start(trial): its state, which has a `record`. advance(trial, tables, state, step): the next.
+    """
+
+    def body(carry):
+        step, states = carry
+        return step + 1, jax.vmap(advance, (0, None, 0, None))(trials, tables, states, step)
+
+    carry = jnp.int32(0), jax.vmap(start)(trials)
+    _, states = lax.while_loop(lambda carry: carry[1].record.running.any(), body, carry)
+    return states.record.outcome
 
 
 def pooling_nodes(adversary: Adversary, kinds):

@@ -7,9 +7,7 @@ list, so that the choice is one draw.
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax import lax
 
 from vecsim.engines.agents.lockstep import class_rows
 from vecsim.engines.trial import (
@@ -20,6 +18,7 @@ from vecsim.engines.trial import (
     Trials,
     answers,
     no_memory,
+    run_trials,
     starts_at_one,
     view,
 )
@@ -40,6 +39,7 @@ class _State(NamedTuple):
 
 
 def _start(shape: Shape, trial: Trials) -> _State:
+    """Nobody has polled yet, and all nodes are undecided."""
     nodes = jnp.arange(shape.nodes, dtype=jnp.int32)
     cells = trial.protocol.start(starts_at_one(trial, nodes))
     tally = Tally(trial.start_ones, jnp.int32(0), jnp.int32(0))
@@ -99,15 +99,4 @@ def at_each_poll(trial: Trials, tables: Tables, tally: Tally, step, seen: View) 
 
 def asynchronous_program(shape: Shape):
     """The function (trials, tables) -> Outcome."""
-
-    def run(trials: Trials, tables: Tables):
-        def body(carry):
-            step, states = carry
-            advance = jax.vmap(partial(_advance, shape), (0, None, 0, None))
-            return step + 1, advance(trials, tables, states, step)
-
-        carry = (jnp.int32(0), jax.vmap(partial(_start, shape))(trials))
-        _, states = lax.while_loop(lambda carry: carry[1].record.running.any(), body, carry)
-        return states.record.outcome
-
-    return run
+    return partial(run_trials, partial(_start, shape), partial(_advance, shape))

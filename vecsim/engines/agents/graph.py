@@ -4,23 +4,13 @@ Lockstep rounds. Every node draws its peers from its own neighbours and every pe
 itself. Nodes are put on the graph's vertices by a random permutation of each trial.
 """
 
-from functools import partial
-
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.agents.lockstep import lockstep_rounds
-from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, starts_at_one
+from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, in_lockstep, starts_at_one
 from vecsim.model import random
 from vecsim.model.poll_draw import FOLD
 from vecsim.types import Counts, Quorum, View, decided, preference
-
-
-def _place(shape: Shape, trial: Trials):
-    """Number of the node on each vertex: honest nodes first, then Byzantine ones."""
-    vertex = jnp.arange(shape.nodes, dtype=jnp.uint32)
-    word, _ = random.threefry(*trial.key, vertex, jnp.uint32(random.PLACE))
-    return jnp.argsort(word).astype(jnp.int32)
 
 
 def draw_peers(shape: Shape, trial: Trials, neighbours, round_):
@@ -69,6 +59,7 @@ def _kind_of(trial: Trials, nodes):
 
 
 def quorum(trial: Trials, counts: Counts) -> Quorum:
+    """The quorums that these counts make, for the trial's own alphas; bool [vertices] each."""
     low, high = (jnp.asarray(alpha, jnp.uint32) for alpha in trial.protocol.quorums)
     against = counts.answered - counts.positive
     confident = (counts.positive >= high) | (against >= high)
@@ -79,18 +70,20 @@ def graph_program(shape: Shape):
     """The function (trials, tables) -> Outcome."""
 
     def begin(trial: Trials):
-        nodes = _place(shape, trial)
+        vertex = jnp.arange(shape.nodes, dtype=jnp.uint32)
+        word, _ = random.threefry(*trial.key, vertex, jnp.uint32(random.PLACE))
+        nodes = jnp.argsort(word).astype(jnp.int32)  # on each vertex; honest ones come first
         cells = trial.protocol.start(starts_at_one(trial, nodes))
-        return (cells, jnp.zeros_like(trial.honest)), nodes
+        return nodes, cells, jnp.zeros_like(trial.honest)
 
-    def count(trial: Trials, state, nodes):
-        cells, flips = state
+    def count(trial: Trials, state):
+        nodes, cells, flips = state
         honest, one, over = nodes < trial.honest, preference(cells) == 1, decided(cells)
         flags = (one & honest, over & honest, one & over & honest)
         return Tally(*(flag.sum(dtype=jnp.int32) for flag in flags)), flips
 
-    def move(trial: Trials, tables: Tables, state, nodes, seen: View, memory):
-        rule, (cells, _) = trial.protocol, state
+    def move(trial: Trials, tables: Tables, state, seen: View, memory):
+        rule, (nodes, cells, _) = trial.protocol, state
         mixes, memory = answers(trial, seen, memory)
         round_ = seen.round.astype(jnp.uint32)
         peers = draw_peers(shape, trial, tables.neighbours[trial.graph], round_)
@@ -99,6 +92,6 @@ def graph_program(shape: Shape):
         stays = decided(cells) | (nodes >= trial.honest)
         new = jnp.where(stays, cells, rule.step(cells, poll))
         flips = (preference(new) != preference(cells)).sum(dtype=jnp.int32)
-        return (new, flips), memory
+        return (nodes, new, flips), memory
 
-    return partial(lockstep_rounds, begin, count, move)
+    return in_lockstep(begin, count, move)

@@ -15,31 +15,19 @@ are added up, then 1, 3, 5 ... 15, then the sums.
 from functools import partial, reduce
 from math import prod
 from operator import add
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.trial import (
-    Shape,
-    Tables,
-    Tally,
-    TrialRecord,
-    Trials,
-    answers,
-    no_memory,
-    starts_at_one,
-    view,
-)
+from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, in_lockstep, starts_at_one
 from vecsim.model import random
 from vecsim.model.poll_draw import draw
-from vecsim.types import Outcome, decided, preference
+from vecsim.types import decided, preference
 
 FLIPPED = 2  # the bit of a cell that says whether its last poll changed its preference
-VECTOR = 16  # lanes that the widest vector unit takes at once
+VECTOR = 16  # lanes that the widest vector unit of a CPU takes at once: 512 bits
 _MOST_ROWS = 15  # lanes added in the first stage of a count: four bits must hold the sum
-FEW_ROWS = 6
+FEW_ROWS = 6  # rows of many lanes at least, so that the first stage does most of a count
 
 
 def lanes(shape: Shape) -> tuple[int, int]:
@@ -97,8 +85,9 @@ def start_nodes(shape: Shape, trial: Trials):
 
 
 def tally(shape: Shape, lane):
-    """Counts of the honest nodes, and of the preferences that the last poll changed.
+    """Tally of the honest nodes, and the number of preferences that the last poll changed, int32.
 
+    lane: uint32 [lanes], FLIPPED included.
     The flags of a cell are put four bits apart, as many as its width holds, all cells of a lane
     are added at once, and the first stage runs down columns; the second takes the sums apart.
     """
@@ -166,36 +155,12 @@ def advance_nodes(shape: Shape, trial: Trials, tables: Tables, lane, mask, seen,
 def lockstep_program(shape: Shape):
     """The function (trials, tables) -> Outcome."""
 
-    def count(trial, lane, mask):
-        return tally(shape, lane)
+    def count(trial, nodes):
+        return tally(shape, nodes[0])
 
-    return partial(
-        lockstep_rounds, partial(start_nodes, shape), count, partial(advance_nodes, shape)
-    )
+    def move(trial, tables, nodes, seen, memory):
+        lane, mask = nodes
+        lane, memory = advance_nodes(shape, trial, tables, lane, mask, seen, memory)
+        return (lane, mask), memory
 
-
-def lockstep_rounds(begin: Any, count: Any, move: Any, trials: Trials, tables: Tables) -> Outcome:
-    """Outcomes of trials in lockstep rounds; the functions are of one trial.
-
-    begin(trial): its nodes before the first round, and what of them stays the same.
-    count(trial, nodes, fixed): their Tally, and the preferences that the last polls changed.
-    move(trial, tables, nodes, fixed, view, memory): nodes and memory after a round.
-    """
-
-    def step(trial, nodes, fixed, tally, memory, round_):
-        seen = view(trial, tables, tally, round_, tally.ones)
-        return move(trial, tables, nodes, fixed, seen, memory)
-
-    def body(state):
-        round_, nodes, memory, record = state
-        tally, flips = jax.vmap(count)(trials, nodes, fixed)
-        observe = jax.vmap(TrialRecord.update, (0, 0, 0, None, 0, 0))
-        record = observe(record, trials, tally, round_, flips, trials.honest - tally.decided)
-        every = jax.vmap(step, (0, 0, 0, 0, 0, None))
-        nodes, memory = every(trials, nodes, fixed, tally, memory, round_)
-        return round_ + 1, nodes, memory, record
-
-    nodes, fixed = jax.vmap(begin)(trials)
-    memory = no_memory(trials.adversaries, len(trials.honest))
-    state = (jnp.int32(0), nodes, memory, jax.vmap(TrialRecord.start)(trials))
-    return lax.while_loop(lambda state: state[-1].running.any(), body, state)[-1].outcome
+    return in_lockstep(partial(start_nodes, shape), count, move)

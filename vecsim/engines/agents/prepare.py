@@ -30,7 +30,7 @@ from vecsim.types import Adversary
 
 WIDE_BELOW = 5  # runs shorter than this draw two words; the bias of longer ones is below 6e-7
 TABLE_BYTES = 2**25  # of threshold tables sent with a batch, unless one trial needs more
-POOLED_TABLES = 8
+POOLED_TABLES = 8  # tables of pooled minorities sent with a batch at most: one of each point
 
 Roster = dict[Any, Adversary]  # one adversary of each structure that a program serves
 
@@ -103,11 +103,16 @@ def roster_of(points: Iterable[Point]) -> Roster:
     return {jax.tree.structure(point.adversary): point.adversary for point in points}
 
 
-def among(roster: Roster, adversary: Adversary) -> dict[str, Any]:
-    """The fields of `Trials` that say which of a program's adversaries a trial has."""
-    key = jax.tree.structure(adversary)
-    listed = tuple((roster | {key: adversary}).values())
-    return {"adversaries": listed, "which": list(roster).index(key)}
+def described(point: Point, roster: Roster) -> dict[str, Any]:
+    """The fields of `Trials` that are the same in all trials of a point."""
+    key = jax.tree.structure(point.adversary)
+    return dict(
+        protocol=point.stepped(),
+        adversaries=tuple((roster | {key: point.adversary}).values()),
+        which=list(roster).index(key),
+        start_ones=point.start_ones,
+        exclude_self=int(point.network.exclude_self),
+    )
 
 
 def _apart(way: Way):
@@ -185,15 +190,12 @@ class Assembler:
         return Trials(
             key=(np.uint32(0), np.uint32(0)),
             coin=np.uint32(0),
-            protocol=point.stepped(),
-            **among(self.roster, adversary),
+            **described(point, self.roster),
             honest=point.honest,
             byzantine=item.admitted,
             kinds=np.pad(item.kinds, (0, self.kinds - len(item.kinds))),
-            start_ones=point.start_ones,
             first_group=point.first_group,
             first_ones=0,
-            exclude_self=int(point.network.exclude_self),
             round_steps=point.steps,
             offsets=offsets,
             pooled_offset=next((self.pooled.start[key] for key in pooled), 0),
@@ -205,8 +207,8 @@ class Assembler:
 
     def _finish(self, taken: list[tuple[Trials, Item]]) -> tuple[Trials, Tables, np.ndarray]:
         """One batch, filled up with trials of no nodes."""
-        described, listed = zip(*taken, strict=True)
-        empty = described[-1]._replace(honest=0)
+        known, listed = zip(*taken, strict=True)
+        empty = known[-1]._replace(honest=0)
         sizes = [len(item.trials) for item in listed]
         sizes.append(self.size - sum(sizes))
 
@@ -214,7 +216,7 @@ class Assembler:
             return np.pad(np.concatenate(parts), (0, sizes[-1]))
 
         trials = jax.tree.map(
-            lambda *leaves: np.repeat(_array(leaves), sizes, axis=0), *described, empty
+            lambda *leaves: np.repeat(_array(leaves), sizes, axis=0), *known, empty
         )
         keys = [random.trial_key(item.key, item.trials) for item in listed]
         key = tuple(map(filled, zip(*keys, strict=True)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-CACHE_BYTES = 2**28  # of tables kept on the host for batches to come
+CACHE_BYTES = 2**28  # bytes of tables kept on the host for batches to come: eight full batches
 
 # By key: the number of rows, and how to make them.
 WantedTables = dict[Any, tuple[int, Callable[[], np.ndarray]]]

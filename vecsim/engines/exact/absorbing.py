@@ -6,6 +6,9 @@ keep their relative accuracy. Times come from the elimination of Grassmann, Taks
 factorisation by blocks: a pivot is what leaves a state, summed, and never 1 minus what stays.
 """
 
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import partial
 from math import inf, isfinite, nan, sqrt
 from typing import Any, NamedTuple
 
@@ -18,9 +21,9 @@ from scipy.sparse.linalg import aslinearoperator, gmres
 from vecsim.model.poll_law import Floats
 
 _NEGLIGIBLE = 1e-25  # probability of going on at which the distribution of steps is cut off
-DENSE = 6000  # states up to which times come from the elimination, else from GMRES
+DENSE = 6000  # states up to which times come from the elimination (288 MB), else from GMRES
 TOLERANCE = 1e-12  # relative residual that GMRES must reach
-_BLOCK = 64
+_BLOCK = 64  # states eliminated before the rest is updated by one product of matrices
 CHECK = 16  # steps between two looks at how likely it still is to go on
 
 
@@ -35,6 +38,17 @@ class Chain(NamedTuple):
     phases: tuple[int, ...]
     start: int
     done: NDArray[np.bool_]
+
+
+def transitions(found: list[tuple[int, Any, Floats]], states: int, number: Callable = np.asarray):
+    """Moves of a phase of a `Chain`, from a state, what may follow and how likely it does, each.
+
+    number: the numbers of what may follow, if it is not numbers of states.
+    """
+    sources, targets, weights = zip(*found, strict=True)
+    rows = np.repeat(np.array(sources, np.int32), list(map(len, weights)))
+    columns = number(np.concatenate(targets)).astype(np.int32)
+    return sparse.coo_array((np.concatenate(weights), (rows, columns)), (states, states)).tocsr()
 
 
 class Passage(NamedTuple):
@@ -56,7 +70,7 @@ class Passage(NamedTuple):
 
 def passage(chain: Chain, limit: int) -> Passage:
     """Follow the chain for `limit` steps, and from there on in closed form."""
-    absorbing = all(_stays(moves, chain.done) for moves in chain.moves)
+    absorbing = all((moves.diagonal()[chain.done] == 1.0).all() for moves in chain.moves)
     forward = [moves.T.tocsr() for moves in chain.moves]
     done = np.flatnonzero(chain.done)
     going = np.zeros(len(chain.done))  # not done yet
@@ -64,7 +78,7 @@ def passage(chain: Chain, limit: int) -> Passage:
     whole = going.copy()  # done or not; not followed where that would tell no more
     entered, finish = np.zeros(len(going)), []
     last = min(chain.phases[-1], limit)
-    phase, late = 0, np.zeros(len(going))  # late: `going` when the last phase begins
+    late = np.zeros(len(going))  # `going` when the last phase begins
     for step in range(limit + 1):
         arrived = going[done]
         finish.append(arrived.sum())
@@ -74,20 +88,14 @@ def passage(chain: Chain, limit: int) -> Passage:
             late = going.copy()
         if step == limit or (absorbing and step % CHECK == 0 and going.sum() < _NEGLIGIBLE):
             break
-        if phase < len(chain.phases) - 1 and step == chain.phases[phase + 1]:
-            phase += 1
-        going = forward[phase] @ going
+        moves = forward[bisect_right(chain.phases, step) - 1]
+        going = moves @ going
         if not absorbing:
-            whole = forward[phase] @ whole
+            whole = moves @ whole
     finish = np.trim_zeros(np.array(finish), "b")
     mean, square = _moments(chain, finish, last, late)
     final = going + entered if absorbing else whole
     return Passage(finish, float(going.sum()), entered, final, mean, square)
-
-
-def _stays(moves, done) -> bool:
-    """Whether a chain that is done stays where it is."""
-    return bool(np.all(moves.diagonal()[done] == 1.0))
 
 
 def _moments(chain: Chain, finish: Floats, steps: int, state: Floats) -> tuple[float, float]:
@@ -113,15 +121,11 @@ def _times(moves, done, state: Floats) -> tuple[float, float]:
         return inf, inf
     inner = moves[inside][:, inside]
     leaving = moves[inside][:, np.flatnonzero(done)].sum(axis=1)
-    start = state[inside]
+    visits_from = partial(_iterate, inner)
     if len(inside) <= DENSE:
-        with np.errstate(over="ignore", invalid="ignore"):
-            factors = eliminate(inner.toarray(), np.asarray(leaving, float))
-            visits = factors.visits(start)
-            again = factors.visits(visits)
-    else:
-        visits = _iterate(inner, start)
-        again = _iterate(inner, visits)
+        visits_from = eliminate(inner.toarray(), np.asarray(leaving, float)).visits
+    visits = visits_from(state[inside])
+    again = visits_from(visits)
     mean, square = float(visits.sum()), float(2 * again.sum() - visits.sum())
     return (mean if isfinite(mean) else inf), (square if isfinite(square) else inf)
 
@@ -142,17 +146,18 @@ class Factors(NamedTuple):
     packed: Floats
     pivots: Floats
 
+    @np.errstate(over="ignore", invalid="ignore")
     def visits(self, start: Floats) -> Floats:
         """x with x = start + x Q: how often each state is visited, counting the start."""
         upper = np.triu(-self.packed, 1)
         np.fill_diagonal(upper, self.pivots)
-        partial = solve_triangular(upper, start, trans=1, check_finite=False)
+        solve = partial(solve_triangular, trans=1, check_finite=False)
+        halfway = solve(upper, start)
         np.negative(self.packed, out=upper)
-        return solve_triangular(
-            upper, partial, lower=True, trans=1, unit_diagonal=True, check_finite=False
-        )
+        return solve(upper, halfway, lower=True, unit_diagonal=True)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def eliminate(inner: Floats, leaving: Floats) -> Factors:
     """Factors of I - Q, for Q = inner and the probabilities of leaving (both are overwritten).
 

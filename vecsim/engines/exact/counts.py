@@ -41,6 +41,7 @@ class Census:
         self.point = point
         self.after, self.preference, self.decided, start = _lumped(cells)
         self.groups = point.adversary.groups
+        self.width = len(self.preference) * self.groups
         first = point.first_group
         self.sizes = [first, point.honest - first][: self.groups]
         self.start = np.zeros(self.width, np.int16)
@@ -54,10 +55,6 @@ class Census:
         self.keys = np.random.default_rng(1).integers(2**64, size=self.width, dtype=np.uint64)
         self.ones = np.tile(self.preference, self.groups)
         self.over = np.tile(self.decided, self.groups)
-
-    @property
-    def width(self) -> int:
-        return len(self.preference) * self.groups
 
     @property
     def bound(self) -> int:
@@ -107,14 +104,15 @@ def _lumped(cells: Cells):
         first[same] = same[:1]
     kept, number = np.unique(first, return_inverse=True)
     after = number[cells.after[kept]]
-    start = number[cells.start[0]], number[cells.start[1]]
-    return after, cells.preference[kept].astype(np.int64), cells.decided[kept], start
+    preference = cells.preference[kept].astype(np.int64)
+    return after, preference, cells.decided[kept], number[list(cells.start)]
 
 
 def names_of(census: Census, states: States) -> NDArray[np.uint64]:
-    """A number for each state."""
+    """A number for each state, uint64; different states have different ones but for chance."""
     return states.rows.astype(np.uint64) @ census.keys + remembered(states.memory)
 
 
 def remembered(memory):
+    """What memories add to the number of a state, uint64: the number times 2^64 / golden ratio."""
     return np.asarray(memory).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)

@@ -3,17 +3,16 @@
 Only the states that can come up are looked at, breadth first.
 """
 
-from collections.abc import Iterator
 from functools import cache
+from itertools import combinations
 from math import factorial, prod
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from vecsim.engines.behaviour import Branch, Conduct
-from vecsim.engines.exact.absorbing import Chain
+from vecsim.engines.exact.absorbing import Chain, transitions
 from vecsim.engines.exact.counts import CellCounts, Census, States, names_of, remembered
 from vecsim.engines.exact.polls import poll_results
 from vecsim.errors import ConfigError
@@ -40,24 +39,17 @@ class Law(NamedTuple):
     rows: CellCounts
 
 
-class Chained(NamedTuple):
-    """A chain on censuses, and the census of each state; the first is the start."""
-
-    chain: Chain
-    rows: CellCounts
-
-
 def census_chain(
     census: Census, admitted: Nodes, conduct: Conduct, most_moves: int = MOST_MOVES
-) -> Chained:
-    """The states that can come up, breadth first, and their moves.
+) -> tuple[Chain, CellCounts]:
+    """The chain on censuses, breadth first, and the census of each state; the first is the start.
 
     Raises TooLarge where there are more moves than `most_moves`.
     """
     walk, situations = _Walk(census, admitted, most_moves), census.situations()
     fresh = States(census.start[None], np.zeros(1, np.int32))
     known = names_of(census, fresh)
-    layers, moves = [fresh], [_Moves() for _ in conduct.branches]
+    layers, moves = [fresh], [[] for _ in conduct.branches]
     first = total = 0
     while len(fresh.rows):
         place = census.situation(situations, fresh.rows)
@@ -65,7 +57,7 @@ def census_chain(
         for kept, branches in zip(moves, conduct.branches, strict=True):
             for source, memory, law in walk.steps(fresh, place, branches):
                 names = law.keys + remembered(memory)
-                kept.add(first + source, names, law.weights)
+                kept.append((first + source, names, law.weights))
                 nearest = np.minimum(np.searchsorted(known, names), len(known) - 1)
                 new = law.rows[known[nearest] != names]
                 found.append(States(new, np.full(len(new), memory, np.int32)))
@@ -77,10 +69,13 @@ def census_chain(
         layers.append(fresh)
     states = _joined(layers)
     names = names_of(census, states)
-    chain = Chain(
-        tuple(kept.matrix(names) for kept in moves), conduct.phases, 0, walk.done(states.rows)
-    )
-    return Chained(chain, states.rows)
+    order = np.argsort(names)
+
+    def number(wanted):
+        return order[np.searchsorted(names, wanted, sorter=order)]
+
+    matrices = tuple(transitions(kept, len(names), number) for kept in moves)
+    return Chain(matrices, conduct.phases, 0, walk.done(states.rows)), states.rows
 
 
 def _bound(moves: int, most_moves: int) -> None:
@@ -88,28 +83,8 @@ def _bound(moves: int, most_moves: int) -> None:
         raise TooLarge(f"too many states: more than {most_moves} moves between them")
 
 
-class _Moves:
-    """Moves of one phase: from the state so numbered to the state so named."""
-
-    def __init__(self):
-        self.sources, self.names, self.weights = [], [], []
-
-    def add(self, source: int, names: NDArray[np.uint64], weights: Floats) -> None:
-        self.sources.append(np.full(len(names), source, np.int32))
-        self.names.append(names)
-        self.weights.append(weights)
-
-    def matrix(self, names: NDArray[np.uint64]):
-        """[state, state], where the states have these names."""
-        order = np.argsort(names)
-        sources, wanted, weights = map(np.concatenate, (self.sources, self.names, self.weights))
-        targets = order[np.searchsorted(names, wanted, sorter=order)].astype(np.int32)
-        return sparse.coo_array((weights, (sources, targets)), (len(names),) * 2).tocsr()
-
-
 def _joined(parts: list[States]) -> States:
-    rows, memory = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return States(rows, memory)
+    return States(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _once(census: Census, found: list[States]) -> States:
@@ -124,7 +99,8 @@ class _Walk:
 
     def __init__(self, census: Census, admitted: Nodes, most_moves: int):
         self.census, self.admitted, self.most_moves = census, admitted, most_moves
-        self._chances = cache(self._chances_of)
+        point, ways = census.point, census.point.adversary.ways
+        self._chances = cache(lambda mix, colour: poll_results(point, ways[mix], admitted, colour))
         self._scene: Scene | None = None
         self._laws: dict[tuple, Law] = {}
 
@@ -202,7 +178,7 @@ class _Walk:
             others[place] -= 1
             law = _together(self._fixed(others), self._cell(scene, int(place), 1))
             laws.append(law._replace(weights=law.weights * row[place] / undecided))
-        return _merged(Law(*(np.concatenate(parts) for parts in zip(*laws, strict=True))))
+        return _merged(Law(*map(np.concatenate, zip(*laws, strict=True))))
 
     def _next(self, scene: Scene, place: int):
         """Where a poll may take a node of [group and cell] `place`, and how likely."""
@@ -214,24 +190,13 @@ class _Walk:
         chances = np.bincount(which, chances)
         return group * len(self.census.preference) + targets[chances > 0], chances[chances > 0]
 
-    def _chances_of(self, mix: int, colour: int) -> Floats:
-        point = self.census.point
-        return poll_results(point, point.adversary.ways[mix], self.admitted, colour)
-
 
 @cache
 def compositions(total: int, parts: int) -> NDArray[np.int16]:
     """All ways to write `total` as an ordered sum of so many parts, 0 included."""
-    return np.array(list(_compositions(total, parts)), np.int16).reshape(-1, parts)
-
-
-def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
-    if parts == 1:
-        yield (total,)
-        return
-    for first in range(total + 1):
-        for rest in _compositions(total - first, parts - 1):
-            yield (first, *rest)
+    places = total + parts - 1  # of `total` stones and of the bars between the parts
+    bars = np.array(list(combinations(range(places), parts - 1)), int)
+    return (np.diff(bars, prepend=-1, append=places) - 1).astype(np.int16)
 
 
 def _together(one: Law, other: Law) -> Law:

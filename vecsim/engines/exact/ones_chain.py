@@ -3,11 +3,10 @@
 from functools import cache
 
 import numpy as np
-from scipy import sparse
 
 from vecsim.engines.behaviour import Branch, Conduct
 from vecsim.engines.drawn import around_mode
-from vecsim.engines.exact.absorbing import Chain
+from vecsim.engines.exact.absorbing import Chain, transitions
 from vecsim.engines.exact.polls import turned
 from vecsim.model.point import Nodes, Point
 from vecsim.model.poll_law import Floats
@@ -33,7 +32,7 @@ def _moves(point: Point, admitted: Nodes, branches: tuple[Branch, ...], still):
         return turned(point, mixes[mix], admitted, colour)
 
     row_of = _lockstep if point.schedule == "lockstep" else _poll
-    sources, targets, weights = [], [], []
+    found = []
     for state in range(len(still)):
         memory, ones = divmod(state, honest + 1)
         for branch in branches:
@@ -46,11 +45,8 @@ def _moves(point: Point, admitted: Nodes, branches: tuple[Branch, ...], still):
                 )
                 first, row = row_of(ones, honest, down, up)
                 base = branch.memory[memory, ones] * (honest + 1)
-            targets.append(base + first + np.arange(len(row)))
-            weights.append(branch.weight[ones] * row)
-            sources.append(np.full(len(row), state))
-    place = np.concatenate(sources).astype(np.int32), np.concatenate(targets).astype(np.int32)
-    return sparse.coo_array((np.concatenate(weights), place), (len(still),) * 2).tocsr()
+            found.append((state, base + first + np.arange(len(row)), branch.weight[ones] * row))
+    return transitions(found, len(still))
 
 
 def _lockstep(ones: int, honest: int, down, up) -> tuple[int, Floats]:

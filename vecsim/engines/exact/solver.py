@@ -5,8 +5,8 @@ one on how many nodes are in each cell. Shared coins, and the number of Sybil id
 admitted, are averaged over. Float64; shared coins as the other engines draw them, of 24 bits.
 """
 
-import itertools
 import math
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy import stats
 
 from vecsim.engines.behaviour import Conduct, Situations, conducts, unsupported
 from vecsim.engines.drawn import first_ones_law
-from vecsim.engines.exact.absorbing import Chain, Passage, passage, spread
+from vecsim.engines.exact.absorbing import Passage, passage, spread
 from vecsim.engines.exact.counts import Census
 from vecsim.engines.exact.counts_chain import TooLarge, census_chain
 from vecsim.engines.exact.ones_chain import tally_chain
@@ -110,12 +110,12 @@ def solve(point: Point) -> Solution:
     reason = supports(point)
     if reason:
         raise ConfigError(f"engine is exact: {reason}")
-    parts = []
     situations = _situations(point)
-    for (admitted, share), (ones, chance) in itertools.product(_admitted(point), _starts(point)):
-        for conduct in conducts(point, admitted, situations):
-            part = _part(point, admitted, ones, conduct)
-            parts.append((share * chance * conduct.weight, part))
+    parts = [
+        (share * chance * conduct.weight, _part(point, admitted, ones, conduct))
+        for (admitted, share), (ones, chance) in product(_admitted(point), _starts(point))
+        for conduct in conducts(point, admitted, situations)
+    ]
     return _averaged(point, parts)
 
 
@@ -139,10 +139,8 @@ def _admitted(point: Point) -> list[tuple[tuple[int, ...], float]]:
         chances = stats.binom.pmf(np.arange(nodes + 1), nodes, admission)
         law = [(i, float(chance)) for i, chance in enumerate(chances) if chance > _RARE]
         laws.append([(nodes, 1.0)] if admission == 1 else law)
-    found = []
-    for several in itertools.product(*laws):
-        numbers, chances = zip(*several, strict=True)
-        found.append((numbers, math.prod(chances)))
+    together = (zip(*several, strict=True) for several in product(*laws))
+    found = ((numbers, math.prod(chances)) for numbers, chances in together)
     return [(numbers, chance) for numbers, chance in found if chance > _RARE]
 
 
@@ -153,20 +151,17 @@ def _starts(point: Point) -> list[tuple[int, float]]:
 
 
 def _part(point: Point, admitted: Nodes, first_ones: int, conduct: Conduct) -> _Part:
-    limit = int(point.protocol.max_rounds) * point.steps
     if _simple(point):
         chain, ones = tally_chain(point, admitted, conduct)
-        return _Part(_passage(point, chain, limit), ones, np.zeros(len(ones), bool))
-    census = Census(point, first_ones)
-    chain, rows = census_chain(census, admitted, conduct)
-    decided = [rows @ (census.over & (census.ones == colour)) > 0 for colour in (0, 1)]
-    return _Part(_passage(point, chain, limit), rows @ census.ones, decided[0] & decided[1])
-
-
-def _passage(point: Point, chain: Chain, limit: int) -> Passage:
-    """With phases counted in steps."""
-    phases = tuple(phase * point.steps for phase in chain.phases)
-    return passage(chain._replace(phases=phases), limit)
+        violation = np.zeros(len(ones), bool)
+    else:
+        census = Census(point, first_ones)
+        chain, rows = census_chain(census, admitted, conduct)
+        decided = [rows @ (census.over & (census.ones == colour)) > 0 for colour in (0, 1)]
+        ones, violation = rows @ census.ones, decided[0] & decided[1]
+    steps = point.steps
+    chain = chain._replace(phases=tuple(phase * steps for phase in chain.phases))
+    return _Part(passage(chain, int(point.protocol.max_rounds) * steps), ones, violation)
 
 
 def _averaged(point: Point, parts: list[tuple[float, _Part]]) -> Solution:
@@ -186,8 +181,8 @@ def _averaged(point: Point, parts: list[tuple[float, _Part]]) -> Solution:
     first = mean(lambda part: part.passage.mean)
     second = mean(lambda part: part.passage.square)
     unfinished = mean(lambda part: part.passage.unfinished)
-    agreed = mean(entered(0)), mean(entered(honest))
-    ends = agreed if point.protocol.decides else (float(final[0]), float(final[honest]))
+    agreed = [mean(entered(ones)) for ones in (0, honest)]
+    ends = agreed if point.protocol.decides else [float(final[0]), float(final[honest])]
     majority = np.sign(2 * point.start_ones - honest)
     return Solution(
         finish=finish,

@@ -10,13 +10,7 @@ limit is followed. Nodes are then independent, and the last one's round is the m
 import numpy as np
 from scipy import stats
 
-from vecsim.engines.limit.meanfield import (
-    LimitCase,
-    drift_slope,
-    follows_quorums,
-    turning,
-    undecided,
-)
+from vecsim.engines.limit.meanfield import LimitCase, drift_slope, follow, follows_quorums, turning
 from vecsim.model.point import Point
 
 PIECES = 16  # of equal probability, of the normal distribution's upper half
@@ -29,11 +23,9 @@ def rounds_until_decided(point: Point) -> float | None:
     every quorum.
     """
     rule = point.protocol
-    if point.byzantine or abs(2 * point.start_ones - point.honest) > 1:
-        return None
-    if point.schedule != "lockstep" or not point.network.uniform:
-        return None
-    if not rule.decides or rule.counts or not follows_quorums(rule):
+    even = not point.byzantine and abs(2 * point.start_ones - point.honest) <= 1
+    alike = point.schedule == "lockstep" and point.network.uniform
+    if not (even and alike and rule.decides and not rule.counts and follows_quorums(rule)):
         return None
     crowd = LimitCase(rule, point.adversary, 0.0, point.network.loss)
     growth, chance = 1 + drift_slope(crowd, 0.5), turning(crowd, 0.5)
@@ -42,7 +34,8 @@ def rounds_until_decided(point: Point) -> float | None:
     deviation = np.sqrt(chance * (1 - chance) / (growth**2 - 1) / point.honest)
     quantiles = stats.norm.ppf(0.5 + (np.arange(PIECES) + 0.5) / (2 * PIECES))
     shares = np.minimum(0.5 + deviation * quantiles, 1.0).tolist()
-    one = np.array([undecided(crowd, share, int(rule.max_rounds)) for share in shares])
+    paths = [follow(crowd, share, int(rule.max_rounds)) for share in shares]
+    one = np.minimum([path.undecided for path in paths], 1.0)  # of the nodes, on each path
     with np.errstate(divide="ignore"):  # before the first decision
         some = -np.expm1(point.honest * np.log1p(-one)).mean(axis=0)
     return float(some.sum()) if some[-1] < CENSORED else None

@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from vecsim.engines.behaviour import answered, view_of
@@ -26,12 +25,12 @@ from vecsim.model.poll_law import Floats
 from vecsim.types import Adversary, Protocol, View
 
 NODES = 2_000_000  # adversaries count nodes: they see the shares of a network of this size
-_SHARES = 2000  # pieces in which zeros of the drift are looked for
-FRACTIONS = 20  # pieces in which the critical fraction is looked for
-PRECISION = 1e-5  # of the critical fraction
-_CLOSE = 1e-9  # precision of a zero of the drift
-STEP = 1e-5  # of a difference that stands for a slope
-JUMP = 1e-6  # of the drift within a few times that, where the adversary changes its answers
+_SHARES = 2000  # pieces of [0, 1] in which zeros of the drift are looked for; two closer are missed
+FRACTIONS = 20  # pieces of [0, 1] in which the critical fraction is looked for: steps of 0.05
+PRECISION = 1e-5  # of the critical fraction: ten nodes in a million
+_CLOSE = 1e-9  # precision of a share at which the drift is zero, far below the 1e-6 promised
+STEP = 1e-5  # in the share, of a difference that stands for a slope: its error is about STEP^2
+JUMP = 1e-6  # least change of the drift within 20 _CLOSE that is a jump: slopes are far below 50
 
 
 class Trajectory(NamedTuple):
@@ -74,9 +73,8 @@ class LimitCase(NamedTuple):
     @property
     def answers(self) -> Floats:
         """P(a Byzantine node answers 1), P(it answers 0), in each of the adversary's ways."""
-        kinds = np.array(self.adversary.divided(NODES)) * [
-            float(kind.admission) for kind in self.adversary.kinds
-        ]
+        admitted = [float(kind.admission) for kind in self.adversary.kinds]
+        kinds = np.array(self.adversary.divided(NODES)) * admitted
         ways = np.array(self.adversary.ways, float)  # [ways, kinds, 2]
         return np.average(ways, axis=1, weights=kinds) if kinds.sum() else ways[:, 0]
 
@@ -89,7 +87,7 @@ def trajectory(point: Point, rounds: int | None = None, coin: float = 0.5) -> Tr
     Raises ConfigError on graphs, with groups and under async.
     """
     crowd = _crowd(point)
-    return _follow(crowd, point.initial_accept, rounds or int(crowd.rule.max_rounds), coin)
+    return follow(crowd, point.initial_accept, rounds or int(crowd.rule.max_rounds), coin)
 
 
 def fixed_points(point: Point) -> list[FixedPoint]:
@@ -136,10 +134,11 @@ def critical_fraction(point: Point, coin: float = 0.5) -> float | None:
 
     def live(fraction: float) -> bool:
         crowd = start._replace(byzantine_fraction=fraction)
-        path = _follow(crowd, point.initial_accept, int(rule.max_rounds), coin)
+        path = follow(crowd, point.initial_accept, int(rule.max_rounds), coin)
         if rule.decides:
             return bool(path.decided_0[-1] + path.decided_1[-1] >= 0.5)
-        return bool(_success(crowd, path.ones[-1]) >= 0.5)
+        laws = _frozen(crowd, path.ones[-1:])
+        return bool(laws[int(path.ones[-1] >= 0.5)][0, 2] >= 0.5)
 
     steps = (piece / FRACTIONS for piece in range(FRACTIONS))
     high = next((fraction for fraction in steps if not live(fraction)), None)
@@ -163,11 +162,6 @@ def _crowd(point: Point) -> LimitCase:
     return LimitCase(point.protocol, point.adversary, fraction, point.network.loss)
 
 
-def undecided(crowd: LimitCase, initial: float, rounds: int) -> Floats:
-    """Share of the honest nodes that have not decided after 0, 1, ... rounds."""
-    return np.minimum(_follow(crowd, initial, rounds, 0.5).undecided, 1.0)
-
-
 def turning(crowd: LimitCase, share: float) -> float:
     """P(a node's quorum is against it), at this share of 1-holders while nobody has decided."""
     zero, one = (law[0, 3:].sum() for law in _frozen(crowd, np.array([share])))
@@ -175,6 +169,7 @@ def turning(crowd: LimitCase, share: float) -> float:
 
 
 def drift_slope(crowd: LimitCase, share: float) -> float:
+    """Change of the drift per change of the share, at this share of 1-holders."""
     low, high = _drift(crowd, np.array([share - STEP, share + STEP]))
     return float((high - low) / (2 * STEP))
 
@@ -204,10 +199,8 @@ def _frozen(crowd: LimitCase, ones: Floats) -> list[Floats]:
     seen = _view(crowd, ones, 0.0 * ones, 0.0 * ones, ones, 0, 0.5)
     memory = np.zeros((len(ones), crowd.adversary.memories), np.int32)
     mixes = np.asarray(answered(crowd.adversary, seen, memory)[0])[:, 0]
-    return [
-        result_shares(crowd.rule, _asked(crowd, ones, mixes[:, colour]), colour)
-        for colour in (0, 1)
-    ]
+    asked = (_asked(crowd, ones, mixes[:, colour]) for colour in (0, 1))
+    return [result_shares(crowd.rule, given, colour) for colour, given in enumerate(asked)]
 
 
 # Fixed points
@@ -235,31 +228,22 @@ def follows_quorums(rule: Protocol) -> bool:
 
 def _zero(crowd: LimitCase, low: float, high: float, stable: bool) -> FixedPoint:
     """Where the drift changes sign between two shares, and whether it jumps there."""
-
-    def one_drift(share: float) -> float:
-        return float(_drift(crowd, np.array([share]))[0])
-
-    share: Any = brentq(one_drift, low, high, xtol=_CLOSE)
+    share: Any = brentq(lambda at: _drift(crowd, np.array([at]))[0], low, high, xtol=_CLOSE)
     sides = _drift(crowd, np.clip([share - 10 * _CLOSE, share + 10 * _CLOSE], 0, 1))
     held = bool(abs(sides[1] - sides[0]) > JUMP)
     return FixedPoint(round(share, 6) if held else share, stable, held)
 
 
-def _success(crowd: LimitCase, ones: float) -> float:
-    """P(a holder of the larger colour meets the quorum that counts)."""
-    laws = _frozen(crowd, np.array([ones]))
-    return float(laws[int(ones >= 0.5)][0, 2])
-
-
 # Trajectories
 
 
-def _follow(crowd: LimitCase, initial: float, rounds: int, coin: float) -> Trajectory:
-    """Shares in each round."""
+def follow(crowd: LimitCase, initial: float, rounds: int, coin: float = 0.5) -> Trajectory:
+    """Shares in each round, from an initial share of 1-holders; coin: as for `trajectory`."""
     states, groups = shares_of(crowd.rule, rounds), crowd.adversary.groups
     first = crowd.adversary.first_group(1.0, 1 / (1 - crowd.byzantine)) if groups == 2 else 1.0
     sizes = np.array([first, 1 - first][:groups])
-    shares = _initial(initial, sizes)
+    before = np.cumsum(sizes) - sizes  # those that start at 1 are the first nodes
+    shares = np.clip(initial - before, 0, sizes) / np.where(sizes > 0, sizes, 1.0)
     if crowd.adversary.grouping == "random":
         shares = np.full(groups, initial)
     now = [states.begin(share) for share in shares]
@@ -274,9 +258,3 @@ def _follow(crowd: LimitCase, initial: float, rounds: int, coin: float) -> Traje
             for group, state in enumerate(now)
         ]
     return Trajectory(*np.array(path).T)
-
-
-def _initial(ones: float, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of 1-holders in each group: those that start at 1 are the first nodes."""
-    before = np.cumsum(sizes) - sizes
-    return np.clip(ones - before, 0, sizes) / np.where(sizes > 0, sizes, 1.0)

@@ -26,10 +26,19 @@ _BLOCK = 2**13  # confidences that are moved together: they stay in the cache
 
 
 class Part(NamedTuple):
-    """Nodes of one streak: mass [width] over the confidences low, low + 1, ..."""
+    """Nodes of one streak: mass [width] over the confidences low, low + 1, ...
+
+    Where ten nodes have confidences 7, 7, 7, 8, 8, 8, 8, 10, 10, 10:
+
+        low   7
+        mass  0.3  0.4  0.0  0.3      (of the confidences 7, 8, 9, 10)
+    """
 
     low: int
     mass: Floats
+
+
+_NOBODY = Part(0, np.zeros(0))
 
 
 class _Moves(NamedTuple):
@@ -58,13 +67,14 @@ def decision_law(rule: QrAvalanche, joint: Floats, lost: float) -> Floats:
     beta, rounds = int(rule.beta), int(rule.max_rounds)
     least = lost / (4 * (beta + 2) * rounds)
     start = int(rule.unpack(rule.start(jnp.uint32(0))).confidence)
-    streaks = [Part(start, np.ones(1)), *[Part(0, np.zeros(0))] * beta]
+    streaks = [Part(start, np.ones(1)), *[_NOBODY] * beta]
     law = np.zeros(rounds + 1)
     for round_ in range(rounds):
         everybody = _sum(streaks)
         if everybody.mass.sum() <= least:
             break
-        failed = _sum([_moved(everybody, polled.failure), _times(everybody, polled.nobody)])
+        waited = everybody.mass * polled.nobody if polled.nobody > 0 else _NOBODY.mass
+        failed = _sum([_moved(everybody, polled.failure), Part(everybody.low, waited)])
         longest = _sum(streaks[-2:])
         longer = [_moved(part, polled.success) for part in (*streaks[:-2], longest)]
         decided = max(enough - longer[-1].low, 0)
@@ -161,7 +171,7 @@ def nine_tenths(part: Part) -> Part:
 def _moved(part: Part, moves: _Moves) -> Part:
     """After a poll that goes one of these ways."""
     if not len(part.mass) or not len(moves.added):
-        return Part(0, np.zeros(0))
+        return _NOBODY
     first, kept = nine_tenths(part)
     low = int(moves.added[0])
     mass = np.zeros(len(kept) + int(moves.added[-1]) - low)
@@ -173,14 +183,10 @@ def _moved(part: Part, moves: _Moves) -> Part:
     return Part(first + low, mass)
 
 
-def _times(part: Part, chance: float) -> Part:
-    return Part(part.low, part.mass * chance) if chance > 0 else Part(0, np.zeros(0))
-
-
 def _sum(parts) -> Part:
     full = [part for part in parts if len(part.mass)]
     if len(full) < 2:
-        return full[0] if full else Part(0, np.zeros(0))
+        return full[0] if full else _NOBODY
     low = min(part.low for part in full)
     mass = np.zeros(max(part.low + len(part.mass) for part in full) - low)
     for part in full:

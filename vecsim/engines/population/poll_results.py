@@ -48,11 +48,11 @@ def result_probabilities(polls: Polls, kinds, ones, mixes, heard=None):
         ones, honest = jnp.repeat(ones, groups), polls.honest
     else:
         ones, honest = ones.ravel(), heard.ravel()
-    crowds = honest - ones, ones
-    found = []
-    for own in range(2):
-        met = own, crowds[own], honest, kinds, mixes[..., own].ravel()
-        found.append(_of_colour(polls, *met) if heard is None else _of_heard(polls, *met))
+    results = _of_colour if heard is None else _of_heard
+    found = [
+        results(polls, own, same, honest, kinds, mixes[..., own].ravel())
+        for own, same in enumerate((honest - ones, ones))
+    ]
     return jnp.stack(found, axis=-1).T.reshape(2, trials, groups, -1).transpose(1, 2, 0, 3)
 
 
@@ -96,9 +96,8 @@ def _of_colour(polls: Polls, own: int, same, honest, kinds, mixes, all_heard=Tru
     terms = _terms(polls, a, b, c, (apart > 0.0).any(axis=-1) if known else None)
 
     def given(mix: int, found):
-        return jnp.where(
-            mixes == mix, polls.weights[mix, own].reshape(-1, len(terms)) @ terms, found
-        )
+        chances = polls.weights[mix, own].reshape(-1, len(terms)) @ terms
+        return jnp.where(mixes == mix, chances, found)
 
     found = jnp.zeros((len(RESULTS), len(mixes)))
     for mix in range(len(polls.weights)):  # one that nobody meets costs nothing

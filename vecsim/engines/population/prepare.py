@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vecsim.engines.agents.prepare import Roster, among, roster_of
+from vecsim.engines.agents.prepare import Roster, described, roster_of
 from vecsim.engines.cells import RESULTS
 from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.population import undisputed
@@ -30,9 +30,9 @@ from vecsim.errors import ConfigError
 from vecsim.model import random
 from vecsim.model.point import MOST_NODES, Point
 
-BLOCKS = 16  # of a batch and device at most
-MOST_WEIGHTS = 2**28  # bytes, of a point with groups
-LEAST_MIXES = 3  # as many as the adversaries here have at most, so that they share programs
+BLOCKS = 16  # blocks of a batch and device at most: enough to hide what a batch costs by itself
+MOST_WEIGHTS = 2**28  # bytes that the weights of a point with groups may take, to bound the memory
+LEAST_MIXES = 3  # mixes in a program: as many as adversaries here have at most, so that they share
 
 Served = tuple[Point, np.ndarray, np.ndarray]  # numbers of its trials, where outcomes belong
 
@@ -190,22 +190,19 @@ def _batch(taken: list[tuple[Blocks, np.ndarray]], room: int) -> tuple[Blocks, n
 
 def _block(shape: PopulationShape, roster: Roster, point: Point, polls: Polls, keys) -> Blocks:
     """keys: the trials', two uint32 [trials]."""
-    rule, fill = point.protocol, partial(_filled, length=shape.block)
+    fill = partial(_filled, length=shape.block)
     kinds, key = fill(admitted(point, keys)), (fill(keys[0]), fill(keys[1]))
-    described = Trials(
+    trials = Trials(
         key=key,
         coin=random.trial_coin(key),
-        protocol=rule,
-        **among(roster, point.adversary),
+        **described(point, roster),
         honest=fill(np.full(len(keys[0]), point.honest)),
         byzantine=kinds.sum(axis=1),
         kinds=kinds,
-        start_ones=point.start_ones,
-        exclude_self=int(point.network.exclude_self),
     )
-    moves = moves_of(rule, rule.max_rounds)._replace(columns=())
+    moves = moves_of(point.protocol, point.protocol.max_rounds)._replace(columns=())
     sides = sides_of(point, fill(first_ones(point, keys)))
-    return Blocks(jax.tree.map(_wide, described), polls, moves, sides)
+    return Blocks(jax.tree.map(_wide, trials), polls, moves, sides)
 
 
 def sides_of(point: Point, first: np.ndarray) -> _Sides:

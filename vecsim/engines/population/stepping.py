@@ -43,8 +43,8 @@ from vecsim.model.point import MOST_ROUNDS, Point
 from vecsim.types import STEPPED, Outcome
 
 GROUP = 20  # bits of a draw's number below the group: rows x STAGES must fit
-_NAMED = 4  # groups that a draw's number has room for; more go into the number of the round
-STAGES = 8
+_NAMED = 4  # groups: a draw's number of 22 bits has room for so many, others are in the round's
+STAGES = 8  # stages that a draw's number has room for: a power of two above the five results
 
 
 class RoundState(NamedTuple):
@@ -97,21 +97,21 @@ def taking_part(shape: PopulationShape, block: Blocks, state: RoundState):
     """The nodes of each cell that take part in this round."""
     if not shape.rests:
         return state.nodes
-    key = tuple(word[:, None, None] for word in block.trials.key)
-    group, round_ = _named(state)
-    number = jnp.arange(state.nodes.shape[-1], dtype=jnp.uint32) | group
-    second = counters(round_, random.ANSWERS, random.PLACE)
+    number = jnp.arange(state.nodes.shape[-1], dtype=jnp.uint32)
+    names = _names(block, state, number, random.ANSWERS, random.PLACE)
     chance = jnp.broadcast_to(block.sides.active[:, None], (*state.nodes.shape[1:], 2))
-    return binomial(Names(key, number, second), state.nodes, chance[..., 0], chance[..., 1])
+    return binomial(names, state.nodes, chance[..., 0], chance[..., 1])
 
 
-def _named(state: RoundState):
-    """What stands for the group in the numbers of draws [groups, 1], and for it and the round in
-    their counters [trials, groups, 1], uint32."""
+def _names(block: Blocks, state: RoundState, number, *purposes: int) -> Names:
+    """Of draws with these numbers in each group [trials, groups, numbers]; the group is in the
+    number, and in the round of the counters where there are many groups."""
+    key = tuple(word[:, None, None] for word in block.trials.key)
     group = jnp.arange(state.nodes.shape[1], dtype=jnp.uint32)[:, None]
     more = (group // jnp.uint32(_NAMED)) * jnp.uint32(MOST_ROUNDS)
     round_ = state.round.astype(jnp.uint32)[:, None, None] + more
-    return (group % jnp.uint32(_NAMED)) << jnp.uint32(GROUP), round_
+    number = number | (group % jnp.uint32(_NAMED)) << jnp.uint32(GROUP)
+    return Names(key, number, counters(round_, *purposes))
 
 
 def advance_counts(
@@ -171,8 +171,6 @@ def move(shape: PopulationShape, block: Blocks, state: RoundState, chances):
 
     chances: [trials, groups, own colour, results].
     """
-    group, round_ = _named(state)
-    key = tuple(word[:, None, None] for word in block.trials.key)
     columns = [sum(chances[..., result] for result in results) for results in shape.columns]
     left = state.nodes[..., :-2]
     nodes = jnp.zeros_like(state.nodes).at[..., -2:].set(state.nodes[..., -2:])
@@ -183,7 +181,7 @@ def move(shape: PopulationShape, block: Blocks, state: RoundState, chances):
         if i < len(columns) - 1:
             p, q = conditional(columns[i], sum(columns[i + 1 :]))
             number = stage.cell.astype(jnp.uint32) * jnp.uint32(STAGES) + jnp.uint32(i)
-            names = Names(key, number | group, counters(round_))
+            names = _names(block, state, number)
             taken = binomial(names, waiting, p[..., stage.colour], q[..., stage.colour])
         nodes = nodes.at[..., stage.to].add(taken)
         flips = flips + (taken * stage.turns.astype(jnp.float64)).sum(axis=(1, 2))
@@ -246,9 +244,8 @@ def run(work: list[tuple[Point, np.ndarray]], seed: int, memory: int = 2**28) ->
     memory: bytes that a batch may take. Points that `supports` has a reason against must not be
     given.
     """
-    total = sum(len(trials) for _, trials in work)
-    out = {name: np.full(total, -1, np.int64) for name in (*Outcome._fields, "admitted")}
     starts = np.cumsum([0, *(len(trials) for _, trials in work)])
+    out = {name: np.full(starts[-1], -1, np.int64) for name in (*Outcome._fields, "admitted")}
     groups: dict[Any, list[int]] = {}
     for i, (point, trials) in enumerate(work):
         if not point.protocol.counts:

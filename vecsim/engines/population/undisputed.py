@@ -27,7 +27,7 @@ from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary
 
 RISK = 1e-9  # probability that a trial is not as the engine takes it to be
-_COINS = 1000  # values of the adversary's shared coin that are averaged over
+_COINS = 1000  # values of the shared coin that are averaged over: shares are good to 0.001
 BLOCK_TRIALS = 256  # drawn together, whatever their number, so that a trial's bits are the same
 # What an adversary may look at, if its answers are not to change while nobody turns.
 STEADY = {"honest", "byzantine", "peers", "exclude_self", "k", "alpha", "start_ones", "ones"}

@@ -134,15 +134,10 @@ def result_weights(
         mine, theirs = both.sum(axis=1), both.sum(axis=0)
         answers = slice(0, y + 1)
         neither = (below[x, answers] @ both * below[z, answers]).sum(axis=1)
-        results = [
-            neither,
-            between[x, answers] @ mine,
-            above[x, answers] @ mine,
-            between[z, answers] @ theirs,
-            above[z, answers] @ theirs,
-        ]
+        own = [reached[x, answers] @ mine for reached in (between, above)]
+        other = [reached[z, answers] @ theirs for reached in (between, above)]
         ways = np.array([float(comb(k, y) * comb(k - y, i)) for i in x])
-        weights[:, y, x] = ways * np.array(results)
+        weights[:, y, x] = ways * np.array([neither, *own, *other])
     weights.setflags(write=False)
     return weights
 
