@@ -6,8 +6,12 @@ from vecsim.model import random
 from vecsim.model.point import Group, Point
 from vecsim.model.poll_law import Floats
 
-IDENTITIES, COLOURS = 1, 64  # numbers of the first blocks for admissions, and for groups' colours
-_TAIL = 1e-30  # of a hypergeometric law, relative to its mode: what is less likely is left out
+# Numbers of the first blocks of random words for the admissions of each kind, and for the colours
+# of each group; there are fewer kinds than 63.
+IDENTITIES, COLOURS = 1, 64
+# Probability, relative to the mode of a hypergeometric law, below which numbers are left out: far
+# below what a draw of 53 bits can meet.
+_TAIL = 1e-30
 
 
 def admitted(point: Point, keys) -> np.ndarray:

@@ -73,6 +73,7 @@ def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -
     tally = Tally(
         tally.ones + colour - before, tally.decided + decides, tally.decided_1 + decides * colour
     )
+    flips = (colour != before).astype(jnp.int32)
     last = state.order[undecided - 1]
     return _State(
         cells=state.cells.at[node].set(new),
@@ -80,9 +81,7 @@ def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -
         tally=tally,
         ones_at_round=ones_at_round,
         memory=jnp.where(position == trial.round_steps - 1, memory, state.memory),
-        record=state.record.update(
-            trial, tally, step + 1, (colour != before).astype(jnp.int32), jnp.int32(1)
-        ),
+        record=state.record.update(trial, tally, step + 1, flips, jnp.int32(1)),
     )
 
 

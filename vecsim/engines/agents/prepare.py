@@ -103,7 +103,7 @@ def roster_of(points: Iterable[Point]) -> Roster:
     return {jax.tree.structure(point.adversary): point.adversary for point in points}
 
 
-def described(point: Point, roster: Roster) -> dict[str, Any]:
+def shared_fields(point: Point, roster: Roster) -> dict[str, Any]:
     """The fields of `Trials` that are the same in all trials of a point."""
     key = jax.tree.structure(point.adversary)
     return dict(
@@ -190,7 +190,7 @@ class Assembler:
         return Trials(
             key=(np.uint32(0), np.uint32(0)),
             coin=np.uint32(0),
-            **described(point, self.roster),
+            **shared_fields(point, self.roster),
             honest=point.honest,
             byzantine=item.admitted,
             kinds=np.pad(item.kinds, (0, self.kinds - len(item.kinds))),
@@ -215,14 +215,11 @@ class Assembler:
         def filled(parts) -> np.ndarray:
             return np.pad(np.concatenate(parts), (0, sizes[-1]))
 
-        trials = jax.tree.map(
-            lambda *leaves: np.repeat(_array(leaves), sizes, axis=0), *known, empty
-        )
+        trials = jax.tree.map(partial(_repeated, sizes), *known, empty)
         keys = [random.trial_key(item.key, item.trials) for item in listed]
         key = tuple(map(filled, zip(*keys, strict=True)))
-        ones = filled(
-            [first_ones(each.point, k)[:, 0] for each, k in zip(listed, keys, strict=True)]
-        )
+        firsts = map(first_ones, (item.point for item in listed), keys)
+        ones = filled([ones[:, 0] for ones in firsts])
         graph = filled([item.trials for item in listed]) % len(self.neighbours)
         tables = Tables(self.polls.array(), self.pooled.array(), self.neighbours)
         self.polls.clear()
@@ -238,7 +235,8 @@ def _boundary(probability) -> np.ndarray:
     return boundary(probability, 1 - probability, wide=False)[..., 0]
 
 
-def _array(leaves: tuple[Any, ...]) -> np.ndarray:
+def _repeated(sizes: list[int], *leaves: Any) -> np.ndarray:
+    """So many trials of each leaf end to end, in 32 bits."""
     array = np.stack([np.asarray(leaf) for leaf in leaves])
     narrow = {"i": np.int32, "f": np.float32, "b": np.bool_, "u": np.uint32}
-    return array.astype(narrow[array.dtype.kind])
+    return np.repeat(array.astype(narrow[array.dtype.kind]), sizes, axis=0)

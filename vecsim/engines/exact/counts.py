@@ -1,6 +1,14 @@
 """The censuses of a point: how many honest nodes of each group are in each cell.
 
 Nodes of a group are exchangeable, so a census and the adversary's memory say all about a trial.
+Ten nodes, 9 of them honest, of which 4 start at 1, in one group, Snowflake with beta 2:
+
+    cell         0  1   2  3    4  5
+    preference   0  1   0  1    0  1
+    counter      0  0   1  1    decided
+    census       5  4   0  0    0  0      the start: int16, 9 together
+
+With two groups a census has 12 numbers, those of the first group before those of the second.
 """
 
 from math import comb, prod
@@ -30,10 +38,11 @@ class States(NamedTuple):
 class Census:
     """What the censuses of a point are made of.
 
-    first_ones: nodes of the adversary's first group that start at 1; as few as there may be if not
+    first_ones: nodes of the adversary's first group that start at 1; the fewest possible unless
     given.
-    after, preference, decided: of each cell, where decided cells of a colour are one. size: of
-    each group. keys: of one node in each [group and cell].
+    after, preference, decided: of each cell, where decided cells of a colour are one. sizes: nodes
+    of each group. start: the census at the start. keys, ones, over: of one node in each
+    [group and cell], its number, its preference and whether it has decided.
     """
 
     def __init__(self, point: Point, first_ones: int | None = None):
@@ -89,10 +98,7 @@ class Census:
             rows @ (self.over & (self.ones == 0)) * looks,
             rows @ (self.over & (self.ones == 1)) * looks,
         )
-        known, wanted = (
-            (np.asarray(s.ones, int) * size + s.decided_0) * size + s.decided_1
-            for s in (situations, seen)
-        )
+        known, wanted = (np.ravel_multi_index(each, (size,) * 3) for each in (situations, seen))
         return np.searchsorted(known, wanted)
 
 

@@ -11,7 +11,9 @@ from vecsim.engines.exact.polls import turned
 from vecsim.model.point import Nodes, Point
 from vecsim.model.poll_law import Floats
 
-_TAIL = 1e-100  # of a binomial, relative to its mode: what is less likely is left out
+# Probability, relative to the mode of a binomial law, below which numbers are left out: far below
+# any rare event that is asked for.
+_TAIL = 1e-100
 
 
 def tally_chain(point: Point, admitted: Nodes, conduct: Conduct) -> tuple[Chain, np.ndarray]:
@@ -39,10 +41,8 @@ def _moves(point: Point, admitted: Nodes, branches: tuple[Branch, ...], still):
             if still[state]:
                 first, row, base = ones, np.ones(1), memory * (honest + 1)
             else:
-                down, up = (
-                    [side[ones] for side in chances(branch.mixes[memory, ones, 0, colour], colour)]
-                    for colour in (1, 0)
-                )
+                mix = branch.mixes[memory, ones, 0]
+                down, up = ([law[ones] for law in chances(mix[own], own)] for own in (1, 0))
                 first, row = row_of(ones, honest, down, up)
                 base = branch.memory[memory, ones] * (honest + 1)
             found.append((state, base + first + np.arange(len(row)), branch.weight[ones] * row))

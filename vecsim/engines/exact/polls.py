@@ -37,11 +37,8 @@ def poll_results(point: Point, way: Way, admitted: Nodes, colour: int) -> Floats
     """Probabilities of each of `cells.RESULTS`, [honest + 1, results]."""
     low, high = point.protocol.quorums
     own, other = _sides(point, way, admitted, colour)
-    reached = [
-        side[:, part].sum(axis=1)
-        for side in (own, other)
-        for part in (slice(low, high), slice(high, None))
-    ]
+    parts = slice(low, high), slice(high, None)
+    reached = [side[:, part].sum(axis=1) for side in (own, other) for part in parts]
     return np.stack([_undetermined(point, way, admitted, colour), *reached], axis=1)
 
 

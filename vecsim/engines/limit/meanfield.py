@@ -253,8 +253,6 @@ def follow(crowd: LimitCase, initial: float, rounds: int, coin: float = 0.5) -> 
         ones, decided_0, decided_1 = path[-1][:3, None]
         view = _view(crowd, ones, decided_0, decided_1, np.array([initial]), round_, coin)
         mixes, memory = (np.asarray(part) for part in answered(crowd.adversary, view, memory))
-        now = [
-            states.step(state, _asked(crowd, np.full(2, ones), mixes[0, group]))
-            for group, state in enumerate(now)
-        ]
+        asked = [_asked(crowd, np.full(2, ones), mix) for mix in mixes[0]]
+        now = [states.step(*met) for met in zip(now, asked, strict=True)]
     return Trajectory(*np.array(path).T)

@@ -15,9 +15,9 @@ from vecsim.model.poll_law import Floats
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Counts, Protocol, decided, preference
 
-_MOST_CELLS = 32_000  # of QR-Avalanche that are followed one by one
-_NEGLIGIBLE = 1e-16  # probability of a poll that is left out
-ROUNDING = 1e-14  # probability that no answer comes, below which every answer comes
+_MOST_CELLS = 32_000  # cells of QR-Avalanche followed one by one, to bound the time of a round
+_NEGLIGIBLE = 1e-16  # share or probability of a poll that is left out: less than rounding moves
+ROUNDING = 1e-14  # probability of silence that is taken for 0: rounding leaves as much
 
 
 def _at_least(k: int, p, *least: int) -> list[Floats]:

@@ -113,12 +113,11 @@ def _terms(polls: Polls, a, b, c, apart):
     height, width = polls.weights.shape[-2:]
     two, step, k = a + b, polls.step, polls.k.astype(jnp.float64)
     back = jnp.clip(polls.k - jnp.arange(width, dtype=jnp.int32), 0)  # counted from the k-th
-    ratios = [_rest(two, k, step, width), _falling(a, two, step, width)]
-    ratios.append(_falling(b, two, step, width))
+    falling = partial(_falling, step=step, width=width)
+    ratios = [_rest(two, k, step, width), falling(a, two), falling(b, two)]
     if height > 1:
         whole = two + c
-        ratios += [_rest(whole, k, step, width), _falling(c, whole, step, width)]
-        ratios.append(_falling(two, whole, step, width))
+        ratios += [_rest(whole, k, step, width), falling(c, whole), falling(two, whole)]
     rest, mine, theirs, *third = _products(*ratios)
     mine, theirs = mine if apart is None else mine * jnp.where(apart, 1.0, rest), theirs[back]
     padded = jnp.pad(theirs, ((0, height - 1), (0, 0)))

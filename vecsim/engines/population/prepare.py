@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vecsim.engines.agents.prepare import Roster, described, roster_of
+from vecsim.engines.agents.prepare import Roster, roster_of, shared_fields
 from vecsim.engines.cells import RESULTS
 from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.population import undisputed
@@ -195,7 +195,7 @@ def _block(shape: PopulationShape, roster: Roster, point: Point, polls: Polls, k
     trials = Trials(
         key=key,
         coin=random.trial_coin(key),
-        **described(point, roster),
+        **shared_fields(point, roster),
         honest=fill(np.full(len(keys[0]), point.honest)),
         byzantine=kinds.sum(axis=1),
         kinds=kinds,

@@ -1,5 +1,6 @@
-"""What decides a point's polls, but for how many nodes prefer what (host side; see
-`poll_results`).
+"""All that decides the polls of a point except its nodes' preferences (host side).
+
+`poll_results` puts the two together.
 """
 
 from functools import lru_cache
@@ -15,7 +16,7 @@ from vecsim.model.poll_law import Floats
 
 
 class Polls(NamedTuple):
-    """What decides the results of a point's polls, but for how many nodes prefer what."""
+    """All that decides the results of a point's polls except its nodes' preferences."""
 
     k: Any  # int32
     honest: Any  # float64
@@ -112,10 +113,8 @@ def result_weights(
     for x in range(size):
         arriving[x, : x + 1] = pools.binomial_pmf(x, 1 - loss)
     count = np.add.outer(np.arange(size), np.arange(size))  # arriving + of the third part
-    below, between, above = (
-        arriving @ chosen.astype(float)
-        for chosen in (count < low, (count >= low) & (count < high), count >= high)
-    )
+    chosen = count < low, (count >= low) & (count < high), count >= high
+    below, between, above = (arriving @ part.astype(float) for part in chosen)
     weights = np.zeros((len(RESULTS), size if third else 1, size))
 
     def answered(y, own, other):
