@@ -35,6 +35,11 @@ def call(*arguments: str) -> Result:
     return Result(code, out.getvalue(), err.getvalue())
 
 
+def outside() -> dict[str, str]:
+    """The environment as it was before JAX was imported, or vecsim run, in this process."""
+    return {name: text for name, text in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+
+
 def start(*arguments: str, cwd: Path, code: str = "pass", **options) -> subprocess.Popen:
     """The command in a process of its own; `code` runs before it does.
 
@@ -42,8 +47,7 @@ def start(*arguments: str, cwd: Path, code: str = "pass", **options) -> subproce
     """
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     main = f"{listen}; import sys; {code}; from vecsim.cli import main; sys.exit(main())"
-    environment = {**os.environ, "PYTHONWARNINGS": "error"} | options.pop("env", {})
-    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # this process, which has run vecsim, has set it
+    environment = {**outside(), "PYTHONWARNINGS": "error"} | options.pop("env", {})
     return subprocess.Popen(
         [sys.executable, "-c", main, *arguments], cwd=cwd, env=environment, text=True, **options
     )

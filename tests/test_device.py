@@ -8,13 +8,14 @@ from pathlib import Path
 
 import jax
 import pytest
-from command import call
+from command import call, outside
 from numcodecs.zstd import Zstd
 
 from vecsim import device
 
 PROGRAM = """
-from vecsim import device
+from vecsim import device, places
+places.environment()
 device.configure(1)
 import jax
 jax.config.update("jax_platforms", "cpu")
@@ -24,8 +25,8 @@ print(int(jax.jit(lambda x: 3 * x + 1)(7)))
 
 def compiled(**changes: str) -> None:
     """Compile and run a program in a new process; nothing is to be said."""
-    outside = {key: value for key, value in os.environ.items() if not key.startswith("JAX_")}
-    environment = {key: value for key, value in (outside | changes).items() if value}
+    kept = {key: value for key, value in outside().items() if not key.startswith("JAX_")}
+    environment = {key: value for key, value in (kept | changes).items() if value}
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment
     )

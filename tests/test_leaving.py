@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from command import assert_same, call, process, refused
+from command import assert_same, call, outside, process, refused
 
 import vecsim
 from vecsim import report
@@ -85,7 +85,8 @@ def test_a_full_disk_in_the_middle_of_a_chunk(folder, monkeypatch):
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess:
     words = f"exec {sys.executable} -m vecsim {command}"
-    return subprocess.run(["sh", "-c", words], cwd=folder, capture_output=True, text=True)
+    options = {"cwd": folder, "env": outside()}
+    return subprocess.run(["sh", "-c", words], capture_output=True, text=True, **options)
 
 
 def test_nobody_listens(folder):
