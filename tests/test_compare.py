@@ -37,8 +37,8 @@ def holds(found, true):
 
 def test_the_hybrid_of_scores_is_newcombes():
     """His example (a), by method 10, which has Wilson's ends: 56 of 70 less 48 of 80."""
-    ends = [estimate.wilson(48, 80), estimate.wilson(56, 70)]
-    found = recovered((48 / 80, 56 / 70), ends)
+    rates = [estimate.rate_interval(*each, method=estimate.wilson) for each in ((48, 80), (56, 70))]
+    found = recovered(*rates)
     assert found == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
 
 
@@ -120,20 +120,24 @@ def test_coverage_of_a_ratio_of_small_probabilities():
     draw = np.random.default_rng(5)
     replicas = [p * draw.lognormal(-0.125, 0.5, (4000, 16, 1)) for p in (1e-9, 3e-8)]
     found = [estimate.rare_interval(each) for each in replicas]
-    values, ends = [each.value for each in found], [(each.low, each.high) for each in found]
-    assert_covers(holds(ratio(values, ends), 30.0), 0.935)
+    found = [estimate.Interval(each.value, each.low, each.high) for each in found]
+    assert_covers(holds(ratio(*found), 30.0), 0.935)
 
 
 def test_ratios_and_differences_at_the_ends():
-    both = (0.1, 0.2), (0.05, 0.3)
-    assert ratio((0.15, 0.0), (both[0], (0.0, 0.01))) == pytest.approx((0, 0, 0.1))
-    found = ratio((0.0, 0.15), ((0.0, 0.01), both[0]))
-    assert found == pytest.approx((np.inf, 10, np.inf))
-    assert np.isnan(ratio((np.nan, 0.15), ((np.nan, np.nan), both[0])).value)
-    found = recovered((np.inf, 0.2), ((0.3, np.inf), both[0]))
+    def interval(*found):
+        return estimate.Interval(*np.array(found))
+
+    some = interval(0.15, 0.1, 0.2)
+    none, unknown = interval(0.0, 0.0, 0.01), interval(np.nan, np.nan, np.nan)
+    assert ratio(some, none) == pytest.approx((0, 0, 0.1))
+    assert ratio(none, some) == pytest.approx((np.inf, 10, np.inf))
+    assert np.isnan(ratio(unknown, some).value)
+    found = recovered(interval(np.inf, 0.3, np.inf), interval(0.2, 0.1, 0.2))
     assert np.isnan(found.value)
     assert (found.low, found.high) == (-np.inf, np.inf)
-    assert recovered((0.1, 0.2), ((0.05, np.inf), both[0])).low == -np.inf
+    endless = interval(0.1, 0.05, np.inf)
+    assert recovered(endless, interval(0.2, 0.1, 0.2)).low == -np.inf
     nothing = rate_difference((0, 3), (0, 9))
     assert np.isnan(nothing.value)
     assert (nothing.low, nothing.high) == (-1, 1)

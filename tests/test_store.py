@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from vecsim.results import chunks, jobs, netcdf
+from vecsim.results import jobs, netcdf
 from vecsim.results import store as stores
+from vecsim.results.chunks import Chunks
 from vecsim.results.store import Layout, Store, StoreError, Variable
 
 VARIABLES = (
@@ -225,10 +226,10 @@ def test_an_interrupt_waits_for_the_chunk(path: Path, monkeypatch):
 
     def interrupted(*arguments):
         os.kill(os.getpid(), signal.SIGINT)
-        return chunk_file(*arguments)
+        return files(*arguments)
 
-    chunk_file = chunks.chunk_file
-    monkeypatch.setattr(chunks, "chunk_file", interrupted)
+    files = Chunks.files
+    monkeypatch.setattr(Chunks, "files", interrupted)
     handler = signal.default_int_handler  # the shell may have made it deaf
     before = signal.signal(signal.SIGINT, handler)
     with Store.open_or_create(path, LAYOUT, CONFIG, CREATE) as store:

@@ -38,12 +38,7 @@ def rate_difference(events: Pair, trials: Pair, levels=(0.95, 0.95)) -> Interval
     >>> print(f"{found.value:.2f} {found.low:.3f} {found.high:.3f}")
     0.20 -0.139 0.495
     """
-    rates, ends = [], []
-    for each, number, level in zip(events, trials, levels, strict=True):
-        number = np.asarray(number, float)
-        rates.append(np.asarray(each, float) / np.where(number > 0, number, np.nan))
-        ends.append(estimate.clopper_pearson(each, number, level))
-    return _clipped(recovered(rates, ends))
+    return _clipped(recovered(*map(estimate.rate_interval, events, trials, levels)))
 
 
 def paired_rate_difference(
@@ -61,13 +56,10 @@ def paired_rate_difference(
     >>> print(f"{found.value:.2f} {found.low:.3f} {found.high:.3f}")
     0.00 -0.036 0.036
     """
-    pairs = np.asarray(pairs, float)
-    number = np.where(pairs > 0, pairs, np.nan)
-    shares = [np.asarray(each, float) / number for each in (only_a, only_b)]
-    ends = [estimate.clopper_pearson(each, pairs, level) for each in (only_a, only_b)]
-    odds = [share / np.where(share < 1, 1 - share, np.nan) for share in shares]
+    shares = [estimate.rate_interval(each, pairs, level) for each in (only_a, only_b)]
+    odds = [each.value / np.where(each.value < 1, 1 - each.value, np.nan) for each in shares]
     together = np.nan_to_num(-np.sqrt(odds[0] * odds[1]))
-    return _clipped(recovered(shares, ends, together))
+    return _clipped(recovered(*shares, together))
 
 
 def _clipped(found: Interval) -> Interval:
@@ -94,18 +86,17 @@ def mean_difference(a: estimate.Mean, b: estimate.Mean, trials, level: float = 0
     return Interval(np.where(np.isfinite(value), value, np.nan)[()], low[()], high[()])
 
 
-def recovered(values, ends, correlation: ArrayLike = 0.0) -> Interval:
-    """Value b minus value a, where each has an interval. values: (a, b). ends: their (low, high).
+def recovered(a: Interval, b: Interval, correlation: ArrayLike = 0.0) -> Interval:
+    """Value b minus value a, where each has an interval.
 
     The method of variance estimates recovery: the distance of each end from its value tells the
     variance of the estimate there. Zou and Donner 2008 (Statistics in Medicine 27, 1693-1702).
     Where a value is not finite there is no difference, and the interval is all numbers.
     """
-    (a, b), ((low_a, high_a), (low_b, high_b)) = values, ends
     twice = 2 * np.asarray(correlation)
     with np.errstate(invalid="ignore"):
-        value = np.asarray(b, float) - np.asarray(a, float)
-        down, up = (b - low_b, high_a - a), (high_b - b, a - low_a)
+        value = np.asarray(b.value, float) - np.asarray(a.value, float)
+        down, up = (b.value - b.low, a.high - a.value), (b.high - b.value, a.value - a.low)
         below, above = (np.sqrt(np.maximum(x**2 + y**2 - twice * x * y, 0)) for x, y in (down, up))
     known = np.isfinite(value)
     low = np.where(known & ~np.isnan(below), value - below, -np.inf)
@@ -113,16 +104,15 @@ def recovered(values, ends, correlation: ArrayLike = 0.0) -> Interval:
     return Interval(np.where(known, value, np.nan)[()], low[()], high[()])
 
 
-def ratio(values, ends) -> Interval:
-    """Value b over value a, both probabilities with intervals: `recovered` of their logarithms.
+def ratio(a: Interval, b: Interval) -> Interval:
+    """Value b over value a, both probabilities (arrays): `recovered` of their logarithms.
 
     Where one is 0 the ends are those of b over the opposite ones of a.
     """
-    (a, b), ((low_a, high_a), (low_b, high_b)) = np.asarray(values), np.asarray(ends)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = recovered(np.log(values), np.log(ends))
+        logs = recovered(*(Interval(*map(np.log, each)) for each in (a, b)))
         there = np.isfinite(logs.value)
-        value, low, high = b / a, low_b / high_a, high_b / low_a
+        value, low, high = b.value / a.value, b.low / a.high, b.high / a.low
     low = np.where(there, np.exp(logs.low), np.where(np.isnan(low), 0.0, low))
     high = np.where(there, np.exp(logs.high), np.where(np.isnan(high), np.inf, high))
     return Interval(value, low, high)
@@ -166,11 +156,11 @@ def _same_words(a: xr.Dataset, b: xr.Dataset) -> bool:
     return None not in mine and mine == its and here == there
 
 
-def _put(table: xr.Dataset, name: str, dims, found: Interval, values, about: dict) -> None:
-    table[name] = (dims, np.asarray(found.value), about)
-    columns = {"low": found.low, "high": found.high, "a": values[0], "b": values[1]}
-    for part, column in columns.items():
-        table[f"{name}_{part}"] = (dims, np.asarray(column), {"units": about["units"]})
+def _put(table: xr.Dataset, name: str, dims, found: Interval, values, units="1", **about) -> None:
+    """Add a difference to the table, and the values of a and of b."""
+    table[name] = (dims, np.asarray(found.value), {"units": units, **about})
+    for part, column in zip(("low", "high", "a", "b"), (*found[1:], *values), strict=True):
+        table[f"{name}_{part}"] = (dims, np.asarray(column), {"units": units})
 
 
 def _trials(a: xr.Dataset, b: xr.Dataset, level: float, paired: bool) -> xr.Dataset:
@@ -180,17 +170,15 @@ def _trials(a: xr.Dataset, b: xr.Dataset, level: float, paired: bool) -> xr.Data
     levels = level_of(a, level), level_of(b, level)
     for name in [each for each in kind.rates(a) if each in kind.rates(b)]:
         found, values = _rates([_events(kind, each, name) for each in (a, b)], levels, paired)
-        about = {"long_name": kind.rates(a)[name], "units": "1"}
-        about["interval"] = PAIRED_RATES if paired else _RATES
-        _put(table, name, dims, found, values, about)
+        about = {"long_name": kind.rates(a)[name], "interval": PAIRED_RATES if paired else _RATES}
+        _put(table, name, dims, found, values, **about)
     for name in [each for each in kind.means(a) if each in kind.means(b)]:
         samples = [kind.samples(each, name) for each in (a, b)]
-        limit = np.minimum(*(kind.limit(*each) for each in zip((a, b), samples, strict=True)))
+        limit = np.minimum(*map(kind.limit, (a, b), samples))
         found, values = _means(samples, limit, max(levels), paired)
-        about = {"long_name": a[name].attrs.get("long_name", name)}
-        about |= {"units": a[name].attrs.get("units", "1")}
-        about["interval"] = PAIRED_MEANS if paired else MEANS
-        _put(table, name, dims, found, values, about)
+        own = a[name].attrs
+        about = {"long_name": own.get("long_name", name), "units": own.get("units", "1")}
+        _put(table, name, dims, found, values, **about, interval=PAIRED_MEANS if paired else MEANS)
     return table
 
 
@@ -239,11 +227,10 @@ def _recovered(a, b, level, paired: bool, name: str, contrast: Callable, what: s
     for key in ("outcome", "crossed"):
         mine, its = (each.attrs.get(key) for each in found)
         _require(mine == its, f"{key} is {mine} in a and {its} in b", "the same")
-    values = [each["value"].values for each in found]
-    ends = [(each["low"].values, each["high"].values) for each in found]
-    about = {"long_name": f"{what} of the {name}", "units": "1", "interval": RECOVERED}
-    table = xr.Dataset()
-    _put(table, name, kind_of(a).swept(a), contrast(values, ends), values, about)
+    both = [Interval(*(each[part].values for part in Interval._fields)) for each in found]
+    about = {"long_name": f"{what} of the {name}", "interval": RECOVERED}
+    table, values = xr.Dataset(), [each.value for each in both]
+    _put(table, name, kind_of(a).swept(a), contrast(*both), values, **about)
     return table
 
 

@@ -23,10 +23,9 @@ import signal
 import threading
 import warnings
 import zlib
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -135,29 +134,20 @@ def _create_arrays(path: Path, layout: Layout, attrs: dict) -> None:
 
     names = {"coordinates": " ".join(layout.beside)} if layout.beside else {}  # for xarray
     group = zarr.create_group(path, zarr_format=3, attributes=attrs | names)
+
+    def array(name: str, shape, chunks, dtype, dims, about: Mapping, **options: Any):
+        named: Any = {"dimension_names": dims, "attributes": about}
+        return group.create_array(name, shape=shape, chunks=chunks, dtype=dtype, **named, **options)
+
     for name, (dims, values, about) in layout.coordinates().items():
-        array = values.astype(np.dtypes.StringDType()) if values.dtype.kind in "OU" else values
-        stored = group.create_array(
-            name,
-            shape=array.shape,
-            dtype=array.dtype,
-            chunks=array.shape,
-            dimension_names=dims,
-            attributes=about,
-            config={"write_empty_chunks": True},
-        )
-        stored[...] = array
-    for variable in layout.variables:
-        group.create_array(
-            variable.name,
-            shape=layout.shape + layout.within(variable),
-            dtype=np.dtype(variable.dtype).newbyteorder("<"),
-            chunks=layout.chunks + layout.within(variable),
-            compressors=[ZstdCodec(level=3), Crc32cCodec()],
-            fill_value=variable.missing,
-            attributes=variable.stored_attrs,
-            dimension_names=layout.dims + variable.inner,
-        )
+        plain = values.astype(np.dtypes.StringDType()) if values.dtype.kind in "OU" else values
+        options = {"config": {"write_empty_chunks": True}}
+        array(name, plain.shape, plain.shape, plain.dtype, dims, about, **options)[...] = plain
+    options = {"compressors": [ZstdCodec(level=3), Crc32cCodec()]}
+    for v in layout.variables:
+        shape, chunks = (part + layout.within(v) for part in (layout.shape, layout.chunks))
+        dims, dtype = layout.dims + v.inner, np.dtype(v.dtype).newbyteorder("<")
+        array(v.name, shape, chunks, dtype, dims, v.stored_attrs, fill_value=v.missing, **options)
     with warnings.catch_warnings():  # xarray warns without consolidated metadata, zarr with it
         warnings.simplefilter("ignore")
         zarr.consolidate_metadata(path)
@@ -172,10 +162,10 @@ def read_metadata(path: Path) -> tuple[dict, Layout]:
         root = (path / "zarr.json").read_bytes()  # before its checksum: see `write_root`
         if not (path / CHECKSUMS).exists():
             _require_format(path, (path / LAYOUT).read_bytes())
-        content = {"zarr.json": root}
-        for name, digests in _digests(path).items():
-            content[name] = content.get(name) or (path / name).read_bytes()
-            if file_digest(content[name]) not in digests:
+        listed = _checksums(path)  # of the root metadata there may be two
+        content = {name: (path / name).read_bytes() for name, _ in listed} | {"zarr.json": root}
+        for name in content:
+            if (name, file_digest(content[name])) not in listed:
                 raise damaged(path, f"{name} was changed or cut off")
     except FileNotFoundError as error:
         name = Path(error.filename).relative_to(path)
@@ -190,16 +180,13 @@ def read_metadata(path: Path) -> tuple[dict, Layout]:
     return attrs, layout
 
 
-def _digests(path: Path) -> dict[str, list[str]]:
-    """Digests that the store lists, by file: of the root metadata there may be two."""
-    digests = defaultdict(list)
+def _checksums(path: Path) -> list[tuple[str, str]]:
+    """The files that the store lists, with their digests."""
     try:
-        for name, digest in files.read_checksums(path / CHECKSUMS):
-            digests[name].append(digest)
+        return files.read_checksums(path / CHECKSUMS)
     except StoreError:
         what = "was changed or cut off" if (path / CHECKSUMS).exists() else "is missing"
         raise damaged(path, f"{CHECKSUMS} {what}") from None
-    return digests
 
 
 def _require_format(path: Path, layout: bytes) -> None:

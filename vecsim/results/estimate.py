@@ -15,6 +15,14 @@ from vecsim.errors import require
 from vecsim.results.layout import Array
 
 
+class Interval(NamedTuple):
+    """What is estimated, and the ends of its interval."""
+
+    value: Array
+    low: Array
+    high: Array
+
+
 def wilson(events: ArrayLike, trials: ArrayLike, level: float = 0.95) -> tuple[Array, Array]:
     """Score interval for a rate; near the level on average over rates. Wilson 1927.
 
@@ -52,6 +60,15 @@ def clopper_pearson(
     return np.where(events == 0, 0.0, low)[()], np.where(rest == 0, 1.0, high)[()]
 
 
+def rate_interval(
+    events: ArrayLike, trials: ArrayLike, level: float = 0.95, method=clopper_pearson
+) -> Interval:
+    """A rate with its interval; NaN within (0, 1) without trials. method: `wilson`, or this one."""
+    trials = np.asarray(trials, float)
+    rate = np.asarray(events, float) / np.where(trials > 0, trials, np.nan)
+    return Interval(rate, *method(events, trials, level))
+
+
 class Precision(NamedTuple):
     """Go on with a point until the interval of a rate is narrow enough.
 
@@ -87,14 +104,6 @@ def enough(
     low, high = clopper_pearson(events, trials, stopping_level(level))
     narrow = (high - low) / 2 <= precision.half_width
     return (trials >= precision.max_trials) | ((trials >= precision.min_trials) & narrow)
-
-
-class Interval(NamedTuple):
-    """What is estimated, and the ends of its interval."""
-
-    value: Array
-    low: Array
-    high: Array
 
 
 def quantile_interval(samples: ArrayLike, q: float, level: float = 0.95) -> Interval:

@@ -19,25 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from vecsim.results import chunks, disk
+from vecsim.results import disk
+from vecsim.results.chunks import Chunks
 from vecsim.results.contents import read_points
-from vecsim.results.layout import Index, Layout
+from vecsim.results.layout import Layout
 
 
-class Source:
+class Source(Chunks):
     """A store that was set aside."""
 
     def __init__(self, path: Path):
-        self.path = path
-        self.attrs, self.layout = disk.read_metadata(path)
-        self.marks = chunks.read_marks(path, self.layout)
-        listed = read_points(path, self.layout)
-        self.number = {point: number for number, point in enumerate(listed)}
-        self.chunk = lru_cache(maxsize=4)(self._chunk)  # neighbouring points share chunks
-
-    def _chunk(self, index: Index) -> dict[str, np.ndarray]:
-        files = chunks.read_chunk(self.path, self.layout, index, self.marks[index])
-        return chunks.decode(self.layout, index, files)
+        super().__init__(path, disk.read_metadata(path)[1])
+        self.number = {point: i for i, point in enumerate(read_points(path, self.layout))}
+        self.chunk = lru_cache(maxsize=4)(self.values)  # neighbouring points share chunks
 
     def held(self, point: int, first: int, stop: int) -> Iterator[tuple[np.ndarray, Mapping]]:
         """Numbers and values of the point's trials that were run, for each finished chunk that

@@ -1,7 +1,6 @@
 """Candidates of a study of designs, and those that no other beats (the Pareto front)."""
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from vecsim.results import estimate
+from vecsim.results.layout import Array
 
 # What may become of a candidate, and how a sentence says it of several. Splitting looked at those
 # of the first three states only.
@@ -42,7 +42,7 @@ def before(first: Sequence[float], second: Sequence[float]) -> bool:
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 
-def pareto(costs: ArrayLike) -> np.ndarray[Any, Any]:
+def pareto(costs: ArrayLike) -> Array:
     """Which rows of [rows, costs] no other is `before`; those that are not finite never are.
 
     >>> pareto([[1, 4], [2, 3], [2, 4], [3, 1], [float("nan"), 0]]).tolist()
@@ -68,14 +68,16 @@ def candidates(data: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     found["fed"] = data["fed"].isel(trial=0).where(tried == found["chosen_beta"]).max("attempt")
     estimates = data["probability"].where(tried == found["chosen_beta"]).max("attempt")
     rare = estimate.rare_interval(estimates.transpose(..., "trial", "score").values, level)
-    columns = {"probability": rare.value, "probability_low": rare.low}
-    columns |= {"probability_high": rare.high, "gap": rare.gap}
-    for name, values in columns.items():
-        found[name] = (found["state"].dims, values, {"units": "1"})
+    for part, values in {"": rare.value, "_low": rare.low, "_high": rare.high}.items():
+        found[f"probability{part}"] = (found["state"].dims, values, {"units": "1"})
+    found["gap"] = (found["state"].dims, rare.gap, {"units": "1"})
     found["replicas"] = data["chosen_beta"].notnull().sum("trial")
     states = np.asarray(STATES)[found["state"].fillna(0).values.astype(int)]
     found["state"] = (found["state"].dims, np.where(found["state"].isnull(), "", states))
-    found["front"], found["missed"] = _marked(found, own_dimensions(data))
+    over, mine = [found[name] for name in ("state", *COSTS)], own_dimensions(data)
+    dims: Any = {"input_core_dims": [mine] * 3, "output_core_dims": [mine] * 2}
+    marks = xr.apply_ufunc(_marked, *over, **dims, vectorize=True)
+    found["front"], found["missed"] = (each.transpose(*found["state"].dims) for each in marks)
     return found.assign_attrs(level=level, interval="Student's t and Cox")
 
 
@@ -100,27 +102,19 @@ def own_dimensions(data: xr.Dataset) -> list[str]:
     return [name for name in names if name in data.dims]
 
 
-def _marked(found: xr.Dataset, mine: list[str]) -> list[xr.DataArray]:
-    """Which candidates are on their network's front, and which were missed (bool).
+def _marked(state: Array, *costs: Array) -> tuple[Array, Array]:
+    """Which candidates for one network are on its front, and which were missed (bool).
 
-    mine: the dimensions of candidates for one network, which become one:
-
-        found[*others, *mine]  ->  states[networks, candidates], costs[2, networks, candidates]
+    All over the candidates' own dimensions, as many as there are.
     """
-    order = [*(dim for dim in found["state"].dims if dim not in mine), *mine]
-    size = math.prod(found.sizes[dim] for dim in mine)
-    states, *costs = (
-        found[name].transpose(*order).values.reshape(-1, size) for name in ("state", *COSTS)
-    )
-    marks = np.zeros((2, *states.shape), bool)
-    for i, (names, each) in enumerate(zip(states, np.stack(costs, -1), strict=True)):
-        verified = names == "verified"
-        marks[0, i] = pareto(np.where(verified[:, None], each, np.nan))
-        for j in np.flatnonzero(names == "beaten"):
-            marks[1, i, j] = not any(before(row, each[j]) for row in each[verified])
-    shape = [found.sizes[dim] for dim in order]
-    back = found["state"].dims
-    return [xr.DataArray(mark.reshape(shape), dims=order).transpose(*back) for mark in marks]
+    names, each = state.ravel(), np.stack([cost.ravel() for cost in costs], -1)
+    verified = names == "verified"
+    on = pareto(np.where(verified[:, None], each, np.nan))
+    missed = [
+        name == "beaten" and not any(before(row, own) for row in each[verified])
+        for name, own in zip(names, each, strict=True)
+    ]
+    return on.reshape(state.shape), np.reshape(missed, state.shape)
 
 
 def quorum_name(values: dict[str, Any], i: int) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +11,8 @@ import numpy as np
 import xarray as xr
 
 from vecsim.results import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
-from vecsim.results import chunks, contents, disk, extension, netcdf
-from vecsim.results.chunks import Marks
+from vecsim.results import contents, disk, extension, netcdf
+from vecsim.results.chunks import Chunks
 from vecsim.results.contents import Contents
 from vecsim.results.extension import Earlier
 from vecsim.results.files import StoreError, one_line
@@ -28,18 +27,22 @@ STORES = "data.zarr", "defended.zarr"  # names of a study's store in its folder
 class Store:
     """A study being written. `done` (bool over the chunk grid) says which chunks are on disk."""
 
-    def __init__(self, path: Path, layout: Layout, marks: Marks, *locks: IO[bytes]):
+    def __init__(self, chunks: Chunks, *locks: IO[bytes]):
         import zarr
 
-        self.path, self.layout, self._locks = path, layout, locks
-        self._marks, self._identity = marks, chunks.identity(path)
-        self.done = np.zeros(layout.grid, bool)
-        for index in marks:
+        self.path, self.layout, self._chunks, self._locks = (
+            chunks.path,
+            chunks.layout,
+            chunks,
+            locks,
+        )
+        self.done = np.zeros(self.layout.grid, bool)
+        for index in chunks.marks:
             self.done[index] = True
         # A chunk without a single value must be a file too, or a lost file would pass for one.
         with zarr.config.set({"array.write_empty_chunks": True}):
-            names = [variable.name for variable in layout.variables]
-            self._arrays = {name: zarr.open_array(path / name, mode="r+") for name in names}
+            names = [variable.name for variable in self.layout.variables]
+            self._arrays = {name: zarr.open_array(self.path / name, mode="r+") for name in names}
 
     @classmethod
     def open_or_create(
@@ -69,24 +72,25 @@ class Store:
                 for aside in extension.asides(path):  # a process was killed after it set it aside
                     contents.require_more(path, Contents.of(aside), here)
                     about["extends"] = json.dumps(extension.earlier_provenance(aside))
-                return cls(path, layout, {}, disk.create(path, layout, about, points))
+                lock = disk.create(path, layout, about, points)
+                return cls(Chunks(path, layout), lock)
             there = Contents.of(path)
             same = (there.config, there.layout.described()) == (config, layout.described())
             if not same:
                 contents.require_more(path, there, here)
             lock = disk.lock(path, path)
             try:
-                marks = chunks.read_marks(path, there.layout)
-                for _ in chunks.read_chunks(path, there.layout, marks):
+                chunks = Chunks(path, there.layout)
+                for _ in chunks.read_all():
                     pass
                 if same:
-                    chunks.remove_unmarked(path, layout, marks)
-                    return cls(path, layout, marks, lock)
-                if len(marks) == math.prod(there.layout.grid):
+                    chunks.remove_unmarked()
+                    return cls(chunks, lock)
+                if len(chunks.marks) == math.prod(there.layout.grid):
                     extension.remove_earlier(path)
                 about["extends"] = json.dumps(extension.earlier_provenance(path))
                 new = disk.create(path, layout, about, points, extension.next_aside(path))
-                return cls(path, layout, {}, new, lock)  # the old lock, too, keeps others out
+                return cls(Chunks(path, layout), new, lock)  # the old lock, too, keeps others out
             except BaseException:
                 lock.close()
                 raise
@@ -103,15 +107,12 @@ class Store:
         shapes = {v.name: shape + self.layout.within(v) for v in self.layout.variables}
         if {name: np.shape(value) for name, value in values.items()} != shapes:
             raise ValueError(f"chunk {index} is {', '.join(shapes)}, each of shape {shape}")
-        mark = chunks.mark_file(self.path, index)
         with one_line(self.path), disk.uninterrupted():
             self.done[index] = False
-            mark.unlink(missing_ok=True)
+            self._chunks.mark_file(index).unlink(missing_ok=True)
             for name, array in self._arrays.items():
                 array[region] = np.asarray(values[name], array.dtype)
-            files = [chunks.chunk_file(self.path, v, index) for v in self.layout.variables]
-            self._marks[index] = [zlib.crc32(file.read_bytes()) for file in files]
-            disk.replace(self.path, mark, chunks.mark(self._identity, index, self._marks[index]))
+            self._chunks.mark(index)
             self.done[index] = True
 
     def read(self, index: Index) -> dict[str, np.ndarray]:
@@ -119,8 +120,7 @@ class Store:
         if not self.done[index]:
             raise ValueError(f"chunk {index} is not done")
         with one_line(self.path):
-            files = chunks.read_chunk(self.path, self.layout, index, self._marks[index])
-        return chunks.decode(self.layout, index, files)
+            return self._chunks.values(index)
 
     def finish(self, attrs: Mapping) -> None:
         """Mark the study complete, add `attrs` (wall time ...) and release the store."""
@@ -167,14 +167,14 @@ def open(path: str | Path) -> xr.Dataset:
 
 def _open_group(path: Path) -> xr.Dataset:
     attrs, layout = disk.read_metadata(path)
-    marks = chunks.read_marks(path, layout)
-    chunks.require_whole(path, layout, attrs, marks)
+    chunks = Chunks(path, layout)
+    chunks.require_whole(attrs)
     try:
         arrays = {v.name: v.unset(layout.shape + layout.within(v)) for v in layout.variables}
     except (MemoryError, ValueError):  # of more bytes than there are addresses
         raise StoreError(f"{path} holds more than fits into memory") from None
-    for index, files in chunks.read_chunks(path, layout, marks):
-        for name, values in chunks.decode(layout, index, files).items():
+    for index, files in chunks.read_all():
+        for name, values in chunks.values(index, files).items():
             arrays[name][layout.region(index)] = values
     variables = {
         v.name: (layout.dims + v.inner, arrays[v.name], v.stored_attrs) for v in layout.variables

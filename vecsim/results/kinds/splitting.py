@@ -28,14 +28,12 @@ class SplittingResults(Kind):
         deviation = found.error * np.sqrt(replicas)
         columns["rough"] = (found.value < ROUGH_BELOW) | (deviation > found.value)
         columns["trials"] = replicas
-        number = replicas * data["plain"].attrs["of"]
-        events = data["plain"].sum("trial").values
-        columns["plain"] = events / np.where(number > 0, number, np.nan)
-        ends = estimate.clopper_pearson(events, number, level)
+        number, events = replicas * data["plain"].attrs["of"], data["plain"].sum("trial").values
+        plain = estimate.rate_interval(events, number, level)
         same = found.error == 0  # where all replicas are alike they do not tell what they miss
-        for name, end in zip(("low", "high"), ends, strict=True):
-            columns[f"plain_{name}"] = end
-            columns[name] = np.where(same, end, columns[name])
+        columns["low"] = np.where(same, plain.low, found.low)
+        columns["high"] = np.where(same, plain.high, found.high)
+        columns |= {"plain": plain.value, "plain_low": plain.low, "plain_high": plain.high}
         about = {"outcome": data["probability"].attrs["event"], "interval": "Student's t and Cox"}
         return self.table(data, columns, **about, level=level)
 

@@ -42,13 +42,12 @@ class TrialResults(Kind):
         allowed(name, meanings)
         allowed(method, ("clopper_pearson", "wilson"))
         happened, counted = self.event(data, name)
-        events = (happened & counted).sum("trial")
-        trials = counted.sum("trial")
-        low, high = getattr(estimate, method)(events.values, trials.values, level_of(data, level))
-        columns = {"value": (events / trials.where(trials > 0)).values, "low": low, "high": high}
-        columns |= {"events": events.values, "trials": trials.values}
+        counts = {"events": (happened & counted).sum("trial"), "trials": counted.sum("trial")}
+        counts = {key: count.values for key, count in counts.items()}
+        how = getattr(estimate, method)
+        found = estimate.rate_interval(**counts, level=level_of(data, level), method=how)
         about = {"outcome": name, "meaning": meanings[name], "interval": method, "level": level}
-        return self.table(data, columns, **about)
+        return self.table(data, found._asdict() | counts, **about)
 
     def quantile(self, data: xr.Dataset, name: str, q: float, level: float) -> xr.Dataset:
         """See `dataset.vecsim.quantile`."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vecsim.results.estimate import clopper_pearson, mean_interval
+from vecsim.results.estimate import mean_interval, rate_interval
 from vecsim.results.layout import Array
 
 COMPARISONS = (">=", "<=", ">", "<", "==", "covers")  # covers: the interval holds the threshold
@@ -48,8 +48,7 @@ def share(events: Array, level: float = LEVEL) -> Estimate:
     events = np.asarray(events, float).ravel()
     if not events.size or not np.isfinite(events).all():
         return NOTHING
-    low, high = clopper_pearson(events.sum(), events.size, level)
-    return Estimate(float(events.mean()), float(low), float(high))
+    return Estimate(*map(float, rate_interval(events.sum(), events.size, level)))
 
 
 def compares(found: Estimate, op: str, threshold: float) -> bool:

@@ -80,27 +80,22 @@ def measure(
 
 def reduce(values: Array, weights: Array, statistic: str) -> Array:
     """A statistic along the last axis of [trial, value]; values that are NaN do not count."""
-    there = np.isfinite(values)
     if not values.shape[1]:
         return np.full(len(values), 0.0 if statistic == "sum" else np.nan)
-    weights = np.where(there, weights, 0.0)
-    total, some = weights.sum(axis=1), np.any(there, axis=1)
-    filled = np.where(there, values, 0.0)
+    there = np.isfinite(values)
+    found = np.ma.masked_array(np.where(there, values, 0.0), ~there)
     if statistic in ("mean", "rate", "variance"):
-        mean = (weights * filled).sum(axis=1) / np.where(total > 0, total, 1.0)
+        mean = np.ma.average(found, axis=1, weights=weights)
         if statistic == "variance":
-            squares = weights * (filled - mean[:, None]) ** 2
-            mean = squares.sum(axis=1) / np.where(total > 0, total, 1.0)
-        return np.where(total > 0, mean, np.nan)
+            mean = np.ma.average((found - mean[:, None]) ** 2, axis=1, weights=weights)
+        return mean.filled(np.nan)
     if statistic in ("max", "min"):
-        fill, take = {"max": (-np.inf, np.max), "min": (np.inf, np.min)}[statistic]
-        return np.where(some, take(np.where(there, values, fill), axis=1, initial=fill), np.nan)
+        return getattr(found, statistic)(axis=1).filled(np.nan)
     if statistic == "sum":
-        return filled.sum(axis=1)
+        return found.sum(axis=1).filled(0.0)
     if statistic in ("first", "last"):
         step = 1 if statistic == "first" else -1
-        place = there[:, ::step].argmax(axis=1)
-        return np.where(some, values[:, ::step][np.arange(len(values)), place], np.nan)
+        return at_first(there[:, ::step], values[:, ::step])
     if statistic in ("p50", "p95", "p99"):
         share, pairs = float(statistic[1:]) / 100, zip(values, weights, strict=True)
         return np.array([weighted_quantile(*pair, share) for pair in pairs])
