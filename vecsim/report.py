@@ -11,7 +11,7 @@ from typing import Any
 import xarray as xr
 
 from vecsim import places
-from vecsim.results import files
+from vecsim.results import files, kinds, netcdf, store
 from vecsim.studies import counts
 from vecsim.studies.sweep import Study
 
@@ -35,14 +35,11 @@ def show_studies(
     studies: Mapping[str, Study], output: Path, whole: bool, figure: bool, theory: bool
 ) -> None:
     """Save the summaries, print the tables and all paths; other files as in `save_files`."""
-    from vecsim.results import kinds, netcdf, store
-
     for name in studies:
         stem = name.removesuffix(".zarr")
         data = store.open(output / name)
         summary = data.vecsim.summary()
-        kept = {key: data.attrs[key] for key in ("config", "versions") if key in data.attrs}
-        summary.attrs |= kept
+        summary.attrs |= {k: data.attrs[k] for k in ("config", "versions") if k in data.attrs}
         summarised = "summary" if stem == "data" else f"{stem}_summary"
         netcdf.save_netcdf(summary, output / f"{summarised}.nc")
         to_csv(summary, output / f"{summarised}.csv")
@@ -61,8 +58,6 @@ def save_files(
     studies: by the name of their store. whole: the data as a NetCDF file as well. figure: the
     experiment's figures. theory: the figures have lines of theory.
     """
-    from vecsim.results import netcdf, store
-
     opened = {name.removesuffix(".zarr"): store.open(output / name) for name in studies}
     saved = []
     for stem, data in opened.items() if whole else ():

@@ -157,7 +157,8 @@ def read_metadata(path: Path) -> tuple[dict, Layout]:
     """The attributes and the layout of a store, once its metadata and coordinates are intact."""
     if not any((path / "vecsim" / part).exists() for part in ("zarr.json", "marks", "lock")):
         raise StoreError(f"{path} is not a vecsim store; choose another output")
-    files.require_own(path)
+    with files.one_line(path):
+        files.require_own(path)
     try:
         root = (path / "zarr.json").read_bytes()  # before its checksum: see `write_root`
         if not (path / CHECKSUMS).exists():

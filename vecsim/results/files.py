@@ -75,15 +75,12 @@ def read_sealed(path: Path) -> bytes:
 
 def require_own(folder: Path) -> None:
     """StoreError where a folder holds a link, a pipe or the like, which leads to other files."""
-    with one_line(folder):
-        folders = [folder]
-        for each in folders:
-            with os.scandir(each) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(Path(entry.path))
-                    elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry):
-                        raise StoreError(f"{entry.path} is no ordinary file; delete it")
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                require_own(Path(entry.path))
+            elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry):
+                raise StoreError(f"{entry.path} is no ordinary file; delete it")
 
 
 def write_checksums(file: Path, listed: Iterable[tuple[str, str]]) -> None:

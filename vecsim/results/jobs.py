@@ -10,6 +10,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,19 +112,16 @@ def _of(folder: Path, store: str | None, multirun: str | None) -> tuple[list[_Fo
     if not folder.is_dir():
         raise StoreError(f"{folder} is not a directory")
     outputs, wrong = _outputs(folder, multirun)
-    kinds = sorted({each.path.stem for several in outputs.values() for each in several})
+    stems = {name: [each.path.stem for each in several] for name, several in outputs.items()}
+    kinds = sorted(set(chain(*stems.values())))
     if store is None and len(kinds) > 1:
         allowed = " or ".join(f"store={kind!r}" for kind in kinds)
         raise StoreError(f"{folder} holds {', '.join(kinds)}; allowed: {allowed}")
     if store is not None and kinds and store not in kinds:
         raise StoreError(f"store is {store!r}; allowed: {', '.join(kinds)}")
     chosen = store or next(iter(kinds), "")
-    mine = {
-        name: [each for each in several if each.path.stem == chosen]
-        for name, several in outputs.items()
-    }
-    wrong += [f"{name} holds no store" for name, several in mine.items() if not several]
-    return [each for several in mine.values() for each in several], wrong
+    wrong += [f"{name} holds no store" for name in stems if chosen not in stems[name]]
+    return [each for each in chain(*outputs.values()) if each.path.stem == chosen], wrong
 
 
 def _outputs(folder: Path, multirun: str | None) -> tuple[dict[str, list[_Found]], list[str]]:

@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -44,7 +44,7 @@ def join(jobs: Mapping[str, xr.Dataset]) -> xr.Dataset:
     sizes = {dim: len(listed) for dim, listed in {**values, **own}.items()}
     sizes["trial"] = max(job.sizes["trial"] for job in every)
     taken = xr.Variable(list(values), np.zeros([sizes[dim] for dim in values], bool))
-    places: list[dict[str, Any]] = []
+    places: list[dict[str, Any]] = []  # of each job, by dimension: an index, several, or a slice
     for number, (name, job) in enumerate(jobs.items()):
         at: dict = {named[key]: values[named[key]].index(columns[key][number]) for key in dims}
         at |= {dim: [values[dim].index(v) for v in job[dim].values.tolist()] for dim in swept}
@@ -52,42 +52,32 @@ def join(jobs: Mapping[str, xr.Dataset]) -> xr.Dataset:
             raise ValueError(f"{name} holds a point that another job holds too")
         taken[at] = True
         places.append({**at, "trial": slice(job.sizes["trial"])})
-    grid = _Grid(sizes, places)
+
+    def joined(dims: Sequence, parts: Iterable, missing: Any = None) -> xr.Variable:
+        """One array over `dims` with the part of each job in its place, else `missing`."""
+        table = xr.Variable(dims, np.full([sizes[dim] for dim in dims], missing))
+        for place, part in zip(places, parts, strict=True):
+            table[{dim: place[dim] for dim in dims if dim in place}] = part
+        return table
+
     variables = {}
     for name in first:
         parts = [job[name].variable for job in every]
-        variables[name] = grid.joined((*values, "trial", *inner[name]), parts, np.nan)
+        variables[name] = joined((*values, "trial", *inner[name]), parts, np.nan)
         variables[name].attrs = first[name].attrs
     coords: dict[str, Any] = {dim: (dim, _coordinate(v)) for dim, v in {**values, **own}.items()}
     for key, over in beside.items():
         parts = [xr.Variable((), np.array(value, object)) for value in columns[key]]
-        coords[named[key]] = _typed(grid.joined([named[dim] for dim in over], parts))
+        coords[named[key]] = _typed(joined([named[dim] for dim in over], parts))
     for name in map(str, first.coords):
         if name not in coords and name not in (*first.dims, *named.values()):
             along = [dim for dim in values if dim not in swept or dim in first[name].dims]
-            table = grid.joined(along, [job[name].variable for job in every])
+            table = joined(along, [job[name].variable for job in every])
             coords[name] = _typed(_narrowed(table, [dim for dim in along if dim not in swept]))
     attrs = {k: v for k, v in first.attrs.items() if all(job.attrs.get(k) == v for job in every)}
     attrs["config"] = json.dumps(_common(configs))
     attrs["jobs"] = json.dumps([{"job": name, **job.attrs} for name, job in jobs.items()])
     return xr.Dataset(variables, coords, attrs)
-
-
-class _Grid(NamedTuple):
-    """Where the jobs' values go in joined arrays.
-
-    sizes: of each dimension. places: of each job, by dimension an index, a list of them or a slice.
-    """
-
-    sizes: Mapping[str, int]
-    places: Sequence[Mapping[str, Any]]
-
-    def joined(self, dims: Sequence, parts: Iterable, missing: Any = None) -> xr.Variable:
-        """One array over `dims` with the part of each job in its place, else `missing`."""
-        table = xr.Variable(dims, np.full([self.sizes[dim] for dim in dims], missing))
-        for place, part in zip(self.places, parts, strict=True):
-            table[{dim: place[dim] for dim in dims if dim in place}] = part
-        return table
 
 
 def _narrowed(table: xr.Variable, dims: Iterable[str]) -> xr.Variable:

@@ -30,12 +30,8 @@ class Store:
     def __init__(self, chunks: Chunks, *locks: IO[bytes]):
         import zarr
 
-        self.path, self.layout, self._chunks, self._locks = (
-            chunks.path,
-            chunks.layout,
-            chunks,
-            locks,
-        )
+        self.path, self.layout = chunks.path, chunks.layout
+        self._chunks, self._locks = chunks, locks
         self.done = np.zeros(self.layout.grid, bool)
         for index in chunks.marks:
             self.done[index] = True

@@ -39,8 +39,8 @@ class DecisionResults(TrialResults):
 
     def summary(self, data: xr.Dataset, level: float) -> xr.Dataset:
         """The rates, the median and mean of last_decision, and the median of unanimity."""
-        rates = (self.rate(data, name, level, "clopper_pearson") for name in outcomes.RATES)
-        estimates = dict(zip(outcomes.RATES, rates, strict=True))
+        how = "clopper_pearson"
+        estimates = {name: self.rate(data, name, level, how) for name in outcomes.RATES}
         estimates["last_decision_median"] = self.quantile(data, "last_decision", 0.5, level)
         mean = estimates["last_decision_mean"] = self.mean(data, "last_decision", level)
         estimates["unanimity_median"] = self.quantile(data, "unanimity", 0.5, level)

@@ -4,7 +4,6 @@ import numpy as np
 import xarray as xr
 
 from vecsim.results import estimate
-from vecsim.results.estimate import DISAGREE
 from vecsim.results.kinds.kind import Kind
 from vecsim.results.table import Column, Rows
 from vecsim.results.text import agreement, chance, order_of_magnitude
@@ -39,18 +38,16 @@ class SplittingResults(Kind):
 
     def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:
         rows = Rows(summary, self.swept(data))
-        cells = [
-            order_of_magnitude(value) if rows.at("rough", at) else chance(value, low, high)
-            for at in rows.places
-            for value, low, high in [rows.interval("probability", at)]
-        ]
-        gaps = [rows.at("gap", at) for at in rows.places]
+        rough, gaps = ([rows.at(name, at) for at in rows.places] for name in ("rough", "gap"))
+        known = rows.cells("probability", chance)
+        about = rows.cells("probability", lambda value, *_: order_of_magnitude(value))
+        cells = [each[bool(is_rough)] for is_rough, *each in zip(rough, known, about, strict=True)]
         columns = [
             Column(f"P({summary.attrs['outcome']})", cells),
             Column("scores", [agreement(gap) for gap in gaps], right=False),
             rows.counts("trials", "replicas"),
         ]
         rows.show(columns, ["replicas"], _CAPTION)
-        if any(gap < DISAGREE for gap in gaps):
+        if any(gap < estimate.DISAGREE for gap in gaps):
             told = "the larger estimate counts, and more walkers are needed"
             print(f"vecsim: two scores disagree: {told}", flush=True)

@@ -1,6 +1,7 @@
 """What was measured over trials, with its interval, and how it compares with a threshold."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -25,30 +26,25 @@ class Estimate(NamedTuple):
 NOTHING = Estimate(math.nan, math.nan, math.nan)
 
 
-def estimate(values: Array, level: float = LEVEL) -> Estimate:
+def estimate(values: Array, level: float = LEVEL, events: bool = False) -> Estimate:
     """The mean with its interval: a point where all values agree, NaN where one is missing.
 
-    Where some values are 0 and all others 1 it is a share of events, with the interval of Clopper
-    and Pearson; of all else the interval is Student's t.
+    Where some values are 0 and all others 1, and of `events` always, it is a share of events, with
+    the interval of Clopper and Pearson; of all else the interval is Student's t.
     """
     values = np.asarray(values, float).ravel()
     if not values.size or not np.isfinite(values).all():
         return NOTHING
     mean = float(values.mean())
-    if np.ptp(values) <= _CLOSE * max(1.0, abs(mean)):
+    if not events and np.ptp(values) <= _CLOSE * max(1.0, abs(mean)):
         return Estimate(float(values[0]), float(values[0]), float(values[0]))
-    if np.isin(values, (0, 1)).all():
-        return share(values, level)
+    if events or np.isin(values, (0, 1)).all():
+        return Estimate(*map(float, rate_interval(values.sum(), values.size, level)))
     low, high = mean_interval(values, level)[2:4]
     return Estimate(mean, float(low), float(high))
 
 
-def share(events: Array, level: float = LEVEL) -> Estimate:
-    """The share of events (values of 0 and 1) with the interval of Clopper and Pearson."""
-    events = np.asarray(events, float).ravel()
-    if not events.size or not np.isfinite(events).all():
-        return NOTHING
-    return Estimate(*map(float, rate_interval(events.sum(), events.size, level)))
+share = partial(estimate, events=True)  # of events, each 0 or 1
 
 
 def compares(found: Estimate, op: str, threshold: float) -> bool:

@@ -86,9 +86,7 @@ def _vertices_when_killed(data: xr.Dataset, share: float) -> Array:
     Nodes killed again count again, so the share is that of nodes killed once as long as every node
     is killed before any is for a second time. NaN where so many were not killed.
     """
-    admitted, killed = (
-        np.cumsum(in_time(data[name]), axis=1) for name in ("admitted", "oom_kills")
-    )
+    admitted, killed = (in_time(data[name]).cumsum(axis=1) for name in ("admitted", "oom_kills"))
     return at_first(killed >= max(1, share * run_setting(data, "nodes")), admitted)
 
 
@@ -123,15 +121,15 @@ def latency_curve(data: xr.Dataset, points: int = 30) -> tuple[Array, Array]:
     return np.array(loads), np.array(quantiles).reshape(-1, 2).T
 
 
-def _everywhere(data: xr.Dataset, value: float) -> Array:
-    return np.full(data.sizes["trial"], float(value))
+def _latency_curve_points(data: xr.Dataset) -> Array:
+    return np.full(data.sizes["trial"], latency_curve(data)[0].size, float)
 
 
 def _share(data: xr.Dataset, name: str, honest: bool) -> Array:
     """Percent of the honest or of the Byzantine nodes; NaN where there are none."""
-    members = run_setting(data, "byzantine")
-    members = run_setting(data, "nodes") - members if honest else members
-    return 100 * _last(data, name) / members if members else _everywhere(data, np.nan)
+    byzantine = run_setting(data, "byzantine")
+    members = run_setting(data, "nodes") - byzantine if honest else byzantine
+    return 100 * _last(data, name) / (members or np.nan)
 
 
 def _finalised_share(data: xr.Dataset) -> Array:
@@ -163,6 +161,6 @@ FIGURES: dict[str, Callable[[xr.Dataset], Array]] = {
     "vertices_at_first_kill": partial(_vertices_when_killed, share=0.0),
     "vertices_at_half_killed": partial(_vertices_when_killed, share=0.5),
     "vertices_at_last_kill": partial(_vertices_when_killed, share=1.0),
-    "latency_curve_points": lambda data: _everywhere(data, len(latency_curve(data)[0])),
+    "latency_curve_points": _latency_curve_points,
     "wall_s": lambda data: data["wall_s"].values,
 }
