@@ -16,6 +16,9 @@ DIMS = ("protocol", "initial_accept", "adversary", "byzantine_fraction")
 ATTACKS = ("random_voting", "always_reject", "always_accept", "coordinated_collusion", "sybil")
 MARKS = {0.30: "30 %", 0.33: "33 %"}
 TICKS = (20, 30, 50, 70, 100, 150, 200, 300, 500, 1000)
+CROSS = {"marker": "x", "markersize": 6, "markeredgewidth": 1.2, "linestyle": "none", "zorder": 5}
+CROSS |= {"color": "black"}
+MINORITY = Line2D([], [], label="some on the minority's colour", **CROSS)
 THEORY = {"color": "black", "linestyle": (0, (1, 1.5)), "linewidth": 0.9, "zorder": 4}
 
 
@@ -111,15 +114,15 @@ def limits(beside: list[Limit], theory: list[dict]):
     entries = [*_entries(looks), plot.INTERVAL, plot.NO_EVENT]
     if any(drawn):
         entries.append(Line2D([], [], label="theory", **THEORY))
-    plot.legend(figure, [*entries, *[plot.MINORITY] * crossed], 4 if wide else 2)
+    plot.legend(figure, [*entries, *[MINORITY] * crossed], 4 if wide else 2)
     return figure
 
 
 def _curve(panel, line: xr.Dataset, turned, looks, attack, number: int) -> bool:
     """Draw the rates of an attack, the one of this number.
 
-    turned: trials that end on the colour of the minority, by fraction, or None. Returns whether
-    there are any.
+    turned: trials that end on the colour of the minority, by fraction, or None. Where there are
+    any, a cross stands on the line; returns whether there are.
     """
     x = line["byzantine_fraction"]
     plot.band(
@@ -131,7 +134,11 @@ def _curve(panel, line: xr.Dataset, turned, looks, attack, number: int) -> bool:
         no_event=(line["events"] == 0) & (line["trials"] > 0),
         every=plot.stagger(number, len(looks), len(x)),
     )
-    return turned is not None and plot.mark_minority(panel, x, line["value"], turned, str(attack))
+    if turned is None or not (turned > 0).any():
+        return False
+    at = turned.values > 0
+    panel.plot(x.values[at], line["value"].values[at], label=f"{attack}: minority", **CROSS)
+    return True
 
 
 def finalised(data: xr.Dataset, theory: list[dict]):
@@ -149,7 +156,7 @@ def finalised(data: xr.Dataset, theory: list[dict]):
     entries = [*_entries(looks), plot.INTERVAL, plot.NO_EVENT]
     if any(drawn):
         entries.append(Line2D([], [], label="theory", **THEORY))
-    entries += [plot.MINORITY] * crossed
+    entries += [MINORITY] * crossed
     plot.legend(figure, entries, 4 if axes.shape[1] > 1 else 2)
     return figure
 

@@ -189,7 +189,6 @@ def test_restricted_means():
     assert_mean(result.error**2, variance / count)
     covered = np.mean((result.low <= truth) & (truth <= result.high))
     assert abs(covered - 0.95) < coverage_error(0.95, studies)
-    np.testing.assert_allclose(result.censored, (times > limit).mean(-1))
 
 
 def test_means_with_few_or_censored_trials():
@@ -200,7 +199,6 @@ def test_means_with_few_or_censored_trials():
     np.testing.assert_array_equal(result.error, [1, inf, inf, inf])
     np.testing.assert_array_equal(result.low[1:], [-inf] * 3)
     np.testing.assert_array_equal(result.high[1:], [inf] * 3)
-    np.testing.assert_array_equal(result.censored, [0, 0.5, 0, nan])
     assert result.high[0] == pytest.approx(2 + stats.t.ppf(0.975, 1))
     limited = mean_interval(samples, limit=[10, 4, 10, 10])
     np.testing.assert_array_equal(limited.value, [2, 3, 5, nan])
@@ -209,18 +207,16 @@ def test_means_with_few_or_censored_trials():
 def test_fit_log_covers():
     generator, studies = np.random.default_rng(4), 1000
     n, errors = 2.0 ** np.arange(5, 12), np.linspace(0.05, 0.4, 7)
-    truth, inside = (1.7, 4.0), np.zeros(2)
+    truth, inside = (1.7, 4.0), 0
     slopes = []
     for _ in range(studies):
         means = truth[1] + truth[0] * np.log2(n) + generator.normal(0, errors)
         line = fit_log(n, means, errors)
         slopes.append(line.slope)
-        intervals = (line.slope_interval, line.intercept_interval)
-        inside += [
-            low <= value <= high for value, (low, high) in zip(truth, intervals, strict=True)
-        ]
+        low, high = line.slope_interval
+        inside += low <= truth[0] <= high
     # Known errors give 95 %; growing with the scatter can only add.
-    assert (inside / studies > 0.95 - coverage_error(0.95, studies)).all()
+    assert inside / studies > 0.95 - coverage_error(0.95, studies)
     x, w = np.log2(n), errors**-2
     error = 1 / np.sqrt((w * (x - np.average(x, weights=w)) ** 2).sum())
     assert abs(np.mean(slopes) - truth[0]) < 5 * error / np.sqrt(studies)

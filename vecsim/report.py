@@ -31,10 +31,8 @@ def announce(study: Study, device: str) -> None:
             print(f"vecsim: {told}", flush=True)
 
 
-def show_studies(
-    studies: Mapping[str, Study], output: Path, whole: bool, figure: bool, theory: bool
-) -> None:
-    """Save the summaries, print the tables and all paths; other files as in `save_files`."""
+def show_studies(studies: Mapping[str, Study], output: Path, *wanted: bool) -> None:
+    """Save the summaries, print the tables and all paths. wanted: other files, by `save_files`."""
     for name in studies:
         stem = name.removesuffix(".zarr")
         data = store.open(output / name)
@@ -46,7 +44,7 @@ def show_studies(
         kinds.kind_of(data).show(data, summary)
         print(f"dataset  {output / name}")
         print(f"summary  {output / summarised}.nc and .csv")
-    for kind, path in save_files(studies, output, whole, figure, theory):
+    for kind, path in save_files(studies, output, *wanted):
         print(f"{kind:8} {path}")
 
 

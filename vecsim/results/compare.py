@@ -56,10 +56,10 @@ def paired_rate_difference(
     >>> print(f"{found.value:.2f} {found.low:.3f} {found.high:.3f}")
     0.00 -0.036 0.036
     """
-    shares = [estimate.rate_interval(each, pairs, level) for each in (only_a, only_b)]
-    odds = [each.value / np.where(each.value < 1, 1 - each.value, np.nan) for each in shares]
+    a, b = (estimate.rate_interval(each, pairs, level) for each in (only_a, only_b))
+    odds = [each.value / np.where(each.value < 1, 1 - each.value, np.nan) for each in (a, b)]
     together = np.nan_to_num(-np.sqrt(odds[0] * odds[1]))
-    return _clipped(recovered(*shares, together))
+    return _clipped(recovered(a, b, together))
 
 
 def _clipped(found: Interval) -> Interval:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -79,8 +79,7 @@ def require_more(path: Path, there: Contents, here: Contents) -> None:
         what = _other_points(there, here, lost)
         raise StoreError(f"{path} belongs to another config: {what}; {_INSTEAD}")
     old, new = there.layout.trials, here.layout.trials
-    if new < old:
-        _refuse(f"trials is {new}, {path} holds {old}", f"{old} or more")
+    _require(new >= old, f"trials is {new}, {path} holds {old}", f"{old} or more")
     _require_precision(path, there.config.get("precision"), here.config.get("precision"))
 
 
@@ -126,37 +125,36 @@ def _require_sources(path: Path, there: Mapping[str, str], here: Mapping[str, st
         raise StoreError(f"{what}; {_INSTEAD}")
 
 
-def _refuse(held: str, allowed: str) -> NoReturn:
-    raise StoreError(f"{held}; allowed: {allowed}, or another output")
+def _require(good: bool, held: str, allowed: str) -> None:
+    """StoreError unless it is good. held: what differs from the store that is there."""
+    if not good:
+        raise StoreError(f"{held}; allowed: {allowed}, or another output")
 
 
 def _require_fixed(path: Path, there: Contents, here: Contents) -> None:
     """Of a study whose trials depend on their number, or its points on one another."""
     name = f"estimator={here.config['estimator']['name']}"
     old, new = there.layout.trials, here.layout.trials
-    if new != old:
-        why = f"for {name} places them by how many there are"
-        _refuse(f"trials is {new}, {path} holds {old}", f"{old}, {why}")
-    if here.grows is None and here.config.get("sweep") != there.config.get("sweep"):
-        _refuse(f"sweep is not what {path} holds", f"the same, for {name} compares all points")
+    allowed = f"{old}, for {name} places them by how many there are"
+    _require(new == old, f"trials is {new}, {path} holds {old}", allowed)
+    good = here.grows is not None or here.config.get("sweep") == there.config.get("sweep")
+    _require(good, f"sweep is not what {path} holds", f"the same, for {name} compares all points")
 
 
-def _require_precision(path: Path, there: dict | None, here: dict | None) -> None:
-    """No point may stop before it did there."""
+def _require_precision(path: Path, there: Any, here: Any) -> None:
+    """No point may stop before it did there. there, here: what `precision` says, or None."""
     if here is None or here == there:
         return
-    if there is None:
-        _refuse(f"precision is {json.dumps(here)}, {path} holds every trial", "null")
-    if here["target"] != (target := there["target"]):
-        held = f"{path} has stopped by {target}"
-        _refuse(f"precision.target is {here['target']}, {held}", f"{target}, precision=null")
+    held = f"precision is {json.dumps(here)}, {path} holds every trial"
+    _require(there is not None, held, "null")
+    held = f"precision.target is {here['target']}, {path} has stopped by {there['target']}"
+    _require(here["target"] == there["target"], held, f"{there['target']}, precision=null")
     for name, good, more in (
         ("half_width", here["half_width"] <= there["half_width"], "or less"),
         ("min_trials", here["min_trials"] % there["min_trials"] == 0, "or a multiple of it"),
     ):
-        if not good:
-            held = f"precision.{name} is {here[name]}, {path} holds {there[name]}"
-            _refuse(held, f"{there[name]} {more}")
+        held = f"precision.{name} is {here[name]}, {path} holds {there[name]}"
+        _require(good, held, f"{there[name]} {more}")
 
 
 def _other_points(there: Contents, here: Contents, lost: list[int]) -> str:

@@ -148,8 +148,8 @@ def _create_arrays(path: Path, layout: Layout, attrs: dict) -> None:
         shape, chunks = (part + layout.within(v) for part in (layout.shape, layout.chunks))
         dims, dtype = layout.dims + v.inner, np.dtype(v.dtype).newbyteorder("<")
         array(v.name, shape, chunks, dtype, dims, v.stored_attrs, fill_value=v.missing, **options)
-    with warnings.catch_warnings():  # xarray warns without consolidated metadata, zarr with it
-        warnings.simplefilter("ignore")
+    # xarray warns without consolidated metadata, zarr with it.
+    with warnings.catch_warnings(action="ignore"):
         zarr.consolidate_metadata(path)
 
 

@@ -23,7 +23,7 @@ class Interval(NamedTuple):
     high: Array
 
 
-def wilson(events: ArrayLike, trials: ArrayLike, level: float = 0.95) -> tuple[Array, Array]:
+def wilson(events: ArrayLike, trials: ArrayLike, level=0.95) -> tuple[Array, Array]:
     """Score interval for a rate; near the level on average over rates. Wilson 1927.
 
     >>> low, high = wilson(3, 100)
@@ -41,9 +41,7 @@ def wilson(events: ArrayLike, trials: ArrayLike, level: float = 0.95) -> tuple[A
     return low[()], high[()]
 
 
-def clopper_pearson(
-    events: ArrayLike, trials: ArrayLike, level: float = 0.95
-) -> tuple[Array, Array]:
+def clopper_pearson(events: ArrayLike, trials: ArrayLike, level=0.95) -> tuple[Array, Array]:
     """Exact interval for a rate: never covers less than the level. Clopper and Pearson 1934.
 
     >>> low, high = clopper_pearson([0, 3], 100)
@@ -61,7 +59,7 @@ def clopper_pearson(
 
 
 def rate_interval(
-    events: ArrayLike, trials: ArrayLike, level: float = 0.95, method=clopper_pearson
+    events: ArrayLike, trials: ArrayLike, level=0.95, method=clopper_pearson
 ) -> Interval:
     """A rate with its interval; NaN within (0, 1) without trials. method: `wilson`, or this one."""
     trials = np.asarray(trials, float)
@@ -82,7 +80,7 @@ class Precision(NamedTuple):
     max_trials: int
 
 
-def stopping_level(level: float = 0.95) -> float:
+def stopping_level(level=0.95) -> float:
     """The level at which to compute an interval after stopping on its width, to cover at `level`.
 
     Stopping on the data makes intervals miss more often: an ordinary 95 % Clopper-Pearson interval
@@ -93,9 +91,7 @@ def stopping_level(level: float = 0.95) -> float:
     return 1 - 0.6 * (1 - level)
 
 
-def enough(
-    events: ArrayLike, trials: ArrayLike, precision: Precision, level: float = 0.95
-) -> Array:
+def enough(events: ArrayLike, trials: ArrayLike, precision: Precision, level=0.95) -> Array:
     """Whether a point may stop (bool). Ask after whole blocks of trials only.
 
     The width is that of the Clopper-Pearson interval at `stopping_level(level)`: report that one.
@@ -106,7 +102,7 @@ def enough(
     return (trials >= precision.max_trials) | ((trials >= precision.min_trials) & narrow)
 
 
-def quantile_interval(samples: ArrayLike, q: float, level: float = 0.95) -> Interval:
+def quantile_interval(samples: ArrayLike, q: float, level=0.95) -> Interval:
     """The q-quantile along the last axis, with an interval between two order statistics.
 
     The value is the smallest sample that at least a share q of the samples does not exceed;
@@ -132,16 +128,15 @@ def quantile_interval(samples: ArrayLike, q: float, level: float = 0.95) -> Inte
 
 
 class Mean(NamedTuple):
-    """A mean, its standard error and interval, and the share of trials that were censored."""
+    """A mean, its standard error and interval."""
 
     value: Array
     error: Array
     low: Array
     high: Array
-    censored: Array
 
 
-def mean_interval(samples: ArrayLike, level: float = 0.95, limit: ArrayLike = np.inf) -> Mean:
+def mean_interval(samples: ArrayLike, level=0.95, limit: ArrayLike = np.inf) -> Mean:
     """The mean along the last axis with Student's t interval.
 
     Where trials are censored it is the restricted mean, of min(sample, limit): what happened later
@@ -150,7 +145,6 @@ def mean_interval(samples: ArrayLike, level: float = 0.95, limit: ArrayLike = np
     """
     samples = np.asarray(samples, float)
     run = ~np.isnan(samples)
-    censored = np.isinf(samples) & run
     values = np.minimum(samples, np.asarray(limit, float)[..., None])
     count = run.sum(-1)
     unbounded = np.isinf(values).any(-1)
@@ -163,8 +157,7 @@ def mean_interval(samples: ArrayLike, level: float = 0.95, limit: ArrayLike = np
     error = np.where(known, np.sqrt(squares / freedom / n), np.inf)
     half = np.where(known, special.stdtrit(freedom, (1 + level) / 2) * error, np.inf)
     value = np.where(count == 0, np.nan, np.where(unbounded, np.inf, mean))
-    share = np.where(count == 0, np.nan, censored.sum(-1) / n)
-    return Mean(value[()], error[()], mean - half, mean + half, share[()])
+    return Mean(value[()], error[()], mean - half, mean + half)
 
 
 DISAGREE = 0.01  # p-value below which two scores disagree: one study in a hundred by chance
@@ -185,7 +178,7 @@ class Rare(NamedTuple):
     gap: Array
 
 
-def rare_interval(estimates: ArrayLike, level: float = 0.95) -> Rare:
+def rare_interval(estimates: ArrayLike, level=0.95) -> Rare:
     """The mean of unbiased estimates [..., replicas, scores], each 0 or above.
 
     Replicas of small probabilities are skewed, about lognormal. The interval joins two of Student's
@@ -235,12 +228,11 @@ def _gap(estimates: Array) -> Array:
 
 
 class Line(NamedTuple):
-    """A fitted line with the intervals of its slope and intercept, each (low, high)."""
+    """A fitted line with the interval of its slope, (low, high)."""
 
     slope: float
-    intercept: float
     slope_interval: tuple[float, float]
-    intercept_interval: tuple[float, float]
+    intercept: float
 
 
 class Power(NamedTuple):
@@ -252,7 +244,7 @@ class Power(NamedTuple):
     factor: float
 
 
-def fit_log(n: ArrayLike, means: ArrayLike, errors: ArrayLike, level: float = 0.95) -> Line:
+def fit_log(n: ArrayLike, means: ArrayLike, errors: ArrayLike, level=0.95) -> Line:
     """Fit means = intercept + slope * log2(n) by weighted least squares.
 
     `errors` are the standard errors of the means, above 0. Where the points scatter more than
@@ -261,9 +253,7 @@ def fit_log(n: ArrayLike, means: ArrayLike, errors: ArrayLike, level: float = 0.
     return _line(np.log2(np.asarray(n, float)), means, errors, level)
 
 
-def fit_power(
-    n: ArrayLike, y: ArrayLike, low: ArrayLike, high: ArrayLike, level: float = 0.95
-) -> Power:
+def fit_power(n: ArrayLike, y: ArrayLike, low: ArrayLike, high: ArrayLike, level=0.95) -> Power:
     """Fit y = factor * n ** exponent: a weighted line through logarithms.
 
     `low` and `high` are the ends of the intervals of y at `level`, above 0.
@@ -290,8 +280,7 @@ def _line(x: Array, y: ArrayLike, errors: ArrayLike, level: float) -> Line:
     if freedom:
         scatter = (weights * (y - height - slope * (x - centre)) ** 2).sum() / freedom
         width = max(width, special.stdtrit(freedom, tail) * np.sqrt(scatter))
-    intercept = height - slope * centre
-    halves = width / np.sqrt(spread), width * np.sqrt(1 / weights.sum() + centre**2 / spread)
-    pairs = zip((slope, intercept), halves, strict=True)
-    ends = [(float(value - half), float(value + half)) for value, half in pairs]
-    return Line(float(slope), float(intercept), *ends)
+    half = width / np.sqrt(spread)
+    return Line(
+        float(slope), (float(slope - half), float(slope + half)), float(height - slope * centre)
+    )

@@ -84,12 +84,11 @@ def collect(
             data = stores.open(found[label].path)
             if not data.attrs.get("complete"):
                 raise StoreError(f"{label} is unfinished: the same command goes on")
+            if found[label].options is not None:
+                data.attrs["options"] = json.dumps(found[label].options)
+            jobs[label] = data
         except StoreError as error:
             wrong.append(str(error))
-            continue
-        if found[label].options is not None:
-            data.attrs["options"] = json.dumps(found[label].options)
-        jobs[label] = data
     if not jobs and not wrong:
         raise StoreError(f"{name}: no store (*.zarr) here")
     if not jobs or (wrong and missing == "refuse"):

@@ -39,8 +39,8 @@ def join(jobs: Mapping[str, xr.Dataset]) -> xr.Dataset:
     dims, beside = arrange(codes, _by_hand(every))
     values = {named[key]: _in_order(columns[key]) for key in dims}
     for dim in swept:
-        joined = dict.fromkeys(v for job in every for v in job[dim].values.tolist())
-        values[dim] = list(joined) if isinstance(next(iter(joined)), str) else sorted(joined)
+        there = dict.fromkeys(v for job in every for v in job[dim].values.tolist())
+        values[dim] = list(there) if isinstance(next(iter(there)), str) else sorted(there)
     sizes = {dim: len(listed) for dim, listed in {**values, **own}.items()}
     sizes["trial"] = max(job.sizes["trial"] for job in every)
     taken = xr.Variable(list(values), np.zeros([sizes[dim] for dim in values], bool))

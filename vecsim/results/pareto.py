@@ -105,16 +105,16 @@ def own_dimensions(data: xr.Dataset) -> list[str]:
 def _marked(state: Array, *costs: Array) -> tuple[Array, Array]:
     """Which candidates for one network are on its front, and which were missed (bool).
 
-    All over the candidates' own dimensions, as many as there are.
+    All over the candidates' own dimensions; numbers where there are none.
     """
-    names, each = state.ravel(), np.stack([cost.ravel() for cost in costs], -1)
+    names, each = np.ravel(state), np.column_stack([np.ravel(cost) for cost in costs])
     verified = names == "verified"
     on = pareto(np.where(verified[:, None], each, np.nan))
     missed = [
         name == "beaten" and not any(before(row, own) for row in each[verified])
         for name, own in zip(names, each, strict=True)
     ]
-    return on.reshape(state.shape), np.reshape(missed, state.shape)
+    return on.reshape(np.shape(state)), np.reshape(missed, np.shape(state))
 
 
 def quorum_name(values: dict[str, Any], i: int) -> str:

@@ -187,9 +187,7 @@ def marks(axes: Axes, labels: Mapping[float, str]) -> None:
         axes.annotate(labels[x], (x, 1), (0, 2 + 8 * level), **where, **text)
 
 
-def power_law(
-    axes: Axes, n: ArrayLike, found: Ends, look: Look, label: str, root: bool = True
-) -> str:
+def power_law(axes: Axes, n: ArrayLike, found: Ends, look: Look, label: str, root=True) -> str:
     """Thresholds (value, low, high) against n with bars for their intervals, the fitted power law
     and, with `root`, 1/sqrt(n) through their middle. Returns the exponent and its interval, as
     text, where a law can be fitted. What is not finite is left out."""
@@ -247,18 +245,6 @@ def percent(axis: Axis) -> None:
 INTERVAL = Patch(color=GREY, alpha=0.3, linewidth=0, label="95 % interval")
 NO_EVENT = Line2D([], [], color=GREY, label="no event: upper bound", linestyle="none", **_BOUND)
 NO_END = Line2D([], [], color=GREY, label="no upper end", linestyle="none", **_UP)
-_CROSS: Any = dict(marker="x", markersize=6, markeredgewidth=1.2, linestyle="none", zorder=5)
-MINORITY = Line2D([], [], color="black", label="some on the minority's colour", **_CROSS)
-
-
-def mark_minority(axes: Axes, x: ArrayLike, value: ArrayLike, lost: ArrayLike, label: str) -> bool:
-    """Crosses on a line where some trials end on the colour that fewer started with; whether there
-    are any. lost: such trials."""
-    x, value, lost = (np.asarray(part, float) for part in (x, value, lost))
-    if not (lost > 0).any():
-        return False
-    axes.plot(x[lost > 0], value[lost > 0], color="black", label=f"{label}: minority", **_CROSS)
-    return True
 
 
 def legend(figure: Figure, entries: list[Any], columns: int) -> None:

@@ -59,21 +59,17 @@ class Rows:
 
     def __init__(self, summary: xr.Dataset, dims: Sequence[str], across: bool = False):
         self.width = min(shutil.get_terminal_size((100, 24)).columns, MOST_WIDTH)
-        self.every = dims
+        self.summary, sizes = summary, {dim: summary.sizes[dim] for dim in dims}
         self.labels = {dim: [label(value) for value in summary[dim].values] for dim in dims}
-        self.arrays = {str(name): summary[name].transpose(*dims).values for name in summary}
-        many = across and math.prod(map(self.size, dims)) > MOST_ROWS
-        self.across = max(reversed(dims), key=self.size) if many else ""
+        many = across and math.prod(sizes.values()) > MOST_ROWS
+        self.across = max(reversed(dims), key=sizes.__getitem__) if many else ""
         self.dims = [dim for dim in dims if dim != self.across]
-        indices = list(np.ndindex(*map(self.size, self.dims)))
+        indices = list(np.ndindex(*(sizes[dim] for dim in self.dims)))
         self.number = len(indices)
         self.places = [dict(zip(self.dims, each, strict=True)) for each in indices[:MOST_ROWS]]
 
-    def size(self, dim: str) -> int:
-        return len(self.labels[dim])
-
     def at(self, name: str, place: Place) -> float:
-        return float(self.arrays[name][tuple(place[dim] for dim in self.every)])
+        return float(self.summary[name].isel(place))
 
     def interval(self, name: str, place: Place) -> list[float]:
         """Value, low, high."""
@@ -107,7 +103,7 @@ class Rows:
     def show_across(self, name: str, text: Text, caption: str, more: Sequence[Column] = ()) -> None:
         """Print an estimate at some values of the dimension across. more: further columns."""
         print(f"\n{name}, by {self.across}:")
-        size, columns = self.size(self.across), [*more]
+        size, columns = len(self.labels[self.across]), [*more]
         most = min(MOST_ACROSS, size)
         tried = [(False, count) for count in range(most, FEW_ACROSS - 1, -1)]
         tried += [(True, count) for count in range(most, FEW_ACROSS - 2, -1)]

@@ -68,7 +68,7 @@ def amount(value: float, low: float, high: float) -> str:
     if not math.isfinite(width) or width <= 1e-9 * max(1.0, abs(value)):
         text = "{:,.4g}" if abs(value) < 1000 else "{:,.0f}"
         ends = "" if math.isfinite(width) else f" [{text} {text}]"
-        return f"{text}{ends}".format(*(value, low, high)[: 3 if ends else 1])
+        return f"{text}{ends}".format(value, low, high)
     digits = min(max(0, 1 - math.floor(math.log10(width))), 6) if width < 10 else 0
     return f"{value:,.{digits}f} [{low:,.{digits}f} {high:,.{digits}f}]"
 

@@ -71,7 +71,7 @@ class DecisionResults(TrialResults):
 def _show_down(rows: Rows, decides: set[bool]) -> None:
     """A row for each point. decides: whether the protocols decide, of those that were run."""
     names = ["finalised"] * (True in decides) + ["unanimous"] * (False in decides)
-    names += [_MAJORITY] * (not np.isnan(rows.arrays[_MAJORITY]).all())
+    names += [_MAJORITY] * (not rows.summary[_MAJORITY].isnull().all())
     names += ["disagreement", "stalled"] * (True in decides)
     columns = [Column(_HEADERS.get(name, name), rows.cells(name, rate)) for name in names]
     event = "last_decision_median" if True in decides else "unanimity_median"
@@ -81,12 +81,9 @@ def _show_down(rows: Rows, decides: set[bool]) -> None:
 
 def _worst(rows: Rows) -> list[str]:
     """In each row, the disagreement where it is worst along the dimension across."""
-    cells = []
-    for at in rows.places:
-        every = ({**at, rows.across: i} for i in range(rows.size(rows.across)))
-        worst = max(every, key=lambda each: np.nan_to_num(rows.at("disagreement", each), nan=-1))
-        cells.append(rate(*rows.interval("disagreement", worst)))
-    return cells
+    worst = rows.summary["disagreement"].fillna(-1).argmax(rows.across)
+    places = [{**at, rows.across: int(worst.isel(at))} for at in rows.places]
+    return [rate(*rows.interval("disagreement", place)) for place in places]
 
 
 def _too_wide(data: xr.Dataset, summary: xr.Dataset) -> str:

@@ -43,10 +43,9 @@ class DesignResults(Kind):
         if names:
             print("\n".join(lines_of(columns)))
             print(_CAPTION)
-        single = summary.expand_dims("network")
-        networks = summary.stack(network=others, create_index=False) if others else single
-        for i in range(networks.sizes["network"]):
-            print("\n".join(_told(networks.isel(network=i), others)))
+        for place in np.ndindex(*(summary.sizes[dim] for dim in others)):
+            network = summary.isel(dict(zip(others, place, strict=True)))
+            print("\n".join(_told(network, others)))
 
 
 def _told(one: xr.Dataset, others: list[str]) -> list[str]:

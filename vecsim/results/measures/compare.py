@@ -55,12 +55,8 @@ def compares(found: Estimate, op: str, threshold: float) -> bool:
     if op == "reported":
         return True
     slack = _CLOSE * max(1.0, abs(threshold))
-    return {
-        ">=": low >= threshold - slack,
-        "<=": high <= threshold + slack,
-        ">": low > threshold + slack,
-        "<": high < threshold - slack,
-        "==": low >= threshold - slack and high <= threshold + slack,
-        "!=": low > threshold + slack or high < threshold - slack,
-        "covers": low - slack <= threshold <= high + slack,
-    }[op]
+    least, most = low >= threshold - slack, high <= threshold + slack
+    above, below = low > threshold + slack, high < threshold - slack
+    holds = {">=": least, "<=": most, ">": above, "<": below, "==": least and most}
+    holds |= {"!=": above or below, "covers": low - slack <= threshold <= high + slack}
+    return holds[op]

@@ -92,7 +92,7 @@ def reduce(values: Array, weights: Array, statistic: str) -> Array:
     if statistic in ("max", "min"):
         return getattr(found, statistic)(axis=1).filled(np.nan)
     if statistic == "sum":
-        return found.sum(axis=1).filled(0.0)
+        return found.filled(0.0).sum(axis=1)
     if statistic in ("first", "last"):
         step = 1 if statistic == "first" else -1
         return at_first(there[:, ::step], values[:, ::step])

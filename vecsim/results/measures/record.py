@@ -1,10 +1,8 @@
 """The metrics record: fifteen figures of a run."""
 
-from typing import Any
-
-import numpy as np
 import xarray as xr
 
+from vecsim.results.layout import Array
 from vecsim.results.measures.compare import Estimate, estimate
 from vecsim.results.measures.measure import measure
 
@@ -27,7 +25,7 @@ _FIELDS: dict[str, tuple[str, str | None]] = {  # field -> metric and statistic
 }
 
 
-def metrics(dataset: xr.Dataset) -> dict[str, np.ndarray[Any, Any]]:
+def metrics(dataset: xr.Dataset) -> dict[str, Array]:
     """The metrics record of a run without variants: fifteen figures, a value for each trial."""
     return {field: measure(dataset, *of) for field, of in _FIELDS.items()}
 
