@@ -88,7 +88,7 @@ def reduce(values: Array, weights: Array, statistic: str) -> Array:
         mean = np.ma.average(found, axis=1, weights=weights)
         if statistic == "variance":
             mean = np.ma.average((found - mean[:, None]) ** 2, axis=1, weights=weights)
-        return mean.filled(np.nan)
+        return np.ma.filled(mean, np.nan)
     if statistic in ("max", "min"):
         return getattr(found, statistic)(axis=1).filled(np.nan)
     if statistic == "sum":
