@@ -59,9 +59,8 @@ def depart(
     took = finish - chosen.at_ms
     ended = chosen.booked_ms + took
     again = (outcome == TIMED_OUT) & (chosen.attempt < tries)
-    ends, later = book(
-        ends, later, jnp.where(again, EMPTY, outcome), weight, tick_after(ended, length_ms)
-    )
+    booked = jnp.where(again, EMPTY, outcome)
+    ends, later = book(ends, later, booked, weight, tick_after(ended, length_ms))
     # Issued again in a later window, if only just.
     due = jnp.maximum(tick_after(ended + fixed.reissue_after_ms, length_ms), 0)
     tried = jnp.minimum(chosen.attempt, tries - 1)
@@ -71,16 +70,20 @@ def depart(
         again=later.again.at[due, tried].add(jnp.where(again, weight, 0)),
         age_ms=later.age_ms.at[due, tried].add(ages),
     )
-    final = outcome == FINALISED
-    told = Departed(
-        latency_ms=jnp.where(final & (weight > 0), age, jnp.nan),
+    return ends, later, departed(fate, outcome, weight, age, 0)
+
+
+def departed(fate: Fate, outcome, weight, age_ms, disputed: int) -> Departed:
+    """What is recorded of sampled vertices. age_ms: when they end; disputed: 1 with a rival."""
+    final, there = outcome == FINALISED, weight > 0
+    return Departed(
+        latency_ms=jnp.where(final & there, age_ms, jnp.nan),
         rounds=fate.rounds,
         confidence=jnp.where(final, fate.confidence, jnp.nan),
-        disputed=jnp.zeros_like(weight),
+        disputed=jnp.full_like(weight, disputed),
         weight=weight,
-        outcome=jnp.where(weight > 0, outcome, EMPTY),
+        outcome=jnp.where(there, outcome, EMPTY),
     )
-    return ends, later, told
 
 
 def depart_disputed(

@@ -9,12 +9,12 @@ from jax import lax
 from vecsim.cluster import defence, resources, votes
 from vecsim.cluster.admission import Load, Sample, admit, sample
 from vecsim.cluster.constants import constants
-from vecsim.cluster.flight import Departed, Ended, arrive, depart, depart_disputed, due
+from vecsim.cluster.flight import Departed, Ended, arrive, depart, depart_disputed, departed, due
 from vecsim.cluster.parents import deeper, finish_ms
 from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.state import SIDES, Conditions, Gossip, Key, State, per, real, whole_number
 from vecsim.cluster.usage import Used, restarted, use
-from vecsim.cluster.votes import FINALISED, Peers, vertex_coin
+from vecsim.cluster.votes import Peers, vertex_coin
 from vecsim.model import random
 
 RIVAL = 2**31  # number of the vertex with a rival, on the first side: above all other numbers
@@ -80,9 +80,8 @@ def window(
 def _peers(net: defence.Sides, chosen: Sample, key: Key) -> Peers:
     """Whom each issuer may poll. Nodes refuse a vertex whose time is too far from their own."""
     side, number = chosen.side, chosen.number
-    alone = (
-        votes.coin(key, number, 0, random.PICK) < net.wrong_share[side]
-    )  # the issuer's clock is off
+    # Where the issuer's own clock is off, all others refuse it.
+    alone = votes.coin(key, number, 0, random.PICK) < net.wrong_share[side]
     others = jnp.maximum(net.honest[side] - 1, 0)
     refuse = jnp.where(alone, others, jnp.minimum(net.wrong_time[side], others))
     return Peers(others - refuse, refuse, net.byzantine[side], net.silent[side])
@@ -105,15 +104,7 @@ def _dispute(
     decided = (fell.decided & counts[:, None]).any(axis=0)
     own = jax.tree.map(lambda leaf: leaf[load.side], fell)._replace(decided=decided)
     outcome = jnp.where(load.disputed == 0, votes.EMPTY, own.fate.outcome)
-    final = outcome == FINALISED
-    return own, Departed(
-        latency_ms=jnp.where(final, own.fate.after_ms, jnp.nan),
-        rounds=own.fate.rounds,
-        confidence=jnp.where(final, own.fate.confidence, jnp.nan),
-        disputed=jnp.ones(1, jnp.int32),
-        weight=load.disputed[None],
-        outcome=outcome,
-    )
+    return own, departed(own.fate, outcome, load.disputed[None], own.fate.after_ms, 1)
 
 
 def _rivals(shape, now: Conditions, key: Key, net: defence.Sides, side, runs, shared):

@@ -68,7 +68,7 @@ def network_round_trips(config: Config) -> Values:
     }
 
 
-def probe_byzantine_answers(config: Config) -> Values:
+def byzantine_answers(config: Config) -> Values:
     """How many nodes are Byzantine, and what they answer."""
     cluster = stepped(config)
     cluster.start()

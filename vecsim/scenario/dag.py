@@ -94,8 +94,8 @@ class Vertices:
         self._size = 0
         self._ids = np.empty((0, 32), np.uint8)
         self._known: list[bytes] = []
-        self._slots = np.empty(0, np.int64)  # of a table from ids to vertices; -1: free
-        self._indexed = 0
+        self._sorted = np.empty(0, np.int64)  # vertices in order of the first word of their ids
+        self._first_words = np.empty(0, np.uint64)  # those words
 
     def append(
         self,
@@ -162,40 +162,12 @@ class Vertices:
         own, wanted = _words(self.ids), _words(ids)
         if not len(own):
             return np.full(len(wanted), NONE)
-        if self._indexed < len(own):
-            self._slots, self._indexed = _table(own), len(own)
-        slots = self._slots
-        at = _slot(wanted, len(slots))
-        found = slots[at]
-        passed = np.flatnonzero((found != NONE) & (own[found, 0] != wanted[:, 0]))
-        while passed.size:
-            at[passed] = (at[passed] + 1) % len(slots)
-            found[passed] = slots[at[passed]]
-            other = own[found[passed], 0] != wanted[passed, 0]
-            passed = passed[(found[passed] != NONE) & other]
-        same = (own[found] == wanted).all(axis=1)
-        return np.where(same, found, NONE)
-
-
-def _table(words: np.ndarray) -> np.ndarray:
-    """Slots with the vertices of these ids (uint64 [ids, 4]), -1 where one is free.
-
-    A vertex is in the first slot that was free from the one which its id names.
-    """
-    slots = np.full(4 * len(words), NONE)
-    vertex, at = np.arange(len(words)), _slot(words, len(slots))
-    while vertex.size:
-        free = slots[at] == NONE
-        # Of several vertices the one written last stays: the first.
-        slots[at[free][::-1]] = vertex[free][::-1]
-        lost = slots[at] != vertex
-        vertex, at = vertex[lost], (at[lost] + 1) % len(slots)
-    return slots
-
-
-def _slot(words: np.ndarray, slots: int) -> np.ndarray:
-    """The slot that each id (uint64 [ids, 4]) names."""
-    return (words[:, 0] % np.uint64(slots)).astype(np.int64)
+        if len(self._sorted) < len(own):
+            self._sorted = own[:, 0].argsort(kind="stable")
+            self._first_words = own[self._sorted, 0]
+        place = np.searchsorted(self._first_words, wanted[:, 0])
+        found = self._sorted[np.minimum(place, len(own) - 1)]
+        return np.where((own[found] == wanted).all(axis=1), found, NONE)
 
 
 def _words(ids: np.ndarray) -> np.ndarray:

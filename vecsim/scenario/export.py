@@ -22,20 +22,6 @@ from vecsim.scenario.saved import scenario_digest
 from vecsim.scenario.verdict import as_expected, status
 
 RESULT = "result.json"  # its name in a scenario's folder
-SECTIONS = {  # of a result -> fields of the metrics record
-    "throughput": ("avg_tps", "peak_tps", "total_vertices"),
-    "latency": ("latency_p50", "latency_p95", "latency_p99"),
-    "resource_usage": (
-        *("avg_cpu_percent", "peak_cpu_percent", "avg_memory_mb", "peak_memory_mb"),
-        "avg_network_mbps",
-    ),
-    "consensus_metrics": (
-        *("avg_rounds_to_finalize", "confidence_at_finalization"),
-        *("byzantine_detected", "false_positives"),
-    ),
-}
-# Variables that are 0 in a run without anomalies.
-ANOMALIES = ("divergent", "lost", "doubled", "oom_kills", "given_up")
 
 
 def result_json(
@@ -102,8 +88,8 @@ def _run(config: Mapping[str, Any], data: xr.Dataset) -> dict[str, Any]:
     """The four sections of one variant; null throughout where no cluster was simulated."""
     found = record(data) if "finalised" in data else {}
     sections: dict[str, Any] = {
-        section: {field: _plain(found.get(field, NOTHING)._asdict()) for field in fields}
-        for section, fields in SECTIONS.items()
+        name: {field: _plain(found.get(field, NOTHING)._asdict()) for field in section["required"]}
+        for name, section in schema()["$defs"]["run"]["properties"].items()
     }
     sections["resource_usage"]["cost_usd"] = round(scenario_cost_usd(config), 2)
     return sections
@@ -111,7 +97,8 @@ def _run(config: Mapping[str, Any], data: xr.Dataset) -> dict[str, Any]:
 
 def _anomalies(data: xr.Dataset, variant: str | None) -> Iterator[dict[str, Any]]:
     """What must not happen and did: in which trial, when first, and how often."""
-    for kind in ANOMALIES if "divergent" in data else ():
+    kinds = schema()["properties"]["anomalies"]["items"]["properties"]["kind"]["enum"]
+    for kind in kinds if "divergent" in data else ():
         values = np.nan_to_num(data[kind].transpose("trial", "window").values)
         counts = values.sum(axis=1) if kind in COUNTS else values.max(axis=1)
         for trial in np.flatnonzero(counts).tolist():

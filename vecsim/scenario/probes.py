@@ -9,6 +9,7 @@ import copy
 import json
 import resource
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,27 +92,20 @@ def _simulate(config: Config) -> Any:
     return simulate(copy.deepcopy(simulated(config)))
 
 
-def _speed(name: str) -> Callable[[Config], Values]:
+def _speed(name: str, config: Config) -> Values:
     """Measured times, in nanoseconds, of one part of vecsim: the best of as many passes as there
     are trials, the same for all of them. name: "speed_of_" and a function of `speed`."""
+    from vecsim.scenario import speed
 
-    def measured(config: Config) -> Values:
-        from vecsim.scenario import speed
-
-        times = speed.repeated(getattr(speed, name.removeprefix("speed_of_")), config["trials"])
-        return {f"{each}_ns": value for each, value in times.items()}
-
-    return measured
+    times = speed.repeated(getattr(speed, name.removeprefix("speed_of_")), config["trials"])
+    return {f"{each}_ns": value for each, value in times.items()}
 
 
 PROBES: dict[str, Callable[[Config], Values]] = {
-    "cluster_lifecycle": cluster_probes.cluster_lifecycle,
-    "network_round_trips": cluster_probes.network_round_trips,
-    "byzantine_answers": cluster_probes.probe_byzantine_answers,
-    "messages_across_cut": cluster_probes.messages_across_cut,
-    "result_export": result_export,
-    "performance_report": performance_report,
-    "own_memory_while_stepping": own_memory_while_stepping,
-    "own_memory_over_runs": own_memory_over_runs,
-    **{name: _speed(name) for name in PROBED if name.startswith("speed_of_")},
-}
+    probe.__name__: probe
+    for probe in (
+        *(cluster_probes.cluster_lifecycle, cluster_probes.network_round_trips),
+        *(cluster_probes.byzantine_answers, cluster_probes.messages_across_cut),
+        *(result_export, performance_report, own_memory_while_stepping, own_memory_over_runs),
+    )
+} | {name: partial(_speed, name) for name in PROBED if name.startswith("speed_of_")}
