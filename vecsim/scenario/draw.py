@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from vecsim.cluster.timeline import schedule
 from vecsim.results.estimate import mean_interval
 from vecsim.results.layout import Array
 from vecsim.results.measures.measure import of_variant
@@ -46,7 +45,12 @@ class Span(NamedTuple):
 
 def spans(timeline: Sequence[Mapping[str, Any]] | None, end_s: float) -> list[Span]:
     """The faults of a timeline in order of time, repetitions written out."""
-    events = [(ms / 1000, entry) for ms, entry in schedule(timeline or (), end_s)]
+    events = [
+        (float(entry.get("at_s", 0) + turn * entry.get("every_s", 0)), entry)
+        for entry in timeline or ()
+        for turn in range(entry.get("times", 1))
+    ]
+    events.sort(key=lambda event: event[0])
     found = []
     for index, (at, entry) in enumerate(events):
         what = entry["do"]

@@ -14,9 +14,7 @@ from vecsim.results.measures.measure import of_variant
 from vecsim.results.measures.record import record
 from vecsim.scenario import verdict
 from vecsim.scenario.config import variants
-from vecsim.scenario.verdict import ScenarioOutcome, cost, plain_text, shown_number, summary_rows
-
-_Rows = Sequence[Sequence[str]]  # of a table, its cells as text
+from vecsim.scenario.verdict import ScenarioOutcome, Table, cost, plain_text, shown_number
 
 PAGES = ("report.md", "report.html")  # their names in a scenario's folder
 _STYLE = """
@@ -69,10 +67,10 @@ def performance(data: xr.Dataset) -> list[Performance]:
 
 def markdown(outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = "") -> str:
     """One scenario; about: what it shows."""
-    parts = [f"# {_text(outcome.name)}", _text(about)]
-    parts.append(f"**{outcome.status}**. {cost(outcome.config)}.")
-    for title, headers, found, _ in _sections(outcome, dataset):
-        parts += [f"## {title}", _table(headers, found)]
+    head = f"**{outcome.status}**. {cost(outcome.config)}."
+    parts = [f"# {_text(outcome.name)}", _text(about), head]
+    for table in _sections(outcome, dataset):
+        parts += [f"## {table.title}", _table(table)]
     config = json.dumps(outcome.config, indent=2).replace("`", "\\u0060")  # ends no block
     parts += ["## Configuration", f"```json\n{config}\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -82,38 +80,31 @@ def html(outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = "") -> str:
     """One scenario as a page that needs nothing else: its figures are part of it."""
     from vecsim.scenario.draw import drawn
 
-    parts = [f"<h1>{escape(outcome.name)}</h1>", f"<p>{escape(about)}</p>"]
-    parts.append(f"<p><strong>{outcome.status}</strong>. {escape(cost(outcome.config))}.</p>")
+    head = f"<p><strong>{outcome.status}</strong>. {escape(cost(outcome.config))}.</p>"
     figures = [
         f"<h2>{escape(caption)}</h2>\n<figure>{image}</figure>"
         for caption, image in drawn(dataset, variants(outcome.config)).items()
     ]
     criteria, *measured = [
-        f"<h2>{escape(title)}</h2>\n{_page_table(headers, found, wrong)}"
-        for title, headers, found, wrong in _sections(outcome, dataset)
+        f"<h2>{escape(table.title)}</h2>\n{_page_table(table)}"
+        for table in _sections(outcome, dataset)
     ]
-    parts += [criteria, *figures, *measured]
     config = escape(json.dumps(outcome.config, indent=2))
-    parts.append(f"<h2>Configuration</h2><pre>{config}</pre>")
+    config = f"<h2>Configuration</h2><pre>{config}</pre>"
+    parts = [f"<p>{escape(about)}</p>", head, criteria, *figures, *measured, config]
     return _page(outcome.name, parts)
 
 
 def summary_markdown(outcomes: Sequence[ScenarioOutcome]) -> str:
     """Many scenarios, a row for each, and how many of each category came out as they must."""
-    parts = [
-        "# Scenarios",
-        verdict.by_category(outcomes),
-        _table(verdict.SUMMARY, summary_rows(outcomes)),
-    ]
-    return "\n\n".join(parts) + "\n"
+    table = verdict.summary_table(outcomes)
+    return f"# {table.title}\n\n{verdict.by_category(outcomes)}\n\n{_table(table)}\n"
 
 
 def summary_html(outcomes: Sequence[ScenarioOutcome]) -> str:
     """The same as a page."""
-    found = summary_rows(outcomes)
-    table = _page_table(verdict.SUMMARY, found, [row[4] != "ok" for row in found])
-    head = f"<p>{escape(verdict.by_category(outcomes))}</p>"
-    return _page("Scenarios", ["<h1>Scenarios</h1>", head, table])
+    table, head = verdict.summary_table(outcomes), verdict.by_category(outcomes)
+    return _page(table.title, [f"<p>{escape(head)}</p>", _page_table(table)])
 
 
 def write_report(
@@ -130,24 +121,18 @@ def write_summary(folder: Path, outcomes: Sequence[ScenarioOutcome]) -> None:
     files.write(folder / "summary.html", summary_html(outcomes).encode())
 
 
-def _sections(
-    outcome: ScenarioOutcome, dataset: xr.Dataset
-) -> Iterator[tuple[str, Sequence[str], _Rows, list[bool]]]:
-    """The criteria, the metrics record of every variant, and what stands beside the baselines.
-
-    Each is a title and a table: its headers, its rows, and which of these are wrong.
-    """
-    verdicts = outcome.verdicts
-    yield "Criteria", verdict.HEADERS, verdict.rows(verdicts), [not v.as_expected for v in verdicts]
+def _sections(outcome: ScenarioOutcome, dataset: xr.Dataset) -> Iterator[Table]:
+    """The criteria, the metrics record of every variant, and what stands beside the baselines."""
+    yield verdict.criteria_table(outcome.verdicts)
     for name in variants(outcome.config) if "finalised" in dataset else ():
-        found = []
+        rows = []
         for field, (value, low, high) in record(of_variant(dataset, name or None)).items():
             ends = verdict.bracketed(low, high) if value == value else ""
-            found.append((field, f"{shown_number(value)}{ends}"))
+            rows.append((field, f"{shown_number(value)}{ends}"))
         title = f"Metrics of {name.replace('_', ' ')}" if name else "Metrics"
-        yield title, ("figure", "mean [95 % interval]"), found, [False] * len(found)
-    if beside := _beside(outcome, dataset):
-        yield BESIDE, Performance._fields, beside, [row.change == "regression" for row in beside]
+        yield Table(title, ("figure", "mean [95 % interval]"), rows, [False] * len(rows))
+    if rows := _beside(outcome, dataset):
+        yield Table(BESIDE, Performance._fields, rows, [row.change == "regression" for row in rows])
 
 
 def _beside(outcome: ScenarioOutcome, dataset: xr.Dataset) -> list[Performance]:
@@ -159,9 +144,11 @@ def _beside(outcome: ScenarioOutcome, dataset: xr.Dataset) -> list[Performance]:
     return performance(dataset) if same else []
 
 
-def _table(headers: Sequence[str], found: _Rows) -> str:
-    lines = [[_text(cell).replace("|", "\\|") for cell in line] for line in (headers, *found)]
-    lines.insert(1, ["---"] * len(headers))
+def _table(table: Table) -> str:
+    lines = [
+        [_text(cell).replace("|", "\\|") for cell in row] for row in (table.headers, *table.rows)
+    ]
+    lines.insert(1, ["---"] * len(table.headers))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -170,19 +157,17 @@ def _text(text: str) -> str:
     return MARKS.sub(r"\\\g<0>", plain_text(text))
 
 
-def _page_table(headers: Sequence[str], found: _Rows, wrong: Sequence[bool]) -> str:
-    """A table; wrong: which of its rows are marked."""
-
-    def line(cells: Sequence[str], tag: str, bad: bool = False) -> str:
+def _page_table(table: Table) -> str:
+    def line(cells: Sequence[str], tag: str, wrong: bool = False) -> str:
         inner = "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
-        return f"<tr{' class=wrong' if bad else ''}>{inner}</tr>"
+        return f"<tr{' class=wrong' if wrong else ''}>{inner}</tr>"
 
-    body = "".join(line(cells, "td", bad) for cells, bad in zip(found, wrong, strict=True))
-    return f"<div><table>{line(headers, 'th')}{body}</table></div>"
+    rows = [line(row, "td", wrong) for row, wrong in zip(table.rows, table.wrong, strict=True)]
+    return f"<div><table>{line(table.headers, 'th')}{''.join(rows)}</table></div>"
 
 
 def _page(title: str, parts: Sequence[str]) -> str:
     head = "<meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
     head += f"<title>{escape(title)}</title><style>{_STYLE}</style>"
-    body = "\n".join(parts)
+    body = "\n".join([f"<h1>{escape(title)}</h1>", *parts])
     return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"

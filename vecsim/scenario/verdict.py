@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as RichTable
 
 from vecsim.scenario.config import CATEGORIES, scenario_cost_usd
 from vecsim.scenario.judging import Verdict
@@ -115,19 +115,34 @@ def result(verdict: Verdict) -> str:
     return f"{word} (expected)" if verdict.as_expected and not verdict.passed else word
 
 
-def rows(verdicts: Sequence[Verdict]) -> list[tuple[str, ...]]:
-    """What stands under `HEADERS`."""
-    return [(v.name, condition(v), measured(v), interval(v), result(v)) for v in verdicts]
+class Table(NamedTuple):
+    """A title, and rows of text under their headers; wrong: which of the rows are marked."""
+
+    title: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    wrong: Sequence[bool]
 
 
-def _table(headers: Sequence[str], found: Sequence[Sequence[str]], wrong: Sequence[bool]) -> Table:
-    """Rows of text under their headers; wrong: which of them are red."""
-    shown = Table(box=box.SIMPLE_HEAD)
-    for header in headers:
+def criteria_table(verdicts: Sequence[Verdict]) -> Table:
+    """A row for each criterion."""
+    rows = [(v.name, condition(v), measured(v), interval(v), result(v)) for v in verdicts]
+    return Table("Criteria", HEADERS, rows, [not v.as_expected for v in verdicts])
+
+
+def summary_table(outcomes: Sequence[ScenarioOutcome]) -> Table:
+    """A row for each scenario."""
+    rows = summary_rows(outcomes)
+    return Table("Scenarios", SUMMARY, rows, [row[4] != "ok" for row in rows])
+
+
+def _print(table: Table, console: Console) -> None:
+    shown = RichTable(box=box.SIMPLE_HEAD)
+    for header in table.headers:
         shown.add_column(header, overflow="fold", justify="right" if header == "USD" else "left")
-    for row, red in zip(found, wrong, strict=True):
-        shown.add_row(*map(escape, map(plain_text, row)), style="red" if red else "")
-    return shown
+    for row, wrong in zip(table.rows, table.wrong, strict=True):
+        shown.add_row(*map(escape, map(plain_text, row)), style="red" if wrong else "")
+    console.print(shown)
 
 
 def summary_rows(outcomes: Sequence[ScenarioOutcome]) -> list[tuple[str, ...]]:
@@ -164,12 +179,10 @@ def show_verdicts(outcome: ScenarioOutcome, console: Console) -> None:
     """Print name, status and cost of one scenario, and its table."""
     head = f"{outcome.name}: {outcome.status}, {cost(outcome.config)}"
     console.print(plain_text(head), style="bold", markup=False, highlight=False)
-    wrong = [not verdict.as_expected for verdict in outcome.verdicts]
-    console.print(_table(HEADERS, rows(outcome.verdicts), wrong))
+    _print(criteria_table(outcome.verdicts), console)
 
 
 def show_summary(outcomes: Sequence[ScenarioOutcome], console: Console) -> None:
     """Print a row for each scenario, and how many show what they are to show."""
-    found = summary_rows(outcomes)
-    console.print(_table(SUMMARY, found, [row[4] != "ok" for row in found]))
+    _print(summary_table(outcomes), console)
     console.print(by_category(outcomes), markup=False)
