@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vecsim.cluster import resources
-from vecsim.cluster.config import LONGEST_S, MOST_MEMBERS, Run, protocol, tenths
+from vecsim.cluster.config import LONGEST_S, MOST_MEMBERS, Run, parse_run, protocol, tenths
 from vecsim.cluster.constants import constants
 from vecsim.cluster.draws import Draws
 from vecsim.cluster.state import ANSWERS, NEVER_MS, SIDES, Conditions, State
@@ -48,17 +48,28 @@ def action(act):
 class Actions:
     """What may be done to a cluster (the base class of ScaleTestCluster)."""
 
-    run: Run
-    now: Conditions
     state: State
     draws: Draws
-    workload: Workload
-    since_ms: int  # when the workload in force began
-    load_ends_s: float  # infinity: never
-    by_hand: bool
-    idle_since_ms: int | None  # by hand there is no load while nothing was started
-    spikes: list[tuple[int, float]]  # when each ends, and what it adds
-    now_ms: Any
+
+    def __init__(self, config: Mapping[str, Any] | Run):
+        self.by_hand = not isinstance(config, Run)
+        self.run = config if isinstance(config, Run) else parse_run(config, by_hand=True)
+        self.now = Conditions.start(self.run.cluster)
+        self.workload = self.run.workload
+        self.since_ms = 0  # when the workload in force began
+        self.load_ends_s = self.run.duration_s
+        self.idle_since_ms = 0 if self.by_hand else None  # no load since then: nothing was started
+        self.spikes: list[tuple[int, float]] = []  # when each ends, and what it adds
+        self.settled_ms = 0  # until when windows last one second
+
+    @property
+    def now_ms(self) -> int:
+        return int(self.state.now_ms[0])
+
+    def disturbed(self) -> None:
+        """Something has happened: windows of one second for a while."""
+        settled = self.now_ms + math.ceil(constants().settle_s * 1000)
+        self.settled_ms = max(self.settled_ms, settled)
 
     @action
     def start(self) -> None:

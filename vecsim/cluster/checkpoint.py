@@ -49,12 +49,12 @@ class Checkpoint:
         about = json.loads(str(arrays["about"]))
         if about["run"] != _identity(cluster):
             raise StoreError(f"{path} belongs to another scenario; choose another output")
-        cluster.state = _unpacked(cluster.state, arrays, "state")
-        cluster.now = _unpacked(cluster.now, arrays, "now")
-        cluster.draws.used = about["draws"]
-        cluster.since_ms, cluster.settled_ms = about["since_ms"], about["settled_ms"]
-        cluster.spikes = [(at, extra) for at, extra in about["spikes"]]
+        for name in ("state", "now"):
+            setattr(cluster, name, _unpacked(getattr(cluster, name), arrays, name))
+        for name in KEPT:
+            setattr(cluster, name, about[name])
         cluster.workload = Workload(*about["workload"])
+        cluster.draws.used = about["draws"]
         self.saved = about["segments"]
         for number, known in enumerate(self.saved):
             path = self._segment(number)
@@ -81,7 +81,7 @@ class Checkpoint:
             self.saved.append(file_digest(content))
         about = {name: getattr(cluster, name) for name in KEPT}
         about |= {"run": _identity(cluster), "segments": self.saved, "actions": actions}
-        about |= {"draws": cluster.draws.used}
+        about["draws"] = cluster.draws.used
         packed = _packed(cluster.state, "state") | _packed(cluster.now, "now")
         content = _bytes(packed | {"about": np.array(json.dumps(about))})
         files.write_sealed(self.folder / "state.npz", content)

@@ -23,6 +23,7 @@ MOST_POLLS = 2**20 - 1  # polls of a vertex, at most: fewer than the 2^28 of `ra
 _MOST = {"k": 400, "alpha": 400, "beta": 127}
 MOST_VERTICES = 2**31 - 1  # vertices of a run: counts are 32 bits
 TICK_MS = 100  # ms: times of actions, and ends of vertices in flight, are told apart so finely
+_LOAD = {"kind": "constant", "rate_tps": 100}  # of a run that names none
 RANDOM_REACH = 48  # vertices: how far back `random` parents are looked for
 
 
@@ -73,31 +74,23 @@ class Run(NamedTuple):
     flight is let finish; window_s: the longest window, in steady state; timeline: actions, see
     `vecsim.cluster.actions`; sampled_vertices: how many vertices of a window are run one by one, at
     most; first_trial: the number of the first trial, which its random numbers hang on.
+
+    The defaults are those of a configuration; `parse_run` puts what is parsed in their place.
     """
 
-    cluster: Cluster
-    workload: Workload
-    timeline: tuple[dict[str, Any], ...]
-    duration_s: float
-    drain_s: int
-    window_s: int
-    trials: int
-    seed: int
-    sampled_vertices: int
-    first_trial: int = 0
+    trials: int = 8
+    seed: int = 0
+    duration_s: float = 60
+    drain_s: int = 30
+    window_s: int = 10
+    sampled_vertices: int = None  # type: ignore[assignment]
+    cluster: Cluster = None  # type: ignore[assignment]
+    workload: Workload = _LOAD  # type: ignore[assignment]
+    timeline: tuple[dict[str, Any], ...] = None  # type: ignore[assignment]
+    first_trial: int = 0  # set by campaigns, no key of a configuration
 
 
-KEYS = {  # of a run's configuration, with their defaults
-    "trials": 8,
-    "seed": 0,
-    "duration_s": 60,
-    "drain_s": 30,
-    "window_s": 10,
-    "sampled_vertices": None,
-    "cluster": None,
-    "workload": {"kind": "constant", "rate_tps": 100},
-    "timeline": None,
-}
+KEYS = {name: value for name, value in Run._field_defaults.items() if name != "first_trial"}
 DEFAULTS = Cluster._field_defaults
 
 

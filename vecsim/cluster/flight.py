@@ -1,7 +1,7 @@
 """Vertices in flight: booked for the time at which they end, and taken from it."""
 
 from collections import namedtuple
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,21 +94,13 @@ def depart_disputed(
     return book(ends, later, fate.outcome[0], count, when)
 
 
-class Ended(NamedTuple):
-    """Vertices that ended in a window (int32), and attempts that did without a decision."""
-
-    finalised: Any
-    rejected: Any
-    given_up: Any
-    timed_out: Any
-
-
 def arrive(
     state: State, ends: Flight, later: Flight, net: Sides, load: Load, honest, length_ms
-) -> tuple[State, Ended]:
+) -> tuple[State, dict[str, Any]]:
     """What ends in this window; nothing is finalised at nodes whose guard does not hold.
 
-    honest: which nodes are, bool [nodes].
+    honest: which nodes are, bool [nodes]. Of the window's record it gives (int32) what was
+    finalised, rejected and given up, and attempts that timed out without a decision.
     """
     nodes = state.nodes
     issuers = nodes.running & nodes.held & honest
@@ -128,10 +120,9 @@ def arrive(
     again = later.again.at[0].add(waiting).at[0, 0].add(late)
     ages = later.age_ms.at[0].add(real(waiting) * each)
     ages = ages.at[0, 0].add(real(late) * (2.0 * fixed.reissue_after_ms))
-    given_up = ends.given_up
-    totals = state.totals.plus(finalised=finalised, rejected=rejected, given_up=given_up)
+    ended = {"finalised": finalised, "rejected": rejected, "given_up": ends.given_up}
     kept = later.rejected.at[0].add(late_rejected)
     after = later._replace(rejected=kept, again=again, age_ms=ages)
     timed_out = (after.again.sum() + load.again.sum()) - state.flight.again.sum()
-    ended = Ended(finalised, rejected, given_up, timed_out + given_up)
-    return state._replace(flight=after, totals=totals), ended
+    state = state._replace(flight=after, totals=state.totals.plus(**ended))
+    return state, ended | {"timed_out": timed_out + ends.given_up}

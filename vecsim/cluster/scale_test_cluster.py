@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,13 +11,12 @@ import numpy as np
 
 from vecsim.cluster import record, timeline, votes
 from vecsim.cluster.actions import Actions
-from vecsim.cluster.config import LONGEST_S, MOST_VERTICES, Run, parse_run, tenths
-from vecsim.cluster.constants import constants
+from vecsim.cluster.config import LONGEST_S, MOST_VERTICES, Run, tenths
 from vecsim.cluster.draws import Draws
 from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.roster import OneOf
 from vecsim.cluster.segment import SEGMENT, advance_windows, devices
-from vecsim.cluster.state import Conditions, State, ticks_ahead, widened
+from vecsim.cluster.state import State, ticks_ahead, widened
 from vecsim.cluster.window import ClusterShape
 from vecsim.errors import ConfigError, require
 from vecsim.model import random
@@ -41,8 +39,7 @@ class ScaleTestCluster(Actions):
     """
 
     def __init__(self, config: Mapping[str, Any] | Run, roster: tuple[Adversary, ...] = ()):
-        self.by_hand = not isinstance(config, Run)
-        self.run = config if isinstance(config, Run) else parse_run(config, by_hand=True)
+        super().__init__(config)
         self.planned = check_run(self.run)
         self.acted = 0  # how many of these actions have been done
         cluster, trials = self.run.cluster, self.run.trials
@@ -54,20 +51,13 @@ class ScaleTestCluster(Actions):
         refused = self.draws.refused(cluster)
         spread = 2 * self.draws.uniform(cluster.nodes) - 1
         self.refused = refused.sum(axis=1)
-        self.now = Conditions.start(cluster)
         if len(roster) > 1:
             self.now = self.now._replace(adversary=OneOf.of(cluster.adversary, roster))
-        self.workload = self.run.workload
-        self.since_ms = 0  # when the workload in force began
-        self.load_ends_s = self.run.duration_s
-        self.idle_since_ms = 0 if self.by_hand else None  # no load since then: nothing was started
-        self.settled_ms = 0  # until when windows last one second
         self.mesh = devices(trials)
         self.records: list[WindowRecord] = []
         self.starts: list[int] = []
         self.lengths: list[int] = []
-        self.spikes: list[tuple[int, float]] = []  # when each ends, and what it adds
-        self.state: State = State.start(cluster, self.key, refused, spread, self.shape.ahead)
+        self.state = State.start(cluster, self.key, refused, spread, self.shape.ahead)
 
     # What the cluster is
 
@@ -85,10 +75,6 @@ class ScaleTestCluster(Actions):
             disputed=cluster.double_spend_share > 0,
             ahead=ticks_ahead(cluster, rules, extra_ms),
         )
-
-    @property
-    def now_ms(self) -> int:
-        return int(self.state.now_ms[0])
 
     @property
     def running(self) -> np.ndarray:
@@ -158,15 +144,10 @@ class ScaleTestCluster(Actions):
         self.records.append(jax.tree.map(lambda leaf: leaf[: len(lengths)], told))
         self.starts += starts[:-1].tolist()
         self.lengths += lengths
-        for at, extra in [spike for spike in self.spikes if spike[0] <= self.now_ms]:
-            self.spikes.remove((at, extra))
-            self.now = self.now._replace(extra_ms=self.now.extra_ms - np.float32(extra))
+        for spike in [spike for spike in self.spikes if spike[0] <= self.now_ms]:
+            self.spikes.remove(spike)
+            self.now = self.now._replace(extra_ms=self.now.extra_ms - np.float32(spike[1]))
             self.disturbed()
-
-    def disturbed(self) -> None:
-        """Something has happened: windows of one second for a while."""
-        settled = self.now_ms + math.ceil(constants().settle_s * MS)
-        self.settled_ms = max(self.settled_ms, settled)
 
     # What is read
 

@@ -198,37 +198,27 @@ class State(NamedTuple):
         def reals(*shape):
             return np.zeros((trials, *shape), np.float32)
 
-        no, ring, again = np.zeros((trials, n), bool), zeros(ticks), fixed.attempts - 1
+        ring, again = zeros(ticks), fixed.attempts - 1
         nodes = NodeState(
             member=~refused,
-            up=no,
             up_at_ms=zeros(n) + NEVER_MS,
-            silent_since_ms=zeros(n),
-            side=zeros(n),
-            excluded=no,
-            score=reals(n),
             capacity=reals(n) + 1,
             limit_mb=(fixed.base_mb + headroom).astype(np.float32),
-            external_mb=reals(n),
-            retained=reals(n),
-            skew_s=reals(n),
-            held=no,
+            **dict.fromkeys(("up", "excluded", "held"), np.zeros((trials, n), bool)),
+            **dict.fromkeys(("silent_since_ms", "side"), zeros(n)),
+            **dict.fromkeys(("score", "external_mb", "retained", "skew_s"), reals(n)),
         )
         return cls(
             key=key,
-            window=zeros(),
-            now_ms=zeros(),
             nodes=nodes,
-            cut_since_ms=zeros() - 1,
-            healed_ms=zeros() - 1,
             queue=Queue(zeros(SIDES), reals(SIDES), reals(SIDES)),
             flight=Flight(ring, ring, ring, zeros(ticks, again), reals(ticks, again)),
             gossip=Gossip(key, zeros(n), reals()),
             totals=_Totals(*[zeros()] * len(_Totals._fields)),
             buckets=reals(RETAIN_BUCKETS),
-            filling_ms=zeros(),
-            compaction_mb=reals(),
-            stored_mb=reals(),
+            **dict.fromkeys(("window", "now_ms", "filling_ms"), zeros()),
+            **dict.fromkeys(("cut_since_ms", "healed_ms"), zeros() - 1),
+            **dict.fromkeys(("compaction_mb", "stored_mb"), reals()),
         )
 
     @property

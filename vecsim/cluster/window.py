@@ -9,7 +9,7 @@ from jax import lax
 from vecsim.cluster import defence, resources, votes
 from vecsim.cluster.admission import Load, Sample, admit, sample
 from vecsim.cluster.constants import constants
-from vecsim.cluster.flight import Departed, Ended, arrive, depart, depart_disputed, departed, due
+from vecsim.cluster.flight import Departed, arrive, depart, depart_disputed, departed, due
 from vecsim.cluster.parents import deeper, finish_ms
 from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.state import SIDES, Conditions, Gossip, Key, State, per, real, whole_number
@@ -145,9 +145,7 @@ def _judge(now: Conditions, state: State, net) -> State:
     return state.with_nodes(score=score, excluded=excluded)
 
 
-def _record(
-    now, state: State, net, load: Load, byzantine, ended: Ended, used: Used, told
-) -> WindowRecord:
+def _record(now, state: State, net, load: Load, byzantine, ended, used: Used, told) -> WindowRecord:
     fixed, nodes, totals = constants(), state.nodes, state.totals
     alive = nodes.running.any()
     memory_mb = jnp.where(nodes.running, used.memory_mb, 0.0)
@@ -205,6 +203,6 @@ def _record(
         storage_mb=state.stored_mb,
         reputation_byzantine=among(byzantine),
         reputation_honest=among(~byzantine),
-        **ended._asdict(),
+        **ended,
         **told._asdict(),
     )
