@@ -63,11 +63,15 @@ def busy(path: Path) -> StoreError:
 
 
 def lock(path: Path, name: Path) -> IO[bytes]:
-    """Keep other processes from writing in `path`, called `name`, until the file is closed.
+    """Keep other processes from writing in `path`, called `name`, until the file is closed."""
+    return held((path / "vecsim" / "lock").open("ab"), name)
+
+
+def held(file: IO[bytes], name: Path) -> IO[bytes]:
+    """The file, locked until it is closed; StoreError, and closed, where another process has it.
 
     The kernel closes it when the process dies, however it dies.
     """
-    file = (path / "vecsim" / "lock").open("ab")
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(file.fileno()).st_nlink:  # else deleted by a process that begins again

@@ -6,7 +6,6 @@ then only what is written here. Links are not followed.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -17,7 +16,7 @@ from typing import Any
 import xarray as xr
 
 from vecsim.results import netcdf
-from vecsim.results.disk import busy
+from vecsim.results.disk import held
 from vecsim.results.files import StoreError, one_line
 
 # Names in a scenario's folder; WHOLE stands for the variant of a scenario that has none.
@@ -68,22 +67,13 @@ class Saved:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from working in a folder, which is made if need be.
-
-    The kernel lets go of it when the process dies, however it dies.
-    """
+    """Keep other processes from working in a folder, which is made if need be."""
     path = folder / LOCK
     with one_line(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _require_no_link(path)
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-    with os.fdopen(file):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise busy(folder) from None
-        if os.fstat(file).st_nlink == 0:  # another process has just ended here
-            raise busy(folder)
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    with held(os.fdopen(number, "r+b"), folder):
         try:
             yield
         finally:
