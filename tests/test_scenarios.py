@@ -365,7 +365,7 @@ def test_a_name_has_no_interval():
 def test_safety_is_judged_without_being_asked_for():
     verdicts = judge_all([], dataset(divergent=np.where(TIME > 20, 1, 0)))
     assert [v.passed for v in verdicts] == [False, True, True]
-    assert verdict.status(verdicts) == "NOT PASSED"
+    assert verdict.ScenarioOutcome({}, verdicts).status == "NOT PASSED"
 
 
 @pytest.mark.parametrize("name", ["divergent", "lost", "doubled"])

@@ -72,6 +72,15 @@ def name_of(component: Any) -> str:
 
 
 @contextlib.contextmanager
+def within(what: str, kind: type[Exception] = ConfigError) -> Iterator[None]:
+    """An error within this context becomes a ConfigError that says what it is about, or nothing."""
+    try:
+        yield
+    except kind as error:
+        raise ConfigError(f"{what}: {error}" if what else str(error)) from None
+
+
+@contextlib.contextmanager
 def raised_by(component: Any, method: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Within this context an error in a component's code becomes a ConfigError that says where.
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from vecsim import composing, device, places
 from vecsim.engines.choose import ENGINES
-from vecsim.errors import ConfigError, count, require
+from vecsim.errors import ConfigError, count, require, within
 from vecsim.model import trust
 from vecsim.results.store import STORES
 from vecsim.studies import obey, overrides, runner, sweep
@@ -84,10 +84,8 @@ def plan(task: Task) -> Plan:
         stores: dict[str, Study] = dict(zip(STORES, studies, strict=False))
         works = {name: _work(study, output, config) for name, study in stores.items()}
     for name, study in stores.items():
-        try:
+        with within("sweep", ValueError):
             runner.layout(study, works[name]).checked()
-        except ValueError as error:
-            raise ConfigError(f"sweep: {error}") from None
     return Plan(stores, works, output)
 
 

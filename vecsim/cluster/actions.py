@@ -204,11 +204,9 @@ class Actions:
 
 def _set(cluster, chosen: np.ndarray | bool, **values) -> None:
     """Chosen nodes, bool [trials, nodes], take these values in these fields of NodeState."""
-    nodes = cluster.state.nodes
-    for name, value in values.items():
-        old = getattr(nodes, name)
-        nodes = nodes._replace(**{name: np.where(chosen, value, old).astype(old.dtype)})
-    cluster.state = cluster.state._replace(nodes=nodes)
+    before = {name: getattr(cluster.state.nodes, name) for name in values}
+    changed = {k: np.where(chosen, values[k], old).astype(old.dtype) for k, old in before.items()}
+    cluster.state = cluster.state.with_nodes(**changed)
 
 
 def _kill(cluster, chosen: np.ndarray, back_ms) -> None:

@@ -1,7 +1,5 @@
 """ScaleTestCluster: a simulated cluster to start, disturb and read, step by step."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,8 +41,7 @@ class ScaleTestCluster(Actions):
         self.planned = check_run(self.run)
         self.acted = 0  # how many of these actions have been done
         cluster, trials = self.run.cluster, self.run.trials
-        text = json.dumps(record.described(self.run), sort_keys=True)
-        digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+        digest = random.hash64(record.described(self.run))
         point = random.point_key(self.run.seed, digest)
         self.key = random.trial_key(point, self.run.first_trial + np.arange(trials))
         self.draws = Draws(self.key)
@@ -113,9 +110,9 @@ class ScaleTestCluster(Actions):
     def _act(self) -> None:
         """Do what the timeline says for now."""
         while self.acted < len(self.planned) and self.planned[self.acted][0] <= self.now_ms:
-            entry = dict(self.planned[self.acted][1])
+            _, name, arguments = self.planned[self.acted]
             self.acted += 1
-            getattr(self, entry.pop("do"))(**entry)
+            getattr(self, name)(**arguments)
 
     def _windows(self, end_ms: int) -> list[int]:
         """Lengths (ms) of the next windows: one second until things have settled."""
@@ -187,7 +184,7 @@ class ScaleTestCluster(Actions):
         return np.asarray(jax.vmap(jax.vmap(answer))(coins, own))
 
 
-def check_run(run: Run) -> list[tuple[int, dict]]:
+def check_run(run: Run) -> list[tuple[int, str, dict]]:
     """What happens when; ConfigError where an action of the timeline has no meaning.
 
     Each acts once on a cluster that is thrown away, before anything is compiled.

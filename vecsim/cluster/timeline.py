@@ -9,7 +9,8 @@ from vecsim.errors import require, whole
 from vecsim.protocols.qr_avalanche import QrAvalanche
 
 MOST_TIMES = 1_000_000  # times that an entry happens, at most: each is an item of a list
-WHEN = ("at_s", "every_s", "times", "do")  # keys of an entry that are no arguments of its action
+# Keys of an entry that are no arguments of its action, with their defaults.
+WHEN = {"at_s": None, "every_s": 0, "times": 1, "do": None}
 
 
 def arguments_of(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -17,17 +18,15 @@ def arguments_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key not in WHEN}
 
 
-def schedule(timeline: Iterable[Mapping[str, Any]], end_s: float) -> list[tuple[int, dict]]:
-    """When each action of a timeline happens: [(ms, {do, and its arguments})], in order.
+def schedule(timeline: Iterable[Mapping[str, Any]], end_s: float) -> list[tuple[int, str, dict]]:
+    """When each action of a timeline happens: [(ms, action, its arguments)], in order.
 
     An entry has at_s, do and the action's arguments; with every_s and times it happens again. All
     times are whole tenths of a second, up to end_s.
     """
     listed, end_s = [], min(end_s, LONGEST_S)
     for entry in timeline:
-        given = dict(entry)
-        at, every = given.pop("at_s", None), given.pop("every_s", 0)
-        times, name = given.pop("times", 1), given.get("do")
+        at, every, times, name = (entry.get(key, default) for key, default in WHEN.items())
         good = isinstance(name, str) and name in ACTIONS
         require(good, "timeline.do", name, ", ".join(ACTIONS))
         at_ms, every_ms = tenths("timeline.at_s", at), tenths("timeline.every_s", every)
@@ -37,8 +36,8 @@ def schedule(timeline: Iterable[Mapping[str, Any]], end_s: float) -> list[tuple[
         require((times == 1) == (every_ms == 0), "timeline.every_s", every, about)
         last_s = (at_ms + (times - 1) * every_ms) / 1000
         require(last_s <= end_s, "timeline.times", times, f"fewer: the last is at {last_s:g} s")
-        listed += [(at_ms + i * every_ms, given) for i in range(times)]
-    return sorted(listed, key=lambda pair: pair[0])
+        listed += [(at_ms + i * every_ms, name, arguments_of(entry)) for i in range(times)]
+    return sorted(listed, key=lambda planned: planned[0])
 
 
 def rules(timeline: Iterable[Mapping[str, Any]], rule: QrAvalanche) -> list[QrAvalanche]:

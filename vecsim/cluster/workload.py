@@ -39,9 +39,8 @@ class Workload(NamedTuple):
     def parse(cls, given: Mapping[str, Any], until_s: float) -> "Workload":
         """ConfigError where the description has no meaning."""
         kinds = ", ".join(_KINDS)
-        require(
-            isinstance(given, Mapping), "workload", given, f"a mapping with kind, one of {kinds}"
-        )
+        allowed = f"a mapping with kind, one of {kinds}"
+        require(isinstance(given, Mapping), "workload", given, allowed)
         section = dict(given)
         kind = section.pop("kind", None)
         require(isinstance(kind, str) and kind in _KINDS, "workload.kind", kind, kinds)

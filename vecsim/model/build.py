@@ -18,7 +18,7 @@ from yaml import YAMLError
 
 from vecsim import outside
 from vecsim.adversaries.mixture import Mixture
-from vecsim.errors import ConfigError, name_of, raised_by, require
+from vecsim.errors import ConfigError, name_of, raised_by, require, within
 from vecsim.model import trust
 from vecsim.model.checks.component import check
 from vecsim.model.point import Point
@@ -98,14 +98,12 @@ def _mixture(section: dict[str, Any]) -> Adversary:
         parameters = dict(given) if isinstance(given, dict) else {"share": given}
         require("share" in parameters, f"adversary.of.{name}", given, allowed)
         share = parameters.pop("share")
-        try:
+        with within(f"adversary.of.{name}"):
             section = {} if "_target_" in parameters else option("adversary", name)
             section |= parameters
             single = section.get("_target_") != MIXTURE
             require(single, "adversary", name, "kinds that are no mixtures themselves")
             kinds[name] = component("adversary", section), share
-        except ConfigError as error:
-            raise ConfigError(f"adversary.of.{name}: {error}") from None
     return Mixture.of(kinds)
 
 

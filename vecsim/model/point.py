@@ -1,7 +1,5 @@
 """A point: everything that decides the distribution of one trial."""
 
-import hashlib
-import json
 from itertools import pairwise
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -206,7 +204,6 @@ class Point(NamedTuple):
 
     def hash(self) -> int:
         """64 bits that stand for the parameters (SHA-256 of their canonical JSON)."""
-        text = json.dumps(self.parameters(), sort_keys=True)
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+        return random.hash64(self.parameters())
 
     lasting = hash  # what stays the same whatever the number of trials

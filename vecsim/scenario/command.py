@@ -11,7 +11,7 @@ from rich.console import Console
 
 from vecsim import device
 from vecsim.cluster.config import parse_run
-from vecsim.errors import ConfigError, require
+from vecsim.errors import require, within
 from vecsim.model import trust
 from vecsim.results import netcdf
 from vecsim.results.files import StoreError, one_line
@@ -89,10 +89,8 @@ def planned_scenarios(words: ScenarioWords) -> list[_Job]:
 def _jobs(wanted: WantedScenarios, words: ScenarioWords) -> Iterator[_Job]:
     for name in finding.chosen(wanted.pattern, words.folders):
         given = finding.compose_scenario(name, wanted.changes, words.folders)
-        try:
+        with within(f"scenario {given['name']}"):
             given = prepare(given)
-        except ConfigError as error:
-            raise ConfigError(f"scenario {given['name']}: {error}") from None
         about = finding.shows(name, words.folders)
         own = given["name"]
         if wanted.varied:

@@ -19,7 +19,7 @@ from vecsim.results.measures.variables import COUNTS
 from vecsim.scenario.config import scenario_cost_usd, variants
 from vecsim.scenario.judging import Verdict
 from vecsim.scenario.saved import scenario_digest
-from vecsim.scenario.verdict import as_expected, status
+from vecsim.scenario.verdict import ScenarioOutcome
 
 RESULT = "result.json"  # its name in a scenario's folder
 
@@ -28,7 +28,7 @@ def result_json(
     config: Mapping[str, Any], dataset: xr.Dataset, verdicts: Sequence[Verdict]
 ) -> dict[str, Any]:
     """What `schema.json` describes; numbers that were not measured are null."""
-    runs, anomalies = {}, []
+    runs, anomalies, outcome = {}, [], ScenarioOutcome(config, verdicts)
     for name, changed in variants(config).items():
         data = of_variant(dataset, name or None)
         runs[name] = _run(changed, data)
@@ -38,8 +38,8 @@ def result_json(
         "results": runs.get("", {"variants": runs}),
         "anomalies": anomalies,
         "test_status": {
-            "status": status(verdicts),
-            "as_expected": as_expected(verdicts),
+            "status": outcome.status,
+            "as_expected": outcome.good,
             "criteria": plain_verdicts(verdicts),
         },
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vecsim import places
-from vecsim.errors import ConfigError, require
+from vecsim.errors import require, within
 from vecsim.scenario.config import CATEGORIES, checked
 
 SUFFIX = ".yaml"  # by which a path is told from a name
@@ -59,13 +59,11 @@ def compose_scenario(
     own = not name.endswith(SUFFIX)  # in a folder `scenario` of a configuration folder
     folder = path.parent.parent if own else path.parent
     words = [change.lstrip("+") for change in changes]
-    try:
-        with composing.refusals(), composing.session([folder, *folders]):
-            made = composing.scenario(str(path.relative_to(folder).with_suffix("")), words)
-            trust.check_trusted(OmegaConf.to_container(made, resolve=False), ())  # type: ignore[arg-type]
-            plain: Any = OmegaConf.to_container(made, resolve=True, throw_on_missing=True)
-    except ConfigError as error:
-        raise ConfigError(f"scenario {name}: {error}") from None
+    where = within(f"scenario {name}")
+    with where, composing.refusals(), composing.session([folder, *folders]):
+        made = composing.scenario(str(path.relative_to(folder).with_suffix("")), words)
+        trust.check_trusted(OmegaConf.to_container(made, resolve=False), ())  # type: ignore[arg-type]
+        plain: Any = OmegaConf.to_container(made, resolve=True, throw_on_missing=True)
     others = ", ".join(str(key) for key in plain if key != "scenario")
     allowed = f"a file with `# @package _global_` at its head and one section, scenario ({path})"
     require(not others and bool(plain), f"scenario {name}", others or None, allowed)

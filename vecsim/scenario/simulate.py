@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from vecsim.errors import ConfigError
+from vecsim.errors import within
 from vecsim.model.sources import code_of
 from vecsim.scenario.config import DEFAULT_TRIALS, checked, criteria, simulated, variants
 from vecsim.scenario.judging import Verdict, judge_all
@@ -26,10 +26,8 @@ def prepare(config: Mapping[str, Any]) -> dict[str, Any]:
 
     config = checked(config)
     for name, changed in variants(config).items():
-        try:
+        with within(name and f"variant {name}"):
             check_run(parse_run(simulated(changed)))
-        except ConfigError as error:
-            raise ConfigError(f"variant {name}: {error}" if name else str(error)) from None
     return config
 
 

@@ -33,20 +33,12 @@ class ScenarioOutcome(NamedTuple):
     @property
     def status(self) -> str:
         """PASSED if every criterion holds, safety among them."""
-        return status(self.verdicts)
+        return "PASSED" if all(verdict.passed for verdict in self.verdicts) else "NOT PASSED"
 
     @property
     def good(self) -> bool:
         """Whether the scenario shows what it is to show."""
-        return bool(self.verdicts) and as_expected(self.verdicts)
-
-
-def status(verdicts: Sequence[Verdict]) -> str:
-    return "PASSED" if all(verdict.passed for verdict in verdicts) else "NOT PASSED"
-
-
-def as_expected(verdicts: Sequence[Verdict]) -> bool:
-    return all(verdict.as_expected for verdict in verdicts)
+        return bool(self.verdicts) and all(verdict.as_expected for verdict in self.verdicts)
 
 
 def shown_number(value: Any) -> str:

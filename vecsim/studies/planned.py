@@ -1,12 +1,11 @@
 """A point of a study of campaigns: what the defended cluster goes through, and what counts."""
 
-import hashlib
-import json
 import re
 from typing import Any, NamedTuple
 
 from vecsim.cluster.config import KEYS, Run, parse_run
 from vecsim.errors import ConfigError, require
+from vecsim.model.random import hash64
 from vecsim.studies.obey import CAMPAIGN
 from vecsim.types import identity_of
 
@@ -48,12 +47,6 @@ class Planned(NamedTuple):
             return self.section
         named = adversary | {TARGET: identity_of(self.run.cluster.adversary)}
         return self.section | {"cluster": cluster | {"adversary": named}}
-
-
-def hash64(described: Any) -> int:
-    """64 bits that stand for what JSON can hold (the first of SHA-256)."""
-    text = json.dumps(described, sort_keys=True)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def planned(section: Any, seed: int) -> Planned:

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from vecsim.model.random import hash64
 from vecsim.results.estimate import enough
 from vecsim.results.layout import Array, Layout
 from vecsim.results.store import Store
-from vecsim.studies.planned import hash64
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
 

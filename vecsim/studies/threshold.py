@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vecsim.engines.choose import engine_of
-from vecsim.errors import ConfigError, require, whole
+from vecsim.errors import require, whole, within
 from vecsim.model.point import Point
 from vecsim.results import outcomes
 from vecsim.results.crossing import place
@@ -77,12 +77,10 @@ class Threshold(Work):
         require(low < high, "estimator.high", self.high, enough)
         for number, setting in ((low, "low"), (low + 1, "low"), (high, "high")):
             end = _at(point, number)
-            try:
+            with within(f"with estimator.{setting}"):
                 end.check()
                 if engine == "population":
                     engine_of(end, engine)
-            except ConfigError as error:
-                raise ConfigError(f"with estimator.{setting}: {error}") from None
             yield end
 
     def one(self, number: int, trials: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecsim.errors import ConfigError, count, require
+from vecsim.errors import count, require, within
 from vecsim.model import build
 from vecsim.model.point import Point
 from vecsim.results.layout import Variable
@@ -62,10 +62,8 @@ class Settings(NamedTuple):
         fed = listed("estimator.fed", given["fed"])
         good = all(isinstance(share, (int, float)) and 0 < share < 1 for share in fed)
         require(good, "estimator.fed", fed, "shares above 0, below 1")
-        try:
+        with within("estimator.latency_adversary"):
             adversary = build.component("adversary", given["latency_adversary"])
-        except ConfigError as error:
-            raise ConfigError(f"estimator.latency_adversary: {error}") from None
         effort, quantile = Effort(walkers, given["keep"]), given["latency_quantile"]
         return cls(given["safety"], rounds, quantile, most_beta, effort, sorted(fed), adversary)
 
