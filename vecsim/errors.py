@@ -2,7 +2,7 @@
 
 import contextlib
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,18 @@ def require(condition: bool, name: str, value, allowed: str) -> None:
         text = repr(value)
         short = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
         raise ConfigError(f"{name} is {short}; allowed: {allowed}")
+
+
+def mapping(
+    where: str, given: Any, known: Collection[str], prefix: str | None = None
+) -> Mapping[str, Any]:
+    """A section with no other keys than these. prefix: of its keys, default `where` and a dot."""
+    require(isinstance(given, Mapping), where, given, f"a mapping with {', '.join(known)}")
+    for key in given:
+        if key not in known:
+            name = f"{where}.{key}" if prefix is None else f"{prefix}{key}"
+            raise ConfigError(f"{name} is no parameter; allowed: {', '.join(known)}")
+    return given
 
 
 def plain_value(name: str, value: Any) -> None:

@@ -198,7 +198,7 @@ class Actions:
     @action
     def set_protocol(self, **parameters) -> None:
         """Other parameters of the protocol, for vertices issued from now on."""
-        rule = protocol("set_protocol.", self.now.rule, parameters)
+        rule = protocol("set_protocol", self.now.rule, parameters)
         self.now = self.now._replace(rule=rule)
 
 

@@ -10,7 +10,7 @@ import yaml
 from vecsim import places
 from vecsim.cluster.constants import constants
 from vecsim.cluster.workload import Workload
-from vecsim.errors import ConfigError, number, plain_value, require, whole
+from vecsim.errors import mapping, number, plain_value, require, whole
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary
 
@@ -100,10 +100,10 @@ def parse_run(config: Mapping[str, Any], by_hand: bool = False) -> Run:
     config: the keys of `KEYS`, each with a default; `cluster` those of `DEFAULTS`. by_hand: of a
     cluster that is stepped: without duration_s its load has no end, and drain_s has no meaning.
     """
-    given = _filled("", config, KEYS)
+    given = _filled("scenario", config, KEYS, "")
     for key, value in given.items():
         plain_value(key, value)
-    cluster = _cluster(_filled("cluster.", given["cluster"], DEFAULTS))
+    cluster = _cluster(_filled("cluster", given["cluster"], DEFAULTS))
     if by_hand:
         told = "drain_s" not in config
         require(told, "drain_s", given["drain_s"], "with simulate only; by hand advance goes on")
@@ -156,15 +156,9 @@ def playable(adversary: Adversary, disputed: bool) -> None:
         require(good, "cluster.adversary", name, allowed)
 
 
-def _filled(prefix: str, given: Any, defaults: dict[str, Any]) -> dict[str, Any]:
+def _filled(where: str, given: Any, defaults: dict[str, Any], prefix: str | None = None) -> dict:
     """What is given, with defaults for the rest; nothing (None) is as good as no key."""
-    given = {} if given is None else given
-    allowed = f"a mapping with {', '.join(defaults)}"
-    require(isinstance(given, Mapping), prefix.rstrip(".") or "scenario", given, allowed)
-    for key in given:
-        if key not in defaults:
-            raise ConfigError(f"{prefix}{key} is no parameter; allowed: {', '.join(defaults)}")
-    return defaults | dict(given)
+    return defaults | dict(mapping(where, {} if given is None else given, defaults, prefix))
 
 
 def _cluster(given: dict[str, Any]) -> Cluster:
@@ -184,7 +178,7 @@ def _cluster(given: dict[str, Any]) -> Cluster:
         given[name] = value if given[name] is None else given[name]
         _number(name, given[name], 1e-3, 1e9)
     whole("cluster.payload_bytes", given["payload_bytes"], 0, 10**8)
-    rule = protocol("cluster.protocol.", QrAvalanche(), given["protocol"])
+    rule = protocol("cluster.protocol", QrAvalanche(), given["protocol"])
     adversary = _adversary(given["adversary"])
     playable(adversary, given["double_spend_share"] > 0)
     built = Cluster(**given | {"adversary": adversary, "protocol": rule})
@@ -192,11 +186,11 @@ def _cluster(given: dict[str, Any]) -> Cluster:
     return built
 
 
-def protocol(prefix: str, rule: QrAvalanche, given: Any) -> QrAvalanche:
+def protocol(where: str, rule: QrAvalanche, given: Any) -> QrAvalanche:
     """The rule with other parameters; ConfigError where one does not exist or is of no use."""
-    values = _filled(prefix, given, vars(rule))
+    values = _filled(where, given, vars(rule))
     for field in dataclasses.fields(QrAvalanche):
-        name, value = f"{prefix}{field.name}", values[field.name]
+        name, value = f"{where}.{field.name}", values[field.name]
         if field.type in (int, "int"):
             whole(name, value, 1, _MOST.get(field.name, MOST_POLLS))
         else:

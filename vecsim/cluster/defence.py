@@ -37,17 +37,14 @@ class Sides(NamedTuple):
     asked: Any  # float32, no axis: peers that a node asks in a poll, on the largest side
 
 
-def lost_run(miss):
-    """Queries until `bench_after` in a row go unanswered, on average, each with chance `miss`."""
-    run = miss ** constants().bench_after
-    return (1 - run) / jnp.maximum((1 - miss) * run, 1e-30)
-
-
 def lossy_share(miss, queries_per_s):
     """Share of the time for which a peer that answers now and then is benched (renewal)."""
     fixed = constants()
     bench_s = fixed.bench_s + fixed.probe_s * (1 / jnp.maximum(1 - miss, 1e-9) - 0.5)
-    polled_s = lost_run(miss) / jnp.maximum(queries_per_s, 1e-9)
+    # Until `bench_after` queries in a row go unanswered, on average, each with chance `miss`.
+    run = miss**fixed.bench_after
+    queries = (1 - run) / jnp.maximum((1 - miss) * run, 1e-30)
+    polled_s = queries / jnp.maximum(queries_per_s, 1e-9)
     return bench_s / (bench_s + polled_s)
 
 

@@ -86,14 +86,6 @@ def departed(fate: Fate, outcome, weight, age_ms, disputed: int) -> Departed:
     )
 
 
-def depart_disputed(
-    ends: Flight, later: Flight, fate: Fate, count, length_ms
-) -> tuple[Flight, Flight]:
-    """A client that spends twice does not issue again what timed out."""
-    when = tick_after(real(length_ms) / 2 + fate.after_ms[0], length_ms)
-    return book(ends, later, fate.outcome[0], count, when)
-
-
 def arrive(
     state: State, ends: Flight, later: Flight, net: Sides, load: Load, honest, length_ms
 ) -> tuple[State, dict[str, Any]]:

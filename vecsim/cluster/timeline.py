@@ -45,7 +45,7 @@ def rules(timeline: Iterable[Mapping[str, Any]], rule: QrAvalanche) -> list[QrAv
     found = []
     for entry in timeline:
         if entry.get("do") == "set_protocol":
-            rule = protocol("set_protocol.", rule, arguments_of(entry))
+            rule = protocol("set_protocol", rule, arguments_of(entry))
             found.append(rule)
     return found
 

@@ -9,7 +9,7 @@ from jax import lax
 from vecsim.cluster import defence, resources, votes
 from vecsim.cluster.admission import Load, Sample, admit, sample
 from vecsim.cluster.constants import constants
-from vecsim.cluster.flight import Departed, arrive, depart, depart_disputed, departed, due
+from vecsim.cluster.flight import Departed, arrive, book, depart, departed, due, tick_after
 from vecsim.cluster.parents import deeper, finish_ms
 from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.state import SIDES, Conditions, Gossip, Key, State, per, real, whole_number
@@ -54,7 +54,9 @@ def window(
     if shape.disputed:
         fell, dispute = _dispute(shape, now, key, net, load)
         record = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), record, dispute)
-        ends, later = depart_disputed(ends, later, fell.fate, load.disputed, length_ms)
+        # A client that spends twice does not issue again what timed out.
+        when = tick_after(real(length_ms) / 2 + fell.fate.after_ms[0], length_ms)
+        ends, later = book(ends, later, fell.fate.outcome[0], load.disputed, when)
         happens, both = load.disputed > 0, load.disputed + load.first.sum()
         divergent = fell.decided.all() & happens
         wrong = jnp.where(happens, fell.wrong * per(load.disputed, both), 0.0)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vecsim.cluster import constants
-from vecsim.errors import ConfigError, require
+from vecsim.errors import ConfigError, mapping, require
 from vecsim.results.measures import checks
 from vecsim.results.measures.probed import METRICS, PROBED
 from vecsim.scenario.criteria import Criterion, parse_criterion
@@ -27,7 +27,7 @@ def checked(config: Any) -> dict[str, Any]:
     What only the simulator can judge (cluster, workload, timeline) is checked by
     `simulate.prepare`.
     """
-    checks.mapping("scenario", config, _KEYS)
+    mapping("scenario", config, _KEYS)
     checks.name("scenario.name", config.get("name"))
     category, expect = config.get("category"), config.get("expect", "passed")
     require(category is not None, "scenario.category", category, ", ".join(CATEGORIES))

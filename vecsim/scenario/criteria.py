@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from vecsim.errors import number, require
+from vecsim.errors import mapping, number, require
 from vecsim.results.measures import checks
 from vecsim.results.measures.compare import COMPARISONS, OPPOSITE
 
@@ -69,7 +69,7 @@ def parse_criterion(section: Any, where: str = "criteria") -> Criterion:
 
     where: what a refusal calls the section.
     """
-    given = dict(checks.mapping(where, section, Criterion._fields))
+    given = dict(mapping(where, section, Criterion._fields))
     checks.check_measured(where, given)
     op, threshold, over = given.get("op"), given.get("threshold"), given.get("over")
     known = (*COMPARISONS, "reported", *TRENDS)
@@ -106,7 +106,7 @@ def _threshold(where: str, given: Mapping[str, Any]) -> None:
         require(op in ("==", "reported"), where.replace("threshold", "op"), op, "==, reported")
         checks.word(where, threshold, checks.NAMED[given["metric"]])
     elif isinstance(threshold, Mapping):
-        checks.check_measured(where, checks.mapping(where, threshold, RELATIVE))
+        checks.check_measured(where, mapping(where, threshold, RELATIVE))
         require(threshold["metric"] not in checks.NAMED, where, dict(threshold), "numbers only")
         if threshold.get("variant") is not None:
             checks.name(f"{where}.variant", threshold["variant"])

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from vecsim.cluster import campaign, checkpoint, simulate
-from vecsim.errors import number, require
+from vecsim.errors import mapping, number, require
 from vecsim.results.layout import Variable
 from vecsim.results.measures import checks
 from vecsim.results.measures.compare import COMPARISONS, Estimate, compares
@@ -50,7 +50,7 @@ class Measured(NamedTuple):
         checks.name("a name in campaign.outcomes", name)
         given: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
-            for key, value in checks.mapping(where, section, cls._fields).items()
+            for key, value in mapping(where, section, cls._fields).items()
         }
         checks.check_measured(where, given)
         good = given["metric"] not in (*METRICS, *checks.NAMED, *checks.SINGLE)
@@ -110,7 +110,7 @@ class Campaigns(Work):
 
     def _series(self, point: Planned) -> None:
         section = point.section["series"]
-        every: Any = checks.mapping("campaign.series", section, ("every_s", "of")).get("every_s")
+        every: Any = mapping("campaign.series", section, ("every_s", "of")).get("every_s")
         where = "campaign.series.every_s"
         number(where, every, "above 0, in seconds", lambda v: v > 0)
         count = math.ceil(point.run.duration_s / every)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from vecsim.errors import ConfigError, number, require
+from vecsim.errors import number, require
 from vecsim.results.measures.measure import STATISTICS, TIMES, known
 from vecsim.results.measures.per_trial import FIGURES
 from vecsim.results.measures.per_window import RESOURCES
@@ -24,15 +24,6 @@ OF_WINDOWS = ("growth_percent", *TIMES)
 def name(key: str, given: Any) -> str:
     """A name that can be a file's on every system, and hurts no page or terminal it is shown on."""
     require(isinstance(given, str) and bool(_NAME.fullmatch(given)), key, given, _ALLOWED)
-    return given
-
-
-def mapping(where: str, given: Any, known: Collection[str]) -> Mapping[str, Any]:
-    """A section with no other keys than these."""
-    require(isinstance(given, Mapping), where, given, f"a mapping with {', '.join(known)}")
-    for key in given:
-        if key not in known:
-            raise ConfigError(f"{where}.{key} is no parameter; allowed: {', '.join(known)}")
     return given
 
 
