@@ -241,7 +241,7 @@ def test_tables_of_one_and_of_many():
     text = shown(bad)
     assert "NOT PASSED" in text
     assert re.search(r"avg tps +>= 10 +0 +95 %, mean of 2 runs +fail", text)
-    rows = verdict.summary_rows([lost, bad, good])
+    rows = verdict.summary_table([lost, bad, good]).rows
     assert [row[0] for row in rows] == ["load", "load", "chaos"]
     assert [row[4] for row in rows] == ["avg tps >= 10: 0", "ok", "nothing judged"]
     assert [each.good for each in (good, bad, lost)] == [True, False, False]

@@ -165,7 +165,7 @@ def _cluster(given: dict[str, Any]) -> Cluster:
     fixed = constants()
     nodes = whole("cluster.nodes", given["nodes"], 2, MOST_MEMBERS)
     for name in ("byzantine_fraction", "misbehaving_share", "double_votes", "double_spend_share"):
-        _number(name, given[name], 0.0, 1.0)
+        number(f"cluster.{name}", given[name], "0 to 1", lambda v: 0 <= v <= 1)
     for name, known in (("parents", PARENTS), ("profile", fixed.profiles)):
         good = isinstance(given[name], str) and given[name] in known
         require(good, f"cluster.{name}", given[name], ", ".join(known))
@@ -176,7 +176,7 @@ def _cluster(given: dict[str, Any]) -> Cluster:
     limits = {name: getattr(fixed, name) for name in ("memory_limit_mb", "link_mbps")}
     for name, value in {"poll_interval_ms": interval, **limits}.items():
         given[name] = value if given[name] is None else given[name]
-        _number(name, given[name], 1e-3, 1e9)
+        number(f"cluster.{name}", given[name], "0.001 to 1e+09", lambda v: 1e-3 <= v <= 1e9)
     whole("cluster.payload_bytes", given["payload_bytes"], 0, 10**8)
     rule = protocol("cluster.protocol", QrAvalanche(), given["protocol"])
     adversary = _adversary(given["adversary"])
@@ -196,10 +196,6 @@ def protocol(where: str, rule: QrAvalanche, given: Any) -> QrAvalanche:
         else:
             number(name, value, "0 to 1", lambda v: 0 <= v <= 1)
     return QrAvalanche(**values)
-
-
-def _number(name: str, value: Any, low: float, high: float) -> None:
-    number(f"cluster.{name}", value, f"{low:g} to {high:g}", lambda v: low <= v <= high)
 
 
 def _adversary(given: Any) -> Any:

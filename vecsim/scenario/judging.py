@@ -87,7 +87,9 @@ def judge(criterion: Criterion, dataset: xr.Dataset) -> Verdict:
         return _named(criterion, values)
     threshold = criterion.threshold
     if isinstance(threshold, Mapping):
-        other = _reference(threshold, criterion, dataset)
+        where: dict[str, Any] = {"variant": criterion.variant} | dict(threshold)
+        times, plus = where.pop("times", 1.0), where.pop("plus", 0.0)
+        other = measure(dataset, **where) * times + plus  # one value for each trial
         difference = estimate(values - other, criterion.interval)
         shown = difference._replace(value=estimate(values).value)
         found = _Found(shown, f"difference, {_runs(values)}", difference, 0.0)
@@ -159,13 +161,6 @@ def _trend(criterion: Criterion, dataset: xr.Dataset) -> Verdict:
 def _measured(criterion: Criterion, dataset: xr.Dataset) -> Array:
     names = ("metric", "statistic", "period", "variant", "every_s", "level")
     return measure(dataset, *(getattr(criterion, name) for name in names))
-
-
-def _reference(threshold: Mapping[str, Any], criterion: Criterion, dataset: xr.Dataset) -> Array:
-    """What a criterion compares with, one value for each trial; its own variant by default."""
-    where: dict[str, Any] = {"variant": criterion.variant} | dict(threshold)
-    times, plus = where.pop("times", 1.0), where.pop("plus", 0.0)
-    return measure(dataset, **where) * times + plus
 
 
 def _runs(values: Array) -> str:

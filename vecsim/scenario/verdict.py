@@ -122,12 +122,6 @@ def criteria_table(verdicts: Sequence[Verdict]) -> Table:
     return Table("Criteria", HEADERS, rows, [not v.as_expected for v in verdicts])
 
 
-def summary_table(outcomes: Sequence[ScenarioOutcome]) -> Table:
-    """A row for each scenario."""
-    rows = summary_rows(outcomes)
-    return Table("Scenarios", SUMMARY, rows, [row[4] != "ok" for row in rows])
-
-
 def _print(table: Table, console: Console) -> None:
     shown = RichTable(box=box.SIMPLE_HEAD)
     for header in table.headers:
@@ -137,10 +131,10 @@ def _print(table: Table, console: Console) -> None:
     console.print(shown)
 
 
-def summary_rows(outcomes: Sequence[ScenarioOutcome]) -> list[tuple[str, ...]]:
-    """What stands under `SUMMARY`, by category: how many criteria came out as they must, and of a
+def summary_table(outcomes: Sequence[ScenarioOutcome]) -> Table:
+    """A row for each scenario, by category: how many criteria came out as they must, and of a
     failed scenario its first failed criterion."""
-    found = []
+    rows = []
     for outcome in outcomes:
         wrong = [verdict for verdict in outcome.verdicts if not verdict.as_expected]
         first = [f"{v.name} {condition(v)}: {measured(v)}" for v in wrong[:1]]
@@ -148,8 +142,9 @@ def summary_rows(outcomes: Sequence[ScenarioOutcome]) -> list[tuple[str, ...]]:
         criteria = f"{len(outcome.verdicts) - len(wrong)} of {len(outcome.verdicts)}"
         usd = f"{scenario_cost_usd(outcome.config):,.2f}"
         category = outcome.config["category"]
-        found.append((category, outcome.name, criteria, outcome.status, text, usd))
-    return sorted(found, key=lambda row: (CATEGORIES.index(row[0]), row[1]))
+        rows.append((category, outcome.name, criteria, outcome.status, text, usd))
+    rows.sort(key=lambda row: (CATEGORIES.index(row[0]), row[1]))
+    return Table("Scenarios", SUMMARY, rows, [row[4] != "ok" for row in rows])
 
 
 def cost(config: Mapping[str, Any]) -> str:
