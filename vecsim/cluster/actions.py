@@ -46,7 +46,7 @@ def action(act):
 
 
 class Actions:
-    """What may be done to a cluster (the base class of ScaleTestCluster)."""
+    """What may be done to a cluster, and what that changes (the base class of ScaleTestCluster)."""
 
     state: State
     draws: Draws
