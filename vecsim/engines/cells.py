@@ -25,6 +25,8 @@ RESULTS = (
     (False, True, True),  # against, confident
 )
 NONE, AGREE, AGREE_CONFIDENT, AGAINST, AGAINST_CONFIDENT = range(len(RESULTS))
+# The order in which the population engine draws them: what tells most cells apart comes first.
+DRAWN = (AGREE_CONFIDENT, NONE, AGREE, AGAINST_CONFIDENT, AGAINST)
 _MOST_CELLS = 2**17  # cells of a protocol at most, to bound time and memory of their enumeration
 
 

@@ -23,13 +23,13 @@ class Streak(Protocol):
 
     def __check_init__(self):
         check_sample(self)
-        for name, good, allowed in (
-            ("beta", 1 <= self.beta < 2**20, "1 to 1048575"),
-            ("max_rounds", 1 <= self.max_rounds < 2**20, "1 to 1048575"),
-            ("decide_when", self.decide_when in ("ge", "gt"), "ge or gt"),
-            ("count_after_flip", self.count_after_flip in (0, 1), "0 or 1"),
-        ):
-            require(good, f"protocol.{name}", getattr(self, name), allowed)
+        rounds, flip = self.max_rounds, self.count_after_flip
+        require(1 <= self.beta < 2**20, "protocol.beta", self.beta, "1 to 1048575")
+        require(1 <= rounds < 2**20, "protocol.max_rounds", rounds, "1 to 1048575")
+        require(
+            self.decide_when in ("ge", "gt"), "protocol.decide_when", self.decide_when, "ge or gt"
+        )
+        require(flip in (0, 1), "protocol.count_after_flip", flip, "0 or 1")
 
     @property
     def quorums(self):

@@ -12,31 +12,17 @@ CACHE_BYTES = 2**28  # bytes of tables kept on the host for batches to come: eig
 WantedTables = dict[Any, tuple[int, Callable[[], np.ndarray]]]
 
 
-class Cache:
-    """Tables by key, the one used longest ago dropped past CACHE_BYTES."""
-
-    def __init__(self):
-        self.tables: OrderedDict = OrderedDict()
-        self.bytes = 0
-
-    def get(self, key, make) -> np.ndarray:
-        if key not in self.tables:
-            self.tables[key] = make()
-            self.bytes += self.tables[key].nbytes
-            while self.bytes > CACHE_BYTES and len(self.tables) > 1:
-                self.bytes -= self.tables.popitem(last=False)[1].nbytes
-        self.tables.move_to_end(key)
-        return self.tables[key]
-
-
 class Stack:
     """Tables end to end; one that several trials use is there once.
 
-    capacity: rows. row: shape of one.
+    capacity: rows. row: shape of one. made: tables of earlier batches too, by key, of which the one
+    used longest ago is dropped past CACHE_BYTES.
     """
 
     def __init__(self, capacity: int, row: tuple[int, ...]):
-        self.capacity, self.row, self.cache = capacity, row, Cache()
+        self.capacity, self.row = capacity, row
+        self.made: OrderedDict[Any, np.ndarray] = OrderedDict()
+        self.bytes = 0
         self.clear()
 
     def clear(self) -> None:
@@ -52,8 +38,17 @@ class Stack:
         for key, (rows, make) in wanted.items():
             if key not in self.start:
                 self.start[key] = self.length
-                self.parts.append(self.cache.get(key, make))
+                self.parts.append(self._table(key, make))
                 self.length += rows
+
+    def _table(self, key: Any, make: Callable[[], np.ndarray]) -> np.ndarray:
+        if key not in self.made:
+            self.made[key] = make()
+            self.bytes += self.made[key].nbytes
+            while self.bytes > CACHE_BYTES and len(self.made) > 1:
+                self.bytes -= self.made.popitem(last=False)[1].nbytes
+        self.made.move_to_end(key)
+        return self.made[key]
 
     def array(self) -> np.ndarray:
         """All tables, filled up with zeros to the capacity."""

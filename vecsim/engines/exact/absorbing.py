@@ -123,7 +123,8 @@ def _times(moves, done, state: Floats) -> tuple[float, float]:
     leaving = moves[inside][:, np.flatnonzero(done)].sum(axis=1)
     visits_from = partial(_iterate, inner)
     if len(inside) <= DENSE:
-        visits_from = eliminate(inner.toarray(), np.asarray(leaving, float)).visits
+        factors = _eliminated(inner.toarray(), np.asarray(leaving, float))
+        visits_from = partial(_visits, *factors)
     visits = visits_from(state[inside])
     again = visits_from(visits)
     mean, square = float(visits.sum()), float(2 * again.sum() - visits.sum())
@@ -140,28 +141,26 @@ def _closure(moves, members: NDArray[np.bool_]) -> NDArray[np.bool_]:
         members = grown
 
 
-class Factors(NamedTuple):
-    """I - Q = L U: `below` is minus L under its diagonal of ones, `above` minus U off its own."""
+@np.errstate(over="ignore", invalid="ignore")
+def _visits(packed: Floats, pivots: Floats, start: Floats) -> Floats:
+    """x with x = start + x Q: how often each state is visited, counting the start.
 
-    packed: Floats
-    pivots: Floats
-
-    @np.errstate(over="ignore", invalid="ignore")
-    def visits(self, start: Floats) -> Floats:
-        """x with x = start + x Q: how often each state is visited, counting the start."""
-        upper = np.triu(-self.packed, 1)
-        np.fill_diagonal(upper, self.pivots)
-        solve = partial(solve_triangular, trans=1, check_finite=False)
-        halfway = solve(upper, start)
-        np.negative(self.packed, out=upper)
-        return solve(upper, halfway, lower=True, unit_diagonal=True)
+    packed, pivots: of `_eliminated`.
+    """
+    upper = np.triu(-packed, 1)
+    np.fill_diagonal(upper, pivots)
+    solve = partial(solve_triangular, trans=1, check_finite=False)
+    halfway = solve(upper, start)
+    np.negative(packed, out=upper)
+    return solve(upper, halfway, lower=True, unit_diagonal=True)
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def eliminate(inner: Floats, leaving: Floats) -> Factors:
-    """Factors of I - Q, for Q = inner and the probabilities of leaving (both are overwritten).
+def _eliminated(inner: Floats, leaving: Floats) -> tuple[Floats, Floats]:
+    """I - Q = L U, for Q = inner and the probabilities of leaving (both are overwritten).
 
-    Row sums of Q plus `leaving` are 1; the diagonal of Q is not looked at.
+    Row sums of Q plus `leaving` are 1; the diagonal of Q is not looked at. Returns in one array
+    minus L under its diagonal of ones and minus U off its own, and the diagonal of U.
     """
     size = len(leaving)
     pivots = np.empty(size)
@@ -178,7 +177,7 @@ def eliminate(inner: Floats, leaving: Floats) -> Factors:
         share = inner[last:, first:last]
         leaving[last:] += share @ leaving[first:last]
         inner[last:, last:] += share @ inner[first:last, last:]
-    return Factors(inner, pivots)
+    return inner, pivots
 
 
 def _iterate(inner, start: Floats) -> Floats:
@@ -186,9 +185,7 @@ def _iterate(inner, start: Floats) -> Floats:
     back = inner.T.tocsr()
     system = aslinearoperator(sparse.eye_array(len(start)) - back)
     visits, failed = gmres(system, start, rtol=TOLERANCE, restart=100, maxiter=100)
-    if failed:
-        return np.full(len(start), nan)
-    return visits
+    return np.full(len(start), nan) if failed else visits
 
 
 def spread(mean: float, square: float) -> float:

@@ -24,10 +24,6 @@ MOST_MOVES = 20_000_000  # pairs of a state and one that may follow it
 Scene = tuple[int, tuple[int, ...]]  # honest 1-holders, and the mix for each [group, colour]
 
 
-class TooLarge(ConfigError):
-    """The chain has more moves than it may."""
-
-
 class Law(NamedTuple):
     """Some of the nodes after a step, in all ways that are possible.
 
@@ -44,7 +40,7 @@ def census_chain(
 ) -> tuple[Chain, CellCounts]:
     """The chain on censuses, breadth first, and the census of each state; the first is the start.
 
-    Raises TooLarge where there are more moves than `most_moves`.
+    Raises ConfigError where there are more moves than `most_moves`.
     """
     walk, situations = _Walk(census, admitted, most_moves), census.situations()
     fresh = States(census.start[None], np.zeros(1, np.int32))
@@ -80,7 +76,7 @@ def census_chain(
 
 def _bound(moves: int, most_moves: int) -> None:
     if moves > most_moves:
-        raise TooLarge(f"too many states: more than {most_moves} moves between them")
+        raise ConfigError(f"too many states: more than {most_moves} moves between them")
 
 
 def _joined(parts: list[States]) -> States:

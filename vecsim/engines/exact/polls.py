@@ -1,34 +1,33 @@
 """What one poll gives an honest node, for every number of honest 1-holders (host side, float64)."""
 
+from typing import Any
+
 import numpy as np
 
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Nodes, Point, Way
-from vecsim.model.poll_law import Floats
+from vecsim.model.poll_law import Floats, Pool
 
 
-def _sides(point: Point, way: Way, admitted: Nodes, colour: int):
-    """P(i answers of the querier's own colour), P(i of the other): [honest + 1, k + 1] each.
+def _sides(
+    point: Point, way: Way, admitted: Nodes, colour: int
+) -> tuple[Pool, Any, Floats, Floats]:
+    """Whom a querier of this colour may poll, the row of that pool's law for each c below, and
+    P(i answers of the querier's colour), P(i of the other), [honest + 1, k + 1] each.
 
     Row c is for c honest nodes that prefer 1, the querier among them if it does; rows in which no
     honest node has the querier's colour mean nothing.
     """
     pool = point.pool(way, admitted)
-    swapped = pool.swapped()
-    rows = _rows(point, colour)
-    one, zero = pools.ones(pool)[rows], pools.ones(swapped)[::-1][rows]
-    return (one, zero) if colour else (zero, one)
+    asked = np.arange(point.honest + 1) - colour * point.network.exclude_self
+    rows = np.clip(asked, 0, pool.honest)
+    one, zero = pools.ones(pool)[rows], pools.ones(pool.swapped())[::-1][rows]
+    return (pool, rows, one, zero) if colour else (pool, rows, zero, one)
 
 
-def _rows(point: Point, colour: int):
-    """For each number of honest 1-holders, how many of the querier's honest peers they are."""
-    peers = point.honest - point.network.exclude_self
-    return np.clip(np.arange(point.honest + 1) - colour * point.network.exclude_self, 0, peers)
-
-
-def turned(point: Point, way: Way, admitted: Nodes, colour: int):
+def turned(point: Point, way: Way, admitted: Nodes, colour: int) -> tuple[Floats, Floats]:
     """P(a quorum against the querier's colour), and P(none), each [honest + 1]."""
-    _, other = _sides(point, way, admitted, colour)
+    *_, other = _sides(point, way, admitted, colour)
     alpha = point.protocol.quorums[0]
     return other[:, alpha:].sum(axis=1), other[:, :alpha].sum(axis=1)
 
@@ -36,18 +35,13 @@ def turned(point: Point, way: Way, admitted: Nodes, colour: int):
 def poll_results(point: Point, way: Way, admitted: Nodes, colour: int) -> Floats:
     """Probabilities of each of `cells.RESULTS`, [honest + 1, results]."""
     low, high = point.protocol.quorums
-    own, other = _sides(point, way, admitted, colour)
+    pool, rows, *sides = _sides(point, way, admitted, colour)
+    if pool.silent:
+        joint = pools.ones_and_answered(pool)[rows]
+        answered, ones = np.indices((pool.k + 1, pool.k + 1))
+        none = joint[:, (ones < low) & (answered - ones < low)].sum(axis=1)
+    else:
+        none = sides[1 - colour][:, pool.k - low + 1 : low].sum(axis=1)
     parts = slice(low, high), slice(high, None)
-    reached = [side[:, part].sum(axis=1) for side in (own, other) for part in parts]
-    return np.stack([_undetermined(point, way, admitted, colour), *reached], axis=1)
-
-
-def _undetermined(point: Point, way: Way, admitted: Nodes, colour: int) -> Floats:
-    """P(no quorum for either colour), [honest + 1]."""
-    pool = point.pool(way, admitted)
-    k, low, rows = pool.k, point.protocol.quorums[0], _rows(point, colour)
-    if not pool.silent:
-        return pools.ones(pool)[rows, k - low + 1 : low].sum(axis=1)
-    joint = pools.ones_and_answered(pool)[rows]
-    answered, ones = np.indices((k + 1, k + 1))
-    return joint[:, (ones < low) & (answered - ones < low)].sum(axis=1)
+    reached = [side[:, part].sum(axis=1) for side in sides for part in parts]
+    return np.stack([none, *reached], axis=1)

@@ -12,17 +12,18 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from vecsim.engines.behaviour import Conduct, Situations, conducts, unsupported
+from vecsim.engines.behaviour import Conduct, conducts, unsupported
 from vecsim.engines.drawn import first_ones_law
 from vecsim.engines.exact.absorbing import Passage, passage, spread
 from vecsim.engines.exact.counts import Census
-from vecsim.engines.exact.counts_chain import TooLarge, census_chain
+from vecsim.engines.exact.counts_chain import census_chain
 from vecsim.engines.exact.ones_chain import tally_chain
 from vecsim.errors import ConfigError
 from vecsim.model.point import Nodes, Point
 from vecsim.model.poll_law import Floats
 
 MOST_HONEST = 5000  # honest nodes of a chain on the number of 1-holders
+MOST_COUNTED = 2**15 - 1  # honest nodes of a chain on censuses, whose counts have 16 bits
 MOST_CENSUSES = 20_000  # as many censuses are solved without looking first
 FEW_MOVES = 500_000  # of a chain that is looked at first, because more censuses are conceivable
 _RARE = 1e-20  # a number of admitted Sybil identities that is less likely is left out
@@ -82,27 +83,19 @@ def supports(point: Point) -> str | None:
         return "networks with groups are not solved"
     if point.protocol.counts:
         return "a protocol that looks at counts has too many cells"
-    if _simple(point):
-        if point.honest > MOST_HONEST:
-            return f"more than {MOST_HONEST} honest nodes"
-        return unsupported(point, point.honest + 1)
+    most = MOST_HONEST if _simple(point) else MOST_COUNTED
+    if point.honest > most:
+        return f"more than {most} honest nodes"
     try:
         census = Census(point)
+        reason = unsupported(point, census.number_of_situations)
+        if not reason and not _simple(point) and census.bound > MOST_CENSUSES:
+            admitted, _ = _admitted(point)[-1]
+            for conduct in conducts(point, admitted, census.situations()):
+                census_chain(census, admitted, conduct, FEW_MOVES)
     except ConfigError as error:
         return str(error)
-    reason = unsupported(point, census.number_of_situations)
-    return reason or (_too_large(point, census) if census.bound > MOST_CENSUSES else None)
-
-
-def _too_large(point: Point, census: Census) -> str | None:
-    """Whether the states that can come up are too many."""
-    admitted, _ = _admitted(point)[-1]
-    for conduct in conducts(point, admitted, census.situations()):
-        try:
-            census_chain(census, admitted, conduct, FEW_MOVES)
-        except TooLarge as error:
-            return str(error)
-    return None
+    return reason
 
 
 def solve(point: Point) -> Solution:
@@ -110,7 +103,7 @@ def solve(point: Point) -> Solution:
     reason = supports(point)
     if reason:
         raise ConfigError(f"engine is exact: {reason}")
-    situations = _situations(point)
+    situations = Census(point).situations()
     parts = [
         (share * chance * conduct.weight, _part(point, admitted, ones, conduct))
         for (admitted, share), (ones, chance) in product(_admitted(point), _starts(point))
@@ -122,13 +115,6 @@ def solve(point: Point) -> Solution:
 def _simple(point: Point) -> bool:
     """Whether the number of 1-holders says all."""
     return not point.protocol.decides and point.adversary.groups == 1
-
-
-def _situations(point: Point) -> Situations:
-    if not _simple(point):
-        return Census(point).situations()
-    ones = np.arange(point.honest + 1)
-    return Situations(ones, 0 * ones, 0 * ones)
 
 
 def _admitted(point: Point) -> list[tuple[tuple[int, ...], float]]:

@@ -12,19 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vecsim.engines.cells import (
-    AGAINST,
-    AGAINST_CONFIDENT,
-    AGREE,
-    AGREE_CONFIDENT,
-    NONE,
-    enumerate_cells,
-)
+from vecsim.engines.cells import AGAINST, AGREE, DRAWN, enumerate_cells
 from vecsim.types import Protocol
-
-# What tells most cells apart is drawn first.
-ORDER = (AGREE_CONFIDENT, NONE, AGREE, AGAINST_CONFIDENT, AGAINST)
-UNSURE = (AGREE, AGAINST)  # results that do not exist where both alphas are the same
 
 
 class Stage(NamedTuple):
@@ -72,8 +61,8 @@ def moves_of(protocol: Protocol, rounds: int) -> Moves:
 
     low, high = protocol.quorums
     columns: dict[bytes, list[int]] = {}
-    for result in ORDER:
-        if low < high or result not in UNSURE:
+    for result in DRAWN:
+        if low < high or result not in (AGREE, AGAINST):  # where there are such results
             columns.setdefault(after[:, result].tobytes(), []).append(result)
     results = [grouped[0] for grouped in columns.values()]
 

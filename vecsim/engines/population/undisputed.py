@@ -24,7 +24,7 @@ from vecsim.model.point import Point
 from vecsim.model.poll_law import Floats, Pool
 from vecsim.model.uses import uses
 from vecsim.protocols.qr_avalanche import QrAvalanche
-from vecsim.types import Adversary
+from vecsim.types import Adversary, Outcome
 
 RISK = 1e-9  # probability that a trial is not as the engine takes it to be
 _COINS = 1000  # values of the shared coin that are averaged over: shares are good to 0.001
@@ -177,20 +177,11 @@ def outcome(point: Point, decided: Floats) -> dict[str, np.ndarray]:
     last = first(so_far == honest)
     over = np.where(last < 0, point.protocol.max_rounds, last)
     polls = ((honest - so_far) * (rounds < over[:, None])).sum(axis=1)
-    none, colour = np.zeros(len(decided)), _colour(point)
-    values = dict(
-        decided_0=none if colour else total,
-        decided_1=total if colour else none,
-        undecided=honest - total,
-        rounds=over,
-        first_decision=first(so_far > 0),
-        median_decision=first(2 * so_far >= honest),
-        last_decision=last,
-        unanimity=none,
-        start_ones=none + point.start_ones,
-        final_ones=none + point.start_ones,
-        flips=none,
-        polls=polls,
-        admitted=none + point.byzantine,
-    )
-    return {name: value.astype(np.int64) for name, value in values.items()}
+    counts = dict.fromkeys((*Outcome._fields, "admitted"), np.zeros(len(decided)))
+    counts |= dict(undecided=honest - total, rounds=over, last_decision=last, polls=polls)
+    counts |= dict(first_decision=first(so_far > 0), median_decision=first(2 * so_far >= honest))
+    counts[f"decided_{_colour(point)}"] = total
+    for name in ("start_ones", "final_ones"):
+        counts[name] = counts[name] + point.start_ones
+    counts["admitted"] = counts["admitted"] + point.byzantine
+    return {name: value.astype(np.int64) for name, value in counts.items()}
