@@ -15,11 +15,17 @@ from vecsim.engines.population.poll_results import result_probabilities
 from vecsim.engines.population.weights import polls_of, third_part
 from vecsim.engines.trial import all_devices
 from vecsim.model.point import Point
+from vecsim.model.poll_law import Pool
 from vecsim.network import Network
 from vecsim.studies.decisions import Program
 
 SIGMAS = 5
 LEAST_P = 1e-6
+
+
+def pool_of(honest, byzantine, k, accept=0.0, reject=0.0, loss=0.0, replacement=False):
+    """A pool with one kind of Byzantine nodes."""
+    return Pool(honest, k, ((byzantine, accept, reject),), loss, replacement)
 
 
 def point(

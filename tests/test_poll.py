@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from helpers import SIGMAS, assembler_of, assert_distribution, point
+from helpers import SIGMAS, assembler_of, assert_distribution, point, pool_of
 from scipy import stats
 
 from vecsim.adversaries.always_accept import AlwaysAccept
@@ -31,7 +31,6 @@ from vecsim.engines.agents.prepare import Item, items
 from vecsim.engines.trial import Tally, answers, view
 from vecsim.model import poll_law as pools
 from vecsim.model.poll_draw import PollKind, boundary, draw, thresholds
-from vecsim.model.poll_law import Pool
 from vecsim.model.random import split64
 from vecsim.protocols.qr_avalanche import QrAvalanche
 
@@ -113,14 +112,14 @@ def law_of_counts(kind, rows, own, group=0, k=None):
 
 
 POOLS = [
-    Pool(29, 0, 7),
-    Pool(29, 11, 7, 0.5, 0.5),
-    Pool(29, 11, 8, 0.25, 0.25, 0.125),
-    Pool(29, 11, 7, 0.0, 0.0, 0.0, True),
-    Pool(29, 0, 8, replacement=True),
-    Pool(99, 0, 20),
-    Pool(99, 0, 21),
-    Pool(60, 39, 20, 0.5, 0.5, 0.01),
+    pool_of(29, 0, 7),
+    pool_of(29, 11, 7, 0.5, 0.5),
+    pool_of(29, 11, 8, 0.25, 0.25, 0.125),
+    pool_of(29, 11, 7, 0.0, 0.0, 0.0, True),
+    pool_of(29, 0, 8, replacement=True),
+    pool_of(99, 0, 20),
+    pool_of(99, 0, 21),
+    pool_of(60, 39, 20, 0.5, 0.5, 0.01),
 ]
 
 
@@ -157,7 +156,7 @@ def test_quorums_are_drawn_as_often_as_they_should(pool, name):
 
 def test_a_rare_quorum_is_met_by_wide_draws_only():
     # 18 of 99 peers hold a colour; 16 of 20 answers for it have a probability of about 1e-13.
-    pool, alpha = Pool(99, 0, 20), 16
+    pool, alpha = pool_of(99, 0, 20), 16
     exact = stats.hypergeom.sf(alpha - 1, 99, 18, 20)
     assert 1e-15 < exact < 1e-12
     wide, narrow = (KINDS[name]._replace(k=20) for name in ("wide quorum", "quorum"))
@@ -196,14 +195,14 @@ def test_never_and_always_are_exact(name):
     words = tuple(w.ravel() for w in np.meshgrid(ends, ends))
     words = words if kind.wide else words[:1]
     for c, colour in ((0, 0), (9, 1)):
-        rows = jnp.asarray(thresholds(Pool(9, 0, 4), kind, (3, 4))[c][None])
+        rows = jnp.asarray(thresholds(pool_of(9, 0, 4), kind, (3, 4))[c][None])
         for own in (0, 1):
             full = np.full(len(words[0]), own, np.uint32)
             poll = draw(kind, rows, full, full > 1, words, np.uint32(4))
             assert np.all(np.asarray(poll.agree) == (own == colour))
             assert np.all(np.asarray(poll.against) == (own != colour))
             assert np.all(poll.confident)
-        silence = Pool(0, 9, 4, 0.0, 0.0)
+        silence = pool_of(0, 9, 4, 0.0, 0.0)
         rows = jnp.asarray(thresholds(silence, kind, (3, 4))[0][None])
         poll = draw(kind, rows, full, full > 1, words, np.uint32(4))
         assert not np.any(poll.agree)
@@ -256,7 +255,7 @@ def test_compiled_draws_are_the_eager_ones():
     words = tuple(np.random.default_rng(5).integers(0, 2**32, (2, 20_000), dtype=np.uint32))
     own = (words[0] & np.uint32(1)).astype(np.uint32)
     group = (words[1] & np.uint32(1)) == 1
-    pool = Pool(29, 11, 8, 0.25, 0.25, 0.125)
+    pool = pool_of(29, 11, 8, 0.25, 0.25, 0.125)
     for kind in (*KINDS.values(), COUNTS_SILENT, COUNTS, COUNTS._replace(wide=True)):
         kind = kind._replace(k=8)
         tables = thresholds(pool, kind, (5, 7))

@@ -7,7 +7,7 @@ from math import comb, factorial
 
 import numpy as np
 import pytest
-from helpers import binomial_fraction
+from helpers import binomial_fraction, pool_of
 from scipy import stats
 
 from vecsim.model import poll_law as pools
@@ -19,9 +19,10 @@ from vecsim.model.poll_law import Pool
 @cache
 def exact_law(ones, zeros, pool):
     """{(ones, answered): probability} as fractions, from so many honest peers of each colour."""
-    kinds = (ones, zeros, pool.byzantine)
+    ((byzantine, *mix),) = pool.kinds
+    kinds = (ones, zeros, byzantine)
     total, k = sum(kinds), pool.k
-    accept, reject, loss = (Fraction(p) for p in (pool.accept, pool.reject, pool.loss))
+    accept, reject, loss = (Fraction(p) for p in (*mix, pool.loss))
     law = {}
     for drawn in itertools.product(*(range(k + 1) for _ in kinds)):
         if sum(drawn) != k:
@@ -79,7 +80,7 @@ def assert_close(given, exact, relative=1e-12):
 
 MIXES = [(0.0, 0.0), (0.5, 0.5), (0.25, 0.75), (0.125, 0.5), (0.0, 0.25), (1.0, 0.0), (0.0, 1.0)]
 CASES = [
-    Pool(honest, byzantine, k, *mix, loss, replacement)
+    pool_of(honest, byzantine, k, *mix, loss, replacement)
     for honest, byzantine, k in ((7, 0, 3), (5, 3, 4), (2, 4, 5), (6, 1, 7), (1, 1, 1))
     for mix in (MIXES if byzantine else MIXES[:1])
     for loss in (0.0, 0.25, 1.0)
@@ -99,7 +100,7 @@ def test_small_pools_exactly(pool):
 def test_large_pools_against_scipy(replacement, loss):
     h, f, k = 700, 250, 80
     # Byzantine nodes answer 1, so that there are c + f peers for 1.
-    pool = Pool(h, f, k, 1.0, 0.0, loss, replacement)
+    pool = pool_of(h, f, k, 1.0, 0.0, loss, replacement)
     given = pools.ones(pool)
     count = np.arange(k + 1)
     for c in (0, 1, 37, 350, 699, 700):
@@ -136,7 +137,7 @@ def exact_hypergeometric(total, holders, k):
     ],
 )
 def test_tails_without_replacement_keep_their_relative_accuracy(n, k, least):
-    given = pools.ones(Pool(n, 0, k))
+    given = pools.ones(pool_of(n, 0, k))
     smallest = 1.0
     for c in (0, 1, k, n // 10, n // 2, n - k // 4, n - 1, n):
         exact = exact_hypergeometric(n, c, k)
@@ -149,14 +150,14 @@ def test_tails_without_replacement_keep_their_relative_accuracy(n, k, least):
 
 @pytest.mark.parametrize(("n", "k"), [(50, 20), (1000, 80)])
 def test_tails_with_replacement_keep_their_relative_accuracy(n, k):
-    given = pools.ones(Pool(n, 0, k, replacement=True))
+    given = pools.ones(pool_of(n, 0, k, replacement=True))
     for c in (0, 1, n // 10, n // 2, n - 1, n):
         exact = binomial_fraction(k, Fraction(c, n))
         assert_close(given[c], exact)
 
 
 def test_tails_with_coins_and_loss_keep_their_relative_accuracy():
-    pool = Pool(9, 6, 8, 0.0009765625, 0.5, 0.0009765625)
+    pool = pool_of(9, 6, 8, 0.0009765625, 0.5, 0.0009765625)
     ones, _ = exact_tables(pool)
     assert min(p for p in ones.ravel() if p) < 1e-18
     assert_close(pools.ones(pool), ones)
@@ -166,37 +167,35 @@ def test_tails_with_coins_and_loss_keep_their_relative_accuracy():
 @pytest.mark.parametrize("loss", [0.0, 0.25])
 def test_byzantine_nodes_of_a_fixed_colour_count_as_honest_ones(replacement, loss):
     for accept in (0.0, 1.0):
-        pool = Pool(12, 5, 6, accept, 1 - accept, loss, replacement)
+        pool = pool_of(12, 5, 6, accept, 1 - accept, loss, replacement)
         merged, extra = pool.merged()
-        assert (merged.byzantine, merged.honest, extra) == (0, 17, 5 * accept)
-        assert not merged.accept
-        assert not merged.reject
+        assert (merged.kinds, merged.honest, extra) == (((0, 0.0, 0.0),), 17, 5 * accept)
         assert merged.silent == (loss > 0)
         both = (pools.ones, pools.ones_and_answered)
         for law in both:
             direct, through = law(pool), law(merged)[extra : extra + 13]
             assert np.allclose(direct, through, rtol=1e-13, atol=0)
     for mix in ((0.5, 0.5), (0.0, 0.0), (0.0, 0.5)):
-        other = Pool(12, 5, 6, *mix)
+        other = pool_of(12, 5, 6, *mix)
         assert other.merged() == (other, 0)
 
 
 def test_silent_says_whether_an_answer_may_be_missing():
-    assert not Pool(5, 2, 3, 0.5, 0.5).silent
-    assert not Pool(5, 0, 3).silent
-    assert Pool(5, 2, 3, 0.5, 0.25).silent
-    assert Pool(5, 0, 3, loss=0.1).silent
+    assert not pool_of(5, 2, 3, 0.5, 0.5).silent
+    assert not pool_of(5, 0, 3).silent
+    assert pool_of(5, 2, 3, 0.5, 0.25).silent
+    assert pool_of(5, 0, 3, loss=0.1).silent
 
 
 @pytest.mark.parametrize("replacement", [False, True])
 def test_laws_are_mirrored_and_marginal(replacement):
     """Colours are treated alike, and one function is the marginal of the other."""
     for loss in (0.0, 0.1):
-        pool = Pool(30, 9, 7, 0.3, 0.6, loss, replacement)
+        pool = pool_of(30, 9, 7, 0.3, 0.6, loss, replacement)
         joint = pools.ones_and_answered(pool)
         assert np.allclose(joint.sum(axis=(1, 2)), 1, rtol=1e-13)
         assert np.allclose(joint.sum(axis=1), pools.ones(pool), rtol=1e-12, atol=0)
-        swapped = pools.ones_and_answered(pool._replace(accept=0.6, reject=0.3))[::-1]
+        swapped = pools.ones_and_answered(pool_of(30, 9, 7, 0.6, 0.3, loss, replacement))[::-1]
         for answered in range(8):
             mirrored = swapped[:, answered, : answered + 1][:, ::-1]
             assert np.allclose(joint[:, answered, : answered + 1], mirrored, rtol=1e-12, atol=0)
@@ -268,7 +267,7 @@ def every_subset(ones, zeros, pool):
 @pytest.mark.parametrize("kinds", [SEVERAL, SEVERAL[2:], SEVERAL[:2], [(0, 1.0, 0.0), SEVERAL[3]]])
 def test_several_kinds_by_enumeration(kinds, loss, replacement):
     honest, k = 3, 3
-    pool = Pool(honest, 0, k, loss=loss, replacement=replacement).of_kinds(kinds)
+    pool = Pool(honest, k, tuple(kinds), loss, replacement)
     merged, more = pool.merged()
     assert merged.peers == pool.peers
     assert pool.silent == (loss > 0 or any(a + b < 1 and nodes for nodes, a, b in kinds))

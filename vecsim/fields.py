@@ -79,12 +79,11 @@ def marking() -> Iterator[None]:
 
 def overflow(sizes: Mapping[str, Any], mark: int) -> tuple[str, int, int] | None:
     """The field that overflowed, its value and the largest allowed one; None if it is no mark."""
-    every = {"preference": 2, "decided": 2, **sizes}
+    every = [("preference", 2), ("decided", 2), *sizes.items()]
     number, value = (mark >> _FIRST) & 31, mark >> 8
-    if number >= len(every) or value < int(list(every.values())[number]):
+    if number >= len(every) or value < int(every[number][1]):
         return None
-    name = list(every)[number]
-    return name, value, int(every[name]) - 1
+    return every[number][0], value, int(every[number][1]) - 1
 
 
 def _width(size):

@@ -231,6 +231,11 @@ class Adversary(eqx.Module):
         """The number of Byzantine nodes of each kind. byzantine: all of them."""
         return (byzantine,)
 
+    def pooling(self, kinds: Any) -> Any:
+        """Byzantine nodes that pool samples, of so many of each kind (of further kinds there may be
+        numbers, which are left out)."""
+        return sum(nodes for nodes, kind in zip(kinds, self.kinds, strict=False) if kind.pools)
+
     def told(self, byzantine: int) -> dict[str, int]:
         """As `divided`, by the names of the kinds."""
         return {self.title: byzantine}

@@ -7,7 +7,14 @@ from functools import cache
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_distribution, assert_mean, assert_same_distribution, point, run
+from helpers import (
+    assert_distribution,
+    assert_mean,
+    assert_same_distribution,
+    point,
+    pool_of,
+    run,
+)
 
 from vecsim.adversaries.always_accept import AlwaysAccept
 from vecsim.adversaries.always_reject import AlwaysReject
@@ -297,6 +304,6 @@ def test_chance_of_a_quorum_against():
 
 def test_single_rows_are_those_of_the_tables():
     for replacement, loss in itertools.product((False, True), (0.0, 0.1)):
-        pool = pools.Pool(30, 7, 6, 0.3, 0.5, loss, replacement)
+        pool = pool_of(30, 7, 6, 0.3, 0.5, loss, replacement)
         for table in (pools.ones, pools.ones_and_answered):
             assert np.array_equal(table(pool, [30, 4]), table(pool)[[30, 4]])

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from operator import attrgetter
 from typing import Any
 
 import equinox as eqx
@@ -74,20 +75,12 @@ class Mixture(Adversary):
         return f"mixture of {', '.join(self.names)}"
 
     @property
-    def kinds(self) -> tuple[Adversary, ...]:
-        return self.members
-
-    @property
     def ways(self):
         return tuple(itertools.product(*(kind.mixes for kind in self.members)))
 
-    @property
-    def groups(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self._grouping.groups
-
-    @property
-    def grouping(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self._grouping.grouping
+    kinds = property(attrgetter("members"))
+    groups = property(attrgetter("_grouping.groups"))
+    grouping = property(attrgetter("_grouping.grouping"))
 
     @property
     def _grouping(self) -> Adversary:

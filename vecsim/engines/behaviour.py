@@ -1,7 +1,7 @@
 """What an adversary does in every situation of a trial, tabulated from its own `answer`."""
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecsim.engines.cells import padded
-from vecsim.engines.trial import asked, pooling_nodes
+from vecsim.engines.trial import asked
 from vecsim.errors import require
 from vecsim.model import poll_law as pools
 from vecsim.model import random
@@ -82,24 +82,27 @@ def conducts(point: Point, admitted: Nodes, situations: Situations) -> list[Cond
     for coin, weight in _pieces(partial(table, memories, round_coins=coarse), "trial_coin" in used):
         tosses = _pieces(partial(table, memories, [coin]), "round_coin" in used)
         mixes, after = table(memories, [coin], [tossed for tossed, _ in tosses])
-        phases = [0]
-        for r in range(1, len(mixes)):
-            if (mixes[r] != mixes[r - 1]).any() or (after[r] != after[r - 1]).any():
-                phases.append(r)
-        branches = tuple(
-            tuple(
-                Branch(
-                    share * chance,
-                    mixes[r, :, 0, toss, pooled],
-                    _numbered(memories, after[r, :, 0, toss, pooled]),
-                )
-                for toss, (_, share) in enumerate(tosses)
-                for pooled, chance in enumerate(chances)
-            )
-            for r in phases
-        )
-        found.append(Conduct(weight, tuple(phases), branches, len(memories)))
+        rounds = list(zip(mixes, after, strict=True))
+        phases = (0, *(r for r in range(1, len(rounds)) if _differ(rounds[r], rounds[r - 1])))
+        branches = tuple(_branches(memories, tosses, chances, *rounds[r]) for r in phases)
+        found.append(Conduct(weight, phases, branches, len(memories)))
     return found
+
+
+def _differ(one: Sequence[NDArray[np.int64]], other: Sequence[NDArray[np.int64]]) -> bool:
+    return any((a != b).any() for a, b in zip(one, other, strict=True))
+
+
+def _branches(memories: list[Memory], tosses, chances, mixes, after) -> tuple[Branch, ...]:
+    """The ways in which a round may go: one for each toss of its coin, and for what is pooled.
+
+    mixes, after: of the round, [memory, trial coin, round coin, pooled, situation, ...].
+    """
+    return tuple(
+        Branch(share * chance, mixes[:, 0, i, j], _numbered(memories, after[:, 0, i, j]))
+        for i, (_, share) in enumerate(tosses)
+        for j, chance in enumerate(chances)
+    )
 
 
 def _numbered(memories: list[Memory], found: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -119,7 +122,7 @@ def _pooled(point: Point, admitted: Nodes, situations: Situations) -> list[NDArr
     if not point.adversary.pools:
         return [np.ones(len(situations.ones))]
     rule, replacement = point.protocol, point.network.replacement
-    samples = pooling_nodes(point.adversary, admitted)
+    samples = point.adversary.pooling(admitted)
     one = pools.pooled_minority_one(point.honest, samples, rule.k, replacement)
     return [1 - one[situations.ones], one[situations.ones]]
 

@@ -4,7 +4,7 @@ Trials of any points of a sweep go through one compiled program as long as `Shap
 every number of a point is data.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -57,6 +57,17 @@ class Trials(NamedTuple):
     coins: Any = None
     loss: Any = None  # uint32: P(an answer is lost), times 2^32
     replacement: Any = None  # bool: peers of a poll may repeat
+
+    def no_memory(self, *trials: int):
+        """Memory of one trial, or of so many, at the start, whichever adversary it has."""
+        slots = max(adversary.memories for adversary in self.adversaries)
+        return jnp.zeros((*trials, slots), jnp.int32)
+
+    def starts_at_one(self, node):
+        """Whether the honest node of this number starts at 1, uint32."""
+        number, first, ones = node.astype(jnp.int32), self.first_group, self.first_ones
+        other = (number >= first) & (number < first + (self.start_ones - ones))
+        return ((number < ones) | other).astype(jnp.uint32)
 
 
 class Tables(NamedTuple):
@@ -120,11 +131,8 @@ class TrialRecord(NamedTuple):
 
 def view(trial: Trials, tables: Tables, tally: Tally, round_, ones_at_round) -> View:
     """What the trial's adversary sees; `ones_at_round` is what its pooled polls met."""
-
-    def minority(word):
-        return word < tables.pooled[trial.pooled_offset + ones_at_round]
-
-    return seen(trial, tally, round_, minority)
+    row = trial.pooled_offset + ones_at_round
+    return seen(trial, tally, round_, lambda word: word < tables.pooled[row])
 
 
 def seen(trial: Trials, tally: Tally, round_, minority: Callable) -> View:
@@ -171,12 +179,6 @@ def asked(adversary: Adversary, seen: View, memory):
     return mixes, memory.at[own].set(jnp.asarray(kept, jnp.int32))
 
 
-def no_memory(adversaries: Iterable[Adversary], trials: int | None = None):
-    """Memory of one trial, or of so many, at the start, whichever of these it has."""
-    slots = max(adversary.memories for adversary in adversaries)
-    return jnp.zeros((slots,) if trials is None else (trials, slots), jnp.int32)
-
-
 class _Rounds(NamedTuple):
     """One trial between two lockstep rounds."""
 
@@ -194,7 +196,7 @@ def in_lockstep(begin: Callable, count: Callable, move: Callable) -> Callable:
     """
 
     def start(trial: Trials):
-        return _Rounds(begin(trial), no_memory(trial.adversaries), TrialRecord.start(trial))
+        return _Rounds(begin(trial), trial.no_memory(), TrialRecord.start(trial))
 
     def advance(trial: Trials, tables: Tables, state: _Rounds, round_):
         tally, flips = count(trial, state.nodes)
@@ -204,10 +206,10 @@ def in_lockstep(begin: Callable, count: Callable, move: Callable) -> Callable:
         nodes, memory = move(trial, tables, state.nodes, seen, state.memory)
         return _Rounds(nodes, memory, record)
 
-    return partial(run_trials, start, advance)
+    return partial(run_batch, start, advance)
 
 
-def run_trials(start: Callable, advance: Callable, trials: Trials, tables: Tables) -> Outcome:
+def run_batch(start: Callable, advance: Callable, trials: Trials, tables: Tables) -> Outcome:
     """Outcomes of trials that are stepped together until all are over.
 
     start(trial): its state, which has a `record`. advance(trial, tables, state, step): the next.
@@ -220,18 +222,6 @@ def run_trials(start: Callable, advance: Callable, trials: Trials, tables: Table
     carry = jnp.int32(0), jax.vmap(start)(trials)
     _, states = lax.while_loop(lambda carry: carry[1].record.running.any(), body, carry)
     return states.record.outcome
-
-
-def pooling_nodes(adversary: Adversary, kinds):
-    """Byzantine nodes that pool samples, of so many of each kind."""
-    return sum(nodes for nodes, kind in zip(kinds, adversary.kinds, strict=False) if kind.pools)
-
-
-def starts_at_one(trial: Trials, node):
-    """Whether the honest node of this number starts at 1, uint32."""
-    number, first, ones = node.astype(jnp.int32), trial.first_group, trial.first_ones
-    other = (number >= first) & (number < first + (trial.start_ones - ones))
-    return ((number < ones) | other).astype(jnp.uint32)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

@@ -115,7 +115,6 @@ def _names(edges: Edges, n: int) -> NDArray[np.int64]:
 
 def _words(seed: int, number: int, size: int) -> NDArray[np.uint64]:
     """So many words of 64 random bits; number: of the step of a graph's making."""
-    high, low = random.threefry(
-        np.uint32(seed), np.uint32(number), np.arange(size, dtype=np.uint32), np.uint32(0)
-    )
+    key, words = (np.uint32(seed), np.uint32(number)), np.arange(size, dtype=np.uint32)
+    high, low = random.threefry(*key, words, np.uint32(0))
     return (high.astype(np.uint64) << np.uint64(32)) | low

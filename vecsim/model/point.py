@@ -9,7 +9,7 @@ import numpy as np
 
 from vecsim.errors import require
 from vecsim.model import random
-from vecsim.model.poll_law import Pool
+from vecsim.model.poll_law import Pool, by_mix
 from vecsim.network import Network
 from vecsim.types import Adversary, Protocol, identity_of
 
@@ -156,13 +156,9 @@ class Point(NamedTuple):
         those of each answer by its mix in `way`.
         """
         network = self.network
-        alike: dict[tuple[float, float], int] = {}
-        for mix, nodes in zip(way, kinds, strict=True):
-            alike[mix] = alike.get(mix, 0) + nodes
-        there = [(nodes, *mix) for mix, nodes in sorted(alike.items()) if nodes]
+        there = tuple(kind for kind in by_mix(way, kinds) if kind[0]) or ((0, *way[0]),)
         honest = self.honest - network.exclude_self
-        pool = Pool(honest, 0, self.protocol.k, loss=network.loss, replacement=network.replacement)
-        return pool.of_kinds(there or [(0, *way[0])])
+        return Pool(honest, self.protocol.k, there, network.loss, network.replacement)
 
     @property
     def first_group(self) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Voters = tuple[int, float, float]  # Byzantine nodes, P(one answers 1), P(one answers 0)
 
+NOBODY: tuple[Voters, ...] = ((0, 0.0, 0.0),)  # no Byzantine nodes
 FIXED = ((0.0, 1.0), (1.0, 0.0))  # of Byzantine nodes that always answer one colour
 ROWS = 2**15  # of a table made at once, to bound the memory: at k = 400 about 100 MB
 
@@ -22,31 +23,17 @@ ROWS = 2**15  # of a table made at once, to bound the memory: at k = 400 about 1
 class Pool(NamedTuple):
     """Whom one querier may poll, but for how many of the honest nodes prefer 1.
 
-    honest, byzantine: peers, not counting the querier where it never polls itself.
-    accept, reject: P(a Byzantine node answers 1), P(it answers 0); it is silent otherwise.
+    honest: peers, not counting the querier where it never polls itself.
+    kinds: Byzantine nodes, of one kind or more; they are silent where they answer neither.
     loss: probability that an answer is lost, each by itself.
     replacement: whether one peer may be drawn several times in a poll.
-    others: Byzantine nodes of further kinds, (peers, P(answers 1), P(answers 0)) each; `byzantine`
-    counts those of the first kind.
     """
 
     honest: int
-    byzantine: int
     k: int
-    accept: float = 0.0
-    reject: float = 0.0
+    kinds: tuple[Voters, ...] = NOBODY
     loss: float = 0.0
     replacement: bool = False
-    others: tuple[Voters, ...] = ()
-
-    @property
-    def kinds(self) -> tuple[Voters, ...]:
-        return (self.byzantine, self.accept, self.reject), *self.others
-
-    def of_kinds(self, kinds: Sequence[Voters]) -> "Pool":
-        """The same pool with these kinds of Byzantine nodes."""
-        (nodes, accept, reject), *others = kinds
-        return self._replace(byzantine=nodes, accept=accept, reject=reject, others=tuple(others))
 
     @property
     def peers(self) -> int:
@@ -59,7 +46,7 @@ class Pool(NamedTuple):
 
     def swapped(self) -> "Pool":
         """The same pool with the colours of Byzantine answers exchanged."""
-        return self.of_kinds([(nodes, zero, one) for nodes, one, zero in self.kinds])
+        return self._replace(kinds=tuple((nodes, zero, one) for nodes, one, zero in self.kinds))
 
     def merged(self) -> tuple["Pool", int]:
         """The same pool with Byzantine nodes of a fixed colour counted as honest ones.
@@ -70,9 +57,10 @@ class Pool(NamedTuple):
         fixed = [kind for kind in self.kinds if kind[1:] in FIXED]
         if not fixed:
             return self, 0
-        rest = [kind for kind in self.kinds if kind not in fixed] or [(0, 0.0, 0.0)]
-        merged = self._replace(honest=self.honest + sum(nodes for nodes, *_ in fixed))
-        return merged.of_kinds(rest), sum(nodes for nodes, one, _ in fixed if one)
+        rest = tuple(kind for kind in self.kinds if kind not in fixed) or NOBODY
+        honest = self.honest + sum(nodes for nodes, *_ in fixed)
+        ones = sum(nodes for nodes, one, _ in fixed if one)
+        return self._replace(honest=honest, kinds=rest), ones
 
 
 def binomial_pmf(trials: int, probability: float) -> Floats:
@@ -80,6 +68,22 @@ def binomial_pmf(trials: int, probability: float) -> Floats:
     successes = np.arange(trials + 1)
     weights = np.array([comb(trials, i) for i in range(trials + 1)], float)
     return weights * probability**successes * (1 - probability) ** (trials - successes)
+
+
+def arriving(k: int, arrives: float) -> Floats:
+    """How many of x answers arrive when each does with this probability, [x = 0 ... k, k + 1]."""
+    return np.stack([np.pad(binomial_pmf(x, arrives), (0, k - x)) for x in range(k + 1)])
+
+
+def by_mix(way: Sequence[tuple[float, float]], kinds: Sequence[int]) -> list[Voters]:
+    """So many Byzantine nodes of each kind by how they answer, in the order of the mixes.
+
+    way: the mix of each kind.
+    """
+    found = dict.fromkeys(sorted(way), 0)
+    for mix, nodes in zip(way, kinds, strict=True):
+        found[mix] += nodes
+    return [(nodes, *mix) for mix, nodes in found.items()]
 
 
 def _falling(c, total: int, k: int) -> Floats:
@@ -165,10 +169,7 @@ def ones(pool: Pool, holders=None) -> Floats:
         one, _ = _single(pool, holders)
         return np.stack([binomial_pmf(k, p) for p in one])
 
-    from_honest = np.eye(k + 1)  # row x: how many of x answers arrive
-    if pool.loss:
-        from_honest = np.stack([np.pad(binomial_pmf(x, arrives), (0, k - x)) for x in range(k + 1)])
-
+    from_honest = arriving(k, arrives)
     byzantine = combined(pool.kinds, k, lambda y, accept, _: binomial_pmf(y, accept * arrives))
 
     def answers(y):
@@ -235,7 +236,7 @@ def pooled_minority_one(honest: int, samples: int, k: int, replacement: bool) ->
         return np.zeros(honest + 1)
     margin = np.abs(np.arange(honest + 1) / honest - 0.5)
     open_rows = np.flatnonzero(margin <= np.sqrt(np.log(1e18) / (2 * answers)))
-    single = ones(Pool(honest, 0, k, replacement=replacement))
+    single = ones(Pool(honest, k, replacement=replacement))
     size = answers + 1
     for block in np.array_split(open_rows, max(1, len(open_rows) * size // 2**22)):
         total = np.fft.irfft(np.fft.rfft(single[block], size, axis=1) ** samples, size, axis=1)

@@ -10,18 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from vecsim.engines.agents.lockstep import class_rows
-from vecsim.engines.trial import (
-    Shape,
-    Tables,
-    Tally,
-    TrialRecord,
-    Trials,
-    answers,
-    no_memory,
-    run_trials,
-    starts_at_one,
-    view,
-)
+from vecsim.engines.trial import Shape, Tables, Tally, TrialRecord, Trials, answers, run_batch, view
 from vecsim.model import random
 from vecsim.model.poll_draw import draw
 from vecsim.types import View, decided, preference
@@ -41,10 +30,10 @@ class _State(NamedTuple):
 def _start(shape: Shape, trial: Trials) -> _State:
     """Nobody has polled yet, and all nodes are undecided."""
     nodes = jnp.arange(shape.nodes, dtype=jnp.int32)
-    cells = trial.protocol.start(starts_at_one(trial, nodes))
+    cells = trial.protocol.start(trial.starts_at_one(nodes))
     tally = Tally(trial.start_ones, jnp.int32(0), jnp.int32(0))
     record = TrialRecord.start(trial).update(trial, tally, jnp.int32(0), jnp.int32(0), jnp.int32(1))
-    return _State(cells, nodes, tally, trial.start_ones, no_memory(trial.adversaries), record)
+    return _State(cells, nodes, tally, trial.start_ones, trial.no_memory(), record)
 
 
 def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -> _State:
@@ -70,9 +59,7 @@ def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -
 
     decides = (decided(new) & ~decided(cell)).astype(jnp.int32)
     colour, before = preference(new).astype(jnp.int32), preference(cell).astype(jnp.int32)
-    tally = Tally(
-        tally.ones + colour - before, tally.decided + decides, tally.decided_1 + decides * colour
-    )
+    tally = Tally(*map(jnp.add, tally, (colour - before, decides, decides * colour)))
     flips = (colour != before).astype(jnp.int32)
     last = state.order[undecided - 1]
     return _State(
@@ -98,4 +85,4 @@ def at_each_poll(trial: Trials, tables: Tables, tally: Tally, step, seen: View) 
 
 def asynchronous_program(shape: Shape):
     """The function (trials, tables) -> Outcome."""
-    return partial(run_trials, partial(_start, shape), partial(_advance, shape))
+    return partial(run_batch, partial(_start, shape), partial(_advance, shape))

@@ -7,7 +7,7 @@ itself. Nodes are put on the graph's vertices by a random permutation of each tr
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, in_lockstep, starts_at_one
+from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, in_lockstep
 from vecsim.model import random
 from vecsim.model.poll_draw import FOLD
 from vecsim.types import Counts, Quorum, View, decided, preference
@@ -37,8 +37,11 @@ def _ask(shape: Shape, trial: Trials, peers, colours, nodes, mixes, round_) -> C
     coin, lost = random.threefry(*trial.key, slots, random.counter(round_, random.ANSWERS))
     own = colours[:, None]
     group = (nodes >= trial.first_group).astype(jnp.int32) * (mixes.shape[0] - 1)
-    mix = mixes[group, colours.astype(jnp.int32)]
-    accept, reject = (trial.coins[mix[:, None], _kind_of(trial, nodes[peers]), i] for i in (0, 1))
+    mix = mixes[group, colours.astype(jnp.int32)][:, None]
+    # The number of the first node of each further kind; honest nodes count as of the first.
+    others = trial.honest + jnp.cumsum(trial.kinds[:-1])
+    kind = (nodes[peers][..., None] >= others).sum(axis=-1, dtype=jnp.int32)
+    accept, reject = (trial.coins[mix, kind, i] for i in (0, 1))
     coin = jnp.minimum(coin, FOLD)
     byzantine = nodes[peers] >= trial.honest
     one = jnp.where(byzantine, coin < accept, colours[peers] == 1)
@@ -47,15 +50,6 @@ def _ask(shape: Shape, trial: Trials, peers, colours, nodes, mixes, round_) -> C
     agrees = jnp.where(own == 1, one, zero) & arrives
     answered = (one | zero) & arrives
     return Counts(agrees.sum(axis=1, dtype=jnp.uint32), answered.sum(axis=1, dtype=jnp.uint32))
-
-
-def _kind_of(trial: Trials, nodes):
-    """Which kind of Byzantine nodes those of these numbers are; honest ones are of the first."""
-    kind, first = jnp.int32(0), trial.honest
-    for number in trial.kinds[:-1]:
-        first = first + number
-        kind = kind + (nodes >= first).astype(jnp.int32)
-    return kind
 
 
 def quorum(trial: Trials, counts: Counts) -> Quorum:
@@ -73,7 +67,7 @@ def graph_program(shape: Shape):
         vertex = jnp.arange(shape.nodes, dtype=jnp.uint32)
         word, _ = random.threefry(*trial.key, vertex, jnp.uint32(random.PLACE))
         nodes = jnp.argsort(word).astype(jnp.int32)  # on each vertex; honest ones come first
-        cells = trial.protocol.start(starts_at_one(trial, nodes))
+        cells = trial.protocol.start(trial.starts_at_one(nodes))
         return nodes, cells, jnp.zeros_like(trial.honest)
 
     def count(trial: Trials, state):

@@ -19,7 +19,7 @@ from operator import add
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, in_lockstep, starts_at_one
+from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, in_lockstep
 from vecsim.model import random
 from vecsim.model.poll_draw import draw
 from vecsim.types import decided, preference
@@ -80,7 +80,7 @@ def start_nodes(shape: Shape, trial: Trials):
     full = jnp.uint32(2**shape.bits - 1)
     honest = trial.honest.astype(jnp.uint32)
     mask = _pack([jnp.where(i < honest, full, jnp.uint32(0)) for i in ids], shape.bits)
-    cells = [trial.protocol.start(starts_at_one(trial, i)) for i in ids]
+    cells = [trial.protocol.start(trial.starts_at_one(i)) for i in ids]
     return _pack(cells, shape.bits) & mask, mask
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from vecsim.engines.agents.tables import Stack, WantedTables
 from vecsim.engines.drawn import admitted, first_ones
-from vecsim.engines.trial import Shape, Tables, Trials, pooling_nodes
+from vecsim.engines.trial import Shape, Tables, Trials
 from vecsim.model import graphs, random
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Nodes, Point, Way
@@ -55,13 +55,9 @@ def poll_kind(point: Point) -> PollKind:
     mixes = [mix for way in point.adversary.ways for mix in way] if point.byzantine else []
     missing = point.network.loss > 0 or any(sum(mix) < 1 for mix in mixes)
     silent = rule.counts and missing
-    return PollKind(
-        counts=rule.counts,
-        silent=silent,
-        split=not rule.counts and len(set(rule.quorums)) > 1,
-        wide=not silent and getattr(rule, "beta", 0) < WIDE_BELOW,
-        k=rule.k,
-    )
+    split = not rule.counts and len(set(rule.quorums)) > 1
+    wide = not silent and getattr(rule, "beta", 0) < WIDE_BELOW
+    return PollKind(rule.counts, silent, split, wide, rule.k)
 
 
 def agents_program_key(point: Point):
@@ -173,13 +169,13 @@ class Assembler:
             make = partial(thresholds, pool, self.shape.kind, quorums)
             polls[pool, quorums] = (pool.honest + 1, make)
         if point.adversary.pools:
-            samples = pooling_nodes(point.adversary, item.kinds)
+            samples = point.adversary.pooling(item.kinds)
             key = (point.honest, samples, point.protocol.k, point.network.replacement)
             pooled[key] = (point.honest + 1, lambda: _boundary(pools.pooled_minority_one(*key)))
         return polls, pooled
 
     def _trial(self, item: Item, pooled: WantedTables) -> Trials:
-        """One of the item's trials, but for its key and graph."""
+        """One of the item's trials, but for what is its own: key, coin, first_ones and graph."""
         point, quorums = item.point, item.point.protocol.quorums
         adversary, offsets = point.adversary, np.zeros(self.mixes, np.int32)
         coins = np.zeros((self.mixes, self.kinds, 2), np.uint32)
@@ -188,18 +184,16 @@ class Assembler:
             offsets[i] = self.polls.start.get((pool, quorums), 0) + extra
             coins[i, : len(way)] = _boundary(np.cumsum(way, axis=1))
         return Trials(
-            key=(np.uint32(0), np.uint32(0)),
-            coin=np.uint32(0),
+            key=(None, None),
+            coin=None,
             **shared_fields(point, self.roster),
             honest=point.honest,
             byzantine=item.admitted,
             kinds=np.pad(item.kinds, (0, self.kinds - len(item.kinds))),
             first_group=point.first_group,
-            first_ones=0,
             round_steps=point.steps,
             offsets=offsets,
             pooled_offset=next((self.pooled.start[key] for key in pooled), 0),
-            graph=0,
             coins=coins,
             loss=_boundary(point.network.loss),
             replacement=point.network.replacement,

@@ -9,7 +9,7 @@ factorisation by blocks: a pivot is what leaves a state, summed, and never 1 min
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
-from math import inf, isfinite, nan, sqrt
+from math import inf, isfinite, nan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -186,8 +186,3 @@ def _iterate(inner, start: Floats) -> Floats:
     system = aslinearoperator(sparse.eye_array(len(start)) - back)
     visits, failed = gmres(system, start, rtol=TOLERANCE, restart=100, maxiter=100)
     return np.full(len(start), nan) if failed else visits
-
-
-def spread(mean: float, square: float) -> float:
-    """Standard deviation from the mean and the mean square."""
-    return sqrt(max(square - mean**2, 0.0)) if isfinite(square) else square

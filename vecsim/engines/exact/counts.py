@@ -42,7 +42,8 @@ class Census:
     given.
     after, preference, decided: of each cell, where decided cells of a colour are one. sizes: nodes
     of each group. start: the census at the start. keys, ones, over: of one node in each
-    [group and cell], its number, its preference and whether it has decided.
+    [group and cell], its number, its preference and whether it has decided. looks: whether the
+    adversary looks at the decided nodes.
     """
 
     def __init__(self, point: Point, first_ones: int | None = None):
@@ -50,6 +51,8 @@ class Census:
         self.point = point
         self.after, self.preference, self.decided, start = _lumped(cells)
         self.groups = point.adversary.groups
+        used = uses(point.adversary)
+        self.looks = bool(point.protocol.decides and used & {"decided_0", "decided_1"})
         self.width = len(self.preference) * self.groups
         first = point.first_group
         self.sizes = [first, point.honest - first][: self.groups]
@@ -72,32 +75,22 @@ class Census:
         return prod(comb(size + cells - 1, size) for size in self.sizes)
 
     @property
-    def _looks(self) -> bool:
-        """Whether the adversary looks at the decided nodes."""
-        used = uses(self.point.adversary)
-        return bool(self.point.protocol.decides and used & {"decided_0", "decided_1"})
-
-    @property
     def number_of_situations(self) -> int:
         honest = self.point.honest
-        return (honest + 1) * (comb(honest + 2, 2) if self._looks else 1)
+        return (honest + 1) * (comb(honest + 2, 2) if self.looks else 1)
 
     def situations(self) -> Situations:
         """All that the adversary may see: the decided nodes only where it looks at them."""
         honest = self.point.honest
-        most = honest if self._looks else 0
+        most = honest if self.looks else 0
         all_ = np.indices((honest + 1, most + 1, most + 1)).reshape(3, -1)
         return Situations(*all_[:, all_[1] + all_[2] <= honest])
 
     def situation(self, situations: Situations, rows: CellCounts) -> NDArray[np.int64]:
         """Number of the situation that each census is."""
         size = self.point.honest + 1
-        looks = len(situations.ones) > size
-        seen = Situations(
-            rows @ self.ones,
-            rows @ (self.over & (self.ones == 0)) * looks,
-            rows @ (self.over & (self.ones == 1)) * looks,
-        )
+        decided = [rows @ (self.over & (self.ones == c)) * self.looks for c in (0, 1)]
+        seen = Situations(rows @ self.ones, *decided)
         known, wanted = (np.ravel_multi_index(each, (size,) * 3) for each in (situations, seen))
         return np.searchsorted(known, wanted)
 

@@ -6,7 +6,7 @@ Only the states that can come up are looked at, breadth first.
 from functools import cache
 from itertools import combinations
 from math import factorial, prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,9 @@ def census_chain(
                 total += len(names)
                 _bound(total, most_moves)
         first += len(fresh.rows)
-        fresh = _once(census, found)
+        fresh = _joined(found)
+        _, once = np.unique(names_of(census, fresh), return_index=True)
+        fresh = States(fresh.rows[once], fresh.memory[once])
         known = np.union1d(known, names_of(census, fresh))
         layers.append(fresh)
     states = _joined(layers)
@@ -79,15 +81,9 @@ def _bound(moves: int, most_moves: int) -> None:
         raise ConfigError(f"too many states: more than {most_moves} moves between them")
 
 
-def _joined(parts: list[States]) -> States:
-    return States(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-def _once(census: Census, found: list[States]) -> States:
-    """Each state once."""
-    states = _joined(found)
-    _, index = np.unique(names_of(census, states), return_index=True)
-    return States(states.rows[index], states.memory[index])
+def _joined(parts: list[Any]) -> Any:
+    """Lists of states, or laws, end to end."""
+    return type(parts[0])(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 class _Walk:
@@ -174,7 +170,7 @@ class _Walk:
             others[place] -= 1
             law = _together(self._fixed(others), self._cell(scene, int(place), 1))
             laws.append(law._replace(weights=law.weights * row[place] / undecided))
-        return _merged(Law(*map(np.concatenate, zip(*laws, strict=True))))
+        return _merged(_joined(laws))
 
     def _next(self, scene: Scene, place: int):
         """Where a poll may take a node of [group and cell] `place`, and how likely."""

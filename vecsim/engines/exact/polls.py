@@ -1,17 +1,13 @@
 """What one poll gives an honest node, for every number of honest 1-holders (host side, float64)."""
 
-from typing import Any
-
 import numpy as np
 
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Nodes, Point, Way
-from vecsim.model.poll_law import Floats, Pool
+from vecsim.model.poll_law import Floats
 
 
-def _sides(
-    point: Point, way: Way, admitted: Nodes, colour: int
-) -> tuple[Pool, Any, Floats, Floats]:
+def _sides(point: Point, way: Way, admitted: Nodes, colour: int):
     """Whom a querier of this colour may poll, the row of that pool's law for each c below, and
     P(i answers of the querier's colour), P(i of the other), [honest + 1, k + 1] each.
 

@@ -14,7 +14,7 @@ from scipy import stats
 
 from vecsim.engines.behaviour import Conduct, conducts, unsupported
 from vecsim.engines.drawn import first_ones_law
-from vecsim.engines.exact.absorbing import Passage, passage, spread
+from vecsim.engines.exact.absorbing import Passage, passage
 from vecsim.engines.exact.counts import Census
 from vecsim.engines.exact.counts_chain import census_chain
 from vecsim.engines.exact.ones_chain import tally_chain
@@ -166,6 +166,7 @@ def _averaged(point: Point, parts: list[tuple[float, _Part]]) -> Solution:
         final += weight * np.bincount(part.ones, part.passage.final, honest + 1)
     first = mean(lambda part: part.passage.mean)
     second = mean(lambda part: part.passage.square)
+    sd = math.sqrt(max(second - first**2, 0.0)) if math.isfinite(second) else second
     unfinished = mean(lambda part: part.passage.unfinished)
     agreed = [mean(entered(ones)) for ones in (0, honest)]
     ends = agreed if point.protocol.decides else [float(final[0]), float(final[honest])]
@@ -175,7 +176,7 @@ def _averaged(point: Point, parts: list[tuple[float, _Part]]) -> Solution:
         round_steps=steps,
         unfinished=unfinished,
         mean_rounds=first / steps,
-        sd_rounds=spread(first, second) / steps,
+        sd_rounds=sd / steps,
         agreed_0=agreed[0],
         agreed_1=agreed[1],
         disagreement=mean(lambda part: part.passage.final[part.violation].sum()),

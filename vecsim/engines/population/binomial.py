@@ -47,6 +47,12 @@ class Names(NamedTuple):
     counters: tuple[Any, Any]
 
 
+def names_in(key, draw, round_, first: int = random.POLL, second: int = random.POLL_WIDE) -> Names:
+    """Of draws in a round; first, second: what the blocks of an attempt are for."""
+    round_ = round_.astype(jnp.uint32)
+    return Names(key, draw, (random.counter(round_, first), random.counter(round_, second)))
+
+
 def binomial(names: Names, n, p, q):
     """Successes among n trials of probability p each; q is P(failure), p + q = 1.
 
@@ -55,25 +61,24 @@ def binomial(names: Names, n, p, q):
     """
     rare, often = jnp.minimum(p, q), jnp.maximum(p, q)
     mean = n * rare
-    words = (*names.key, names.draw, *names.counters)
-    parts = jnp.broadcast_arrays(mean, n, rare, often, *words)
-    mean, *parts = (part.ravel() for part in parts)
-    few = _where((mean > 0.0) & (mean < _SMALL), _inverted, *parts)
-    many = _where(mean >= _SMALL, _rejected, *parts)
+    parts, tree = jax.tree.flatten((names, n, rare, often))
+    mean, *parts = (part.ravel() for part in jnp.broadcast_arrays(mean, *parts))
+    given = jax.tree.unflatten(tree, parts)
+    few = _where((mean > 0.0) & (mean < _SMALL), _inverted, *given)
+    many = _where(mean >= _SMALL, _rejected, *given)
     drawn = (few + many).reshape(jnp.broadcast_shapes(jnp.shape(n), jnp.shape(p)))
     return jnp.where(p <= q, drawn, n - drawn)
 
 
-def _where(wanted, draw, n, p, q, *words):
+def _where(wanted, draw, *given):
     """Draws where wanted, 0 elsewhere; on a CPU the wanted ones are put together in pieces."""
 
-    def drawn(wanted, n, p, q, key0, key1, number, first, second):
-        names = Names((key0, key1), number, (first, second))
+    def drawn(wanted, names: Names, n, p, q):
         return draw(names, jnp.where(wanted, n, 0.0), p, q)
 
     lanes = wanted.size
     if lanes <= PIECE or jax.default_backend() != "cpu":
-        return drawn(wanted, n, p, q, *words)
+        return drawn(wanted, *given)
     place = jnp.cumsum(wanted.astype(jnp.int32))
     queue = jnp.full(-(-lanes // PIECE) * PIECE, lanes, jnp.int32)
     number = jnp.arange(lanes, dtype=jnp.int32)
@@ -81,7 +86,7 @@ def _where(wanted, draw, n, p, q, *words):
 
     def piece(i, done):
         lane = lax.dynamic_slice(queue, (i * PIECE,), (PIECE,))
-        taken = (part.at[lane].get(mode="clip") for part in (n, p, q, *words))
+        taken = jax.tree.map(lambda part: part.at[lane].get(mode="clip"), given)
         return done.at[lane].set(drawn(lane < lanes, *taken), mode="drop")
 
     return lax.fori_loop(0, -(-place[-1] // PIECE), piece, jnp.zeros(lanes))
@@ -137,14 +142,10 @@ def _rejected(names: Names, n, p, q):
 
     def log_mass(k):
         """Log of P(k), but for a constant."""
-        left = n - k
-        distance = k - mean
-        return -(
-            (k + 0.5) * jnp.log1p((distance + 1.0) / mean)
-            + (left + 0.5) * jnp.log1p((1.0 - distance) / missed)
-            + stirling(k)
-            + stirling(left)
-        )
+        left, distance = n - k, k - mean
+        hits = (k + 0.5) * jnp.log1p((distance + 1.0) / mean)
+        misses = (left + 0.5) * jnp.log1p((1.0 - distance) / missed)
+        return -(hits + misses + stirling(k) + stirling(left))
 
     top = log_mass(mode)
 

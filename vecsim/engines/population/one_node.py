@@ -131,25 +131,19 @@ def _enough(rule: QrAvalanche) -> int:
     return found
 
 
-class Ninths(NamedTuple):
+@lru_cache(maxsize=1)
+def _ninths() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Nine tenths of every confidence, as a poll keeps them before it adds its own.
 
-    least: index i holds the least confidence of which i is kept. double: the i that are also kept
-    of the confidence after that, in ascending order.
+    In the first array index i holds the least confidence of which i is kept. The second has the i
+    that are also kept of the confidence after that, in ascending order.
     """
-
-    least: NDArray[np.int64]
-    double: NDArray[np.int64]
-
-
-@lru_cache(maxsize=1)
-def _ninths() -> Ninths:
     rule = QrAvalanche()
     cells = rule.pack(preference=0, streak=0, confidence=np.arange(SCALE + 1))
     polled = after(rule, cells, 1, 1).confidence.astype(np.int64)
     kept = polled - polled[0]
     least = np.flatnonzero(np.diff(kept, prepend=-1))
-    return Ninths(least, np.flatnonzero(np.diff(least, append=len(kept)) == 2))
+    return (least, np.flatnonzero(np.diff(least, append=len(kept)) == 2))
 
 
 def nine_tenths(part: Part) -> Part:

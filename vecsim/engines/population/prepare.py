@@ -107,13 +107,11 @@ def _weight_bytes(shape: PopulationShape) -> int:
     return 8 * size * shape.mixes * 2 * len(RESULTS) * (size if shape.third else 1) * size
 
 
-def population_program_key(point: Point):
-    """Points with the same key share one compiled program, whatever other points are run."""
-    return jax.tree.structure(point.protocol), population_shape(point)
-
-
 def population_shape(point: Point) -> PopulationShape:
-    """What the program that serves the point is compiled for."""
+    """What the program that serves the point is compiled for, whatever other points are run.
+
+    Points with the same shape, and a protocol of the same structure, share one.
+    """
     moves = moves_of(point.protocol, point.protocol.max_rounds)
     adversary, network = point.adversary, point.network
     sides = max(len(network.groups), 1)

@@ -16,28 +16,12 @@ import numpy as np
 from jax import lax
 
 from vecsim.engines.population import undisputed
-from vecsim.engines.population.binomial import Names, binomial
+from vecsim.engines.population.binomial import Names, binomial, names_in
 from vecsim.engines.population.moves import Moves
 from vecsim.engines.population.poll_results import honest_answers, result_probabilities
-from vecsim.engines.population.prepare import (
-    Blocks,
-    PopulationShape,
-    blocks_of,
-    population_program_key,
-    population_shape,
-)
+from vecsim.engines.population.prepare import Blocks, PopulationShape, blocks_of, population_shape
 from vecsim.engines.population.weights import Polls
-from vecsim.engines.trial import (
-    Tally,
-    TrialRecord,
-    Trials,
-    all_devices,
-    answers,
-    batch,
-    no_memory,
-    pooling_nodes,
-    seen,
-)
+from vecsim.engines.trial import Tally, TrialRecord, Trials, all_devices, answers, batch, seen
 from vecsim.model import random
 from vecsim.model.point import MOST_ROUNDS, Point
 from vecsim.types import STEPPED, Outcome
@@ -90,7 +74,7 @@ def begin(shape: PopulationShape, block: Blocks) -> RoundState:
     for start, number in zip(moves.start, (sides.nodes - sides.ones, sides.ones), strict=True):
         nodes = nodes.at[..., start].add(jnp.where(there, number, 0).astype(jnp.float64))
     none = jnp.zeros_like(honest)
-    return RoundState(none, nodes, none, no_memory(block.trials.adversaries, len(honest)))
+    return RoundState(none, nodes, none, block.trials.no_memory(len(honest)))
 
 
 def taking_part(shape: PopulationShape, block: Blocks, state: RoundState):
@@ -111,7 +95,7 @@ def _names(block: Blocks, state: RoundState, number, *purposes: int) -> Names:
     more = (group // jnp.uint32(_NAMED)) * jnp.uint32(MOST_ROUNDS)
     round_ = state.round.astype(jnp.uint32)[:, None, None] + more
     number = number | (group % jnp.uint32(_NAMED)) << jnp.uint32(GROUP)
-    return Names(key, number, counters(round_, *purposes))
+    return names_in(key, number, round_, *purposes)
 
 
 def advance_counts(
@@ -197,11 +181,6 @@ def conditional(this, later):
     return this / total, jnp.where(possible, later / total, 1.0)
 
 
-def counters(round_, first: int = random.POLL, second: int = random.POLL_WIDE):
-    number = round_.astype(jnp.uint32)
-    return random.counter(number, first), random.counter(number, second)
-
-
 def pooled_minority(trials: Trials, polls: Polls, round_, ones):
     """Whether 1 is the minority among k answers of honest nodes to each Byzantine node.
 
@@ -221,14 +200,14 @@ def pooled_minority(trials: Trials, polls: Polls, round_, ones):
     p, q = (jnp.stack(both[::-1]) for both in zip(*splits, strict=True))
     key = tuple(word[:, None] for word in trials.key)
     numbers = jnp.arange(size, dtype=jnp.uint32)
-    second = counters(round_[:, None], random.PEERS, random.REPEATS)
 
     def divide(level, nodes):
-        names = Names(key, jnp.uint32(size) * level.astype(jnp.uint32) + numbers, second)
+        number = jnp.uint32(size) * level.astype(jnp.uint32) + numbers
+        names = names_in(key, number, round_[:, None], random.PEERS, random.REPEATS)
         upper = binomial(names, nodes, p[level], q[level])
         return nodes - upper + jnp.roll(upper, size >> (level + 1), axis=1)
 
-    pooling = jnp.stack([pooling_nodes(a, trials.kinds.T) for a in trials.adversaries])
+    pooling = jnp.stack([each.pooling(trials.kinds.T) for each in trials.adversaries])
     byzantine = pooling[trials.which].astype(jnp.float64)
     nodes = jnp.zeros((len(chances), size)).at[:, 0].set(byzantine)
     nodes = lax.fori_loop(0, levels, divide, nodes)
@@ -249,13 +228,13 @@ def run(work: list[tuple[Point, np.ndarray]], seed: int, memory: int = 2**28) ->
     groups: dict[Any, list[int]] = {}
     for i, (point, trials) in enumerate(work):
         if not point.protocol.counts:
-            groups.setdefault(population_program_key(point), []).append(i)
+            key = jax.tree.structure(point.protocol), population_shape(point)
+            groups.setdefault(key, []).append(i)
             continue
         for name, array in undisputed.outcomes_of(point, trials, seed).items():
             out[name][starts[i] : starts[i + 1]] = array
     mesh = all_devices()
-    for members in groups.values():
-        shape = population_shape(work[members[0]][0])
+    for (_, shape), members in groups.items():
         served = [(*work[i], starts[i] + np.arange(len(work[i][1]))) for i in members]
         for blocks, place in blocks_of(shape, served, seed, mesh.size, memory):
             with jax.enable_x64(True):

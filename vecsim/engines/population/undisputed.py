@@ -7,7 +7,7 @@ decide, by exact binomial draws. Points are only supported where P(any node of t
 a quorum) is below RISK, which bounds the error.
 """
 
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jax import lax
 from numpy.typing import NDArray
 
 from vecsim.engines import behaviour
-from vecsim.engines.population.binomial import Names, binomial
+from vecsim.engines.population.binomial import binomial, names_in
 from vecsim.engines.population.one_node import decision_law, turning_chance
 from vecsim.model import poll_law as pools
 from vecsim.model import random
@@ -155,10 +155,8 @@ def _draw(key, nodes, p, q):
 
     def body(state):
         round_, left, decided = state
-        counter = partial(random.counter, round_.astype(jnp.uint32))
-        names = Names(key, jnp.uint32(0), (counter(random.POLL), counter(random.POLL_WIDE)))
         here = jnp.full_like(left, p[round_]), jnp.full_like(left, q[round_])
-        now = binomial(names, left, *here)
+        now = binomial(names_in(key, jnp.uint32(0), round_), left, *here)
         return round_ + 1, left - now, decided.at[round_].set(now)
 
     left = jnp.full(BLOCK_TRIALS, nodes)

@@ -109,11 +109,9 @@ def result_weights(
     whether y goes up to k, or is 0. [results, y, x].
     """
     size = k + 1
-    arriving = np.zeros((size, size))  # row x: how many of x answers arrive
-    for x in range(size):
-        arriving[x, : x + 1] = pools.binomial_pmf(x, 1 - loss)
     count = np.add.outer(np.arange(size), np.arange(size))  # arriving + of the third part
     chosen = count < low, (count >= low) & (count < high), count >= high
+    arriving = pools.arriving(k, 1 - loss)
     below, between, above = (arriving @ part.astype(float) for part in chosen)
     weights = np.zeros((len(RESULTS), size if third else 1, size))
 
@@ -143,12 +141,9 @@ def result_weights(
 
 def _third(way, kinds: tuple[int, ...], own: int) -> tuple[pools.Voters, ...]:
     """`apart` of `result_weights`, for queriers of one colour."""
-    found: dict[tuple[float, float], int] = {}
-    for mix, nodes in zip(way, kinds, strict=True):
-        if mix not in pools.FIXED:
-            found[mix] = found.get(mix, 0) + nodes
-    listed = [(nodes, mix[1 - own], mix[own]) for mix, nodes in sorted(found.items())]
-    return tuple(listed) if len(listed) > 1 else tuple((0, *each[1:]) for each in listed)
+    found = [(nodes, mix) for nodes, *mix in pools.by_mix(way, kinds) if (*mix,) not in pools.FIXED]
+    alone = len(found) == 1
+    return tuple((0 if alone else nodes, mix[1 - own], mix[own]) for nodes, mix in found)
 
 
 def _rests(total: int, k: int) -> Floats:

@@ -22,7 +22,7 @@ from vecsim.engines.cells import enumerate_cells
 from vecsim.engines.drawn import first_ones
 from vecsim.engines.population import stepping
 from vecsim.engines.population.prepare import blocks_of, population_shape, sides_of
-from vecsim.engines.trial import SPLIT, WHOLE, Trials, all_devices, no_memory, over_devices, view
+from vecsim.engines.trial import SPLIT, WHOLE, Trials, all_devices, over_devices, view
 from vecsim.model.point import Point
 from vecsim.studies.rare.scores import situations, standing
 from vecsim.studies.rare.standings import agents_crowd, agents_field, counted_crowd, counted_field
@@ -195,7 +195,7 @@ def _begin(shape, trials):
 
     def begin(trial):
         lane, _ = lockstep.start_nodes(shape, trial)
-        return Walk(jnp.int32(0), lane, no_memory(trial.adversaries))
+        return Walk(jnp.int32(0), lane, trial.no_memory())
 
     return jax.vmap(begin)(trials)
 
