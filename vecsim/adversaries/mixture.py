@@ -78,26 +78,21 @@ class Mixture(Adversary):
     def ways(self):
         return tuple(itertools.product(*(kind.mixes for kind in self.members)))
 
+    # What engines ask of any adversary.
     kinds = property(attrgetter("members"))
-    groups = property(attrgetter("_grouping.groups"))
+    groups = property(attrgetter("_grouping.groups"))  # pyright: ignore[reportAssignmentType]
     grouping = property(attrgetter("_grouping.grouping"))
-
-    @property
-    def _grouping(self) -> Adversary:
-        """The kind that distinguishes groups, or any if none does."""
-        return max(self.members, key=lambda kind: kind.groups)
-
-    @property
-    def pools(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return any(kind.pools for kind in self.members)
+    pools = property(lambda self: any(kind.pools for kind in self.members))  # pyright: ignore[reportAssignmentType]
+    memories = property(lambda self: len(self.members))  # pyright: ignore[reportAssignmentType]
 
     @property
     def every(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return next((kind.every for kind in self.members if kind.pools), "round")
 
     @property
-    def memories(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return len(self.members)
+    def _grouping(self) -> Adversary:
+        """The kind that distinguishes groups, or any if none does."""
+        return max(self.members, key=lambda kind: kind.groups)
 
     @property
     def admission(self) -> float:

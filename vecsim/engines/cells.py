@@ -33,13 +33,13 @@ _MOST_CELLS = 2**17  # cells of a protocol at most, to bound time and memory of 
 class Cells(NamedTuple):
     """The cells that can come up, those nearest to a start first.
 
-    cells: uint32 [cells]. start: index of each colour's start. preference: uint32 [cells].
+    cells: uint32 [cells], of which the first two are the starts of 0 and 1. preference: uint32
+    [cells].
     decided: bool [cells]. after: int32 [cells, results], index of the cell that follows each of the
     first RESULTS; a decided cell follows itself, and so does one that only the last round reaches.
     """
 
     cells: NDArray[np.uint32]
-    start: tuple[int, int]
     preference: NDArray[np.uint32]
     decided: NDArray[np.bool_]
     after: NDArray[np.int32]
@@ -71,7 +71,7 @@ def enumerate_cells(protocol: Protocol, rounds: int, results: int = len(RESULTS)
     cells = np.array(list(number), np.uint32)
     rows = (after.get(cell, [cell] * results) for cell in number)
     places = np.array([[number[cell] for cell in row] for row in rows], np.int32)
-    return Cells(cells, (0, 1), preference(cells), decided(cells), places)
+    return Cells(cells, preference(cells), decided(cells), places)
 
 
 def padded(values: NDArray[Any]) -> NDArray[Any]:

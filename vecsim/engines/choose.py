@@ -25,15 +25,15 @@ def engine_of(point: Point, wanted: str) -> str:
     there are more nodes than others can hold. ConfigError where the wanted engine cannot run the
     point.
     """
-    if point.network.groups:
-        require(wanted != "agents", "engine.name", wanted, "auto or population with network.groups")
+    groups = point.network.groups
+    allowed = "auto or population with network.groups"
+    require(wanted != "agents" or not groups, "engine.name", wanted, allowed)
+    if groups or wanted == "population":
         reason = population.supports(point)
-        require(reason is None, "network.groups", point.network.groups, f"none ({reason})")
-        return "population"
-    if wanted == "population":
-        reason = population.supports(point)
+        require(reason is None or not groups, "network.groups", groups, f"none ({reason})")
         require(reason is None, "engine.name", wanted, f"auto or agents ({reason})")
-    if wanted == "population" or (wanted == "auto" and _suits(point)):
+        return "population"
+    if wanted == "auto" and _suits(point):
         return "population"
     least = "" if wanted == "auto" else " with engine.name=agents"
     reason = population.supports(point) if point.n > _MOST_NODES else None

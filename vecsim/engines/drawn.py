@@ -17,12 +17,11 @@ _TAIL = 1e-30
 def admitted(point: Point, keys) -> np.ndarray:
     """Byzantine nodes of each kind that are admitted, int64 [trials, kinds]; keys: the trials'."""
     number = np.tile(np.array(point.kinds, np.int64), (len(keys[0]), 1))
-    for i, kind in enumerate(point.adversary.kinds):
+    for i, (kind, most) in enumerate(zip(point.adversary.kinds, point.kinds, strict=True)):
         admission = float(kind.admission)
         if admission < 1.0:
             from scipy import stats  # slow to import, and few points need it
 
-            most = point.kinds[i]
             drawn = stats.binom.ppf(_uniform(keys, IDENTITIES + i), most, admission)
             number[:, i] = np.clip(drawn, 0, most)
     return number

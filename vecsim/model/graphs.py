@@ -22,12 +22,9 @@ def neighbours(network: Network, n: int, seed: int) -> np.ndarray:
     """The network's graphs on n nodes: int32 [graphs, n, largest degree], filled up with -1."""
     seeds, _ = random.trial_key(random.point_key(seed, n), np.arange(network.graphs))
     drawn = [_draw(network, n, int(s)) for s in seeds]
-    width = max(max(map(len, lists)) for lists in drawn)
-    table = np.full((len(drawn), n, width), -1, np.int32)
-    for g, lists in enumerate(drawn):
-        for node, others in enumerate(lists):
-            table[g, node, : len(others)] = others
-    return table
+    width = max(len(others) for lists in drawn for others in lists)
+    filled = [[others + [-1] * (width - len(others)) for others in lists] for lists in drawn]
+    return np.array(filled, np.int32)
 
 
 def _draw(network: Network, n: int, seed: int) -> list[list[int]]:

@@ -7,7 +7,7 @@ relative accuracy, and nothing is computed as 1 - CDF.
 
 from collections.abc import Callable, Sequence
 from math import comb
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +63,8 @@ class Pool(NamedTuple):
         return self._replace(honest=honest, kinds=rest), ones
 
 
-def binomial_pmf(trials: int, probability: float) -> Floats:
-    """Probabilities of 0 ... trials successes."""
+def binomial_pmf(trials: int, probability: Any) -> Floats:
+    """Probabilities of 0 ... trials successes; probability: one, or several [..., 1]."""
     successes = np.arange(trials + 1)
     weights = np.array([comb(trials, i) for i in range(trials + 1)], float)
     return weights * probability**successes * (1 - probability) ** (trials - successes)
@@ -150,8 +150,7 @@ def _convolved(one: Floats, other: Floats) -> Floats:
     """Law of a sum; a kind that is silent, or never is, has few entries that are not 0."""
     if np.count_nonzero(one) > np.count_nonzero(other):
         one, other = other, one
-    sizes = [a + b - 1 for a, b in zip(one.shape, other.shape, strict=True)]
-    total = np.zeros(sizes)
+    total = np.zeros(np.add(one.shape, other.shape) - 1)
     for place in np.argwhere(one):
         where = [slice(i, i + size) for i, size in zip(place, other.shape, strict=True)]
         total[tuple(where)] += one[tuple(place)] * other
@@ -193,12 +192,12 @@ def ones_and_answered(pool: Pool, holders=None) -> Floats:
     def byzantine(y, accept, reject):
         answering = accept + reject
         share = accept / answering if answering else 0.0
-        return _split(binomial_pmf(y, answering * arrives), share, y + 1)
+        return split(binomial_pmf(y, answering * arrives), share, y + 1)
 
     if pool.replacement:
         one, answered = _single(pool, holders)
         law, shares = binomial_pmf(k, answered), one / answered if answered else 0 * one
-        return np.stack([_split(law, share, size) for share in shares])
+        return np.stack([split(law, share, size) for share in shares])
     by_count = combined(pool.kinds, k, byzantine)
     cached = [binomial_pmf(x, arrives) for x in range(size)]
 
@@ -216,7 +215,7 @@ def ones_and_answered(pool: Pool, holders=None) -> Floats:
     return _distinct(pool, answers, holders).reshape(len(holders), size, size)
 
 
-def _split(answered: Floats, share: float, size: int) -> Floats:
+def split(answered: Floats, share: float, size: int) -> Floats:
     """[size, size]: P(j answer, i of them 1) when each answer is 1 with probability `share`."""
     joint = np.zeros((size, size))
     for j, p in enumerate(answered):

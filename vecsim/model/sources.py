@@ -84,12 +84,9 @@ def _with_imported(module: ModuleType) -> list[tuple[Path, ModuleType]]:
 
 
 def _belongs(module: ModuleType, top: str) -> bool:
-    first = module.__name__.partition(".")[0]
-    if first == top:
-        return True
-    file = getattr(module, "__file__", None)
-    if first == _OWN or first in sys.stdlib_module_names or not file:
-        return False
+    first, file = module.__name__.partition(".")[0], getattr(module, "__file__", None)
+    if first in (top, _OWN) or first in sys.stdlib_module_names or not file:
+        return first == top
     return not INSTALLED & set(Path(file).resolve().parts)
 
 

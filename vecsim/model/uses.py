@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import compress
 from typing import Any
 
 import jax
@@ -33,8 +34,7 @@ def uses(adversary: Adversary) -> frozenset[str]:
 
     def looked_at(output: int) -> set[str]:
         needed = _needed(jaxpr, [i == output for i in range(2)])
-        last = needed[-len(names) :]  # before them are the adversary's own numbers
-        return {name for name, used in zip(names, last, strict=True) if used}
+        return set(compress(names, needed[-len(names) :]))  # before: the adversary's own numbers
 
     found = looked_at(0)
     return frozenset(found | looked_at(1) if "memory" in found else found)

@@ -23,9 +23,8 @@ class Streak(Protocol):
 
     def __check_init__(self):
         check_sample(self)
-        beta, rounds = self.beta, self.max_rounds
-        when, flip = self.decide_when, self.count_after_flip
-        require(1 <= beta < 2**20, "protocol.beta", beta, "1 to 1048575")
+        rounds, when, flip = self.max_rounds, self.decide_when, self.count_after_flip
+        require(1 <= self.beta < 2**20, "protocol.beta", self.beta, "1 to 1048575")
         require(1 <= rounds < 2**20, "protocol.max_rounds", rounds, "1 to 1048575")
         require(when in ("ge", "gt"), "protocol.decide_when", when, "ge or gt")
         require(flip in (0, 1), "protocol.count_after_flip", flip, "0 or 1")

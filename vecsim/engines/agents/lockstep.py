@@ -46,8 +46,6 @@ def lanes(shape: Shape) -> tuple[int, int]:
 
 def unpack_lanes(lane, bits: int):
     """The cells of each lane, the first node's first: a list of uint32 [lanes]."""
-    if bits == 32:
-        return [lane]
     return [(lane >> jnp.uint32(i)) & jnp.uint32(2**bits - 1) for i in range(0, 32, bits)]
 
 

@@ -24,7 +24,7 @@ from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.trial import Shape, Tables, Trials
 from vecsim.model import graphs, random
 from vecsim.model import poll_law as pools
-from vecsim.model.point import Nodes, Point, Way
+from vecsim.model.point import Nodes, Point
 from vecsim.model.poll_draw import PollKind, boundary, thresholds
 from vecsim.types import Adversary
 
@@ -111,11 +111,6 @@ def shared_fields(point: Point, roster: Roster) -> dict[str, Any]:
     )
 
 
-def _apart(way: Way):
-    """What tables of a way differ in: nodes of fixed colours count as honest ones."""
-    return tuple(sorted(mix for mix in set(way) if mix not in pools.FIXED))
-
-
 class Assembler:
     """Packs items into batches of one shape.
 
@@ -131,7 +126,10 @@ class Assembler:
         row = (1 if shape.kind.counts else 2, shape.kind.columns, shape.kind.words)
         longest = max(point.n for point in points) + 1
         graph = shape.engine == "graph"
-        apart = max(len({_apart(way) for way in adversary.ways}) for adversary in listed)
+        # Ways have tables of their own as far as they differ in more than fixed colours, which
+        # count as honest nodes.
+        ways = ({frozenset(way).difference(pools.FIXED) for way in each.ways} for each in listed)
+        apart = max(map(len, ways))
         tables = max(apart, TABLE_BYTES // (4 * longest * int(np.prod(row))))
         self.polls = Stack(0 if graph else min(apart * size, tables) * longest, row)
         pooling = any(adversary.pools for adversary in listed)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecsim.engines.behaviour import Situations
-from vecsim.engines.cells import Cells, enumerate_cells
+from vecsim.engines.cells import enumerate_cells
 from vecsim.engines.drawn import first_ones_law
 from vecsim.model.point import Point
 from vecsim.model.uses import uses
@@ -47,22 +47,25 @@ class Census:
     """
 
     def __init__(self, point: Point, first_ones: int | None = None):
-        cells = enumerate_cells(point.stepped(), UNTIL_CLOSED)
-        self.point = point
-        self.after, self.preference, self.decided, start = _lumped(cells)
+        cells, self.point = enumerate_cells(point.stepped(), UNTIL_CLOSED), point
+        one = np.arange(len(cells.cells))  # which cell stands for each: one for decided ones alike
+        for colour in (0, 1):
+            same = np.flatnonzero(cells.decided & (cells.preference == colour))
+            one[same] = same[:1]
+        kept, number = np.unique(one, return_inverse=True)
+        self.after, self.decided = number[cells.after[kept]], cells.decided[kept]
+        self.preference = cells.preference[kept].astype(np.int64)
         self.groups = point.adversary.groups
         used = uses(point.adversary)
         self.looks = bool(point.protocol.decides and used & {"decided_0", "decided_1"})
         self.width = len(self.preference) * self.groups
         first = point.first_group
         self.sizes = [first, point.honest - first][: self.groups]
-        self.start = np.zeros(self.width, np.int16)
         ones = first_ones_law(point)[0] if first_ones is None else first_ones
-        starting = [ones, point.start_ones - ones]
-        for group, (size, ones) in enumerate(zip(self.sizes, starting, strict=False)):
-            offset = group * len(self.preference)
-            self.start[offset + start[0]] += size - ones
-            self.start[offset + start[1]] += ones
+        ones = np.array([ones, point.start_ones - ones])[: self.groups]
+        begin = np.zeros((self.groups, len(self.preference)), np.int16)
+        begin[:, number[:2]] = np.stack([self.sizes - ones, ones], axis=1)
+        self.start = begin.ravel()
         # Random numbers modulo 2^64: equal keys are checked to be equal censuses.
         self.keys = np.random.default_rng(1).integers(2**64, size=self.width, dtype=np.uint64)
         self.ones = np.tile(self.preference, self.groups)
@@ -93,18 +96,6 @@ class Census:
         seen = Situations(rows @ self.ones, *decided)
         known, wanted = (np.ravel_multi_index(each, (size,) * 3) for each in (situations, seen))
         return np.searchsorted(known, wanted)
-
-
-def _lumped(cells: Cells):
-    """Cells with those that decided the same colour made one: after, preference, decided, start."""
-    first = np.arange(len(cells.cells))
-    for colour in (0, 1):
-        same = np.flatnonzero(cells.decided & (cells.preference == colour))
-        first[same] = same[:1]
-    kept, number = np.unique(first, return_inverse=True)
-    after = number[cells.after[kept]]
-    preference = cells.preference[kept].astype(np.int64)
-    return after, preference, cells.decided[kept], number[list(cells.start)]
 
 
 def names_of(census: Census, states: States) -> NDArray[np.uint64]:

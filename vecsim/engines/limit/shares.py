@@ -11,7 +11,7 @@ from scipy import sparse
 
 from vecsim.engines.cells import RESULTS, enumerate_cells, padded
 from vecsim.errors import require
-from vecsim.model.poll_law import Floats
+from vecsim.model.poll_law import Floats, binomial_pmf
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Counts, Protocol, decided, preference
 
@@ -22,8 +22,7 @@ ROUNDING = 1e-14  # probability of silence that is taken for 0: rounding leaves 
 
 def _at_least(k: int, p, *least: int) -> list[Floats]:
     """P(so many or more of k independent answers), each likely p."""
-    p, i = np.asarray(p)[..., None], np.arange(k + 1)
-    law = np.array([comb(k, j) for j in range(k + 1)], float) * p**i * (1 - p) ** (k - i)
+    law = binomial_pmf(k, np.asarray(p)[..., None])
     return [law[..., alpha:].sum(axis=-1) for alpha in least]
 
 
@@ -43,23 +42,22 @@ class FewCells:
     """
 
     def __init__(self, rule: Protocol, rounds: int, known: int = len(RESULTS)):
-        cells = enumerate_cells(rule, rounds, known)
-        self.rule, self.start = rule, cells.start
-        self.preference, self.decided = cells.preference, cells.decided
-        size = len(cells.cells)
-        columns = np.arange(size * known)  # cell by cell, its results one after another
-        places = cells.after.ravel(), columns
-        self.moves = sparse.csr_array((np.ones(len(columns)), places), (size, len(columns)))
+        self.rule, self.cells = rule, enumerate_cells(rule, rounds, known)
+        size = len(self.cells.cells), len(self.cells.cells) * known
+        # Columns go cell by cell, the results of each one after another.
+        places = self.cells.after.ravel(), np.arange(size[1])
+        self.moves = sparse.csr_array((np.ones(size[1]), places), size)
 
     def begin(self, ones: float) -> Floats:
-        state = np.zeros(len(self.preference))
-        state[list(self.start)] = 1 - ones, ones
+        state = np.zeros(len(self.cells.cells))
+        state[:2] = 1 - ones, ones
         return state
 
     def shares(self, state: Floats) -> tuple[float, float, float, float]:
         """Of 1-holders, of nodes that decided each colour, and of undecided ones, each summed."""
-        over = [state[self.decided & (self.preference == colour)].sum() for colour in (0, 1)]
-        ones, left = state[self.preference == 1].sum(), state[~self.decided].sum()
+        colour, decided = self.cells.preference, self.cells.decided
+        over = [state[decided & (colour == each)].sum() for each in (0, 1)]
+        ones, left = state[colour == 1].sum(), state[~decided].sum()
         return float(ones), float(over[0]), float(over[1]), float(left)
 
     def step(self, state: Floats, asked: Floats) -> Floats:
@@ -69,7 +67,7 @@ class FewCells:
 
     def polled(self, state: Floats, laws: Floats) -> Floats:
         """laws: P(each result) for a node of each colour, [colour, results]."""
-        return self.moves @ (state[:, None] * laws[self.preference]).ravel()
+        return self.moves @ (state[:, None] * laws[self.cells.preference]).ravel()
 
 
 class Averages(NamedTuple):

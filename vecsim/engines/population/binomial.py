@@ -99,15 +99,6 @@ def _uniform(names: Names, attempt, second):
     return high.astype(jnp.float64) * 2.0**-32 + (low.astype(jnp.float64) + 0.5) * 2.0**-64
 
 
-def _uniforms(names: Names, attempt):
-    """Both uniforms of an attempt; stacked, so that one loop makes them."""
-    words = (*names.key, names.draw, *names.counters)
-    rank = len(jnp.broadcast_shapes(*map(jnp.shape, words)))
-    second = jnp.stack(names.counters)
-    gaps = (1 for _ in range(rank - second.ndim + 1))
-    return _uniform(names, attempt, second.reshape(2, *gaps, *second.shape[1:]))
-
-
 def _inverted(names: Names, n, p, q):
     """Draws of small mean: from P(at least 1) on, the probability of each number is taken off."""
     uniform = _uniform(names, jnp.uint32(0), names.counters[0])
@@ -164,7 +155,8 @@ def _rejected(names: Names, n, p, q):
 
     def body(state):  # one array, lest the words be made once for every one
         number, drawn = state
-        found = attempt(*_uniforms(names, number))
+        # Both uniforms of an attempt together, so that one loop makes them.
+        found = attempt(*_uniform(names, number, jnp.stack(names.counters)))
         return number + jnp.uint32(1), jnp.where(drawn < 0.0, found, drawn)
 
     start = jnp.uint32(0), jnp.where(n > 0.0, -1.0, 0.0)

@@ -76,5 +76,5 @@ def moves_of(protocol: Protocol, rounds: int) -> Moves:
         turns = preference[to] != colour[first]
         arrays = order[row.ravel()], colour[first], to, turns, first
         stages.append(Stage(*(array.astype(np.int32) for array in arrays)))
-    start = number[list(cells.start)].astype(np.int32)
+    start = number[:2].astype(np.int32)
     return Moves(tuple(map(tuple, columns.values())), tuple(stages), preference, start)

@@ -41,19 +41,8 @@ class Part(NamedTuple):
 _NOBODY = Part(0, np.zeros(0))
 
 
-class _Moves(NamedTuple):
-    """What a poll adds to nine tenths of the confidence, [outcomes], and how likely it does."""
-
-    added: NDArray[np.int64]
-    chance: Floats
-
-
-class Polled(NamedTuple):
-    """Polls that lengthen the streak, that end it, and P(nobody answers), which only ends it."""
-
-    success: _Moves
-    failure: _Moves
-    nobody: float
+# What a poll adds to nine tenths of the confidence, [outcomes], and how likely it does.
+_Moves = tuple[NDArray[np.int64], Floats]
 
 
 def decision_law(rule: QrAvalanche, joint: Floats, lost: float) -> Floats:
@@ -63,7 +52,7 @@ def decision_law(rule: QrAvalanche, joint: Floats, lost: float) -> Floats:
     the node are left out; where their probability does not matter, see `undisputed`. lost:
     probability that may be left out besides, in all.
     """
-    polled, enough = _polled(rule, joint), _enough(rule)
+    (success, failure, nobody), enough = _polled(rule, joint), _enough(rule)
     beta, rounds = int(rule.beta), int(rule.max_rounds)
     least = lost / (4 * (beta + 2) * rounds)
     start = int(rule.unpack(rule.start(jnp.uint32(0))).confidence)
@@ -73,10 +62,10 @@ def decision_law(rule: QrAvalanche, joint: Floats, lost: float) -> Floats:
         everybody = _sum(streaks)
         if everybody.mass.sum() <= least:
             break
-        waited = everybody.mass * polled.nobody if polled.nobody > 0 else _NOBODY.mass
-        failed = _sum([_moved(everybody, polled.failure), Part(everybody.low, waited)])
+        waited = everybody.mass * nobody if nobody > 0 else _NOBODY.mass
+        failed = _sum([_moved(everybody, failure), Part(everybody.low, waited)])
         longest = _sum(streaks[-2:])
-        longer = [_moved(part, polled.success) for part in (*streaks[:-2], longest)]
+        longer = [_moved(part, success) for part in (*streaks[:-2], longest)]
         decided = max(enough - longer[-1].low, 0)
         law[round_] = longer[-1].mass[decided:].sum()
         longer[-1] = Part(longer[-1].low, longer[-1].mass[:decided])
@@ -104,8 +93,11 @@ def _step(rule, cells, positive, answered):
     return vars(rule.unpack(rule.step(cells, Counts(positive, answered))))
 
 
-def _polled(rule: QrAvalanche, joint: Floats) -> Polled:
-    """What polls do to a node with neither streak nor confidence says what they do to all."""
+def _polled(rule: QrAvalanche, joint: Floats) -> tuple[_Moves, _Moves, float]:
+    """Polls that lengthen the streak, that end it, and P(nobody answers), which only ends it.
+
+    What polls do to a node with neither streak nor confidence says what they do to all.
+    """
     answered, positive = np.nonzero(joint)
     chance = joint[answered, positive]
     blank = rule.pack(preference=0, streak=0, confidence=0)
@@ -116,19 +108,17 @@ def _polled(rule: QrAvalanche, joint: Floats) -> Polled:
     def moves(chosen) -> _Moves:
         added, group = np.unique(polled.confidence[chosen], return_inverse=True)
         total = np.bincount(group, chance[chosen], len(added)).astype(float)
-        return _Moves(added.astype(np.int64), total)
+        return added.astype(np.int64), total
 
-    return Polled(moves(longer), moves(somebody & ~longer), float(joint[0, 0]))
+    return moves(longer), moves(somebody & ~longer), float(joint[0, 0])
 
 
 def _enough(rule: QrAvalanche) -> int:
     """The least confidence after a success that decides, when the streak is long enough."""
     cells = rule.pack(preference=0, streak=rule.beta, confidence=np.arange(SCALE + 1))
-    found = SCALE + 1
-    for positive in (rule.alpha, rule.k):  # together they reach every confidence
-        polled = after(rule, cells, positive, rule.k)
-        found = min(found, int(polled.confidence.min(initial=found, where=polled.decided)))
-    return found
+    # Together these two polls reach every confidence.
+    polled = (after(rule, cells, positive, rule.k) for positive in (rule.alpha, rule.k))
+    return min(int(p.confidence.min(initial=SCALE + 1, where=p.decided)) for p in polled)
 
 
 @lru_cache(maxsize=1)
@@ -164,12 +154,13 @@ def nine_tenths(part: Part) -> Part:
 
 def _moved(part: Part, moves: _Moves) -> Part:
     """After a poll that goes one of these ways."""
-    if not len(part.mass) or not len(moves.added):
+    added, chances = moves
+    if not len(part.mass) or not len(added):
         return _NOBODY
     first, kept = nine_tenths(part)
-    low = int(moves.added[0])
-    mass = np.zeros(len(kept) + int(moves.added[-1]) - low)
-    ways = list(zip((moves.added - low).tolist(), moves.chance.tolist(), strict=True))
+    low = int(added[0])
+    mass = np.zeros(len(kept) + int(added[-1]) - low)
+    ways = list(zip((added - low).tolist(), chances.tolist(), strict=True))
     for start in range(0, len(kept), _BLOCK):
         block = kept[start : start + _BLOCK]
         for shift, chance in ways:

@@ -45,10 +45,9 @@ def result_probabilities(polls: Polls, kinds, ones, mixes, heard=None):
     trials, groups, _ = mixes.shape
     kinds = jnp.repeat(kinds, groups, axis=0)
     if heard is None:
-        ones, honest = jnp.repeat(ones, groups), polls.honest
+        results, ones, honest = _of_colour, jnp.repeat(ones, groups), polls.honest
     else:
-        ones, honest = ones.ravel(), heard.ravel()
-    results = _of_colour if heard is None else _of_heard
+        results, ones, honest = _of_heard, ones.ravel(), heard.ravel()
     found = [
         results(polls, own, same, honest, kinds, mixes[..., own].ravel())
         for own, same in enumerate((honest - ones, ones))

@@ -113,13 +113,14 @@ def heard(shape: PopulationShape, block: Blocks, state: RoundState, awake):
     """Of the honest nodes that take part: those that each group hears, and of them the ones that
     prefer 1, both [trials, groups]."""
     preference = block.moves.preference.astype(jnp.float64)
-    found = []
-    for counted in (awake, awake * preference):
+    apart = (state.round < block.sides.cut)[:, None]
+
+    def reaching(counted):
         sides = counted.sum(axis=-1).reshape(len(awake), shape.sides, shape.groups).sum(axis=-1)
-        apart = (state.round < block.sides.cut)[:, None]
         sides = jnp.where(apart, sides, sides.sum(axis=-1, keepdims=True))
-        found.append(jnp.repeat(sides, shape.groups, axis=-1))
-    return found
+        return jnp.repeat(sides, shape.groups, axis=-1)
+
+    return reaching(awake), reaching(awake * preference)
 
 
 def faced(shape: PopulationShape, block: Blocks, state: RoundState, tally: Tally, awake):

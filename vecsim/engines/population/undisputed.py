@@ -175,11 +175,10 @@ def outcome(point: Point, decided: Floats) -> dict[str, np.ndarray]:
     last = first(so_far == honest)
     over = np.where(last < 0, point.protocol.max_rounds, last)
     polls = ((honest - so_far) * (rounds < over[:, None])).sum(axis=1)
-    counts = dict.fromkeys((*Outcome._fields, "admitted"), np.zeros(len(decided)))
-    counts |= dict(undecided=honest - total, rounds=over, last_decision=last, polls=polls)
+    none = np.zeros(len(decided))
+    counts = dict.fromkeys(Outcome._fields, none) | {f"decided_{_colour(point)}": total}
+    counts |= dict.fromkeys(("start_ones", "final_ones"), none + point.start_ones)
+    counts |= dict(undecided=honest - total, rounds=over, polls=polls, last_decision=last)
     counts |= dict(first_decision=first(so_far > 0), median_decision=first(2 * so_far >= honest))
-    counts[f"decided_{_colour(point)}"] = total
-    for name in ("start_ones", "final_ones"):
-        counts[name] = counts[name] + point.start_ones
-    counts["admitted"] = counts["admitted"] + point.byzantine
+    counts["admitted"] = none + point.byzantine
     return {name: value.astype(np.int64) for name, value in counts.items()}

@@ -122,12 +122,9 @@ def result_weights(
         laws = pools.combined(apart, k, answered)
     else:  # of any number of nodes
         laws = [answered(y, *(apart[0][1:] if apart else (0.0, 0.0))) for y in range(size)]
-    for y in range(weights.shape[1]):
+    for y, both in enumerate(laws[: weights.shape[1]]):  # no more than there are
         x = np.arange(k - y + 1)
         z = x[::-1]
-        if y == len(laws):  # as many as there are
-            break
-        both = laws[y]
         mine, theirs = both.sum(axis=1), both.sum(axis=0)
         answers = slice(0, y + 1)
         neither = (below[x, answers] @ both * below[z, answers]).sum(axis=1)
@@ -156,10 +153,10 @@ def _rests(total: int, k: int) -> Floats:
 
 def _trinomial(trials: int, first: float, second: float) -> Floats:
     """P(i of the first kind, j of the second) in so many trials, [trials + 1, trials + 1]."""
-    joint = np.zeros((trials + 1, trials + 1))
     either = first + second
-    for total, probability in enumerate(pools.binomial_pmf(trials, either)):
-        split = pools.binomial_pmf(total, first / either if either else 0.0)
-        i = np.arange(total + 1)
-        joint[i, total - i] = probability * split
-    return joint
+    law = pools.binomial_pmf(trials, either)
+    joint = pools.split(
+        law, first / either if either else 0.0, trials + 1
+    )  # [of both kinds, of the first]
+    i, j = np.indices(joint.shape)
+    return np.where(i + j <= trials, joint[np.minimum(i + j, trials), i], 0.0)
