@@ -192,12 +192,12 @@ def ones_and_answered(pool: Pool, holders=None) -> Floats:
     def byzantine(y, accept, reject):
         answering = accept + reject
         share = accept / answering if answering else 0.0
-        return split(binomial_pmf(y, answering * arrives), share, y + 1)
+        return coloured(binomial_pmf(y, answering * arrives), share, y + 1)
 
     if pool.replacement:
         one, answered = _single(pool, holders)
         law, shares = binomial_pmf(k, answered), one / answered if answered else 0 * one
-        return np.stack([split(law, share, size) for share in shares])
+        return np.stack([coloured(law, share, size) for share in shares])
     by_count = combined(pool.kinds, k, byzantine)
     cached = [binomial_pmf(x, arrives) for x in range(size)]
 
@@ -215,7 +215,7 @@ def ones_and_answered(pool: Pool, holders=None) -> Floats:
     return _distinct(pool, answers, holders).reshape(len(holders), size, size)
 
 
-def split(answered: Floats, share: float, size: int) -> Floats:
+def coloured(answered: Floats, share: float, size: int) -> Floats:
     """[size, size]: P(j answer, i of them 1) when each answer is 1 with probability `share`."""
     joint = np.zeros((size, size))
     for j, p in enumerate(answered):

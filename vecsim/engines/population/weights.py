@@ -155,6 +155,6 @@ def _trinomial(trials: int, first: float, second: float) -> Floats:
     """P(i of the first kind, j of the second) in so many trials, [trials + 1, trials + 1]."""
     either = first + second
     share = first / either if either else 0.0
-    joint = pools.split(pools.binomial_pmf(trials, either), share, trials + 1)  # [both, first]
+    joint = pools.coloured(pools.binomial_pmf(trials, either), share, trials + 1)  # [both, first]
     i, j = np.indices(joint.shape)
     return np.where(i + j <= trials, joint[np.minimum(i + j, trials), i], 0.0)
