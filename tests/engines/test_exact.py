@@ -338,6 +338,33 @@ def assert_solved(p, out):
         assert abs(np.mean(time) / p.steps - solution.mean_rounds) <= 5 * error
 
 
+class Reluctant(Slush):
+    """Turns at the second quorum in a row for the other colour."""
+
+    identity = "tests.Reluctant"
+
+    def fields(self):
+        return {"doubt": 2}
+
+    def start(self, colour):
+        return self.pack(preference=colour, doubt=0)
+
+    def step(self, cell, poll):
+        now = self.unpack(cell)
+        turns = poll.against & (now.doubt == 1)
+        doubt = (poll.against & ~turns).astype(jnp.uint32)
+        return self.pack(preference=now.preference ^ turns.astype(jnp.uint32), doubt=doubt)
+
+
+def test_a_protocol_that_does_not_decide_may_remember():
+    p = point(Reluctant(k=3, alpha=2, m=9), BalanceInformed(), n=7, byzantine_fraction=1 / 7)
+    assert supports(p) is None
+    [out] = run([p], TRIALS, seed=5)
+    assert_solved(p, out)
+    simple = solve(p._replace(protocol=Slush(k=3, alpha=2, m=9)))
+    assert 0 < solve(p).unfinished < 0.6 * simple.unfinished
+
+
 # Shape of the answers
 
 

@@ -83,10 +83,10 @@ def supports(point: Point) -> str | None:
         return "networks with groups are not solved"
     if point.protocol.counts:
         return "a protocol that looks at counts has too many cells"
-    most = MOST_HONEST if _simple(point) else MOST_COUNTED
-    if point.honest > most:
-        return f"more than {most} honest nodes"
     try:
+        most = MOST_HONEST if _simple(point) else MOST_COUNTED
+        if point.honest > most:
+            return f"more than {most} honest nodes"
         census = Census(point)
         reason = unsupported(point, census.number_of_situations)
         if not reason and not _simple(point) and census.bound > MOST_CENSUSES:
@@ -113,8 +113,14 @@ def solve(point: Point) -> Solution:
 
 
 def _simple(point: Point) -> bool:
-    """Whether the number of 1-holders says all."""
-    return not point.protocol.decides and point.adversary.groups == 1
+    """Whether the number of 1-holders says all: a node keeps its colour alone, as under Slush."""
+    if point.protocol.decides or point.adversary.groups > 1:
+        return False
+    return np.array_equal(Census(point).after, _TURNED)
+
+
+# The colour that follows 0, and 1, after each of `RESULTS`: a quorum against turns a node.
+_TURNED = [[0, 0, 0, 1, 1], [1, 1, 1, 0, 0]]
 
 
 def _admitted(point: Point) -> list[tuple[tuple[int, ...], float]]:
