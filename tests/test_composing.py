@@ -58,14 +58,14 @@ def test_what_is_swept_by_hand_is_in_place_of_what_a_file_sweeps(folder, words, 
 def test_jobs_are_every_combination():
     with composing.session():
         words = "protocol=slush,snowball", "sweep.n=[1, 2]", "n=range(1,3)", "~experiment"
-        made, shared = composing.jobs([*words, "hydra/launcher=basic"])
+        made, varied, shared = composing.jobs([*words, "hydra/launcher=basic"])
     assert shared == ["hydra/launcher=basic"]
-    assert [job.words for job in made] == [
+    assert made == [
         [f"protocol={protocol}", "sweep.n=[1,2]", f"n={n}", "~experiment"]
         for protocol in ("slush", "snowball")
         for n in (1, 2)
     ]
-    assert made[0].varied == ["protocol=slush", "n=1"]
+    assert varied[0] == ["protocol=slush", "n=1"]
 
 
 @pytest.mark.parametrize(

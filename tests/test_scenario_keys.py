@@ -9,7 +9,8 @@ from test_scenario_fuzz import SCENARIO
 from vecsim.cluster.config import parse_run
 from vecsim.cluster.timeline import schedule
 from vecsim.places import root
-from vecsim.scenario import config, saved, simulate
+from vecsim.results.files import json_digest
+from vecsim.scenario import config, simulate
 
 # Where it stands in the results, and in which table: the only keys that change neither.
 NAMED = {("name",), ("category",)}
@@ -79,7 +80,7 @@ def walked():
 
 
 def test_no_key_is_without_effect():
-    base, digest = described(SCENARIO), saved.scenario_digest(SCENARIO)
+    base, digest = described(SCENARIO), json_digest(SCENARIO)
     seen, without = set(), []
     for path, value in walked():
         given = changed(SCENARIO, path, value)
@@ -88,7 +89,7 @@ def test_no_key_is_without_effect():
         except ValueError:  # does not fit the keys beside it, which is told
             continue
         seen.add(path)
-        assert saved.scenario_digest(given) != digest, path
+        assert json_digest(given) != digest, path
         if described(given) == base:
             without.append(path)
     assert set(without) == NAMED

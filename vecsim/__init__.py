@@ -92,9 +92,7 @@ def point(*overrides: str, config_dir: Folders = None, **parameters: Any) -> Poi
     initial_accept, schedule, protocol, adversary, network (and experiment, packages).
     ConfigError, one line, for any other, and where they describe several points or campaigns.
     """
-    from vecsim import notebook
-
-    return notebook.point(overrides, parameters, config_dir)
+    return _notebook().point(overrides, parameters, config_dir)
 
 
 def run(
@@ -112,9 +110,7 @@ def run(
     config_dir: a folder of configuration, or a list of them, besides vecsim's own (`--config-dir`).
     Figures and a NetCDF file are made only with `figure=True`, `theory=True` or `netcdf=True`.
     """
-    from vecsim import notebook
-
-    return notebook.run(overrides, parameters, output, config_dir)
+    return _notebook().run(overrides, parameters, output, config_dir)
 
 
 def study(
@@ -127,9 +123,17 @@ def study(
     `summary()` and `run()`, which returns the object itself. ConfigError, one line, where the
     configuration is invalid.
     """
+    return _notebook().Command(overrides, parameters, output, config_dir)
+
+
+def _notebook():
+    """The module behind `point`, `run` and `study`, imported when it is needed."""
+    from vecsim.places import environment
+
+    environment()  # before Hydra and JAX are imported
     from vecsim import notebook
 
-    return notebook.Command(overrides, parameters, output, config_dir)
+    return notebook
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import importlib
 import importlib.metadata
 import os
 import sys
@@ -39,7 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if alone:
         streams.listen()
 
-    code = 0
     try:
         require_working_folder()
         code = _command(given)
@@ -47,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, StoreError) as error:
         return _fail(str(error), error.__cause__)
     except JobKilled as error:
-        _fail(str(error))
-        return KILLED
+        return _fail(str(error), code=KILLED)
     except KeyboardInterrupt:
         print(streams.TOLD, file=sys.stderr)
         if alone:
@@ -173,6 +170,6 @@ def _job(jobs: list[list[str]], command: list[str] | None, config) -> int | Exce
     return 0
 
 
-def _fail(message: str, cause: BaseException | None = None) -> int:
+def _fail(message: str, cause: BaseException | None = None, code: int = BAD) -> int:
     print(f"vecsim: {message}", file=sys.stderr, flush=True)
-    return UNWRITTEN if isinstance(cause, OSError) and cause.errno in NO_ROOM else BAD
+    return UNWRITTEN if isinstance(cause, OSError) and cause.errno in NO_ROOM else code

@@ -11,7 +11,7 @@ from decimal import Decimal
 from itertools import product
 from math import ceil
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
@@ -36,12 +36,7 @@ STEPS = ("start", "stop", "step")  # arguments of ${range:...}, in their order
 # Keys of Hydra that vecsim ignores, and so refuses.
 UNUSED = ("hydra.callbacks", "hydra/callbacks", "hydra.sweeper", "hydra/sweeper")
 
-
-class WordsOfJob(NamedTuple):
-    """One of the jobs of a multirun. varied: those of its words that differ between jobs."""
-
-    words: list[str]
-    varied: list[str]
+Words = list[str]  # overrides in Hydra's grammar
 
 
 class Folders(SearchPathPlugin):
@@ -90,8 +85,7 @@ def register() -> None:
     """
     for plugin in (outside.Checked, Folders):
         Plugins.instance().register(plugin)
-    node = OmegaConf.create({key: _open() for key in OPEN})
-    ConfigStore.instance().store(name="open", node=node)
+    ConfigStore.instance().store("open", OmegaConf.create({key: _open() for key in OPEN}))
 
     def exact(value) -> Decimal:
         return Decimal(str(value))
@@ -122,8 +116,7 @@ def compose(words: Sequence[str], name: str = "config", whole: bool = True) -> D
 
 def compose_options(words: Sequence[str], choices: Mapping[str, str]) -> DictConfig:
     """The same without `hydra` and with other options. choices: group -> name of the option."""
-    other = [f"{key}={name}" for key, name in choices.items()]
-    return compose([*words, *other], whole=False)
+    return compose([*words, *(f"{key}={name}" for key, name in choices.items())], whole=False)
 
 
 def scenario(file: str, words: Sequence[str]) -> DictConfig:
@@ -181,8 +174,9 @@ def refusals() -> Iterator[None]:
         raise ConfigError(f"not to be composed: {build.sentence(error)}") from None
 
 
-def jobs(words: Sequence[str]) -> tuple[list[WordsOfJob], list[str]]:
-    """A job for each combination of the given values, and the words about Hydra that all share."""
+def jobs(words: Sequence[str]) -> tuple[list[Words], list[Words], Words]:
+    """For each combination of the given values the words of its job, and those of them that differ
+    between jobs; and the words about Hydra that all jobs share."""
     rows, several, shared = [], set(), []
     for each in parsed(words):
         key, line = each.get_key_element(), str(each.input_line)
@@ -191,13 +185,11 @@ def jobs(words: Sequence[str]) -> tuple[list[WordsOfJob], list[str]]:
         elif each.is_sweep_override():
             several.add(key)
             rows.append([f"{key}={value}" for value in _values(each)])
-        elif each.is_delete():
-            rows.append([line])
         else:
-            rows.append([f"{key}={each.get_value_element_as_str()}"])
+            rows.append([line if each.is_delete() else f"{key}={each.get_value_element_as_str()}"])
     made = [[*row] for row in product(*rows)]
     varied = [[word for word in row if word.partition("=")[0] in several] for row in made]
-    return list(map(WordsOfJob, made, varied)), shared
+    return made, varied, shared
 
 
 def parsed(words: Iterable[str]) -> list[Override]:

@@ -18,10 +18,8 @@ ZSTD = b"\x28\xb5\x2f\xfd"  # the first bytes of a Zstandard frame
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use; macOS knows only how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def configure(wanted: Any = None) -> None:
@@ -34,7 +32,8 @@ def configure(wanted: Any = None) -> None:
     """
     wanted = None if wanted is None else count("engine.cores", wanted, 1, MOST_CORES)
     flags = os.environ.get("XLA_FLAGS", "")
-    if VECTOR_FLAG not in flags and _has_avx512():
+    cpu = PROC / "cpuinfo"
+    if VECTOR_FLAG not in flags and cpu.is_file() and " avx512f " in cpu.read_text():
         os.environ["XLA_FLAGS"] = f"{flags} {VECTOR_FLAG}=512".strip()
     import jax
 
@@ -74,8 +73,7 @@ def cache_folder() -> Path | None:
     """The folder of compiled programs, private to this user; None if there can be none."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        base = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
-        cache = base / "vecsim"
+        cache = (Path(given) if os.path.isabs(given) else Path.home() / ".cache") / "vecsim"
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = cache.stat()
         if about.st_uid != os.getuid():  # programs in it would be run
@@ -112,15 +110,7 @@ def mend(cache: Path) -> None:
 def _is_whole(program: bytes) -> bool:
     from numcodecs.zstd import decompress
 
-    try:
+    with contextlib.suppress(zlib.error, RuntimeError):
         decompress(program) if program.startswith(ZSTD) else zlib.decompress(program)
-    except (zlib.error, RuntimeError):
-        return False
-    return True
-
-
-def _has_avx512() -> bool:
-    try:
-        return " avx512f " in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
+        return True
+    return False

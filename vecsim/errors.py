@@ -52,9 +52,7 @@ def plain_value(name: str, value: Any) -> None:
         require(good, name, value, "text, numbers, true, false, null, lists and mappings")
 
 
-def number(
-    name: str, value: Any, allowed: str, good: Callable[[float], bool] = lambda _: True
-) -> Any:
+def number(name: str, value: Any, allowed: str, good: Callable = lambda _: True) -> Any:
     """The value; ConfigError unless it is a finite number for which `good` is true.
 
     allowed: describes good numbers, such as "0 to 1".

@@ -36,8 +36,7 @@ def unpack(sizes: Mapping[str, Any], cell) -> SimpleNamespace:
     found = {"preference": cell & one, "decided": (cell & jnp.uint32(2)) != 0}
     for i, (name, size) in enumerate(sizes.items()):
         value, width = cell >> shift, _width(size)
-        last = i == len(sizes) - 1
-        found[name] = value if last else value & ((one << width) - one)
+        found[name] = value if i == len(sizes) - 1 else value & ((one << width) - one)
         shift = shift + width
     return SimpleNamespace(**found)
 

@@ -18,8 +18,7 @@ from hydra.types import HydraContext
 
 from vecsim import composing, device, streams
 from vecsim.errors import ConfigError, JobKilled
-from vecsim.results import jobs
-from vecsim.results.files import StoreError
+from vecsim.results import files, jobs
 from vecsim.studies import overrides
 
 _AGAIN = "the same command goes on"  # part of the messages about jobs that were killed
@@ -37,9 +36,8 @@ def multirun(words: Sequence[str], task: Callable[[list[list[str]]], Callable[[A
 
     task: takes the words of all jobs and returns what a job runs.
     """
-    found, shared = composing.jobs(_without_mode(words))
-    listed, shared = [job.words for job in found], [*shared, "hydra.mode=MULTIRUN"]
-    configs = [composing.compose([*job, *shared]) for job in listed]
+    listed, _, shared = composing.jobs(_without_mode(words))
+    configs = [composing.compose([*job, *shared, "hydra.mode=MULTIRUN"]) for job in listed]
     hydra = configs[0].hydra
     made = Plugins.instance().instantiate_launcher(_context(), task(listed), configs[0])
     folders: dict[Path, list[list[str]]] = {}
@@ -142,12 +140,11 @@ class Job:
     def __exit__(self, kind, error, _) -> None:
         self.redirected.close()
         if self.beside:
-            sys.stdout.write(self.text.getvalue())
-            sys.stdout.flush()
+            print(self.text.getvalue(), end="", flush=True)
         if error is None:
             self.record(state="done", **self.results)
         elif isinstance(error, Exception):
-            refused = isinstance(error, (ConfigError, StoreError))
+            refused = isinstance(error, (ConfigError, files.StoreError))
             told = str(error) if refused else f"{kind.__name__}: {error}".partition("\n")[0]
             self.record(state="refused" if refused else "failed", told=told)
             if "SUBMITIT_FOLDER" in os.environ:  # otherwise the queue would call it completed

@@ -59,9 +59,6 @@ class Network(eqx.Module):
         require(self.degree >= 1, "network.degree", self.degree, "1 or more neighbours")
         require(0 <= self.rewiring <= 1, "network.rewiring", self.rewiring, "0 to 1")
         require(1 <= self.graphs <= 1000, "network.graphs", self.graphs, "1 to 1000")
-        self._check_groups()
-
-    def _check_groups(self):
         groups, number = self.groups, len(self.groups)
         good = all(share > 0 for share in groups) and abs(fsum(groups) - 1) < 1e-9
         allowed = f"at most {MOST_GROUPS} shares above 0 that add up to 1, or none"

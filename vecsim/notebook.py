@@ -6,16 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import xarray as xr
+from omegaconf import open_dict
+
+from vecsim import composing, handed, plan, progress, report
 from vecsim.cli import execute
 from vecsim.errors import ConfigError, require
 from vecsim.model import trust
-from vecsim.places import environment, require_working_folder
-from vecsim.studies import overrides
-
-if TYPE_CHECKING:
-    import xarray as xr
+from vecsim.places import require_working_folder
+from vecsim.results import store
+from vecsim.scenario import arguments, single
+from vecsim.studies import obey, overrides, sweep
+from vecsim.studies.resolve import unresolved
 
 # Keys that may describe a point although they are not among its parameters.
 ALSO = ("experiment", "packages", "defence", "sweep")
@@ -28,10 +32,6 @@ class Command:
     """
 
     def __init__(self, words: Sequence[Any], keywords: Mapping[str, Any], output, config_dir):
-        environment()
-        from vecsim import composing, handed, plan
-        from vecsim.scenario import arguments
-
         require_working_folder()
         self._folders = trust.config_folders(config_dir)
         with handed.over(words, keywords) as given, composing.command_session(self._folders):
@@ -73,8 +73,6 @@ class Command:
         Figures and a NetCDF file are made only where `figure`, `theory` or `netcdf` was set.
         Returns the object itself.
         """
-        from vecsim import composing, progress, report
-
         task = self._task
         with composing.command_session(self._folders):
             studies, folder = execute(task, progress.reporter(), planned=self._plan)
@@ -85,8 +83,6 @@ class Command:
         return self
 
     def _read(self, name: str) -> xr.Dataset:
-        from vecsim.results import store
-
         path = self.output / name
         if not path.exists():
             raise store.StoreError(f"{path} does not exist; allowed: after run()")
@@ -99,8 +95,6 @@ class Command:
 
 def run(words: Sequence[Any], keywords: Mapping[str, Any], output, config_dir) -> xr.Dataset:
     """The first dataset of a study, or that of a scenario; see `vecsim.run`."""
-    from vecsim.scenario import arguments, single
-
     keys = [f"{key.replace('__', '.')}=" for key in keywords]
     if arguments.concerns([*(word for word in words if isinstance(word, str)), *keys]):
         return single.run(overrides.from_python(words, keywords), output, config_dir).data
@@ -109,11 +103,6 @@ def run(words: Sequence[Any], keywords: Mapping[str, Any], output, config_dir) -
 
 def point(words: Sequence[Any], keywords: Mapping[str, Any], config_dir):
     """The one point that words describe; see `vecsim.point`."""
-    environment()
-    from vecsim import composing, handed
-    from vecsim.studies import sweep
-    from vecsim.studies.resolve import unresolved
-
     require_working_folder()
     folders = trust.config_folders(config_dir)
     with handed.over(words, keywords) as given, composing.command_session(folders):
@@ -128,8 +117,6 @@ def point(words: Sequence[Any], keywords: Mapping[str, Any], config_dir):
 
 def _check_keys(given: Sequence[str]) -> None:
     """ConfigError where a word sets something that is no part of a point."""
-    from vecsim.studies import obey
-
     others = set(obey.OTHERS) - {*ALSO} | {"scenario"}
     for key, _, _ in map(overrides.parse_word, given):
         if key.partition(".")[0] in others:
@@ -139,10 +126,6 @@ def _check_keys(given: Sequence[str]) -> None:
 
 def composed(given: Sequence[str], output: str | Path | None = None, folders: Sequence[Path] = ()):
     """The task that words describe. To be called within a session with the same folders."""
-    from omegaconf import open_dict
-
-    from vecsim import composing, plan
-
     overrides.check_words(given)
     config = composing.compose(given)
     options = dict(config.hydra.runtime.choices)

@@ -40,8 +40,7 @@ class Checked(_Files):
             result = super().load_config(config_path)
         except RecursionError:
             raise ConfigError(f"{path} is nested too deeply; allowed: settings") from None
-        own = Path(os.path.realpath(path)).is_relative_to(places.root("conf").resolve())
-        if not own:
+        if not Path(os.path.realpath(path)).is_relative_to(places.root("conf").resolve()):
             _check(path, config_path, result)
         return result
 

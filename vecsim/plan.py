@@ -11,9 +11,7 @@ from vecsim.engines.choose import ENGINES
 from vecsim.errors import ConfigError, count, require, within
 from vecsim.model import trust
 from vecsim.results.store import STORES
-from vecsim.studies import obey, overrides, runner, sweep
-from vecsim.studies.resolve import unresolved
-from vecsim.studies.sweep import Study
+from vecsim.studies import obey, overrides, resolve, runner, sweep
 
 # Groups of which one option must be chosen, if there is any.
 OPTIONS = ("protocol", "adversary", "network", "engine", "campaign", "estimator")
@@ -42,7 +40,7 @@ class Task(NamedTuple):
 class Plan(NamedTuple):
     """studies and works: what is computed, by the name of its store. output: the folder."""
 
-    studies: dict[str, Study]
+    studies: dict[str, sweep.Study]
     works: dict[str, Any]
     output: Path
 
@@ -60,7 +58,7 @@ def plan(task: Task) -> Plan:
     given = {key: text for key, text, _ in parsed if "hydra" not in key}
 
     def trusted(config: DictConfig) -> DictConfig:
-        trust.check_trusted(unresolved(config), given)
+        trust.check_trusted(resolve.unresolved(config), given)
         return config
 
     def options(choices: Mapping[str, str]) -> DictConfig:
@@ -81,7 +79,7 @@ def plan(task: Task) -> Plan:
             drawn = _drawn('.get("theory"')
             allowed = f"with figure=true and experiment={' or '.join(drawn)}"
             require(config.figure and task.name in drawn, "theory", True, allowed)
-        stores: dict[str, Study] = dict(zip(STORES, studies, strict=False))
+        stores: dict[str, sweep.Study] = dict(zip(STORES, studies, strict=False))
         works = {name: _work(study, output, config) for name, study in stores.items()}
     for name, study in stores.items():
         with within("sweep", ValueError):
@@ -89,7 +87,7 @@ def plan(task: Task) -> Plan:
     return Plan(stores, works, output)
 
 
-def _work(study: Study, output: Path, config: DictConfig):
+def _work(study: sweep.Study, output: Path, config: DictConfig):
     """What a study computes: single decisions, or campaigns of the cluster."""
     if study.kind == "campaigns":
         from vecsim.studies.campaigns import Campaigns
@@ -100,12 +98,7 @@ def _work(study: Study, output: Path, config: DictConfig):
     from vecsim.studies.rare.rare_events import RareEvents
     from vecsim.studies.threshold import Threshold
 
-    works = {
-        "decisions": Decisions,
-        "splitting": RareEvents,
-        "threshold": Threshold,
-        "design": Designs,
-    }
+    works = dict(decisions=Decisions, splitting=RareEvents, threshold=Threshold, design=Designs)
     name: Any = study.estimator.get("name")
     require(study.kind in works, "estimator.name", name, f"plain, {', '.join([*works][1:])}")
     return works[study.kind](study, config.engine.memory_mb * 2**20)
@@ -131,9 +124,9 @@ def _check_experiment(task: Task, given: Mapping[str, str]) -> None:
         trust.check_output(config.get("output"))
     if config.get("defence") in ("on", True) and task.name != "study" and "defence" not in given:
         by_hand = {key.partition(".")[0] for key in given}
-        written = unresolved(config)
+        written = resolve.unresolved(config)
         filed = {key: each for key, each in written.items() if key not in by_hand}
-        bare = unresolved(composing.compose(composing.searching(task.words), whole=False))
+        bare = resolve.unresolved(composing.compose(composing.searching(task.words), whole=False))
         obey.check_file(filed, bare, obey.used_by(written)["on"], task.name)
 
 

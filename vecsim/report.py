@@ -117,4 +117,4 @@ def _made_from(script: Path, opened: Mapping[str, xr.Dataset], output: Path, the
     code = [script, *sorted(places.PACKAGE.rglob("*.py"))]
     told = [theory, version("matplotlib"), [data.attrs for data in opened.values()]]
     read = [(file.name, files.file_digest(file.read_bytes())) for file in (*done, *code)]
-    return files.file_digest(json.dumps([told, read], sort_keys=True).encode())
+    return files.json_digest([told, read])

@@ -42,10 +42,8 @@ def configuration(words: Sequence[str], kind: str, package: str | None, resolve:
         shown = OmegaConf.select(shown, package)
         require(shown is not None, "--package", package, "a part of the configuration")
         print(f"# @package {package}")
-    if not isinstance(shown, Container):
-        print(shown)
-        return
-    print(OmegaConf.to_yaml(shown, resolve=resolve), end="")
+    nested = isinstance(shown, Container)
+    print(OmegaConf.to_yaml(shown, resolve=resolve).removesuffix("\n") if nested else shown)
 
 
 def _part(config: DictConfig, kind: str) -> DictConfig:
@@ -56,8 +54,7 @@ def _part(config: DictConfig, kind: str) -> DictConfig:
 def completion(words: Sequence[str]) -> None:
     """Print what a shell completes, or install or uninstall its completion."""
     found: Any = Plugins.instance().discover(CompletionPlugin)
-    made = [each(GlobalHydra.instance().config_loader()) for each in found]
-    plugins = {each.provides(): each for each in made}
+    plugins = {each.provides(): each(GlobalHydra.instance().config_loader()) for each in found}
     task, _, shell = " ".join(words).partition("=")
     allowed = f"install=, uninstall= or query= {', '.join(sorted(plugins))}"
     good = task in ("install", "uninstall", "query") and shell in plugins

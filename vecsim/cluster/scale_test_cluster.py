@@ -18,6 +18,7 @@ from vecsim.cluster.state import State, ticks_ahead, widened
 from vecsim.cluster.window import ClusterShape
 from vecsim.errors import ConfigError, require
 from vecsim.model import random
+from vecsim.results.files import hash64
 from vecsim.results.measures.variables import HEALTHY_SHARE
 from vecsim.types import Adversary
 
@@ -41,8 +42,7 @@ class ScaleTestCluster(Actions):
         self.planned = check_run(self.run)
         self.acted = 0  # how many of these actions have been done
         cluster, trials = self.run.cluster, self.run.trials
-        digest = random.hash64(record.described(self.run))
-        point = random.point_key(self.run.seed, digest)
+        point = random.point_key(self.run.seed, hash64(record.described(self.run)))
         self.key = random.trial_key(point, self.run.first_trial + np.arange(trials))
         self.draws = Draws(self.key)
         refused = self.draws.refused(cluster)

@@ -11,6 +11,7 @@ from vecsim.errors import require
 from vecsim.model import random
 from vecsim.model.poll_law import Pool, by_mix
 from vecsim.network import Network
+from vecsim.results.files import hash64
 from vecsim.types import Adversary, Protocol, identity_of
 
 MOST_NODES = 10**12  # of any engine: counts and draws are exact up to there
@@ -200,6 +201,6 @@ class Point(NamedTuple):
 
     def hash(self) -> int:
         """64 bits that stand for the parameters (SHA-256 of their canonical JSON)."""
-        return random.hash64(self.parameters())
+        return hash64(self.parameters())
 
     lasting = hash  # what stays the same whatever the number of trials

@@ -8,10 +8,6 @@ the key `trial_key(point_key(seed, p), i)`, and inside a trial the counter is
 interruptions, or on how many cells an engine packs into a word.
 """
 
-import hashlib
-import json
-from typing import Any
-
 import numpy as np
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))  # bits, as published for Threefry-2x32
@@ -49,12 +45,6 @@ def split64(value):
     """High and low uint32 words of non-negative integers below 2^64 (NumPy)."""
     value = np.asarray(value, np.uint64)
     return (value >> np.uint64(32)).astype(np.uint32), value.astype(np.uint32)
-
-
-def hash64(described: Any) -> int:
-    """64 bits that stand for what JSON can hold (the first of SHA-256)."""
-    text = json.dumps(described, sort_keys=True)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def point_key(seed: int, point_hash: int):

@@ -1,7 +1,6 @@
 """The code of components that are not vecsim's: it belongs to the identity of a study."""
 
 import ast
-import hashlib
 import importlib.util
 import os
 import struct
@@ -13,6 +12,7 @@ from typing import Any
 
 from vecsim.errors import ConfigError, require
 from vecsim.model import typed
+from vecsim.results.files import file_digest
 
 _OWN = "vecsim"
 INSTALLED = {"site-packages", "dist-packages"}  # folders whose code belongs to no study
@@ -132,7 +132,7 @@ def _hash(path: Path, module: ModuleType, alone: bool) -> str:
 
 
 def _short(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+    return file_digest(content)[:16]
 
 
 def _older(spec: Any, path: Path) -> bool:

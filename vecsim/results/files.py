@@ -5,10 +5,12 @@ Checksums find damage and careless edits, not forgeries: anyone can compute a ne
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 SEAL = re.compile(rb"\nvecsim sha256 ([0-9a-f]{64})\n")  # the last line of a sealed file
 LENGTH = 80  # bytes of a seal
@@ -34,6 +36,16 @@ def damaged(path: Path, what: str) -> StoreError:
 
 def file_digest(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def json_digest(described: Any) -> str:
+    """64 hexadecimal digits that stand for what JSON can hold, whatever the order of keys."""
+    return file_digest(json.dumps(described, sort_keys=True).encode())
+
+
+def hash64(described: Any) -> int:
+    """64 bits that stand for what JSON can hold: the first of its digest."""
+    return int(json_digest(described)[:16], 16)
 
 
 def write(path: Path, data: bytes | memoryview, part: Path | None = None) -> None:

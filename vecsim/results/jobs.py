@@ -4,7 +4,6 @@ The driver writes the list of jobs, `jobs-<hash>.json`, before the first of them
 keeps a record of its own in `jobs/`, under a hash of its overrides.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -181,7 +180,7 @@ def _record(folder: Path, overrides: Sequence[str]) -> Path:
 
 
 def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:8]
+    return files.json_digest(value)[:8]
 
 
 def _write(path: Path, about: Mapping[str, Any]) -> None:

@@ -53,12 +53,12 @@ def read_words(arguments: Sequence[str]) -> ScenarioWords:
         parsed = composing.parsed(asked.overrides)
         overrides.check_words(asked.overrides)
         _check(parsed, asked.multirun)
-        jobs, _ = composing.jobs(asked.overrides)
+        jobs, varied, _ = composing.jobs(asked.overrides)
         wanted = []
-        for words, varied in jobs:
+        for words, own in zip(jobs, varied, strict=True):
             about = {each.key_or_group: each for each in composing.parsed(words)}
             wanted.append(
-                WantedScenarios(about["scenario"].value(), _changes(words), _changes(varied))
+                WantedScenarios(about["scenario"].value(), _changes(words), _changes(own))
             )
     alone: dict[str, Any] = {each.key_or_group: each.value() for each in parsed}
     texts = {each.key: each.text for each in map(overrides.parse_word, asked.overrides)}

@@ -14,7 +14,7 @@ from vecsim.cluster.config import parse_run
 from vecsim.errors import require, within
 from vecsim.model import trust
 from vecsim.results import netcdf
-from vecsim.results.files import StoreError, one_line
+from vecsim.results.files import StoreError, json_digest, one_line
 from vecsim.scenario import config, export, finding, report, saved, verdict
 from vecsim.scenario.arguments import ScenarioWords, WantedScenarios
 from vecsim.scenario.judging import judge_all
@@ -94,7 +94,7 @@ def _jobs(wanted: WantedScenarios, words: ScenarioWords) -> Iterator[_Job]:
         about = finding.shows(name, words.folders)
         own = given["name"]
         if wanted.varied:
-            own += f"-{saved.scenario_digest({'varied': sorted(wanted.varied)})[:8]}"
+            own += f"-{json_digest({'varied': sorted(wanted.varied)})[:8]}"
         folder = (words.output or SUITE) / own
         yield _Job(given, about, folder, ", ".join(wanted.varied), _nodes(given, wanted.changes))
 
@@ -112,7 +112,7 @@ def _nodes(given: dict[str, Any], changes: list[str]) -> list[str]:
 
 def _one(job: _Job, console: Console) -> ScenarioOutcome:
     """One scenario: read if it is complete and the same, else run, judged and written."""
-    digest = saved.scenario_digest(job.config | own_code(job.config))
+    digest = json_digest(job.config | own_code(job.config))
     partial, names = job.folder / saved.PARTIAL, config.variants(job.config)
     with _told(job.folder):
         found = _read(job, digest)

@@ -18,7 +18,6 @@ from vecsim.results.measures.record import record
 from vecsim.results.measures.variables import COUNTS
 from vecsim.scenario.config import scenario_cost_usd, variants
 from vecsim.scenario.judging import Verdict
-from vecsim.scenario.saved import scenario_digest
 from vecsim.scenario.verdict import ScenarioOutcome
 
 RESULT = "result.json"  # its name in a scenario's folder
@@ -44,8 +43,8 @@ def result_json(
         },
     }
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    named = {"test_run_id": scenario_digest(body)[:16], "timestamp": now} | body
-    return named | {"checksum": scenario_digest(named)}
+    named = {"test_run_id": files.json_digest(body)[:16], "timestamp": now} | body
+    return named | {"checksum": files.json_digest(named)}
 
 
 def plain_verdicts(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
@@ -60,7 +59,7 @@ def read_result(path: Path) -> dict[str, Any]:
         found = json.loads(text)
         validate(found)
         body = {key: value for key, value in found.items() if key != "checksum"}
-        intact = found["checksum"] == scenario_digest(body)
+        intact = found["checksum"] == files.json_digest(body)
     except (ValueError, RecursionError, ValidationError):
         intact = False
     if not intact:

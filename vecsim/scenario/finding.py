@@ -59,8 +59,8 @@ def compose_scenario(
     own = not name.endswith(SUFFIX)  # in a folder `scenario` of a configuration folder
     folder = path.parent.parent if own else path.parent
     words = [change.lstrip("+") for change in changes]
-    where = within(f"scenario {name}")
-    with where, composing.refusals(), composing.session([folder, *folders]):
+    session = composing.session([folder, *folders])
+    with within(f"scenario {name}"), composing.refusals(), session:
         made = composing.scenario(str(path.relative_to(folder).with_suffix("")), words)
         trust.check_trusted(OmegaConf.to_container(made, resolve=False), ())  # type: ignore[arg-type]
         plain: Any = OmegaConf.to_container(made, resolve=True, throw_on_missing=True)

@@ -6,8 +6,6 @@ then only what is written here. Links are not followed.
 """
 
 import contextlib
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,15 +15,10 @@ import xarray as xr
 
 from vecsim.results import netcdf
 from vecsim.results.disk import held
-from vecsim.results.files import StoreError, one_line
+from vecsim.results.files import StoreError, json_digest, one_line
 
 # Names in a scenario's folder; WHOLE stands for the variant of a scenario that has none.
 PARTIAL, LOCK, DATA, WHOLE = "partial", ".lock", "data.nc", "run"
-
-
-def scenario_digest(config: Mapping[str, Any]) -> str:
-    """64 characters that stand for a configuration."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def load_same(path: Path, digest: str) -> xr.Dataset | None:
@@ -44,7 +37,7 @@ class Saved:
     def __init__(self, partial: Path, name: str, about: Mapping[str, Any]):
         self.folder = partial / (name or WHOLE)
         self.path = self.folder / DATA
-        self.digest = scenario_digest(about)
+        self.digest = json_digest(about)
         with one_line(partial):
             for folder in (partial, self.folder):
                 _require_no_link(folder)

@@ -12,17 +12,13 @@ import xarray as xr
 from vecsim.cluster import campaign, checkpoint, simulate
 from vecsim.errors import mapping, number, require
 from vecsim.results.layout import Variable
-from vecsim.results.measures import checks
-from vecsim.results.measures.compare import COMPARISONS, Estimate, compares
-from vecsim.results.measures.measure import cut, measure
-from vecsim.results.measures.probed import METRICS
-from vecsim.results.measures.variables import VARIABLES
+from vecsim.results.measures import checks, compare, measure, probed, variables
 from vecsim.studies.planned import Planned
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
 
 LONGEST_SERIES = 10_000  # stretches: every trial stores a number of each outcome for each
-_EVENTS = COMPARISONS[:-1]  # that make an event of a number; the last needs an interval
+_EVENTS = compare.COMPARISONS[:-1]  # that make an event of a number; the last needs an interval
 UNBOUNDED = ("reached_s",)  # statistics that may be infinite: a time until what may never happen
 
 
@@ -48,12 +44,10 @@ class Measured(NamedTuple):
         """An outcome from its section; ConfigError where it has no meaning."""
         where = f"campaign.outcomes.{name}"
         checks.name("a name in campaign.outcomes", name)
-        given: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in mapping(where, section, cls._fields).items()
-        }
+        pairs = mapping(where, section, cls._fields).items()
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in pairs}
         checks.check_measured(where, given)
-        good = given["metric"] not in (*METRICS, *checks.NAMED, *checks.SINGLE)
+        good = given["metric"] not in (*probed.METRICS, *checks.NAMED, *checks.SINGLE)
         require(good, f"{where}.metric", given["metric"], "a number of the cluster's record")
         op, threshold = checks.word(f"{where}.op", given.get("op"), _EVENTS), given.get("threshold")
         allowed = "a number with op, and only then"
@@ -68,14 +62,15 @@ class Measured(NamedTuple):
     def measure(self, data: xr.Dataset) -> np.ndarray:
         """float64 [trials]."""
         metric, statistic, period, every_s, level, op, threshold, *_ = self
-        values = np.asarray(measure(data, metric, statistic, period, None, every_s, level), float)
+        found = measure.measure(data, metric, statistic, period, None, every_s, level)
+        values = np.asarray(found, float)
         if op is None or threshold is None:
             return values
-        held = [compares(Estimate(v, v, v), op, float(threshold)) for v in values]
+        held = [compare.compares(compare.Estimate(v, v, v), op, float(threshold)) for v in values]
         return np.asarray(held, float)
 
     def variable(self, name: str, inner: tuple[str, ...] = ()) -> Variable:
-        meaning, unit = VARIABLES.get(self.metric, (self.metric.replace("_", " "), ""))
+        meaning, unit = variables.VARIABLES.get(self.metric, (self.metric.replace("_", " "), ""))
         about = {"long_name": self.long_name or meaning, "units": self.units or unit}
         if self.op is not None:
             about |= {"event": 1, "units": "1"}
@@ -98,11 +93,8 @@ class Campaigns(Work):
         self.series, self.every_s, self.inner = {}, 0.0, {}
         if study.points[0].section.get("series") is not None:
             self._series(study.points[0])
-        dims = tuple(self.inner)
-        self.variables = (
-            *(outcome.variable(name) for name, outcome in self.outcomes[0].items()),
-            *(outcome.variable(name, dims) for name, outcome in self.series.items()),
-        )
+        parts = [(self.outcomes[0], ()), (self.series, tuple(self.inner))]
+        self.variables = tuple(o.variable(n, dims) for of, dims in parts for n, o in of.items())
         for point in study.points:
             campaign.check_run(point.run)
         members = {type(p.run.cluster.adversary): p.run.cluster.adversary for p in study.points}
@@ -130,7 +122,7 @@ class Campaigns(Work):
         values = {name: outcome.measure(data) for name, outcome in self.outcomes[number].items()}
         rows = {name: [] for name in self.series}
         for start in self.inner.get("time_s", ()):
-            part = cut(data, (start, start + self.every_s))
+            part = measure.cut(data, (start, start + self.every_s))
             for name, outcome in self.series.items():
                 rows[name].append(outcome.measure(part))
         return values | {name: np.stack(parts, axis=1) for name, parts in rows.items()}

@@ -65,5 +65,4 @@ def rounded(points: Iterable[Any]) -> str:
     values = f"{', '.join(f'{share:g}' for share in found[:-1])} and " if len(found) > 1 else ""
     more = f", and {len(alike) - 1} more such" if len(alike) > 1 else ""
     verb = "are each" if values else "is"
-    text = f"byzantine_fraction {values}{found[-1]:g} {verb} {number} of {nodes:,} nodes"
-    return f"{text}{more}"
+    return f"byzantine_fraction {values}{found[-1]:g} {verb} {number} of {nodes:,} nodes{more}"

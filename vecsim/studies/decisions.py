@@ -1,7 +1,7 @@
 """Studies of single decisions: their variables, programs and chunks."""
 
-from collections.abc import Iterable, Iterator
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain, pairwise
 from typing import Any
 
@@ -26,6 +26,7 @@ ACCELERATOR_NODES = 2**25  # the same for an accelerator, which steps many more 
 CHUNK_NODES = 2**25  # nodes x trials of a chunk: small enough that a killed run loses little
 # Nodes of the agents engine that take as long as a trial of the population engine of any larger n.
 COUNTED_NODES = 20_000
+_Pairs = Iterable[tuple[Point, str]]  # points and what runs each
 
 
 def _variables(counts: str = "int32") -> tuple[Variable, ...]:
@@ -46,7 +47,7 @@ def _variables(counts: str = "int32") -> tuple[Variable, ...]:
         "admitted": ("Byzantine nodes in the network", "nodes"),
         "decides": ("whether nodes decide under the protocol", "1", "0: what they prefer counts"),
     }
-    dtypes = {name: "float64" if name in STEPPED else counts for name in about}
+    dtypes = dict.fromkeys(about, counts) | dict.fromkeys(STEPPED, "float64")
     return tuple(variable(name, dtypes[name], *told) for name, told in about.items())
 
 
@@ -69,8 +70,7 @@ class Decisions(Work):
         others = ", ".join(name for name in outcomes.RATES if name not in outcomes.MAJORITY)
         for point in study.points if target in outcomes.MAJORITY else ():
             allowed = f"{others}, as half of {point.honest} honest nodes start at 1"
-            uneven = 2 * point.start_ones != point.honest
-            require(uneven, "precision.target", target, allowed)
+            require(2 * point.start_ones != point.honest, "precision.target", target, allowed)
 
     def chunks(self) -> tuple[int, ...]:
         """Whole trailing dimensions, as large as may be lost."""
@@ -111,12 +111,11 @@ class Engines:
     may take. each: trials of a point that a batch should have. least: trials of a batch.
     """
 
-    def __init__(
-        self, pairs: Iterable[tuple[Point, str]], seed: int, memory: int, each: int, least: int = 0
-    ):
+    def __init__(self, pairs: _Pairs, seed: int, memory: int, each: int, least: int = 0):
         self.pairs, self.seed, self.memory = list(pairs), seed, memory
         self.each, self.least = each, least
-        self.programs: dict[Any, Program] = {}
+        counted = partial(population.run, seed=seed, memory=memory)
+        self.programs: dict[Any, Callable[[list], dict[str, np.ndarray]]] = {None: counted}
         most = max(point.n * max(point.protocol.max_rounds, 1) for point, _ in self.pairs)
         self.variables = DECISION_VARIABLES if most < 2**31 else LARGE_VARIABLES
 
@@ -131,23 +130,19 @@ class Engines:
             key = None if engine == "population" else agents_program_key(point)
             groups.setdefault(key, []).append(i)
         for key, group in groups.items():
-            listed = [(work[i][0], work[i][2]) for i in group]
-            if key is None:
-                values = population.run(listed, self.seed, self.memory)
-            else:
-                values = self._program(key).run(listed)
+            values = self._program(key)([(work[i][0], work[i][2]) for i in group])
             place = np.isin(number, group)
             for name, array in values.items():
                 out[name][place] = array
         return out
 
-    def _program(self, key) -> "Program":
+    def _program(self, key) -> Callable[[list], dict[str, np.ndarray]]:
         if key not in self.programs:
             held = [point for point, engine in self.pairs if engine != "population"]
             served = [point for point in held if agents_program_key(point) == key]
             wanted = max(self.each * len(served), self.least)
             size = batch_size(served, self.seed, self.memory, wanted)
-            self.programs[key] = Program(served, self.seed, size)
+            self.programs[key] = Program(served, self.seed, size).run
         return self.programs[key]
 
 
@@ -158,30 +153,21 @@ class Program:
     """
 
     def __init__(self, points: list[Point], seed: int, size: int, mesh: Mesh | None = None):
-        self.points, self.seed, self.size = points, seed, size
-        self.mesh = mesh or all_devices()
-
-    @cached_property
-    def assembler(self) -> Assembler:
-        """What packs the trials of these points into batches."""
-        return Assembler(agents_shape(self.points, self.seed), self.points, self.size, self.seed)
+        self.seed, self.mesh = seed, mesh or all_devices()
+        # Packs the trials of these points into batches.
+        self.assembler = Assembler(agents_shape(points, seed), points, size, seed)
 
     def run(self, work: list[tuple[Point, np.ndarray]]) -> dict[str, np.ndarray]:
         """Outcomes of the trials of each point, end to end."""
         sizes = [len(trials) for _, trials in work]
-        starts = np.cumsum([0, *sizes])
-        out = {v.name: v.unset((starts[-1],)) for v in DECISION_VARIABLES if v.name != "decides"}
-        listed = (
-            item
-            for (point, trials), start in zip(work, starts[:-1], strict=True)
-            for item in items(point, self.seed, trials, start + np.arange(len(trials)))
-        )
+        out = {v.name: v.unset((sum(sizes),)) for v in DECISION_VARIABLES if v.name != "decides"}
+        places = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+        pairs = zip(work, places, strict=True)
+        listed = (items(point, self.seed, trials, at) for (point, trials), at in pairs)
         shape = self.assembler.shape
         run = partial(batch, PROGRAMS[shape.engine], shape, self.mesh)
-        begun: Iterator[Any] = (
-            (run(trials, tables), trials.byzantine, place)
-            for trials, tables, place in self.assembler.batches(listed)
-        )
+        batches = self.assembler.batches(chain.from_iterable(listed))
+        begun: Iterator[Any] = ((run(t, tables), t.byzantine, at) for t, tables, at in batches)
         # The host prepares the next batch while the device works on one.
         for (outcome, admitted, place), _ in pairwise(chain(begun, [None])):
             values = jax.device_get(outcome)._asdict() | {"admitted": admitted}

@@ -46,6 +46,9 @@ class Dimension(NamedTuple):
         return {each.key: each.values[number] for each in self.parameters}
 
 
+Swept = list[Dimension]  # the dimensions of one study, the first varies slowest
+
+
 def keys_of(dimensions: Iterable[Dimension]) -> list[str]:
     """Every parameter that is swept."""
     return [each.key for dimension in dimensions for each in dimension.parameters]
@@ -63,8 +66,7 @@ def dimensions(section: Any, is_section: Callable[[str], bool]) -> list[Dimensio
             require(not wrong, f"a key of sweep.{key}", ", ".join(wrong), ", ".join(RANGE))
             found.append(_zip(key, values))
         else:
-            name = key.rpartition(".")[2]
-            found.append(Dimension(key, name, listed(f"sweep.{key}", values)))
+            found.append(Dimension(key, key.rpartition(".")[2], listed(f"sweep.{key}", values)))
     _check(found)
     return found
 
@@ -110,8 +112,7 @@ def _zip(name: str, given: dict[str, Any]) -> Dimension:
     for key, values in given.items():
         own = listed(f"{where}: {key}", values, different=False)
         columns.append(Dimension(str(key), str(key).rpartition(".")[2], own))
-    lengths = {len(column.values) for column in columns}
-    require(len(lengths) == 1, where, given, ZIP)
+    require(len({len(column.values) for column in columns}) == 1, where, given, ZIP)
     rows = zip(*(column.values for column in columns), strict=True)
     labels = [", ".join(v if isinstance(v, str) else json.dumps(v) for v in row) for row in rows]
     require(len(set(labels)) == len(labels), where, given, f"{ZIP}; and no two rows the same")
@@ -152,8 +153,7 @@ def _range(key: str, given: dict[str, Any]) -> list:
     if by_step:
         good = good and _finite(step) and step > 0
     else:
-        num = int(num) if _finite(num) and num == int(num) else num
-        good = good and "step" not in given and isinstance(num, int) and num >= 2
+        good = good and "step" not in given and _finite(num) and num == int(num) >= 2
     allowed = "{start, stop, step} or {start, stop, num, log}, start <= stop, step > 0, num >= 2"
     require(good, key, given, allowed)
     count = min((stop - start) / step + 1e-9, MOST_POINTS) + 1 if by_step else num
@@ -162,10 +162,9 @@ def _range(key: str, given: dict[str, Any]) -> list:
     whole = whole and stop - start >= int(count) - 1  # else 0 to 1 in parts
     exact = _values(start, stop, step, int(count), log)
     values = [round(v) if whole else float(f"{float(v):.{DIGITS}g}") for v in exact]
-    if len(set(values)) < len(values):
-        to = "whole numbers" if whole else f"{DIGITS} digits"
-        allowed = f"values that differ when rounded to {to}, such as fewer"
-        raise ConfigError(f"{key} is {given}; allowed: {allowed}")
+    to = "whole numbers" if whole else f"{DIGITS} digits"
+    allowed = f"values that differ when rounded to {to}, such as fewer"
+    require(len(set(values)) == len(values), key, given, allowed)
     return values
 
 

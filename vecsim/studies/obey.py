@@ -1,7 +1,7 @@
 """What is set by hand is used, or refused: nothing that a user says is dropped without a word."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import prod
 from typing import Any
 
@@ -13,20 +13,20 @@ from vecsim.studies.resolve import is_used, references
 
 CAMPAIGN = "campaign"  # the key of all that campaigns of the defended cluster are made of
 Given = Mapping[str, str]  # keys that were set by hand, with the texts of their values
+_Keys = Collection[str]
+_Config = Mapping[str, Any]  # unresolved, as plain values
 _Used = Mapping[str, set[str]]  # keys that single decisions (off) and campaigns (on) are made of
 SYSTEM = (*build.NUMBERS, *build.GROUPS)  # what describes the nodes and their network
+_FILES = ("output", "netcdf", "figure")  # where results go, and what is made of them
 # The other keys of a configuration.
 OTHERS = (
-    *("seed", "trials", "precision", "sweep", "output", "netcdf", "figure", "theory", "engine"),
+    *("seed", "trials", "precision", "sweep", *_FILES, "theory", "engine"),
     *("defence", "estimator", "packages", CAMPAIGN),
 )
 KNOWN = (*SYSTEM, *OTHERS)
 # What single decisions are made of, and what every study uses, whatever it is of.
 DECISIONS = (*SYSTEM, "trials", "precision", "estimator", "engine", "theory")
-ALWAYS = (
-    *("seed", "sweep", "defence", "output", "netcdf", "figure", "engine.cores", "experiment"),
-    "packages",
-)
+ALWAYS = ("seed", "sweep", "defence", *_FILES, "engine.cores", "experiment", "packages")
 # By a key that campaigns do not use: what they have instead.
 INSTEAD = {
     "n": "campaign.cluster.nodes",
@@ -47,13 +47,17 @@ PROTOCOL = "campaign.cluster.protocol"  # the parameters of the cluster's protoc
 # Fields that say what Byzantine nodes do: without such nodes they have no effect.
 OF_BYZANTINE = ("adversary", "misbehaving_share", "double_votes", "double_spend_share")
 
+CAMPAIGNS_USE_IT = "with defence=on, whose campaigns use it"  # what is allowed for a key
+# Fields of the network that matter on such a graph only, or only with groups.
+OF_TOPOLOGY = {"complete": (), "random_regular": ("degree", "graphs")}
+OF_TOPOLOGY["small_world"] = ("degree", "graphs", "rewiring")
+OF_GROUPS = ("active", "start", "cut")
 
-def used_by(config: Mapping[str, Any]) -> dict[str, set[str]]:
+
+def used_by(config: _Config) -> dict[str, set[str]]:
     """Keys that single decisions (off) and campaigns (on) are made of. config: unresolved."""
-    return {
-        "off": references(config, (*DECISIONS, *ALWAYS)),
-        "on": references(config, (CAMPAIGN, *ALWAYS)),
-    }
+    kinds = {"off": DECISIONS, "on": (CAMPAIGN,)}
+    return {kind: references(config, (*keys, *ALWAYS)) for kind, keys in kinds.items()}
 
 
 def check_given(given: Given, used: _Used, wanted: list[str]) -> None:
@@ -68,16 +72,13 @@ def check_given(given: Given, used: _Used, wanted: list[str]) -> None:
         taken = [each for each in ("off", "on") if is_used(key, used[each])]
         told = f"{key} is {text or 'taken away'}; allowed: "
         if not set(taken) & set(wanted):
-            if wanted == ["off"]:
-                raise ConfigError(f"{told}with defence=on, whose campaigns use it")
-            raise ConfigError(f"{told}{_of_campaigns(key.partition('.')[0])}")
+            instead = _of_campaigns(key.partition(".")[0])
+            raise ConfigError(told + (CAMPAIGNS_USE_IT if wanted == ["off"] else instead))
         if len(wanted) > 1 and not _same(key, text, given, taken):
             raise ConfigError(f"{told}with defence=[off,on] what describes both: {_both(key)}")
 
 
-def check_file(
-    written: Mapping[str, Any], bare: Mapping[str, Any], used: Iterable[str], name: str
-) -> None:
+def check_file(written: _Config, bare: _Config, used: _Keys, name: str) -> None:
     """Raise ConfigError where the file of an experiment of campaigns sets what they do not use.
 
     written: the configuration without the keys set by hand; bare: the one without any word; both
@@ -85,8 +86,7 @@ def check_file(
     """
     for key in DECISIONS:
         if key in written and not is_used(key, used) and written[key] != bare.get(key):
-            told = f"{key} is set by experiment={name}; allowed: "
-            raise ConfigError(f"{told}{_of_campaigns(key)}")
+            raise ConfigError(f"{key} is set by experiment={name}; allowed: {_of_campaigns(key)}")
 
 
 def _of_campaigns(key: str) -> str:
@@ -98,8 +98,7 @@ def _of_campaigns(key: str) -> str:
 def _same(key: str, text: str, given: Given, taken: list[str]) -> bool:
     """Whether single decisions and campaigns stay of the same network."""
     if key in SHARED or key.startswith(f"{PROTOCOL}."):
-        other = key.removeprefix("campaign.cluster.") if key not in SHARED else SHARED[key]
-        return given.get(other) == text
+        return given.get(SHARED.get(key, key.removeprefix("campaign.cluster."))) == text
     if key.startswith("protocol.") and "on" not in taken:
         return given.get(f"campaign.cluster.{key}") == text
     return key.partition(".")[0] not in SYSTEM or len(taken) > 1
@@ -115,30 +114,44 @@ def _both(key: str) -> str:
 
 
 def check_swept(
-    swept: list[Dimension], files: Iterable[str], used: _Used, wanted: list[str]
+    swept: list[Dimension], files: _Keys, written: _Keys, used: _Used, given: Given, wanted: _Keys
 ) -> None:
-    """Raise ConfigError where a swept parameter is not used.
+    """Raise ConfigError where what is swept is no parameter, is set as well, is too much, or is not
+    used.
 
     files: what an experiment sweeps by itself: it may sweep for single decisions what campaigns do
-    not have.
+    not have. written: the keys of the configuration.
     """
     files, single = set(files), "off" in wanted
-    allowed = "with defence=on, whose campaigns use it" if single else _of_campaigns("")
-    for dimension in swept:
-        for each in dimension.parameters:
-            key = each.key
-            taken = {kind for kind in ("off", "on") if is_used(key, used[kind])}
-            require(not taken.isdisjoint(wanted), "sweep", key, allowed)
-            alone = len(wanted) > 1 and (len(taken) < 2 or key in SHARED)
-            network = key.partition(".")[0] in SYSTEM or key.startswith((*SHARED, PROTOCOL))
-            if alone and (dimension.zipped or (network and key not in files)):
-                text = f"sweep.{dimension.key} is {each.values}; allowed: "
-                raise ConfigError(f"{text}with defence=[off,on] what describes both: {_both(key)}")
+    unused = CAMPAIGNS_USE_IT if single else _of_campaigns("")
+    parameters = f"{', '.join((*build.NUMBERS, *build.GROUPS))}, or theirs, such as protocol.k"
+    for dimension, each in ((d, p) for d in swept for p in d.parameters):
+        own_name = not dimension.zipped or dimension.name not in written
+        require(own_name, "sweep", dimension.name, "for a zip, a name that is no parameter's")
+        key = each.key
+        group, _, field = key.partition(".")
+        known = key in build.NUMBERS or group == CAMPAIGN
+        known = known or (group in build.GROUPS and "." not in field)
+        referred = any(key in names for names in used.values()) and key not in OTHERS
+        if not known and not referred:
+            raise ConfigError(f"sweep.{key} is no parameter of a trial; allowed: {parameters}")
+        if key in given:
+            allowed = f"{key}=... with ~sweep.{dimension.key}, or sweep.{dimension.key}=... alone"
+            raise ConfigError(f"{key} is both set and swept; allowed: {allowed}")
+        words = all(isinstance(value, str) for value in each.values)
+        require(words or key not in build.GROUPS, f"sweep.{key}", each.values, "options")
+        taken = {kind for kind in ("off", "on") if is_used(key, used[kind])}
+        require(not taken.isdisjoint(wanted), "sweep", key, unused)
+        alone = len(wanted) > 1 and (len(taken) < 2 or key in SHARED)
+        network = group in SYSTEM or key.startswith((*SHARED, PROTOCOL))
+        if alone and (dimension.zipped or (network and key not in files)):
+            text = f"sweep.{dimension.key} is {each.values}; allowed: "
+            raise ConfigError(f"{text}with defence=[off,on] what describes both: {_both(key)}")
+    total = prod(len(dimension.values) for dimension in swept)
+    require(total <= MOST_POINTS, "sweep", f"{total} points", f"at most {MOST_POINTS}")
 
 
-def check_byzantine(
-    given: Iterable[str], moving: Iterable[str], numbers: Iterable[int], share: str
-) -> None:
+def check_byzantine(given: _Keys, moving: _Keys, numbers: Iterable[int], share: str) -> None:
     """Raise ConfigError where a key says what Byzantine nodes do and there are none anywhere.
 
     given: keys that were set by hand. moving: keys that are swept, by hand (then among the given
@@ -157,14 +170,11 @@ def check_byzantine(
             raise ConfigError(f"{reason}; allowed: with {share} that makes one at least")
 
 
-def check_effect(
-    given: Iterable[str], swept: list[Dimension], points: list[Any], estimator: Any
-) -> None:
+def check_effect(given: _Keys, swept: list[Dimension], points: list[Any], estimator: Any) -> None:
     """Raise ConfigError where a parameter of single decisions that was set has no effect."""
     moving = keys_of(swept)
     if estimator in ("plain", "splitting", "design"):  # a threshold tries fractions of its own
-        numbers = [point.byzantine for point in points]
-        check_byzantine(given, moving, numbers, "byzantine_fraction")
+        check_byzantine(given, moving, [point.byzantine for point in points], "byzantine_fraction")
     networks = list({id(point.network): point.network for point in points}.values())
     useful, usual = set().union(*map(_effective, networks)), vars(Network())
     kinds = {each.topology for each in networks}
@@ -187,40 +197,12 @@ def check_effect(
 
 def _effective(network: Network) -> set[str]:
     """The fields that matter to the network as it is."""
-    fields = {"_target_", "sampling", "exclude_self", "loss", "topology", "groups"}
-    if network.topology != "complete":
-        fields |= {"degree", "graphs"}
-    if network.topology == "small_world":
-        fields.add("rewiring")
-    return fields | ({"active", "start", "cut"} if network.groups else set())
+    always = {"_target_", "sampling", "exclude_self", "loss", "topology", "groups"}
+    return always | {*OF_TOPOLOGY[network.topology], *(OF_GROUPS if network.groups else ())}
 
 
 def _needs(field: str, kinds: set[str]) -> str:
-    if field in ("active", "start", "cut"):
+    if field in OF_GROUPS:
         return f"network.{field} with network.groups"
     needs = "small_world" if field == "rewiring" else "random_regular or small_world"
     return f"network.{field} with network.topology={needs}, not {', '.join(sorted(kinds))}"
-
-
-def check_sweep(
-    dimensions: list[Dimension], written: Mapping[str, Any], used: _Used, given: Given
-) -> None:
-    """Raise ConfigError where what is swept is no parameter, is set as well, or is too much."""
-    for name in (dimension.name for dimension in dimensions if dimension.zipped):
-        require(name not in written, "sweep", name, "for a zip, a name that is no parameter's")
-    parameters = f"{', '.join((*build.NUMBERS, *build.GROUPS))}, or theirs, such as protocol.k"
-    for key, swept in ((p.key, d.key) for d in dimensions for p in d.parameters):
-        group, _, field = key.partition(".")
-        known = key in build.NUMBERS or group == CAMPAIGN
-        known = known or (group in build.GROUPS and "." not in field)
-        referred = any(key in each for each in used.values()) and key not in OTHERS
-        if not known and not referred:
-            raise ConfigError(f"sweep.{key} is no parameter of a trial; allowed: {parameters}")
-        if key in given:
-            allowed = f"{key}=... with ~sweep.{swept}, or sweep.{swept}=... alone"
-            raise ConfigError(f"{key} is both set and swept; allowed: {allowed}")
-    for each in (each for dimension in dimensions for each in dimension.parameters):
-        words = all(isinstance(value, str) for value in each.values)
-        require(words or each.key not in build.GROUPS, f"sweep.{each.key}", each.values, "options")
-    total = prod(len(dimension.values) for dimension in dimensions)
-    require(total <= MOST_POINTS, "sweep", f"{total} points", f"at most {MOST_POINTS}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vecsim import places
-from vecsim.errors import ConfigError
+from vecsim.errors import ConfigError, require
 
 # Text that Hydra reads as itself without quotes, unless it is one of the words of other types.
 WORD = re.compile(r"[A-Za-z_][\w./-]*")
@@ -58,10 +58,9 @@ def several(group: str, options: str) -> str:
 
 def from_python(words: Sequence[Any], keywords: Mapping[str, Any]) -> list[str]:
     """The overrides of `vecsim.run(*words, **keywords)`."""
+    allowed = "text such as 'n=100', or keywords, n=100 (of a dict: **{...})"
     for word in words:
-        if not isinstance(word, str):
-            example = "text such as 'n=100', or keywords, n=100 (of a dict: **{...})"
-            raise ConfigError(f"an argument is {word!r}; allowed: {example}")
+        require(isinstance(word, str), "an argument", word, allowed)
     made = list(words)
     for name, value in keywords.items():
         key = name.replace("__", ".")

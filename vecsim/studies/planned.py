@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from vecsim.cluster.config import KEYS, Run, parse_run
 from vecsim.errors import ConfigError, require
-from vecsim.model.random import hash64
+from vecsim.results.files import hash64
 from vecsim.studies.obey import CAMPAIGN
 from vecsim.types import identity_of
 

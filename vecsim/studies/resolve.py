@@ -12,14 +12,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vecsim.errors import ConfigError
 from vecsim.model import build
-from vecsim.studies.dimensions import Dimension
+from vecsim.studies.dimensions import Swept
 
+Plain = dict[str, Any]  # by their keys: a configuration as plain values, or some of them
 Compose = Callable[[Mapping[str, str]], DictConfig]  # options of groups -> the configuration
 # A reference to another key, as the text of the configuration has it: ${protocol.k}.
 REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 
 
-def plain_values(config: DictConfig) -> dict[str, Any]:
+def plain_values(config: DictConfig) -> Plain:
     """As plain values, interpolations resolved; ConfigError where one cannot be."""
     try:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore
@@ -27,7 +28,7 @@ def plain_values(config: DictConfig) -> dict[str, Any]:
         raise ConfigError(build.sentence(error)) from None
 
 
-def unresolved(config: DictConfig) -> dict[str, Any]:
+def unresolved(config: DictConfig) -> Plain:
     """As plain values, interpolations as their text."""
     return OmegaConf.to_container(config, resolve=False)  # type: ignore
 
@@ -64,65 +65,54 @@ def once(compose: Compose) -> Compose:
     return lambda choices: composed(tuple(choices.items()))
 
 
-def places(dimensions: list[Dimension]) -> Iterator[dict[str, Any]]:
+def places(dimensions: Swept) -> Iterator[Plain]:
     """The swept parameters of every point, the last dimension fastest."""
     along = ([d.settings(i) for i in range(len(d.values))] for d in dimensions)
     for settings in itertools.product(*along):
         yield {key: value for part in settings for key, value in part.items()}
 
 
-def resolved(
-    dimensions: list[Dimension], config: DictConfig, compose: Compose
-) -> Iterator[dict[str, Any]]:
+def resolved(dimensions: Swept, config: DictConfig, compose: Compose) -> Iterator[Plain]:
     """The configuration of every point, the last dimension fastest.
 
     config: as composed, before anything is swept. compose: the same with other options of groups.
     ConfigError where a swept key is no parameter.
     """
-    swept = [each for dimension in dimensions for each in dimension.parameters]
-    groups = [each for each in swept if each.key in build.GROUPS]
+    groups = [each for d in dimensions for each in d.parameters if each.key in build.GROUPS]
     combine = _options(groups, config, compose)
     keys = [group.key for group in groups]
-    template = cache(lambda *options: _Template(combine(dict(zip(keys, options, strict=True)))))
+    template = cache(lambda *options: _filled(combine(dict(zip(keys, options, strict=True)))))
     for settings in places(dimensions):
-        yield template(*map(settings.pop, keys)).resolved(settings)
+        yield template(*map(settings.pop, keys))(settings)
 
 
-def _options(
-    groups: list[Dimension], config: DictConfig, compose: Compose
-) -> Callable[[dict[str, str]], dict[str, Any]]:
+def _options(groups: Swept, config: DictConfig, compose: Compose) -> Callable[[Plain], Plain]:
     """How to make the unresolved configuration of one option of each group.
 
     Where options set nothing but their own section, each is composed once.
     """
     first = unresolved(config)
-    alone = {
-        (group.key, option): unresolved(compose({group.key: option}))
-        for group in groups
-        for option in dict.fromkeys(group.values)
-    }
+    pairs = dict.fromkeys((group.key, option) for group in groups for option in group.values)
+    alone = {(key, option): unresolved(compose({key: option})) for key, option in pairs}
     if any(made | {key: None} != first | {key: None} for (key, _), made in alone.items()):
         return lambda choices: unresolved(compose(choices))
     return lambda choices: first | {key: alone[key, option][key] for key, option in choices.items()}
 
 
-class _Template:
-    """A configuration but for the swept parameters."""
+def _filled(config: Plain) -> Callable[[Plain], Plain]:
+    """How to put swept parameters into a configuration."""
+    composed, interpolates = OmegaConf.create(config), "${" in json.dumps(config)
+    # Plain dictionaries are a hundred times quicker to copy than OmegaConf's.
+    text = json.dumps(plain_values(composed))
 
-    def __init__(self, config: dict[str, Any]):
-        self.config = OmegaConf.create(config)
-        self.interpolates = "${" in json.dumps(config)
-        # Plain dictionaries are a hundred times quicker to copy than OmegaConf's.
-        self.text = json.dumps(plain_values(self.config))
-
-    def resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
+    def filled(settings: Plain) -> Plain:
         key = ""
         try:
-            if self.interpolates:
+            if interpolates:
                 for key, value in settings.items():  # the same keys each time
-                    OmegaConf.update(self.config, key, value, merge=False)
-                return plain_values(self.config)
-            made = json.loads(self.text)
+                    OmegaConf.update(composed, key, value, merge=False)
+                return plain_values(composed)
+            made = json.loads(text)
             for key, value in settings.items():
                 section, _, field = key.rpartition(".")
                 (at(made, section) if section else made)[field] = value
@@ -132,3 +122,5 @@ class _Template:
         except (OmegaConfBaseException, TypeError, ValueError, AttributeError):
             told = f"sweep.{key} is no parameter; allowed: those that there are"
             raise ConfigError(told) from None
+
+    return filled

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vecsim.model.random import hash64
 from vecsim.results.estimate import enough
+from vecsim.results.files import hash64
 from vecsim.results.layout import Array, Layout
 from vecsim.results.store import Store
 from vecsim.studies.sweep import Study
@@ -45,10 +45,8 @@ def identities(study: Study, work: Work) -> list[int]:
     if work.grows is None:
         shared.append([[d.key, d.values] for d in study.dimensions])
     estimators = study.estimators or [study.estimator] * len(study.points)
-    return [
-        hash64([*shared, f"{point.lasting():016x}", engine, dict(estimator)])
-        for point, engine, estimator in zip(study.points, study.engines, estimators, strict=True)
-    ]
+    rows = zip(study.points, study.engines, estimators, strict=True)
+    return [hash64([*shared, f"{p.lasting():016x}", engine, dict(own)]) for p, engine, own in rows]
 
 
 def run_study(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter) -> bool:
@@ -65,7 +63,7 @@ def run_study(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter
             taken = store.earlier.count(points)
             reporter.start(len(study.points), study.trials, done, chunks, taken)
             try:
-                _run(study, work, points, plan, store, reporter)
+                _run(study, work, points, store, reporter)
             finally:
                 reporter.finish()
         alone = done == 0 and taken == 0
@@ -73,11 +71,9 @@ def run_study(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter
     return done < chunks
 
 
-def _run(
-    study: Study, work: Work, points: list[int], plan: Layout, store: Store, reporter: Reporter
-) -> None:
+def _run(study: Study, work: Work, points: list[int], store: Store, reporter: Reporter) -> None:
     """Chunk by chunk; events and counted: of each point so far, for sequential stopping."""
-    events, counted = np.zeros((2, len(study.points)), int)
+    plan, (events, counted) = store.layout, np.zeros((2, len(study.points)), int)
     numbers = np.arange(len(study.points)).reshape(plan.shape[:-1])
     for cell in itertools.product(*map(range, plan.grid[:-1])):
         indices = numbers[plan.region((*cell, 0))[:-1]]  # of the chunk's points, in its shape
@@ -109,10 +105,9 @@ def _compute(
     points: the identity of each of the study. indices: numbers of the chunk's points, in its shape;
     wanted: bool, in the same.
     """
-    numbers, out = indices.ravel(), {}
-    for variable in store.layout.variables:
-        shape = len(numbers), len(trials), *store.layout.within(variable)
-        out[variable.name] = variable.unset(shape)
+    numbers, plan = indices.ravel(), store.layout
+    size = len(numbers), len(trials)
+    out = {v.name: v.unset((*size, *plan.within(v))) for v in plan.variables}
     alike: dict[bytes, list[int]] = defaultdict(list)  # points that lack the same trials
     for row in np.flatnonzero(wanted):
         rows = {name: array[row] for name, array in out.items()}

@@ -1,8 +1,7 @@
 """From the configuration's `sweep` to labelled points, and the study they make."""
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,19 +14,20 @@ from vecsim.model import build
 from vecsim.model.point import Point
 from vecsim.model.sources import code_of
 from vecsim.results.estimate import Precision
+from vecsim.results.files import file_digest, json_digest
 from vecsim.results.layout import Beside
 from vecsim.results.outcomes import RATES
 from vecsim.studies import counts, obey, resolve
-from vecsim.studies.dimensions import Dimension, dimensions, keys_of, own
+from vecsim.studies.dimensions import Dimension, Swept, dimensions, keys_of, own
 from vecsim.studies.obey import CAMPAIGN, KNOWN, Given
 from vecsim.studies.planned import TARGET, Planned, planned
-from vecsim.studies.resolve import Compose
+from vecsim.studies.resolve import Compose, Plain
 
 _MOST_TRIALS = 10**9  # per point: more are taken for a slip of the hand, and are never needed
 TRIALS = 1000  # per point: what conf/config.yaml sets, so that files which say nothing are known
+_NONE: Given = MappingProxyType({})  # nothing was set by hand
 # The estimator of a study that only counts; it has no settings, and stays out of the stored config.
 _PLAIN: Mapping[str, Any] = MappingProxyType({"name": "plain"})
-Swept = list[Dimension]  # the dimensions of one study, the first varies slowest
 
 
 class Study(NamedTuple):
@@ -57,17 +57,11 @@ class Study(NamedTuple):
     def beside(self) -> dict[str, Beside]:
         """What else stands along the dimensions: parameters that move together, and the number of
         Byzantine nodes where their share is swept."""
-        zipped = {
-            each.name: Beside((dimension.name,), each.values)
-            for dimension in self.dimensions
-            for each in dimension.zipped
-        }
+        zipped = {p.name: Beside((d.name,), p.values) for d in self.dimensions for p in d.zipped}
         return {**zipped, **counts.beside(self.dimensions, self.points)}
 
 
-def studies(
-    name: str, config: DictConfig, compose: Compose, given: Given = MappingProxyType({})
-) -> list[Study]:
+def studies(name: str, config: DictConfig, compose: Compose, given: Given = _NONE) -> list[Study]:
     """The studies that a configuration describes; ConfigError where it has no meaning.
 
     With `defence` off the trials are single decisions, with it on they are campaigns of the
@@ -79,18 +73,15 @@ def studies(
     is_section, section = partial(_is_section, written), values.get("sweep")
     swept = dimensions(section, is_section)
     wanted, used = _defence(values["defence"]), obey.used_by(written)
-    obey.check_sweep(swept, written, used, given)
+    obey.check_swept(swept, own(section, is_section), written, used, given, wanted)
     obey.check_given(given, used, wanted)
-    obey.check_swept(swept, own(section, is_section), used, wanted)
     values["seed"] = count("seed", values.get("seed"), 0, build.SEEDS - 1)
     made = []
     for each in wanted:
         mine = [d for d in swept if obey.is_used(d.parameters[0].key, used[each])]
         top = sorted(key for key in used[each] if key in values and key not in KNOWN)
-        if each == "off":
-            every, make = _single(mine, config, compose), _decisions
-        else:
-            every, make = resolve.resolved(mine, config, compose), _campaigns
+        make, at_each = (_decisions, _single) if each == "off" else (_campaigns, resolve.resolved)
+        every = list(at_each(mine, config, compose))
         made.append(make(name, given, mine, every, values, top))
     return made
 
@@ -120,8 +111,7 @@ def _read(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
         if f"${{{key}}}" not in text:
             raise ConfigError(f"{key} is no parameter; allowed: {', '.join(KNOWN)}")
     for key in ("estimator", "engine", "defence", CAMPAIGN):
-        if written.get(key) is None:
-            raise ConfigError(f"{key} is None; allowed: {key}=..., as --help shows it")
+        require(written.get(key) is not None, key, None, f"{key}=..., as --help shows it")
     return written, resolve.plain_values(_bare(config))
 
 
@@ -139,20 +129,18 @@ def _is_section(written: Mapping[str, Any], key: str) -> bool:
 def _defence(given: Any) -> list[str]:
     words = {True: "on", False: "off"}  # what YAML makes of the words
     listed = given if isinstance(given, list) else [given]
-    wanted = [words[each] if isinstance(each, bool) else str(each) for each in listed]
-    good = wanted in (["off"], ["on"], ["off", "on"], ["on", "off"])
-    require(good, "defence", given, "off, on, or [off, on]")
-    return sorted(wanted)
+    wanted = sorted(words[each] if isinstance(each, bool) else str(each) for each in listed)
+    require(wanted in (["off"], ["on"], ["off", "on"]), "defence", given, "off, on, or [off, on]")
+    return wanted
 
 
 def _decisions(
-    name: str, given: Given, swept: Swept, every: Iterable[dict], values: dict, top: Iterable[str]
+    name: str, given: Given, swept: Swept, every: list[Plain], values: Plain, top: list[str]
 ) -> Study:
     """Of single decisions. every: the configuration of each point. top: other keys that decide
     the results."""
     trials = count("trials", values.get("trials"), 1, _MOST_TRIALS)
     precision = _precision(values.get("precision"), trials, given)
-    every = list(every)
     require(isinstance(values["engine"], dict), "engine", values["engine"], "engine.name=auto, ...")
 
     def built(each: dict) -> tuple[Point, str]:
@@ -167,11 +155,9 @@ def _decisions(
     for kind in build.GROUPS:
         del full[kind]["class"]
         full[kind][TARGET] = every[0][kind][TARGET]
-    kept: dict[str, Any] = {"seed": values["seed"], "trials": trials}
-    kept["precision"] = precision._asdict() if precision else None
-    kept["sweep"] = _swept(swept)
-    kept |= {key: full[key] for key in (*build.NUMBERS, *build.GROUPS)}
-    kept |= {key: every[0][key] for key in top}
+    stopped = precision._asdict() if precision else None
+    kept = {"seed": values["seed"], "trials": trials, "precision": stopped, "sweep": _swept(swept)}
+    kept |= full | {key: every[0][key] for key in top}
     kept["engine"] = ", ".join(sorted(set(engines)))
     kept |= _identity(points, engines, [part for p in points for part in p[-len(build.GROUPS) :]])
     if any(len(point.kinds) > 1 for point in points):  # whole nodes, by kind, of every point
@@ -189,24 +175,22 @@ def _decisions(
 
 
 def _campaigns(
-    name: str, given: Given, swept: Swept, every: Iterable[dict], values: dict, top: Iterable[str]
+    name: str, given: Given, swept: Swept, every: list[Plain], values: Plain, top: list[str]
 ) -> Study:
     """Of campaigns of the defended cluster; all as of `_decisions`."""
-    seed, every = values["seed"], list(every)
+    seed = values["seed"]
     points = _at_each(swept, every, lambda each: planned(each[CAMPAIGN], seed))
     share = "campaign.cluster.byzantine_fraction"
     obey.check_byzantine(given, keys_of(swept), [point.byzantine for point in points], share)
-    trials = points[0].run.trials
-    same = len({point.run.trials for point in points}) == 1
-    require(same, "sweep", "campaign.trials", "what may differ between points")
-    kept = {"seed": seed, "sweep": _swept(swept)}
-    kept |= {key: every[0][key] for key in (CAMPAIGN, *top)}
+    trials, *others = {point.run.trials for point in points}
+    require(not others, "sweep", "campaign.trials", "what may differ between points")
+    kept = {"seed": seed, "sweep": _swept(swept)} | {k: every[0][k] for k in (CAMPAIGN, *top)}
     engines = ["cluster"] * len(points)
     kept |= _identity(points, engines, [point.run.cluster.adversary for point in points])
     return Study(name, swept, points, trials, trials, None, seed, kept, engines)
 
 
-def _at_each(swept: Swept, every: list[dict], make: Callable[[dict], Any]) -> list[Any]:
+def _at_each(swept: Swept, every: list[Plain], make: Callable[[Plain], Any]) -> list[Any]:
     """What is made of each point's configuration; a refusal says the swept values of the point."""
     made = []
     for each, place in zip(every, resolve.places(swept), strict=True):
@@ -224,23 +208,19 @@ def _bare(config: DictConfig) -> DictConfig:
 
 
 def _swept(dimensions: list[Dimension]) -> dict[str, Any]:
-    return {
-        d.key: {each.key: each.values for each in d.zipped} if d.zipped else d.values
-        for d in dimensions
-    }
+    return {d.key: {each.key: each.values for each in d.zipped} or d.values for d in dimensions}
 
 
 def _identity(points: list[Any], engines: list[str], components: list[Any]) -> dict[str, Any]:
     """What stands for all parameters of the points, and for the code of components of others."""
     pairs = zip(points, engines, strict=True)
     hashes = ",".join(f"{point.hash():016x} {engine}" for point, engine in pairs)
-    return {"points": hashlib.sha256(hashes.encode()).hexdigest(), **code_of(components)}
+    return {"points": file_digest(hashes.encode()), **code_of(components)}
 
 
 def study_digest(studies: Sequence[Study]) -> str:
     """Eight characters that stand for everything that decides the results."""
-    text = json.dumps([study.config for study in studies], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return json_digest([study.config for study in studies])[:8]
 
 
 def _precision(section: Any, trials: int, given: Given) -> Precision | None:

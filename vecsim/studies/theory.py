@@ -41,13 +41,9 @@ def finalised_undisputed(point: Point) -> float | None:
     as long).
     """
     start, adversary = point.start_ones, point.adversary
-    known = (
-        start in (0, point.honest)
-        and (not point.byzantine or undisputed.steady(adversary))
-        and (point.protocol.decides and point.schedule == "lockstep")
-        and (point.network.uniform and adversary.admission == 1)
-    )
-    if not known:
+    known = start in (0, point.honest) and point.protocol.decides and point.schedule == "lockstep"
+    known = known and point.network.uniform and adversary.admission == 1
+    if not known or (point.byzantine and not undisputed.steady(adversary)):
         return None
     colour, total = int(start > 0), 0.0
     for mix, share in enumerate(undisputed.mix_shares(point, colour)):
@@ -79,8 +75,7 @@ def lines(study: Study) -> list[dict[str, Any]]:
         return []
     quantity, values_of = known[study.kind, last.name]
     found = []
-    combinations = itertools.product(*(dimension.values for dimension in others))
-    for number, labels in enumerate(combinations):
+    for number, labels in enumerate(itertools.product(*(each.values for each in others))):
         values = list(values_of(study.points[number * len(last.values) :][: len(last.values)]))
         if any(value is not None for value in values):
             named = dict(zip((dimension.name for dimension in others), labels, strict=True))
@@ -108,8 +103,7 @@ def _one_node(point: Point, pool: pools.Pool, colour: int) -> float | None:
     low, high = rule.quorums
     swapped = pool.swapped()
     own, other = (pool, swapped) if colour else (swapped, pool)
-    against = pools.ones(other, [0])[0, low:].sum()
-    if against * point.honest * rule.max_rounds > _NEGLIGIBLE:
+    if pools.ones(other, [0])[0, low:].sum() * point.honest * rule.max_rounds > _NEGLIGIBLE:
         return None
     agree = pools.ones(own, [pool.honest])[0]
     if isinstance(rule, QrAvalanche):
@@ -137,10 +131,8 @@ def _average(rule: QrAvalanche, positive: Floats) -> float:
     weights = (np.repeat(positive, _GRID) * shares).ravel()
     places = targets.ravel(), np.tile(np.arange(_GRID), 2 * len(counts))
     longer = np.tile(after.streak == 1, 2)
-    succeed, fail = (
-        sparse.csr_array((np.where(chosen, weights, 0.0), places), shape=(_GRID, _GRID))
-        for chosen in (longer, ~longer)
-    )
+    parts = np.where(longer, weights, 0.0), np.where(longer, 0.0, weights)
+    succeed, fail = (sparse.csr_array((part, places), shape=(_GRID, _GRID)) for part in parts)
     state = np.zeros((_GRID, rule.beta + 1))
     ends, shares = _between(rule.unpack(rule.start(jnp.uint32(0))).confidence)
     state[ends, 0] = shares

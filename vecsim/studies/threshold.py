@@ -8,8 +8,7 @@ import numpy as np
 from vecsim.engines.choose import engine_of
 from vecsim.errors import require, whole, within
 from vecsim.model.point import Point
-from vecsim.results import outcomes
-from vecsim.results.crossing import place
+from vecsim.results import crossing, outcomes
 from vecsim.studies.decisions import Engines
 from vecsim.studies.dimensions import keys_of
 from vecsim.studies.sweep import Study
@@ -54,12 +53,11 @@ class Threshold(Work):
         named = zip(study.points, study.engines, strict=True)
         pairs = [(end, engine) for point, engine in named for end in self._ends(point, engine)]
         self.engines = Engines(pairs, study.seed, memory, 1, BATCH)
-        searched = {"outcome": self.event, "crossed": self.level}
-        searched |= {"low": self.low, "high": self.high}
+        about = {"outcome": self.event, "crossed": self.level, "low": self.low, "high": self.high}
         ended = f"whether the trial ended so: {self.event}"
         self.variables = (
             variable(FRACTION, "float64", "share of Byzantine nodes in the trial", "1"),
-            variable("event", "int32", ended, "1", **searched),
+            variable("event", "int32", ended, "1", **about),
         )
 
     def _range(self, n: int) -> tuple[int, int]:
@@ -69,8 +67,7 @@ class Threshold(Work):
     def _ends(self, point: Point, engine: str) -> Iterator[Point]:
         """The point at the ends of the range, checked, and next to the lower one: a point without
         any Byzantine nodes may be compiled by itself."""
-        name = type(point.protocol).__name__
-        reason = f"plain ({name} decides nothing)"
+        reason = f"plain ({type(point.protocol).__name__} decides nothing)"
         require(point.protocol.decides, "estimator", "threshold", reason)
         low, high = self._range(point.n)
         enough = f"enough above low, {self.low}, for another node of {point.n}"
@@ -100,7 +97,7 @@ class Threshold(Work):
             events[order] = outcomes.event(self.engines.run(work), self.event)
             return events
 
-        nodes, events = place(draw, *self._range(point.n), self.level, len(trials))
+        nodes, events = crossing.place(draw, *self._range(point.n), self.level, len(trials))
         return {FRACTION: nodes / point.n, "event": events.astype(np.int32)}
 
 

@@ -10,7 +10,7 @@ from vecsim.errors import count, require, within
 from vecsim.model import build
 from vecsim.model.point import Point
 from vecsim.results.layout import Variable
-from vecsim.results.pareto import STATES
+from vecsim.results.pareto import CHOSEN, STATES
 from vecsim.studies.design.quorum_runs import attacked, undisputed_runs
 from vecsim.studies.dimensions import listed
 from vecsim.studies.rare.splitting import MOST_WALKERS, Effort
@@ -75,6 +75,9 @@ class Costs(NamedTuple):
     rounds: float
 
 
+# What a missing value of a variable means.
+_SMALLEST = "the smallest that meets the target, or may; missing: none"
+_REPLICAS = "each replica's own estimate; missing: not made, or no way there was found"
 NO_COSTS = Costs(np.inf, np.inf)  # of a candidate without a beta that will do
 
 
@@ -147,31 +150,21 @@ class Candidate:
 def variables(own: list[str]) -> tuple[Variable, ...]:
     """What a study of designs stores. own: dimensions along which only the protocol differs."""
     event, attempt = f"probability of {EVENT}", ("attempt",)
-    smallest = "the smallest that meets the target, or may; missing: none"
-    replicas = "each replica's own estimate; missing: not made, or no way there was found"
-    integers = {
+    told = {
         "chosen_k": ("sample size", "peers"),
         "chosen_alpha_preference": ("answers that set the preference", "answers"),
         "chosen_alpha_confidence": ("answers that count", "answers"),
-        "chosen_beta": ("quorums in a row that decide", "polls", smallest),
+        "chosen_beta": ("quorums in a row that decide", "polls", _SMALLEST),
         "state": ("what became of the candidate", "1", ", ".join(STATES)),
-    }
-    reals = {
         "messages": ("queries and answers of an honest node until it decides", "messages"),
         "rounds": ("rounds until all honest nodes have decided an undisputed vertex", "rounds"),
         "screened": (f"{event}, about, where the field moves without chance", "1"),
         "target_safety": (f"{event} that is allowed", "1"),
         "target_rounds": ("rounds that are allowed", "rounds"),
+        "tried": ("beta of each attempt", "polls", "missing: not made", attempt),
+        "fed": ("share of the nodes that the attack does best to feed", "1", "", attempt),
+        "probability": (f"{event}, by splitting", "1", _REPLICAS, (*attempt, "score")),
     }
-    tried = "beta of each attempt", "polls", "missing: not made"
-    fed = "share of the nodes that the attack does best to feed", "1"
-    estimates = f"{event}, by splitting", "1", replicas
-    found = [variable(name, "int32", *told) for name, told in integers.items()]
-    found[-1].attrs["candidates"] = own
-    return (
-        *found,
-        *(variable(name, "float64", *told) for name, told in reals.items()),
-        variable("tried", "int32", *tried, inner=attempt),
-        variable("fed", "float64", *fed, inner=attempt),
-        variable("probability", "float64", *estimates, inner=(*attempt, "score"), event=EVENT),
-    )
+    more = {"state": {"candidates": own}, "probability": {"event": EVENT}}
+    dtypes = dict.fromkeys(told, "float64") | dict.fromkeys((*CHOSEN, "state", "tried"), "int32")
+    return tuple(variable(n, dtypes[n], *row, **more.get(n, {})) for n, row in told.items())

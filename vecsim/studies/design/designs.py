@@ -26,7 +26,7 @@ from vecsim.model.point import Point
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.results.estimate import rare_interval
-from vecsim.results.pareto import STATES, before
+from vecsim.results.pareto import CHOSEN, STATES, TARGETS, before
 from vecsim.studies.design.candidate import AT_BEST, EVENT, START, Candidate, Settings, variables
 from vecsim.studies.dimensions import keys_of
 from vecsim.studies.rare.scores import SCORES
@@ -71,12 +71,11 @@ class Designs(Work):
         super().__init__(study)
         self.memory = memory
         whole("trials", study.trials, 2, MOST_REPLICAS)
-        self.settings: list[Settings] = []
         keys = keys_of(study.dimensions)
         require("protocol.beta" not in keys, "sweep", "protocol.beta", "k and alpha: beta is found")
-        for number, given in enumerate(study.estimators):
-            self.settings.append(Settings.parse(dict(given)))
-            _check(study.points[number], study.engines[number], self.settings[-1].adversary)
+        self.settings = [Settings.parse(dict(given)) for given in study.estimators]
+        for point, engine, each in zip(study.points, study.engines, self.settings, strict=True):
+            _check(point, engine, each.adversary)
         self.inner = {"attempt": list(range(1, ATTEMPTS + 1)), "score": list(SCORES[EVENT])[:2]}
         self.variables = variables(self._own_dimensions())
 
@@ -117,28 +116,18 @@ class Designs(Work):
         """Values [replicas, ...]."""
         replicas, (candidate, state) = len(trials), self.planned[number]
         state, beta, tried = (state, candidate.first(START), []) if state else self._search(number)
-        rule = candidate.point.protocol
-        costs = candidate.costs(beta)
-        low, high = rule.quorums
-        numbers = {
-            "chosen_k": rule.k,
-            "chosen_alpha_preference": low,
-            "chosen_alpha_confidence": high,
-            "chosen_beta": beta or -1,
-            "state": STATES.index(state),
-            "messages": costs.messages,
-            "rounds": costs.rounds,
-            "screened": candidate.chances[beta - 1] if beta else np.nan,
-            "target_safety": candidate.target.safety,
-            "target_rounds": candidate.target.rounds,
-        }
+        rule, target = candidate.point.protocol, candidate.target
+        chosen, aimed = (rule.k, *rule.quorums, beta or -1), (target.safety, target.rounds)
+        numbers = dict(zip((*CHOSEN, *TARGETS), (*chosen, *aimed), strict=True))
+        numbers |= candidate.costs(beta)._asdict() | {"state": STATES.index(state)}
+        numbers["screened"] = candidate.chances[beta - 1] if beta else np.nan
         values: dict[str, Any] = {name: np.full(replicas, value) for name, value in numbers.items()}
         values["tried"] = np.full((replicas, ATTEMPTS), -1)
         values["fed"] = np.full((replicas, ATTEMPTS), np.nan)
         values["probability"] = np.full((replicas, ATTEMPTS, len(self.inner["score"])), np.nan)
         for i, attempt in enumerate(tried):
             values["tried"][:, i] = attempt.beta
-            values["fed"][:, i] = candidate.target.fed[attempt.share]
+            values["fed"][:, i] = target.fed[attempt.share]
             values["probability"][:, i] = attempt.estimates
         return values
 
@@ -151,10 +140,10 @@ class Designs(Work):
         share = int(candidate.worst[beta - 1])
         tried: list[Attempt] = []
         upper: dict[int, float] = {}
-        state = "unverified"
+        slow = False
         while len(tried) < ATTEMPTS:
-            if candidate.costs(beta).rounds > target.rounds:
-                state = "too slow"
+            slow = candidate.costs(beta).rounds > target.rounds
+            if slow:
                 break
             attempt = partial(self._attempt, number, beta)
             tried.append(worst(attempt, share, len(target.fed), target.safety))
@@ -163,21 +152,18 @@ class Designs(Work):
             if value == 0 or target.safety <= high > WIDE * value:
                 break  # another beta would not help: replicas do not agree on the order
             beta = following(upper, target.safety, candidate.slope(beta), beta)
-            if beta is None:
-                break
-            if beta > target.most_beta:
-                state = "beyond"
+            if beta is None or beta > target.most_beta:
                 break
         good = [each for each, high in upper.items() if high < target.safety]
         if good:
-            state, beta = "verified", min(good)
-        elif upper and all(map(np.isnan, upper.values())):
-            state, beta = "not reached", max(upper)
-        elif state == "unverified":
-            beta = max(upper)
-        else:  # too slow, or beyond what is tried
-            beta = min(beta or target.most_beta, target.most_beta)
-        return state, beta, tried
+            return "verified", min(good), tried
+        if upper and all(map(np.isnan, upper.values())):
+            return "not reached", max(upper), tried
+        if slow:
+            return "too slow", beta, tried
+        if beta and beta > target.most_beta:
+            return "beyond", target.most_beta, tried
+        return "unverified", max(upper), tried
 
     def _attempt(self, number: int, beta: int, share: int) -> Attempt:
         """By each score; by the second only where the first meets the target."""

@@ -125,8 +125,7 @@ def attacked(point: Point, lengths: ArrayLike) -> tuple[Floats, Floats]:
     """
     lengths, rounds = np.asarray(lengths, int), point.protocol.max_rounds
     (sets, counts), fed = _quorums(point), point.first_group
-    peers = fed + point.byzantine - point.network.exclude_self
-    alone = completed(counts(peers), lengths, rounds)
+    alone = completed(counts(fed + point.byzantine - point.network.exclude_self), lengths, rounds)
     one = -np.expm1(fed * np.log1p(-np.minimum(alone, 1 - 1e-16)))
     left = _turned(point, sets, counts, fed, lengths)[:, ::-1]
     return one[:, -1], (np.diff(one, axis=1, prepend=0.0) * left).sum(axis=1)

@@ -30,8 +30,7 @@ class RareEvents(Work):
         self.event, keep = given["event"], given["keep"]
         require(self.event in [*SCORES], "estimator.event", self.event, ", ".join(SCORES))
         walkers = count("estimator.walkers", given["walkers"], 10, MOST_WALKERS)
-        good = isinstance(keep, float) and 0 < keep < 1
-        require(good, "estimator.keep", keep, "between 0 and 1")
+        require(isinstance(keep, float) and 0 < keep < 1, "estimator.keep", keep, "between 0 and 1")
         whole("trials", study.trials, 2, MOST_REPLICAS)
         self.effort = Effort(walkers, keep)
         for point, engine in zip(study.points, study.engines, strict=True):

@@ -79,10 +79,8 @@ def situations(tally: Tally) -> list[Tally]:
     return [tally, first, second]
 
 
-def standing(
-    event: str, rule, tally: Tally, round_, honest, crowd: Crowd, fields: list[Field]
-) -> Standing:
-    """How a trial stands after so many rounds. fields: one for each of `situations`."""
+def standing(event, rule, tally: Tally, round_, honest, crowd: Crowd, fields: list) -> Standing:
+    """How a trial stands after so many rounds. fields: a Field for each of `situations`."""
     decided = tally.decided - tally.decided_1 > 0, tally.decided_1 > 0
     ended = (honest == tally.decided) | (round_ >= rule.max_rounds)
     if event == "stalled":
@@ -110,8 +108,7 @@ def _two_decisions(tally: Tally, decided, honest, crowd: Crowd, fields: list[Fie
         turning = _tide(crowd, after, second, missing[second])
         sequel = jnp.maximum(_some(crowd, after, second), turning)
         now = _some(crowd, fields[0], first)
-        alone = jnp.stack([_run(crowd, fields[0], first), now, now])
-        alone = jnp.where(decided[first], 0.0, alone)
+        alone = jnp.where(decided[first], 0.0, jnp.stack([_run(crowd, fields[0], first), now, now]))
         orders.append(alone + jnp.where(decided[second], 0.0, sequel))
     lacking = [jnp.where(decided[i], 0.0, crowd.fewest[..., i].min()) for i in range(2)]
     spare = left + 1 - jnp.maximum(*lacking)  # `remaining` may be one too many
@@ -138,8 +135,7 @@ def _waits(rule, crowd: Crowd, field: Field):
 
 def _some(crowd: Crowd, field: Field, colour: int):
     """Log P(the nearest node completes its run for the colour), the field frozen."""
-    logs = jnp.log(jnp.maximum(field.counts, _LEAST)) * crowd.fewest
-    return logs[..., colour].max()
+    return (jnp.log(jnp.maximum(field.counts, _LEAST)) * crowd.fewest)[..., colour].max()
 
 
 def _tide(crowd: Crowd, field: Field, colour: int, missing):

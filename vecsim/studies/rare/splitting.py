@@ -27,6 +27,8 @@ _PLAIN = 2**9 - 1  # the stage of plain trials: the last number, which no level 
 PILOT = 2**29  # the pilot's number, above those of all replicas
 _OWN = 1 << 63  # bit of the numbers of walkers, which those of plain trials do not have
 
+Replicas = int | np.ndarray  # how many, or their numbers, ascending
+
 
 class Effort(NamedTuple):
     """walkers: that start from each level, or a multiple where few get on. keep: share of them that
@@ -48,51 +50,46 @@ class _Splitting(NamedTuple):
 
 
 def split(
-    climbers: Climbers, score: int, effort: Effort, replicas: int | np.ndarray, seed: int
+    climbers: Climbers, score: int, effort: Effort, replicas: Replicas, seed: int
 ) -> _Splitting | None:
     """Estimate P(event) with the score of that number; None where the pilot found no way there.
 
-    replicas: how many, or their numbers, ascending. The result depends on the arguments alone, and
+    The result depends on the arguments alone, and
     each replica's on its number and none of the others.
     """
     run = _Run(climbers, score, effort, seed)
     levels = run.pilot()
     if levels is None:
         return None
-    passed = run.replicas(levels, np.arange(replicas) if isinstance(replicas, int) else replicas)
+    passed = run.replicas(levels, _numbers(replicas))
     return _Splitting(np.nan_to_num(passed).prod(axis=1), passed)
 
 
-def plain_events(
-    climbers: Climbers, walkers: int, replicas: int | np.ndarray, seed: int
-) -> np.ndarray:
-    """In how many of so many plain trials the event happened, for each replica (int); replicas as
-    for `split`."""
-    run = _Run(climbers, 0, Effort(walkers, 1.0), seed)
-    numbers = np.arange(replicas) if isinstance(replicas, int) else replicas
+def plain_events(climbers: Climbers, walkers: int, replicas: Replicas, seed: int) -> np.ndarray:
+    """In how many of so many plain trials the event happened, for each replica (int)."""
+    run, numbers = _Run(climbers, 0, Effort(walkers, 1.0), seed), _numbers(replicas)
     ended = run.climb(_PLAIN, run.start(np.repeat(numbers, walkers)), np.inf)
-    return ended.passed.reshape(len(numbers), walkers).sum(axis=1)
+    return (ended.best == np.inf).reshape(len(numbers), walkers).sum(axis=1)
+
+
+def _numbers(replicas: Replicas) -> np.ndarray:
+    return np.arange(replicas) if isinstance(replicas, int) else replicas
 
 
 class _Crowd(NamedTuple):
-    """Walkers at the entrance of a level; all have the axis of walkers.
+    """Walkers at the entrance of a level, or where they ended; all have the axis of walkers.
 
-    number: the replica of each, in order.
+    number: the replica of each, in order. best: the highest score that each has reached on its
+    level, infinite where the event happened.
     """
 
     number: np.ndarray
     coins: np.ndarray
     state: Any
+    best: np.ndarray
 
     def repeated(self, times: int) -> "_Crowd":
         return jax.tree.map(lambda leaf: np.repeat(leaf, times, axis=0), self)
-
-
-class _Level(NamedTuple):
-    """score: that must be reached. more: times as many walkers as elsewhere try."""
-
-    score: float
-    more: int
 
 
 class _Run:
@@ -100,55 +97,52 @@ class _Run:
         self.climbers, self.score, self.effort = climbers, score, effort
         self.key = random.point_key(seed, climbers.point.hash())
 
-    def pilot(self) -> list[_Level] | None:
-        """The levels on the way to the event, each reached by a share `keep` of the walkers; the
-        event is the last."""
-        levels: list[_Level] = []
+    def pilot(self) -> list[tuple[float, int]] | None:
+        """The levels on the way to the event, each a score that a share `keep` of the walkers
+        reaches, and how many times as many walkers as elsewhere try; the event is the last."""
+        levels: list[tuple[float, int]] = []
         crowd, level, more = self.start(np.full(self.effort.walkers, PILOT)), -np.inf, 1
         while len(levels) < MOST_LEVELS:
             stage = len(levels)
-            ended = self.climb(stage, crowd, np.inf)
-            passing = (ended.best > level).sum()
+            best = self.climb(stage, crowd, np.inf).best
+            passing = (best > level).sum()
             if passing < _FEW and more < MOST_MORE:  # hardly any got on: let more of them try
                 more *= MORE
                 crowd = crowd.repeated(MORE)
                 continue
             if not passing:
                 return None
-            above = next_level(ended.best, level, self.effort.keep)
-            if above is None or (ended.best == np.inf).mean() >= self.effort.keep:
-                return [*levels, _Level(np.inf, more)]
+            above = next_level(best, level, self.effort.keep)
+            if above is None or (best == np.inf).mean() >= self.effort.keep:
+                return [*levels, (np.inf, more)]
             level = above
-            levels.append(_Level(level, more))
-            crowd = self._enter(stage, crowd, self.climb(stage, crowd, level))
-            more = 1
+            levels.append((level, more))
+            crowd, more = self._enter(stage, self.climb(stage, crowd, level), level), 1
         return None
 
-    def replicas(self, levels: list[_Level], numbers: np.ndarray) -> np.ndarray:
+    def replicas(self, levels: list[tuple[float, int]], numbers: np.ndarray) -> np.ndarray:
         """Shares that passed, [replicas, levels], NaN after nobody did."""
         passed = np.full((len(numbers), len(levels)), np.nan)
         crowd = self.start(np.repeat(numbers, self.effort.walkers))
         for stage, (level, more) in enumerate(levels):
-            crowd = crowd.repeated(more)
-            reached = self.climb(stage, crowd, level)
+            crowd = self.climb(stage, crowd.repeated(more), level)
             alive = np.unique(crowd.number)
-            shares = [reached.passed[crowd.number == replica].mean() for replica in alive]
+            shares = [(crowd.best[crowd.number == replica] >= level).mean() for replica in alive]
             passed[np.searchsorted(numbers, alive), stage] = shares
-            going = alive[np.array(shares) > 0]
-            if level == np.inf or not len(going):
+            if level == np.inf or not any(shares):
                 break
-            crowd = self._enter(stage, crowd, reached, going)
+            crowd = self._enter(stage, crowd, level)
         return passed
 
     def start(self, number: np.ndarray) -> _Crowd:
         """Walkers at the start of a trial; number: the replica of each, in order."""
-        keys = self.keys(number, 0)
-        return _Crowd(number, random.trial_coin(keys), self.climbers.start(keys))
+        keys, best = self.keys(number, 0), np.full(len(number), -np.inf)
+        return _Crowd(number, random.trial_coin(keys), self.climbers.start(keys), best)
 
     def keys(self, number: np.ndarray, stage: int):
-        """A key for each walker of a stage; `number` is the replica of each, in order."""
-        first = np.searchsorted(number, number)  # of each walker's replica
-        return self._key(number, stage, np.arange(len(number)) - first)
+        """A key for each walker of a stage; `number` is the replica of each, in order, and walkers
+        are numbered within theirs."""
+        return self._key(number, stage, np.arange(len(number)) - np.searchsorted(number, number))
 
     def _key(self, replica: np.ndarray, stage: int, walker):
         fields = (self.score, 2), (replica, 30), (stage, 9), (walker, 21)
@@ -157,37 +151,27 @@ class _Run:
             name = (name << np.uint64(bits)) | np.asarray(value, np.uint64)
         return random.trial_key(self.key, name | np.uint64(_OWN))
 
-    def climb(self, stage: int, crowd: _Crowd, level: float) -> "_Ended":
+    def climb(self, stage: int, crowd: _Crowd, level: float) -> _Crowd:
         """The walkers where they reached the level, or nothing more could come of them."""
         keys = self.keys(crowd.number, stage)
         reached = self.climbers.climb(keys, crowd.coins, crowd.state, level, self.score)
-        return _Ended(reached.state, np.where(reached.happened, np.inf, reached.best), level)
+        best = np.where(reached.happened, np.inf, reached.best)
+        return crowd._replace(state=reached.state, best=best)
 
-    def _enter(self, stage: int, crowd: _Crowd, ended: "_Ended", going=None) -> _Crowd:
+    def _enter(self, stage: int, ended: _Crowd, level: float) -> _Crowd:
         """The walkers of the next stage: those that passed, each as often as any, but for a rest.
 
-        Who is taken once more is drawn by systematic sampling, for each replica (of those that go
-        on), so that every one that passed is expected to go on equally often.
+        Who is taken once more is drawn by systematic sampling, for each replica of which some
+        passed, so that every one that passed is expected to go on equally often.
         """
-        chosen, size = [], self.effort.walkers
-        for replica in np.unique(crowd.number) if going is None else going:
-            entered = np.flatnonzero((crowd.number == replica) & ended.passed)
+        chosen, passed = [], ended.best >= level
+        for replica in np.unique(ended.number[passed]):
+            entered = np.flatnonzero((ended.number == replica) & passed)
             words, _ = self._key(np.array([replica]), stage, 2**21 - 1)
             shift = int(words[0]) * len(entered) >> 32
-            chosen.append(entered[taken(size, len(entered), shift)])
+            chosen.append(entered[taken(self.effort.walkers, len(entered), shift)])
         rows = np.concatenate(chosen)
-        state = jax.tree.map(lambda leaf: leaf[rows], ended.state)
-        return _Crowd(crowd.number[rows], crowd.coins[rows], state)
-
-
-class _Ended(NamedTuple):
-    state: Any
-    best: np.ndarray  # highest score, infinite where the event happened
-    level: float
-
-    @property
-    def passed(self) -> np.ndarray:
-        return self.best >= self.level
+        return jax.tree.map(lambda leaf: leaf[rows], ended)
 
 
 def taken(size: int, passed: int, shift: int) -> np.ndarray:

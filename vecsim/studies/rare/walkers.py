@@ -6,7 +6,9 @@ of its own, so that it climbs the same way however often it is asked to, and in 
 company.
 """
 
+import contextlib
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -44,13 +46,6 @@ class Walk(NamedTuple):
     memory: Any  # int32 [slots]
 
 
-class Aim(NamedTuple):
-    """Where walkers go: the level, and by which of the event's scores (int32)."""
-
-    level: Any  # float; -inf: nowhere
-    score: Any
-
-
 class Reached(NamedTuple):
     """Where walkers ended. best: their highest score (float); happened: bool."""
 
@@ -61,23 +56,22 @@ class Reached(NamedTuple):
 
 def supports_splitting(point: Point, engine: str) -> str | None:
     """Why the walkers of a point cannot climb on this engine; None if they can."""
-    if not point.protocol.decides:
-        return f"protocol={type(point.protocol).__name__}: its nodes decide nothing"
-    try:
-        point.protocol.remaining(point.protocol.start(jnp.zeros(1, jnp.uint32)), 0)
-    except NotImplementedError:
-        return f"protocol={type(point.protocol).__name__}: it does not say how many polls remain"
-    if float(point.adversary.admission) < 1 and point.byzantine:
-        return f"adversary={point.adversary.title}: its number of nodes is drawn by chance"
-    if point.network.groups:
-        return f"network.groups={point.network.groups}: walkers are of one group"
-    if engine not in ("agents", "population"):
-        return "only lockstep rounds on complete graphs"
-    if engine == "population" and point.protocol.counts:
-        return f"protocol={type(point.protocol).__name__} with engine.name=population"
-    if engine == "agents" and poll_kind(point).silent:
-        return f"protocol={type(point.protocol).__name__} with answers that may be missing"
-    return None
+    rule, adversary, groups = point.protocol, point.adversary, point.network.groups
+    name, unknown = f"protocol={type(rule).__name__}", True
+    with contextlib.suppress(NotImplementedError):
+        rule.remaining(rule.start(jnp.zeros(1, jnp.uint32)), 0)
+        unknown = False
+    drawn = float(adversary.admission) < 1 and point.byzantine > 0
+    reasons = {
+        f"{name}: its nodes decide nothing": not rule.decides,
+        f"{name}: it does not say how many polls remain": unknown,
+        f"adversary={adversary.title}: its number of nodes is drawn by chance": drawn,
+        f"network.groups={groups}: walkers are of one group": groups,
+        "only lockstep rounds on complete graphs": engine not in ("agents", "population"),
+        f"{name} with engine.name=population": engine == "population" and rule.counts,
+        f"{name} with answers that may be missing": engine == "agents" and poll_kind(point).silent,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 class Climbers:
@@ -119,12 +113,11 @@ class Climbers:
     def start(self, keys) -> Any:
         """Walkers at the start; keys: two uint32 [walkers]."""
         found, which = np.unique(first_ones(self.point, keys)[:, 0], return_inverse=True)
-        parts = []
-        for first in range(0, len(found), math.prod(self.axes)):
-            trials = self._begun(_part(self.axes, first, found))
-            with jax.enable_x64(self.x64):
-                parts.append(_begin(self.shape, trials))
-        return jax.tree.map(lambda leaf: leaf[which], _joined(self.axes, parts))
+
+        def begin(part) -> Any:
+            return _begin(self.shape, self._begun(part(found)))
+
+        return jax.tree.map(lambda leaf: leaf[which], self._each(self.axes, len(found), begin))
 
     def _begun(self, ones):
         """The trials, where so many nodes of the adversary's first group start at 1."""
@@ -143,16 +136,29 @@ class Climbers:
         total = len(coins)
         axes, batch = self._batch(total)
         levels = np.full(total, level, np.float64 if self.x64 else np.float32)
-        scores = np.full(total, score, np.int32)
-        run, parts = partial(_climb, self.shape, self.mesh, self.event), []
-        for first in range(0, total, math.prod(axes)):
-            chosen = partial(_part, axes, first)
-            trials = _named(batch, *map(chosen, (*keys, coins)))
-            aim = Aim(chosen(levels, -np.inf), chosen(scores))
-            given = jax.tree.map(chosen, state)
-            with jax.enable_x64(self.x64):
-                parts.append(run(trials, self.shared, given, aim))
-        return jax.tree.map(lambda leaf: leaf[:total], _joined(axes, parts))
+        run = partial(_climb, self.shape, self.mesh, self.event)
+
+        def climb(part) -> Reached:
+            trials = _named(batch, *map(part, (*keys, coins)))
+            shared, starts = (self.shared, np.int32(score)), jax.tree.map(part, state)
+            return run(trials, shared, starts, part(levels, -np.inf))
+
+        return self._each(axes, total, climb)
+
+    def _each(self, axes: tuple[int, ...], total: int, run: Callable[..., Any]) -> Any:
+        """What `run` makes of every batch, as arrays with one axis of so many walkers.
+
+        run: gets `_part` for its batch.
+        """
+        firsts = range(0, total, math.prod(axes))
+        with jax.enable_x64(self.x64):
+            parts = jax.device_get([run(partial(_part, axes, first)) for first in firsts])
+
+        def joined(*leaves: np.ndarray) -> np.ndarray:
+            flat = [leaf.reshape(-1, *leaf.shape[len(axes) :]) for leaf in leaves]
+            return np.concatenate(flat)[:total]
+
+        return jax.tree.map(joined, *parts)
 
     def _batch(self, walkers: int) -> tuple[tuple[int, ...], Any]:
         """The axes of a batch for so many walkers, and its trials."""
@@ -170,16 +176,6 @@ def _part(axes: tuple[int, ...], first: int, array, filling=None) -> np.ndarray:
     row = part[:1] if filling is None else np.full_like(part[:1], filling)
     part = np.concatenate([part, np.repeat(row, size - len(part), axis=0)])
     return part.reshape(*axes, *part.shape[1:])
-
-
-def _joined(axes: tuple[int, ...], parts: list) -> Any:
-    """Batches on the device as arrays with one axis of walkers."""
-
-    def flat(leaf) -> np.ndarray:
-        return np.asarray(leaf).reshape(-1, *np.shape(leaf)[len(axes) :])
-
-    got = [jax.tree.map(flat, jax.device_get(part)) for part in parts]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *got)
 
 
 def _named(batch, high, low, coins):
@@ -201,22 +197,23 @@ def _begin(shape, trials):
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _climb(shape, mesh: Mesh, event: str, trials, shared, state, aim: Aim) -> Reached:
+def _climb(shape, mesh: Mesh, event: str, trials, shared, state, levels) -> Reached:
     program = {"population": _by_counts, "agents": _by_nodes}[shape.engine]
-    run = partial(program, shape, event)
-    return over_devices(run, mesh, (SPLIT, WHOLE, SPLIT, SPLIT), SPLIT)(trials, shared, state, aim)
+    run = over_devices(partial(program, shape, event), mesh, (SPLIT, WHOLE, SPLIT, SPLIT), SPLIT)
+    return run(trials, shared, state, levels)
 
 
-def _until(look, move, state, aim: Aim) -> Reached:
-    """Climb. look(state) -> Standing and what `move(state, it)` needs for the next state."""
+def _until(look, move, state, levels, which) -> Reached:
+    """Climb by the score of that number; level -inf: nowhere. look(state) -> Standing and what
+    `move(state, it)` needs for the next state."""
 
     def body(carried):
         reached, running = carried
         found, seen = look(reached.state)
-        score = jnp.take_along_axis(found.scores, aim.score[..., None], axis=-1)[..., 0]
+        score = jnp.take(found.scores, which, axis=-1)
         best = jnp.where(running, jnp.maximum(reached.best, score), reached.best)
         happened = reached.happened | (running & found.happened)
-        running = running & ~(found.happened | found.over | (score >= aim.level))
+        running = running & ~(found.happened | found.over | (score >= levels))
 
         def chosen(new, old):
             return jnp.where(running.reshape(running.shape + (1,) * (old.ndim - 1)), new, old)
@@ -224,15 +221,16 @@ def _until(look, move, state, aim: Aim) -> Reached:
         state = jax.tree.map(chosen, move(reached.state, seen), reached.state)
         return Reached(state, best, happened), running
 
-    none = jnp.zeros(aim.level.shape, bool)
-    start = Reached(state, jnp.full_like(aim.level, -jnp.inf), none), aim.level > -jnp.inf
+    none = jnp.zeros(levels.shape, bool)
+    start = Reached(state, jnp.full_like(levels, -jnp.inf), none), levels > -jnp.inf
     return lax.while_loop(lambda carried: carried[1].any(), body, start)[0]
 
 
-def _by_counts(shape, event, blocks, remaining, states, aims):
+def _by_counts(shape, event, blocks, shared, states, levels):
+    remaining, which = shared
+
     def block_of(given):
-        block, state, aim = given
-        own = block.moves.preference[:-2]  # the last two are decided
+        block, state, level = given
 
         def look(state):
             tally = stepping.count_by_cell(block.moves, state.nodes)
@@ -241,7 +239,8 @@ def _by_counts(shape, event, blocks, remaining, states, aims):
             fields = [counted_field(chances) for chances, _ in faced]
 
             def stand(trial, tally, round_, nodes, fields):
-                crowd = counted_crowd(nodes[:, :-2], own, remaining)
+                # The last two cells are decided.
+                crowd = counted_crowd(nodes[:, :-2], block.moves.preference[:-2], remaining)
                 return standing(event, trial.protocol, tally, round_, trial.honest, crowd, fields)
 
             stand_each = jax.vmap(stand, (stepping.EACH, 0, 0, 0, 0))
@@ -252,12 +251,14 @@ def _by_counts(shape, event, blocks, remaining, states, aims):
             nodes, flips = stepping.move(shape, block, state, chances)
             return stepping.RoundState(state.round + 1, nodes, flips, memory)
 
-        return _until(look, move, state, aim)
+        return _until(look, move, state, level, which)
 
-    return lax.map(block_of, (blocks, states, aims))
+    return lax.map(block_of, (blocks, states, levels))
 
 
-def _by_nodes(shape, event, trials, tables, states, aims):
+def _by_nodes(shape, event, trials, shared, states, levels):
+    tables, which = shared
+
     def stand(trial, walk: Walk):
         tally, _ = lockstep.tally(shape, walk.lane)
         field_of = partial(agents_field, shape, trial, tables)
@@ -272,4 +273,4 @@ def _by_nodes(shape, event, trials, tables, states, aims):
         return Walk(walk.round + 1, *lockstep.advance_nodes(*given))
 
     look, move = (partial(jax.vmap(each), trials) for each in (stand, step))
-    return _until(look, move, states, aims)
+    return _until(look, move, states, levels, which)
