@@ -1,3 +1,5 @@
+"""What `python -m vecsim` runs."""
+
 import sys
 
 from vecsim.cli import main

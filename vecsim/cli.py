@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def execute(task, reporter, begun=lambda output, options: None, planned=None) -> tuple[Any, Path]:
     """Compute what the task's stores still lack; return the studies by store, and their folder.
 
+    reporter: hears of progress, a `vecsim.studies.runner.Reporter`.
     begun: called with the folder and the chosen options of the groups before anything is computed.
     planned: the result of `plan.plan` for the task, if there is one already.
     """

@@ -45,6 +45,7 @@ class Folders(SearchPathPlugin):
     searched: ClassVar[Sequence[Path]] = ()
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Hydra calls this when a session begins."""
         for folder in self.searched:
             search_path.append("vecsim", f"{outside.SCHEME}://{folder}")
 

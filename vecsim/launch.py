@@ -25,7 +25,7 @@ _AGAIN = "the same command goes on"  # part of the messages about jobs that were
 
 
 def run_jobs(words: Sequence[str], task: Callable[[Any], Any]) -> int:
-    """One job, in this process; its exit code."""
+    """Run one job in this process; return its exit code. task: gets the composed configuration."""
     config = composing.compose([*_without_mode(words), "hydra.mode=RUN"])
     return _code(run_job(task, config, "hydra.run.dir", None, _context()))
 
@@ -83,7 +83,10 @@ def _code(job: JobReturn) -> int:
 
 
 def folder(multirun: str, given: Sequence[str]) -> Path:
-    """The folder of the jobs of one experiment, inside that of the multirun."""
+    """The folder of the jobs of one experiment, inside that of the multirun: its name, or `study`.
+
+    given: the words of a job.
+    """
     words = [text.lstrip("+").partition("=") for text in given]
     named = [value for key, _, value in words if key == "experiment"]
     return Path(multirun, named[-1] if named else "study")
@@ -110,7 +113,10 @@ def _shared_cores(launcher: Any, count: int) -> Iterator[None]:
 
 
 class Job:
-    """A running job of a multirun, as a context: its output is printed under its name."""
+    """A running job of a multirun, as a context: its output is printed under its name.
+
+    hydra: Hydra's own settings for the job. given: the words of the job.
+    """
 
     def __init__(self, hydra: Any, given: list[str]):
         self.folder, self.given = folder(hydra.sweep.dir, given), given
@@ -118,6 +124,7 @@ class Job:
         self.beside = "BasicLauncher" not in str(hydra.launcher._target_)
 
     def record(self, **about: Any) -> None:
+        """Write what has become of the job; about: as of `vecsim.results.jobs.write_record`."""
         with contextlib.suppress(OSError):  # the job itself reports what it cannot write
             jobs.write_record(self.folder, self.given, **about)
 

@@ -21,7 +21,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options, with the words as `overrides` and the configuration folders as `folders`."""
+    """The options, with the words as `overrides` and the configuration folders as `folders`.
+
+    ConfigError, one line, for an option that does not exist, is one of REFUSED, or goes with
+    another that is missing, and for a folder that does not exist.
+    """
     parser = _Parser(add_help=False)
     parser.add_argument("overrides", nargs="*")
     mode = parser.add_mutually_exclusive_group()

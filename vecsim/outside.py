@@ -32,9 +32,12 @@ class Checked(_Files):
 
     @staticmethod
     def scheme() -> str:
+        """That of all folders which are searched: SCHEME."""
         return SCHEME
 
     def load_config(self, config_path: str) -> ConfigResult:
+        """The file of that name, as Hydra reads it; ConfigError where it is nested too deeply, or
+        comes from outside and holds more than data."""
         path = Path(self.path, f"{config_path.removesuffix('.yaml')}.yaml")
         try:
             result = super().load_config(config_path)
@@ -84,6 +87,7 @@ def closed() -> Iterator[None]:
             OmegaConf.register_new_resolver(ENVIRONMENT, oc.env, replace=True)
 
 
+# One entry for each `closed` that has begun and not ended: whether it is the outermost.
 _closed: list[bool] = []
 
 

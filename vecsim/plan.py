@@ -34,11 +34,16 @@ class Task(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Of the experiment; `study` where there is none."""
         return self.options.get("experiment") or "study"
 
 
 class Plan(NamedTuple):
-    """studies and works: what is computed, by the name of its store. output: the folder."""
+    """What a command computes.
+
+    studies: by the name of their store (`data.zarr`, `defended.zarr`). works: a `Work` for each,
+    under the same name. output: the folder of the results.
+    """
 
     studies: dict[str, sweep.Study]
     works: dict[str, Any]

@@ -12,7 +12,9 @@ DRAW_EVERY = 0.1  # seconds between redraws of the bar, which then looks continu
 class Pace:
     """How far a run has come and how fast it is, leaving out the first chunk, which compiles.
 
-    points, trials: of the run, trials per point.
+    points, trials: of the run, trials per point. passed: trials that are done, whether they were
+    run, had been there or are not needed. run, fresh: those that were run, and all that are done,
+    in the chunks after the first of which some trials had to be run.
     """
 
     def __init__(self, points: int, trials: int):
@@ -22,6 +24,7 @@ class Pace:
         self.began: float | None = None  # when the first chunk had been compiled and run
 
     def advance(self, run: int, skipped: int) -> None:
+        """Count trials that were run, and trials that were there or need not be run."""
         self.passed += run + skipped
         self.last = time.monotonic()
         if run and self.began is None:
@@ -56,12 +59,13 @@ def clock(seconds: float) -> str:
 
 class Lines:
     """Prints a line after FIRST seconds and then one every LOG_EVERY seconds, also while a chunk is
-    being computed; for logs and notebooks."""
+    being computed; for logs and notebooks. A `vecsim.studies.runner.Reporter`."""
 
     def __init__(self):
         self._lock, self._over = threading.Lock(), threading.Event()
 
     def start(self, points: int, trials: int, done: int, chunks: int, taken: int) -> None:
+        """Print what is there already, and begin to print lines."""
         self.pace = Pace(points, trials)
         if done:
             print(f"{done} of {chunks} chunks are there already", flush=True)
@@ -71,6 +75,7 @@ class Lines:
         self._watch.start()
 
     def advance(self, run: int, skipped: int) -> None:
+        """Count trials, for the next line."""
         with self._lock:
             self.pace.advance(run, skipped)
 
@@ -92,7 +97,7 @@ class Lines:
 
 
 class Bar:
-    """A progress bar on a terminal."""
+    """A progress bar on a terminal. A `vecsim.studies.runner.Reporter`."""
 
     def __init__(self):
         from rich.progress import BarColumn, Progress, TextColumn
@@ -101,16 +106,19 @@ class Bar:
         self.progress = Progress(bar, text, transient=True, refresh_per_second=1 / DRAW_EVERY)
 
     def start(self, points: int, trials: int, done: int, chunks: int, taken: int) -> None:
+        """Print what is there already, and draw the bar."""
         self.pace = Pace(points, trials)  # read again whenever the bar is drawn
         _tell_taken(taken, self.pace.total)
         self.task = self.progress.add_task("", total=self.pace.total, pace=self.pace)
         self.progress.start()
 
     def advance(self, run: int, skipped: int) -> None:
+        """Count trials, and move the bar."""
         self.pace.advance(run, skipped)
         self.progress.update(self.task, completed=self.pace.passed)
 
     def finish(self) -> None:
+        """Take the bar away."""
         self.progress.stop()
 
 

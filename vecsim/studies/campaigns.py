@@ -26,7 +26,8 @@ class Measured(NamedTuple):
     """What is measured on a campaign, a number for each trial; in an event, 1 or 0.
 
     metric, statistic, period, every_s, level: see `vecsim.results.measures.measure`. op, threshold:
-    with these the outcome is the event that the number compares so.
+    with these the outcome is the event that the number compares so; a number that is missing or
+    infinite does not.
     """
 
     metric: str
@@ -60,7 +61,7 @@ class Measured(NamedTuple):
         return cls(**given)
 
     def measure(self, data: xr.Dataset) -> np.ndarray:
-        """float64 [trials]."""
+        """float64 [trials], NaN where there was nothing to measure; of an event 1 or 0."""
         metric, statistic, period, every_s, level, op, threshold, *_ = self
         found = measure.measure(data, metric, statistic, period, None, every_s, level)
         values = np.asarray(found, float)
@@ -70,6 +71,7 @@ class Measured(NamedTuple):
         return np.asarray(held, float)
 
     def variable(self, name: str, inner: tuple[str, ...] = ()) -> Variable:
+        """How the outcome is stored. inner: dimensions that each trial has."""
         meaning, unit = variables.VARIABLES.get(self.metric, (self.metric.replace("_", " "), ""))
         about = {"long_name": self.long_name or meaning, "units": self.units or unit}
         if self.op is not None:
@@ -82,7 +84,9 @@ class Measured(NamedTuple):
 class Campaigns(Work):
     """The work of a study whose trials are campaigns of the cluster.
 
-    folder: where a campaign that takes long is saved as it goes.
+    folder: where a campaign that takes long is saved as it goes. outcomes: by name, of each point.
+    series: outcomes of every stretch of `every_s` seconds, by name. roster: an adversary of each
+    class that occurs. ConfigError where what is measured has no meaning, or series are too long.
     """
 
     def __init__(self, study: Study, folder: Path):
@@ -113,7 +117,7 @@ class Campaigns(Work):
         self.inner = {"time_s": [i * self.every_s for i in range(count)]}
 
     def one(self, number: int, trials: np.ndarray) -> dict[str, np.ndarray]:
-        """Outcomes [trials] and series [trials, time_s]."""
+        """Outcomes [trials] and series [trials, time_s], float64, of one point."""
         point = self.study.points[number]
         first, stop = int(trials[0]), int(trials[-1]) + 1
         run = point.run._replace(trials=stop - first, first_trial=first)

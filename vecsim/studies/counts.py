@@ -12,8 +12,8 @@ _NAME = "byzantine_nodes"  # of the coordinate in the dataset
 
 
 def beside(dimensions: list[Dimension], points: list[Any]) -> Mapping[str, Beside]:
-    """A coordinate of their number, where their share is swept: along it, and along the dimensions
-    that change the number."""
+    """A coordinate with the number of Byzantine nodes, where their share is swept: along the share,
+    and along the dimensions that change the number. points: one for each combination of values."""
     swept = [any("byzantine_fraction" in p.key for p in d.parameters) for d in dimensions]
     if not any(swept):
         return {}
@@ -25,7 +25,8 @@ def beside(dimensions: list[Dimension], points: list[Any]) -> Mapping[str, Besid
 
 
 def range_of(points: Iterable[Any]) -> str:
-    """How many of how many, fewest and most: `0 to 3 of 10 nodes Byzantine`; none: nothing."""
+    """In words, how many nodes of how many are Byzantine, fewest to most: `0 to 3 of 10 nodes
+    Byzantine`; empty where none is."""
     counts = sorted({point.byzantine for point in points})
     nodes = sorted({point.nodes for point in points})
     if counts == [0]:
@@ -35,7 +36,7 @@ def range_of(points: Iterable[Any]) -> str:
 
 
 def missing(points: Iterable[Any]) -> str:
-    """A kind of Byzantine nodes that has a share of them, and is none of them; in words."""
+    """In words, a kind of Byzantine nodes whose share is rounded to no node; empty without one."""
     for point in points:
         for name, nodes in point.adversary.told(point.byzantine).items():
             if point.byzantine and not nodes:
@@ -44,7 +45,8 @@ def missing(points: Iterable[Any]) -> str:
 
 
 def started(points: Iterable[Any]) -> str:
-    """A share that starts at 1 and is none of the honest nodes, or all; in words."""
+    """In words, a share of nodes that start at 1 (neither 0 nor 1) that is rounded to none of the
+    honest nodes, or to all; empty without one."""
     for point in points:
         share, ones, honest = point.initial_accept, point.start_ones, point.honest
         if not point.network.groups and 0 < share < 1 and honest and ones in (0, honest):
@@ -53,7 +55,8 @@ def started(points: Iterable[Any]) -> str:
 
 
 def rounded(points: Iterable[Any]) -> str:
-    """Shares of the nodes that are the same number of them, in words; none: nothing."""
+    """In words, shares of Byzantine nodes that are rounded to the same number of nodes, or one that
+    is rounded to none; empty without any."""
     shares: dict[tuple[int, int], set[float]] = {}
     for point in points:
         shares.setdefault((point.nodes, point.byzantine), set()).add(point.byzantine_share)

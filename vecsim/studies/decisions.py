@@ -51,6 +51,7 @@ def _variables(counts: str = "int32") -> tuple[Variable, ...]:
     return tuple(variable(name, dtypes[name], *told) for name, told in about.items())
 
 
+# What every trial gives; the counts as int32, or as float64 where they may be larger.
 DECISION_VARIABLES = _variables()
 LARGE_VARIABLES = _variables("float64")  # whole numbers past 32 bits
 
@@ -90,7 +91,7 @@ class Decisions(Work):
         return tuple(reversed(chunks))
 
     def compute(self, numbers: list[int], trials: np.ndarray) -> dict[str, np.ndarray]:
-        """Outcomes of the points with these numbers, [points, trials] per variable."""
+        """Outcomes of the points with these numbers: for each variable [points, trials]."""
         points, engines = self.study.points, self.study.engines
         values = self.engines.run([(points[i], engines[i], trials) for i in numbers])
         return {name: array.reshape(len(numbers), -1) for name, array in values.items()}
@@ -120,7 +121,8 @@ class Engines:
         self.variables = DECISION_VARIABLES if most < 2**31 else LARGE_VARIABLES
 
     def run(self, work: list[tuple[Point, str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Outcomes of the numbered trials of each point, by its engine, end to end."""
+        """Outcomes of the numbered trials of each point, by its engine: for each variable [trials],
+        those of the first point, then of the second, and so on."""
         sizes = [len(trials) for *_, trials in work]
         number = np.repeat(np.arange(len(work)), sizes)  # of the point, in `work`
         out = {v.name: np.empty(len(number), v.dtype) for v in self.variables}
@@ -147,7 +149,8 @@ class Engines:
 
 
 class Program:
-    """One compiled program and the points that it serves, which have the same `program_key`.
+    """One compiled program and the points that it serves, which have the same
+    `agents_program_key`.
 
     size: trials of a batch, a multiple of the mesh's devices (all there are, if it is not given).
     """
@@ -158,7 +161,8 @@ class Program:
         self.assembler = Assembler(agents_shape(points, seed), points, size, seed)
 
     def run(self, work: list[tuple[Point, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Outcomes of the trials of each point, end to end."""
+        """Outcomes of the numbered trials of each point, [trials], point after point. Rounds are
+        float64, NaN for never; the rest is int32."""
         sizes = [len(trials) for _, trials in work]
         out = {v.name: v.unset((sum(sizes),)) for v in DECISION_VARIABLES if v.name != "decides"}
         places = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
@@ -181,8 +185,7 @@ class Program:
 
 def batch_size(points: list[Point], seed: int, memory: int, wanted: int) -> int:
     """Trials of a batch: a multiple of the devices, within `memory` bytes, and hardly more than
-    are wanted.
-    """
+    are wanted. points: that one program serves."""
     shape, mesh = agents_shape(points, seed), all_devices()
     node_bytes = {"agents": shape.bits // 8 * 4, "asynchronous": 64, "graph": 32 * shape.degree}
     trial_bytes = node_bytes[shape.engine] * shape.nodes + 1024

@@ -39,6 +39,7 @@ class Dimension(NamedTuple):
 
     @property
     def parameters(self) -> tuple["Dimension", ...]:
+        """The parameters that are zipped, or the dimension itself where it is a single one."""
         return self.zipped or (self,)
 
     def settings(self, number: int) -> dict[str, Any]:

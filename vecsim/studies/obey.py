@@ -13,7 +13,7 @@ from vecsim.studies.resolve import is_used, references
 
 CAMPAIGN = "campaign"  # the key of all that campaigns of the defended cluster are made of
 Given = Mapping[str, str]  # keys that were set by hand, with the texts of their values
-_Keys = Collection[str]
+_Keys = Collection[str]  # dotted, as in `protocol.k`
 _Config = Mapping[str, Any]  # unresolved, as plain values
 _Used = Mapping[str, set[str]]  # keys that single decisions (off) and campaigns (on) are made of
 SYSTEM = (*build.NUMBERS, *build.GROUPS)  # what describes the nodes and their network
@@ -23,7 +23,7 @@ OTHERS = (
     *("seed", "trials", "precision", "sweep", *_FILES, "theory", "engine"),
     *("defence", "estimator", "packages", CAMPAIGN),
 )
-KNOWN = (*SYSTEM, *OTHERS)
+KNOWN = (*SYSTEM, *OTHERS)  # every key of a configuration at its top
 # What single decisions are made of, and what every study uses, whatever it is of.
 DECISIONS = (*SYSTEM, "trials", "precision", "estimator", "engine", "theory")
 ALWAYS = ("seed", "sweep", "defence", *_FILES, "engine.cores", "experiment", "packages")

@@ -21,18 +21,21 @@ class Planned(NamedTuple):
 
     @property
     def nodes(self) -> int:
+        """All nodes, honest and Byzantine."""
         return self.run.cluster.nodes
 
     @property
     def byzantine(self) -> int:
+        """Byzantine nodes, a whole number."""
         return self.run.cluster.byzantine
 
     @property
     def byzantine_share(self) -> float:
+        """The share of Byzantine nodes that was asked for, 0 to 1, before rounding."""
         return self.run.cluster.byzantine_fraction
 
     def hash(self) -> int:
-        """64 bits that stand for the parameters."""
+        """64 bits that stand for all parameters but the seed."""
         return hash64(self._described())
 
     def lasting(self) -> int:

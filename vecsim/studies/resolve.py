@@ -60,7 +60,8 @@ def is_used(key: str, used: Iterable[str]) -> bool:
 
 
 def once(compose: Compose) -> Compose:
-    """Composing is slow, and single decisions and campaigns want the same options."""
+    """The same, with each choice of options composed once: single decisions and campaigns want the
+    same ones, and composing is slow."""
     composed = cache(lambda choices: compose(dict(choices)))
     return lambda choices: composed(tuple(choices.items()))
 

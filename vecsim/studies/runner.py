@@ -50,9 +50,10 @@ def identities(study: Study, work: Work) -> list[int]:
 
 
 def run_study(study: Study, work: Work, path, attrs: Mapping, reporter: Reporter) -> bool:
-    """Compute what the store at `path` still lacks; attrs are recorded in a new store.
+    """Compute what the store at `path` still lacks; return whether it lacked anything.
 
-    Returns whether it lacked anything.
+    attrs: recorded in a new store. StoreError where what is at `path` is damaged, in use, or of
+    another study.
     """
     plan, points = layout(study, work), identities(study, work)
     attrs = {**attrs, "kind": study.kind}

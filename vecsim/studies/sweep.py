@@ -87,8 +87,11 @@ def studies(name: str, config: DictConfig, compose: Compose, given: Given = _NON
 
 
 def single_point(config: DictConfig, compose: Compose) -> Point:
-    """The point of single decisions that a configuration describes, of which it may describe one
-    only; an adversary may have nobody to speak for. config, compose: as of `studies`."""
+    """The point of single decisions that a configuration describes.
+
+    ConfigError where it describes several, or sweeps what is no part of a point; an adversary may
+    be set without any Byzantine node. config, compose: as of `studies`.
+    """
     written, values = _read(config)
     swept = dimensions(values.get("sweep"), partial(_is_section, written))
     used = resolve.references(written, obey.SYSTEM)

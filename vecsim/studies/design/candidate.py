@@ -36,8 +36,9 @@ class Settings(NamedTuple):
     """`estimator` in the configuration.
 
     safety: P(disagreement) that is allowed. rounds: by which, in the share `quantile` of decisions,
-    all honest nodes decide. fed: shares of all nodes that the attack may feed, rising. adversary:
-    of decisions that are to be quick.
+    all honest nodes decide. most_beta: the largest beta that is tried. effort: of splitting. fed:
+    shares of all nodes that the attack may feed, rising. adversary: what Byzantine nodes do in the
+    decisions that are to be quick.
     """
 
     safety: float
@@ -69,13 +70,14 @@ class Settings(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """messages: of one honest node until it decides. rounds: until all have decided."""
+    """On an undisputed vertex. messages: of one honest node until it decides, on average. rounds:
+    until all honest nodes have decided, in the share of decisions that the settings name."""
 
     messages: float
     rounds: float
 
 
-# What a missing value of a variable means.
+# What values of two variables are, and what a missing one means.
 _SMALLEST = "the smallest that meets the target, or may; missing: none"
 _REPLICAS = "each replica's own estimate; missing: not made, or no way there was found"
 NO_COSTS = Costs(np.inf, np.inf)  # of a candidate without a beta that will do
@@ -84,8 +86,9 @@ NO_COSTS = Costs(np.inf, np.inf)  # of a candidate without a beta that will do
 class Candidate:
     """A point whose beta is to be found.
 
-    worst, chances, turned: for each beta from 1, which of the shares to feed is the worst, the
-    screened probability of disagreement under it, and P(others turn in time) there.
+    worst, chances, turned: for each beta from 1 to the most that is tried [betas], which of the
+    shares to feed is the worst, the screened probability of disagreement under it, and P(others
+    turn in time) there. extra: quorums in a row that a rule asks for beyond beta, 0 or 1.
     """
 
     def __init__(self, point: Point, target: Settings):
@@ -136,7 +139,7 @@ class Candidate:
         return costs if costs.rounds <= self.target.rounds else NO_COSTS
 
     def screened(self) -> str | None:
-        """Why the candidate is out of the question by its own; None if it is not."""
+        """Why the candidate is ruled out without any other, as one of STATES; None if it is not."""
         if not np.isfinite(self.costs(1).rounds):
             return "never decides"
         beta = self.first(AT_BEST)

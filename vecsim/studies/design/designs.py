@@ -42,7 +42,11 @@ WIDE = 100.0  # an interval that ends at so many times its estimate says little
 
 
 class Attempt(NamedTuple):
-    """A beta, the share that the attack does best to feed, and estimates [replicas, scores]."""
+    """A beta that splitting has tried.
+
+    share: number of the share of nodes that the attack does best to feed, of those in the settings.
+    estimates: of P(disagreement) [replicas, scores], NaN for a score that was not tried.
+    """
 
     beta: int
     share: int
@@ -94,7 +98,7 @@ class Designs(Work):
 
     @cached_property
     def planned(self) -> list[tuple[Candidate, str | None]]:
-        """Every candidate, and why it is not verified."""
+        """Every candidate, and why it is not verified (of STATES); None where it is to be."""
         points = self.study.points
         candidates = list(map(Candidate, points, self.settings))
         states = [candidate.screened() for candidate in candidates]
@@ -113,7 +117,8 @@ class Designs(Work):
         return list(zip(candidates, states, strict=True))
 
     def one(self, number: int, trials: np.ndarray) -> dict[str, np.ndarray]:
-        """Values [replicas, ...]."""
+        """Values of each variable [replicas, ...]; all replicas of a point have the same, but for
+        `probability`."""
         replicas, (candidate, state) = len(trials), self.planned[number]
         state, beta, tried = (state, candidate.first(START), []) if state else self._search(number)
         rule, target = candidate.point.protocol, candidate.target

@@ -1,5 +1,5 @@
-"""One node's run of quorums: how soon an undisputed vertex is decided, and how likely it is, about,
-that two colours are under attack.
+"""One node's run of quorums: how soon an undisputed vertex is decided, and about how likely an
+attack makes nodes decide both colours.
 
 A node that needs a number of quorums in a row, each with the same chance, is a Markov chain of
 that many states, whose law is known. On an undisputed vertex all honest nodes are such chains and
@@ -19,13 +19,13 @@ from vecsim.model.point import Point
 from vecsim.model.poll_law import Floats, Pool
 
 _RARE = 1e-3  # nodes that quorums turn in a whole trial: fewer count as none
-_CLOSE = 1e-9  # share of the nodes: to this the number that is turned is worked out
+_CLOSE = 1e-9  # of the honest nodes: how exactly the number that is turned is worked out
 _SHARES = 2000  # numbers of peers for which polls are worked out; the rest are interpolated
 
 
 def completed(chance: float, lengths: ArrayLike, rounds: int) -> Floats:
     """P(so many quorums in a row by round t), t = 0 ... rounds, for each number of quorums
-    [lengths, rounds + 1]; a sum of positive terms.
+    [lengths, rounds + 1]; a sum of positive terms. chance: P(a poll gives a quorum).
 
     >>> completed(0.5, [2, 3], 3).tolist()
     [[0.0, 0.0, 0.25, 0.375], [0.0, 0.0, 0.0, 0.125]]
@@ -41,7 +41,8 @@ def completed(chance: float, lengths: ArrayLike, rounds: int) -> Floats:
 
 
 def mean_polls(chance: float, length: int) -> float:
-    """Polls until so many quorums in a row, on average; infinite where there are none.
+    """Polls until so many quorums in a row, on average; infinite where there are none. chance: P(a
+    poll gives a quorum).
 
     >>> mean_polls(0.5, 2), mean_polls(1.0, 3), mean_polls(0.0, 1)
     (6.0, 3.0, inf)
@@ -67,13 +68,14 @@ class Undisputed(NamedTuple):
     k: int
 
     def messages(self, length: int) -> float:
-        """Queries and answers of one honest node until it decides, on average."""
+        """Queries and answers of one honest node until it decides, on average. length: quorums in a
+        row that decide."""
         polls = [mean_polls(chance, length) for chance in self.chances]
         return 2 * self.k * float(self.shares @ polls)
 
     def rounds(self, length: int, quantile: float, most: int) -> float:
-        """The round by which all honest nodes have decided in that share of decisions; infinite
-        past `most`."""
+        """The round by which all honest nodes have decided in the share `quantile` of decisions;
+        infinite past `most`. length: quorums in a row that decide."""
         alone = np.concatenate([completed(chance, [length], most) for chance in self.chances])
         enough = np.flatnonzero(self.shares @ alone**self.nodes >= quantile)
         return float(enough[0]) if len(enough) else float("inf")

@@ -6,6 +6,13 @@ fixed number of walkers start, at states in which others entered it; the product
 reach the next is an unbiased estimate of the event's probability, whatever the score. The levels,
 and how many walkers each takes, come from a pilot, whose own estimate is not used; independent
 replicas then give the interval.
+
+One replica of 10 walkers, by two levels and the event:
+
+    start     10 climb to level 1      5 enter it, each goes on twice               0.5
+    level 1   10 climb to level 2      4 enter it, and go on 2, 3, 2 and 3 times    0.4
+    level 2   10 climb to the event    2 reach it                                   0.2
+                                       estimate                0.5 x 0.4 x 0.2 =    0.04
 """
 
 from typing import Any, NamedTuple
@@ -31,8 +38,10 @@ Replicas = int | np.ndarray  # how many, or their numbers, ascending
 
 
 class Effort(NamedTuple):
-    """walkers: that start from each level, or a multiple where few get on. keep: share of them that
-    should reach the next."""
+    """How much a replica computes.
+
+    walkers: that start from each level, or a multiple where few get on. keep: share of them, 0 to
+    1, that should reach the next."""
 
     walkers: int
     keep: float
@@ -54,8 +63,8 @@ def split(
 ) -> _Splitting | None:
     """Estimate P(event) with the score of that number; None where the pilot found no way there.
 
-    The result depends on the arguments alone, and
-    each replica's on its number and none of the others.
+    The result depends on the arguments alone, and each replica's on its number and on none of the
+    others. replicas: at most MOST_REPLICAS, numbers below that.
     """
     run = _Run(climbers, score, effort, seed)
     levels = run.pilot()
@@ -66,7 +75,7 @@ def split(
 
 
 def plain_events(climbers: Climbers, walkers: int, replicas: Replicas, seed: int) -> np.ndarray:
-    """In how many of so many plain trials the event happened, for each replica (int)."""
+    """In how many of so many plain trials the event happened, int [replicas]."""
     run, numbers = _Run(climbers, 0, Effort(walkers, 1.0), seed), _numbers(replicas)
     ended = run.climb(_PLAIN, run.start(np.repeat(numbers, walkers)), np.inf)
     return (ended.best == np.inf).reshape(len(numbers), walkers).sum(axis=1)

@@ -1,9 +1,14 @@
 """Walkers that climb to a level of a score: the compiled part of splitting, on both engines.
 
 A walker is a trial that may start anywhere. It goes on until its score reaches its level, the event
-happens, or nothing more can come of it, and is then kept as it stands. Every walker has a key
-of its own, so that it climbs the same way however often it is asked to, and in whatever
-company.
+happens, or nothing more can come of it, and is then kept as it stands. Every walker has a key of
+its own, so that it climbs the same way however often it is asked to, and in whatever company.
+
+Outside, arrays have one axis of walkers. They are cut into batches, the last filled up, whose axes
+are those of the engine's trials:
+
+    agents       [walkers]
+    population   [blocks, walkers of a block]
 """
 
 import contextlib
@@ -47,7 +52,11 @@ class Walk(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """Where walkers ended. best: their highest score (float); happened: bool."""
+    """Where walkers ended; every leaf has an axis of walkers.
+
+    state: a `Walk`, or a `RoundState` of the population engine. best: the highest score of each on
+    its way (float). happened: whether the event did (bool).
+    """
 
     state: Any
     best: Any
@@ -75,7 +84,7 @@ def supports_splitting(point: Point, engine: str) -> str | None:
 
 
 class Climbers:
-    """Walkers of one point.
+    """Walkers of one point: they begin at the start of a trial, and climb.
 
     event: one of `scores.SCORES`. engine: agents or population. memory: bytes of a batch.
     """
@@ -111,7 +120,7 @@ class Climbers:
         ((self.trials, self.shared, _),) = assembler.batches(items(point, 0, numbers, numbers))
 
     def start(self, keys) -> Any:
-        """Walkers at the start; keys: two uint32 [walkers]."""
+        """Walkers at the start of their trials, as `Reached.state`; keys: two uint32 [walkers]."""
         found, which = np.unique(first_ones(self.point, keys)[:, 0], return_inverse=True)
 
         def begin(part) -> Any:
