@@ -19,7 +19,10 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a formula begins in a spreadsh
 
 
 def announce(study: Study, device: str) -> None:
-    """The first line: what runs, and on what."""
+    """Print the first line of a run: what runs, and on what; then what rounding does to shares.
+
+    device: as `provenance` names it.
+    """
     points = f"{len(study.points):,} points of" if len(study.points) > 1 else "1 point of"
     most = "up to " if study.precision else ""
     engine = f"engine {', '.join(sorted(set(study.engines)))}"

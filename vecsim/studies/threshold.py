@@ -24,7 +24,7 @@ BATCH = 128  # trials of a batch: stages are small, and what they leave empty ta
 
 
 class Threshold(Work):
-    """The work of a study whose trials go where they tell most of a threshold.
+    """The work of a study whose trials go where they tell most about a threshold.
 
     memory: bytes that a batch may take. Raises ConfigError where a setting has no meaning, or a
     point has none somewhere in the range that is searched.

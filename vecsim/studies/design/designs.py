@@ -4,7 +4,7 @@ target, what it costs, and its probability of disagreement by splitting.
 Every point is a candidate, whose beta is found here. The costs are exact (`quorum_runs`).
 Screening takes a field that does not move until somebody decides, and then follows its drift, which
 is cheap; splitting verifies candidates that others do not clearly beat, and corrects their beta, in
-ATTEMPTS at most. Both hold a candidate against the worst of the listed shares of nodes to feed:
+ATTEMPTS tries at most. Both judge a candidate by the worst of the listed shares of nodes to feed:
 splitting begins at the share that screening finds worst, and goes on to its neighbours while they
 are worse. What is verified depends on the configuration alone, so a study may be interrupted
 anywhere.
@@ -186,8 +186,11 @@ class Designs(Work):
 
 
 def worst(attempt: Callable[[int], Attempt], share: int, shares: int, safety: float) -> Attempt:
-    """The attempt at the share, of so many, that is worst among its neighbours, from that one on;
-    any share at which the target is missed will do."""
+    """The attempt at the first share, going from `share` to worse neighbours, that has no worse
+    neighbour, or at which the target is missed.
+
+    attempt: takes the number of a share. shares: how many there are. safety: the target.
+    """
     found = attempt(share)
     for step in (1, -1):
         moved = False
@@ -207,8 +210,8 @@ def worst(attempt: Callable[[int], Attempt], share: int, shares: int, safety: fl
 def following(upper: dict[int, float], safety: float, slope: float, beta: int) -> int | None:
     """The beta to try next; None where there is nothing to gain.
 
-    upper: ends of the intervals so far, NaN where the event was not reached. slope: decades that
-    one more takes off, by screening. beta: the last.
+    upper: upper ends of the intervals so far, by beta, NaN where the event was not reached. safety:
+    the target. slope: decades that one more beta takes off, by screening. beta: the last tried.
     """
     high = upper[beta]
     decades = 2.0 if np.isnan(high) or high <= 0 else math.log10(safety / high)

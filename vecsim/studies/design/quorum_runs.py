@@ -119,7 +119,7 @@ def _between(number: float, values: Callable[[int], Floats]) -> Floats:
 
 def attacked(point: Point, lengths: ArrayLike) -> tuple[Floats, Floats]:
     """Under `safety_split`, for each number of quorums in a row that decide [lengths]: P(some fed
-    node decides while nothing moves), and about P(another then decides the other colour in time).
+    node decides while nothing moves), and roughly P(another then decides the other colour in time).
 
     The nodes that are fed start at the fed colour and nobody else does. After the first decision
     all Byzantine nodes push the other colour, and the honest ones follow their drift without
