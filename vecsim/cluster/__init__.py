@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from vecsim.cluster.campaign import simulate
     from vecsim.cluster.scale_test_cluster import ScaleTestCluster
 
+# The module in which each name of the package lives.
 HOMES = {"ScaleTestCluster": "scale_test_cluster", "simulate": "campaign"}
 
 __all__ = ["ScaleTestCluster", "simulate"]

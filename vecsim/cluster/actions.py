@@ -1,6 +1,10 @@
 """What may happen to a cluster: each action changes the state on the host, in every trial.
 
-The entries of a timeline are the same methods, by name.
+The entries of a timeline are the same methods, by name. Fields of nodes are NumPy arrays [trials,
+nodes]; a choice of nodes is bool of that shape, drawn anew in each trial:
+
+    kill_random_nodes(2), n = 10      trial 0   . . X . . . . X . .
+                                      trial 1   X . . . . X . . . .
 """
 
 import functools
@@ -46,7 +50,11 @@ def action(act):
 
 
 class Actions:
-    """What may be done to a cluster, and what that changes (the base class of ScaleTestCluster)."""
+    """What may be done to a cluster, and what that changes (the base class of ScaleTestCluster).
+
+    config: a mapping for a cluster that is stepped by hand, or a parsed Run; ConfigError where a
+    mapping has no meaning. Every action raises ConfigError where its arguments do not fit.
+    """
 
     state: State
     draws: Draws
@@ -64,10 +72,11 @@ class Actions:
 
     @property
     def now_ms(self) -> int:
+        """Simulated time since the beginning, ms; the same in all trials."""
         return int(self.state.now_ms[0])
 
     def disturbed(self) -> None:
-        """Something has happened: windows of one second for a while."""
+        """Something has happened: windows last one second for the next `settle_s` seconds."""
         settled = self.now_ms + math.ceil(constants().settle_s * 1000)
         self.settled_ms = max(self.settled_ms, settled)
 
@@ -132,13 +141,13 @@ class Actions:
 
     @action
     def set_packet_loss(self, loss: float) -> None:
-        """From now on each message is lost with this probability."""
+        """From now on each message is lost with this probability: 0 or more, below 1."""
         number("loss", loss, "0 or more, below 1", lambda v: 0 <= v < 1)
         self.now = self.now._replace(loss=np.float32(loss))
 
     @action
     def inject_latency_spike(self, extra_ms: float, duration_s: float) -> None:
-        """Every round trip takes so much longer for a while."""
+        """Every round trip takes extra_ms longer for duration_s; spikes that overlap add up."""
         most = 1000 * LONGEST_S
         number("extra_ms", extra_ms, f"0 to {most}", lambda v: 0 <= v <= most)
         lasts_ms = tenths("duration_s", duration_s)
@@ -148,19 +157,21 @@ class Actions:
 
     @action
     def throttle_cpu(self, count: int, capacity: float) -> None:
-        """So many nodes, at random, have this share of a core."""
+        """`count` nodes, at random, have this share of a core: above 0, at most 1."""
         number("capacity", capacity, "above 0, at most 1", lambda v: 0 < v <= 1)
         _set(self, self.draws.choose(self.state.nodes.member, count), capacity=capacity)
 
     @action
     def inject_disk_failure(self, count: int) -> None:
-        """So many running nodes lose their disk: they restart empty and fetch from their peers."""
+        """`count` running nodes, at random, lose their disk: they restart empty and fetch from
+        their peers."""
         chosen = self.draws.choose(self.state.nodes.running, count)
         _kill(self, chosen, _in_sync_ms(self, True, constants().restart_s))
 
     @action
     def inject_memory_pressure(self, count: int, share: float) -> None:
-        """Others take so much memory of running nodes that this share of their limit is in use."""
+        """Other processes use so much memory of `count` running nodes, at random, that this share
+        (between 0 and 1) of their limit is in use."""
         number("share", share, "between 0 and 1", lambda v: 0 < v < 1)
         chosen = self.draws.choose(self.state.nodes.running, count)
         nodes = self.state.nodes
@@ -169,8 +180,9 @@ class Actions:
 
     @action
     def set_clock_skew(self, count: int, max_s: float) -> None:
-        """Clocks of so many nodes are off, by up to max_s seconds either way. Nodes off by more
-        than `most_skew_s` refuse the vertices of the others, and theirs are refused."""
+        """Clocks of `count` nodes, at random, are off: uniformly by up to max_s seconds either way.
+        Nodes off by more than `most_skew_s` refuse the vertices of the others, and theirs are
+        refused."""
         number("max_s", max_s, f"0 to {LONGEST_S}", lambda v: 0 <= v <= LONGEST_S)
         chosen = self.draws.choose(self.state.nodes.member, count)
         _set(self, chosen, skew_s=max_s * (2 * self.draws.uniform(chosen.shape[1]) - 1))

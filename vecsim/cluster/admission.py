@@ -1,4 +1,13 @@
-"""Which vertices begin their polls in a window: the queues, and the sample that is run."""
+"""Which vertices begin their polls in a window: the queues, and the sample that is run.
+
+A sample of ten places where 40 new vertices are admitted and 5 issued again; the new ones are
+consecutive, from a random number on, here 20, and the first seven only serve as parents:
+
+    place      0  1  2  3  4  5  6  7     8  9      [samples]
+    number    20 21 22 23 24 25 26 27    41 43      within the window; from 40 on: issued again
+    weight     0  0  0  0  0  0  0 40     2  3      vertices for which it stands
+    attempt    0  0  0  0  0  0  0  0     1  2      how often it timed out before
+"""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +20,7 @@ from vecsim.model import random
 
 
 class Load(NamedTuple):
-    """What begins in a window (int32)."""
+    """What begins in a window (int32, in vertices, unless said otherwise)."""
 
     arrived: Any  # issued by clients
     coming: Any  # [SIDES] the same, by side
@@ -19,10 +28,10 @@ class Load(NamedTuple):
     first: Any  # [SIDES] admitted for the first time, without a rival
     disputed: Any  # admitted, with a rival
     again: Any  # [attempts - 1] issued again, by how often they timed out
-    age_ms: Any  # [attempts - 1] their mean age
+    age_ms: Any  # float32 [attempts - 1]: their mean age
     side: Any  # of those with a rival and those issued again: the largest side that holds
-    queue: Queue  # after
-    before: Queue  # before
+    queue: Queue  # at the end of the window
+    before: Queue  # at its start
 
 
 class Sample(NamedTuple):
@@ -39,7 +48,8 @@ class Sample(NamedTuple):
 
 
 def _spread(total, shares):
-    """Whole numbers that add up to `total`, in proportion to shares (cumulative rounding)."""
+    """Whole numbers (int32) that add up to `total`, in proportion to shares, by cumulative
+    rounding; shares: float32, one axis, 0 or more. All 0 where the shares are."""
     sure = jnp.maximum(shares.sum(), 1)
     below = jnp.cumsum(shares)
     ends = whole_number(jnp.floor(below / sure * real(total) + 0.5))
@@ -53,7 +63,9 @@ def admit(
 ) -> Load:
     """Take the window's arrivals and what waited, as far as the guard and the resources allow.
 
-    ends: what ends or is issued again in the window.
+    ends: what ends or is issued again in the window. arrived: vertices that clients issue, int32;
+    most_per_s: vertices per second that a node's resources allow. Those issued again come first,
+    then those that waited, then the arrivals, in order of time.
     """
     fixed, old = constants(), state.queue
     length, everywhere = real(length_ms), jnp.arange(SIDES)
@@ -97,7 +109,11 @@ def admit(
 
 
 def arrival(queue: Queue, coming, length, rank):
-    """When the vertex of that rank in line arrived, ms from the window's start (may be before)."""
+    """When the vertex of that rank in line arrived, ms from the window's start; negative if before.
+
+    rank: float32, 0 for the first that waits; coming: vertices that arrive evenly over the window,
+    `length` ms, behind those that wait.
+    """
     old = real(jnp.maximum(queue.waiting, 1))
     before = -queue.oldest_ms + (queue.oldest_ms - queue.newest_ms) * rank / old
     waiting = real(queue.waiting)
@@ -106,10 +122,11 @@ def arrival(queue: Queue, coming, length, rank):
 
 
 def sample(shape, key: Key, load: Load, length_ms) -> Sample:
-    """Which vertices of the window are run: all, or a run of consecutive ones.
+    """Which vertices of the window are run: all, or a stretch of consecutive ones.
 
     A quarter of the places is for those issued again, when there are any. The first places of a
-    run only serve as parents (weight 0), unless all vertices are run.
+    stretch only serve as parents (weight 0), unless all vertices are run. Weights add up to the
+    vertices that begin.
     """
     fixed = constants()
     size, tries = shape.samples, fixed.attempts - 1
@@ -162,7 +179,8 @@ def sample(shape, key: Key, load: Load, length_ms) -> Sample:
 
 
 def _weights(place, places, total):
-    """Whole weights of `places` places that add up to total; 0 elsewhere."""
+    """Whole weights (int32) of the places from 0 to `places` - 1, which add up to total and differ
+    by at most 1; 0 elsewhere."""
     inside = (place >= 0) & (place < places)
     sure = jnp.maximum(places, 1)
     # place * total may not fit 32 bits: whole part and rest apart.

@@ -12,8 +12,10 @@ from vecsim.types import Adversary
 
 __all__ = ["check_run", "simulate"]
 
-SAVE_EVERY_S = 5.0  # wall time
-SETTLING_MS = 60_000  # windows of one second at the start: benches and exclusions
+# s of wall time between saves: about as much work is lost when a run is killed.
+SAVE_EVERY_S = 5.0
+# ms of windows of one second at the start, while nodes bench and exclude one another.
+SETTLING_MS = 60_000
 
 
 def simulate(
@@ -27,9 +29,11 @@ def simulate(
 
     config: the mapping under `scenario:`, or a parsed Run; see `vecsim.cluster.config`. folder:
     where the run is saved as it goes; a run that was interrupted goes on from there, with the same
-    results. The files are removed (`checkpoint.remove_checkpoint`) by the caller, who has yet to
-    save the results. short: whether a run that ends before it was first saved is saved too. roster:
-    see ScaleTestCluster. tell: hears of the simulated time that has passed, and of its end.
+    results. The caller removes the files (`checkpoint.remove_checkpoint`) once it has saved the
+    results. short: whether a run that ends before it was first saved is saved too. roster: see
+    ScaleTestCluster. tell: is called with the simulated time that has passed, and its end, in
+    seconds. ConfigError where the configuration has no meaning; StoreError where what was saved is
+    damaged or of another run.
     """
     run = config if isinstance(config, Run) else parse_run(config)
     cluster = ScaleTestCluster(run, roster)

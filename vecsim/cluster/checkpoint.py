@@ -1,8 +1,12 @@
 """A run that can be killed: its records on disk, segment by segment, and the state after them.
 
-A folder with one file per segment of windows and `state.npz`, which is written last, by rename. It
-holds the digests of the segments in order, and its own at its end, so that nothing is read that was
-not written for this run, in this place. Numbers only, so that a foreign file can do no harm.
+    FOLDER/windows-000000.npz    records of a segment by variable, [windows, trials, ...], with the
+                                 windows' `starts` and `lengths`, ms
+    FOLDER/state.npz             leaves of the state and the conditions, and `about` (JSON)
+
+`state.npz` is written last, by rename. It holds the digests of the segments in order, and its own
+at its end, so that nothing is read that was not written for this run, in this place. The files hold
+numbers and text only, so that a foreign file can do no harm.
 """
 
 import io
@@ -31,7 +35,7 @@ KEPT = ("since_ms", "settled_ms", "spikes", "workload")
 
 
 class Checkpoint:
-    """What is on disk of one run."""
+    """What is on disk of one run. folder: made when it is first saved."""
 
     def __init__(self, folder: Path, cluster: ScaleTestCluster):
         self.folder, self.cluster = folder, cluster

@@ -1,4 +1,4 @@
-"""What a simulated cluster is: its configuration."""
+"""What a simulated cluster is: its configuration, checked, with defaults for what is not given."""
 
 import dataclasses
 import math
@@ -23,17 +23,21 @@ MOST_POLLS = 2**20 - 1  # polls of a vertex, at most: fewer than the 2^28 of `ra
 _MOST = {"k": 400, "alpha": 400, "beta": 127}
 MOST_VERTICES = 2**31 - 1  # vertices of a run: counts are 32 bits
 TICK_MS = 100  # ms: times of actions, and ends of vertices in flight, are told apart so finely
-_LOAD = {"kind": "constant", "rate_tps": 100}  # of a run that names none
-RANDOM_REACH = 48  # vertices: how far back `random` parents are looked for
+_LOAD = {"kind": "constant", "rate_tps": 100}  # of a run that names none, vertices per second
+# Vertices: how far back `random` parents are looked for, three times as many as a vertex may have.
+# In a sample the first 48 places have fewer before them, and so fewer parents.
+RANDOM_REACH = 48
 
 
 class Cluster(NamedTuple):
     """A cluster of `nodes` members, its conditions at the start, and its defence.
 
-    byzantine_fraction: share of the nodes that is Byzantine. misbehaving_share: share of vertices
-    on which a Byzantine node misbehaves; on others it answers as an honest one. double_votes: share
-    of vertices on which it signs two contradicting votes. profile: name of the network profile.
-    parents: linear, few, wide or random. double_spend_share: share of vertices that have a rival.
+    nodes: 2 to `MOST_MEMBERS`. byzantine_fraction: share of the nodes that is Byzantine.
+    misbehaving_share: share of vertices on which a Byzantine node misbehaves; on others it answers
+    as an honest one. double_votes: share of vertices on which it signs two contradicting votes.
+    profile: name of the network profile. payload_bytes: of each vertex. parents: linear, few, wide
+    or random. pruning: whether nodes forget old vertices. memory_limit_mb: of a node, on average.
+    double_spend_share: share of vertices that have a rival. All shares are 0 to 1.
 
     The defaults are those of a configuration; `parse_run` puts values in place of None.
     """
@@ -68,12 +72,12 @@ class Cluster(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A cluster under load for a while: one variant of a scenario.
+    """A cluster under load for a while: one variant of a scenario. All times are in seconds.
 
-    duration_s: load is offered so long (by hand, infinity is without end); drain_s: then what is in
-    flight is let finish; window_s: the longest window, in steady state; timeline: actions, see
+    duration_s: how long load is offered (by hand, infinity is without end); drain_s: how long what
+    is in flight may then finish; window_s: the longest window, in steady state; timeline: see
     `vecsim.cluster.actions`; sampled_vertices: how many vertices of a window are run one by one, at
-    most; first_trial: the number of the first trial, which its random numbers hang on.
+    most; first_trial: the number of the first trial, on which its random numbers depend.
 
     The defaults are those of a configuration; `parse_run` puts what is parsed in their place.
     """
@@ -90,6 +94,7 @@ class Run(NamedTuple):
     first_trial: int = 0  # set by campaigns, no key of a configuration
 
 
+# What a configuration may set, with the defaults: keys of a run, and of its `cluster`.
 KEYS = {name: value for name, value in Run._field_defaults.items() if name != "first_trial"}
 DEFAULTS = Cluster._field_defaults
 
@@ -199,7 +204,10 @@ def protocol(where: str, rule: QrAvalanche, given: Any) -> QrAvalanche:
 
 
 def _adversary(given: Any) -> Any:
-    """An adversary by its option's name, {name: ..., parameter: ...}, or a section of its own."""
+    """An adversary by its option's name, {name: ..., parameter: ...}, or a section of its own.
+
+    ConfigError where there is none of that name, or a parameter does not fit.
+    """
     from vecsim.model import build
 
     if isinstance(given, Mapping) and "_target_" in given:

@@ -11,7 +11,8 @@ import yaml
 
 @lru_cache
 def constants() -> Any:
-    """The model's constants by name; `profiles` by name too."""
+    """The model's constants by name, with the units that the file says; `profiles` are mappings of
+    round_trip_ms, [least, largest], and loss, of each message."""
     text = Path(__file__).with_name("constants.yaml").read_text(encoding="utf-8")
     entries = yaml.safe_load(text)
     profiles = entries.pop("profiles")
@@ -20,7 +21,7 @@ def constants() -> Any:
 
 
 def cost_usd(nodes: int, duration_s: float) -> float:
-    """What so long a campaign would cost on rented machines, which nodes share, in USD."""
+    """What a campaign of duration_s would cost on rented machines, which nodes share, in USD."""
     fixed = constants()
     machines = math.ceil(nodes / fixed.nodes_per_machine)
     return machines * duration_s / 3600 * fixed.machine_usd_per_hour

@@ -1,4 +1,14 @@
-"""Whom nodes poll and trust: benching, the reputation test and the quorum guard."""
+"""Whom nodes poll and trust: benching, the reputation test and the quorum guard.
+
+Everything is of one trial. Ten nodes in two sides of 6 and 4, node 9 Byzantine, node 2 just killed:
+
+    side        0 0 0 0 0 0 1 1 1 1      [nodes]
+    byzantine   . . . . . . . . . B      [nodes]
+    answers     1 1 0 1 1 1 1 1 1 1      [nodes]
+    honest      5 3 0 0                  [SIDES], who answer; byzantine 0 1 0 0
+    silent      x x 0 0                  [SIDES], who are still polled: node 2, and those across the
+                                         cut, until their peers bench them
+"""
 
 import math
 from typing import Any, NamedTuple
@@ -15,12 +25,15 @@ from vecsim.cluster.state import SIDES, Conditions, Key, Queue, State, per, real
 from vecsim.cluster.votes import Peers
 from vecsim.model import random
 
-# What one answer adds to a peer's score, the logarithm of the likelihood ratio of Byzantine against
-# honest: where it disagrees with the outcome and where it agrees; and the score that excludes.
+# What one answer adds to a peer's score, the natural logarithm of the likelihood ratio of Byzantine
+# against honest: log 5 where it disagrees with the outcome, log(0.95 / 0.99) where it agrees; and
+# the score that excludes, log 10^4. The rates behind them are in constants.yaml.
 _DISAGREE = math.log(constants().byzantine_disagreement / constants().honest_disagreement)
 AGREE = math.log((1 - constants().byzantine_disagreement) / (1 - constants().honest_disagreement))
 EXCLUDE = math.log(constants().exclude_at)
-_COINS = (np.arange(8, dtype=np.float32) + 0.5) / 8  # of vertices, one in each eighth
+# Coins of vertices at which an adversary's way to answer is looked up, one in each eighth of
+# [0, 1]: finer steps of an adversary are missed, and each coin is one more call of it on each side.
+_COINS = (np.arange(8, dtype=np.float32) + 0.5) / 8
 
 
 class Sides(NamedTuple):
@@ -38,7 +51,11 @@ class Sides(NamedTuple):
 
 
 def lossy_share(miss, queries_per_s):
-    """Share of the time for which a peer that answers now and then is benched (renewal)."""
+    """Share of the time, 0 to 1, for which a peer that answers now and then is benched.
+
+    miss: probability that a query to it goes unanswered. The share is that of a renewal process:
+    mean time on the bench by the mean length of a cycle.
+    """
     fixed = constants()
     bench_s = fixed.bench_s + fixed.probe_s * (1 / jnp.maximum(1 - miss, 1e-9) - 0.5)
     # Until `bench_after` queries in a row go unanswered, on average, each with chance `miss`.
@@ -49,10 +66,11 @@ def lossy_share(miss, queries_per_s):
 
 
 def not_noticed(queries_per_s, start_s, end_s):
-    """Share of queriers that still poll a peer which fell silent at 0, over [start_s, end_s].
+    """Share of queriers that still poll a peer which fell silent at 0: mean over [start_s, end_s].
 
-    Queries come as a Poisson process; the peer is benched at the fourth, so the share at t is the
-    survival function of an Erlang distribution of order 4. Its mean over the period.
+    Queries come as a Poisson process; the peer is benched at the fourth (`bench_after`), so the
+    share at time t is the survival function of an Erlang distribution of order 4. Before 0 it is 1.
+    Times in seconds, scalars or arrays of one shape, which is that of the result.
     """
 
     def integral(x):  # of exp(-x) (1 + x + x^2 / 2 + x^3 / 6)
@@ -65,13 +83,16 @@ def not_noticed(queries_per_s, start_s, end_s):
 
 
 def queried_per_s(now: Conditions, trusted):
-    """Queries from one node to one peer."""
+    """Queries from one node to one peer, per second. trusted: bool [nodes]."""
     peers = real(jnp.maximum(trusted.sum() - 1, 1))
     return jnp.minimum(real(now.rule.k), peers) / now.interval_ms * 1000 / peers
 
 
 def sides(now: Conditions, state: State, length_ms) -> Sides:
-    """What nodes of each side meet in the window that begins."""
+    """What nodes of each side meet in the window that begins, which lasts length_ms (int32).
+
+    Counts of peers are rounded to whole numbers; the guard compares before rounding.
+    """
     fixed, nodes, bench = constants(), state.nodes, now.benching
     byzantine, answers, trusted = now.byzantine(nodes), nodes.answers, nodes.trusted
     queries_per_s = queried_per_s(now, trusted)
@@ -124,7 +145,8 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
 
 
 def too_far_off(now: Conditions, state: State):
-    """Honest nodes that refuse vertices for their time, and whose vertices are refused, [nodes]."""
+    """Honest nodes that refuse vertices for their time, and whose vertices are refused, bool
+    [nodes]."""
     off = jnp.abs(state.nodes.skew_s) > constants().most_skew_s
     return ~now.byzantine(state.nodes) & off
 
@@ -148,7 +170,9 @@ def _answering(now: Conditions, honest, byzantine):
 
 
 def rejoin(now: Conditions, state: State) -> State:
-    """Join the sides of a partition that has healed, once they poll one another again."""
+    """The state, with the sides of a partition that has healed joined once they poll one another
+    again: at once, or when benches end where most nodes had benched those across. The queues are
+    joined on side 0."""
     fixed = constants()
     cut_ms = state.healed_ms - state.cut_since_ms
     longest, probe = round(fixed.bench_s * 1000), round(fixed.probe_s * 1000)
@@ -173,15 +197,18 @@ def rejoin(now: Conditions, state: State) -> State:
 
 
 def evidence(now: Conditions, state: State, key: Key, vertices, wrong, chance):
-    """Scores and exclusions after the outcomes of the window's vertices, one after another.
+    """Scores (float32 [nodes]) and exclusions (bool [nodes]) after the outcomes of the window's
+    vertices, one after another.
 
-    vertices: int32 [nodes], how many vertices' answers were gathered from each node. wrong: of
-    an honest node's answer, its probability to disagree with the outcome (scalar or [nodes]).
-    chance(vertex) -> probability that a Byzantine node's
-    answer on that vertex disagrees, and that it answers.
+    vertices: int32 [nodes], how many vertices' answers were gathered from each node. wrong: the
+    probability that an honest node's answer disagrees with the outcome (scalar or [nodes]).
+    chance(vertex) -> the probability that a Byzantine node's answer on that vertex disagrees, and
+    the probability that it answers at all.
 
-    A vertex gives one answer per peer. Nodes that never disagree move on in one step. Two
-    contradicting votes with one signature are a proof, and exclude at once.
+    A one-sided sequential probability ratio test (Wald 1945) that never accepts a peer as honest:
+    an honest one is excluded with probability 1 / `exclude_at` at most (Ville 1939). A vertex gives
+    one answer per peer. Nodes that never disagree move on in one step. Two contradicting votes with
+    one signature are a proof, and exclude at once.
     """
     nodes, byzantine = state.nodes, now.byzantine(state.nodes)
     node = jnp.arange(nodes.member.size, dtype=jnp.uint32)
@@ -213,7 +240,7 @@ def evidence(now: Conditions, state: State, key: Key, vertices, wrong, chance):
 
 
 def _proven(now: Conditions, state: State, key: Key, vertices):
-    """Which nodes signed two contradicting votes on one or more of the vertices."""
+    """Which nodes signed two contradicting votes on one or more of the vertices, bool [nodes]."""
     node = jnp.arange(state.nodes.member.size, dtype=jnp.uint32)
     other = node + jnp.uint32(2**31)  # apart from the words of single answers
     never = jnp.exp(real(vertices) * jnp.log1p(-now.double_votes))

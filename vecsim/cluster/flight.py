@@ -1,4 +1,11 @@
-"""Vertices in flight: booked for the time at which they end, and taken from it."""
+"""Vertices in flight: booked for the time at which they end, and taken from it.
+
+In a window of 1 s, ten ticks of 100 ms, the first ten places of each array end; the others move
+up, and what is booked in the window lies where it ends after it:
+
+    tick ahead     0  1  2 ...  9  10 11 12 ...      [ticks]
+                   '-- end now --'  0  1  2 ...      their places in the next window
+"""
 
 from collections import namedtuple
 from typing import Any
@@ -16,11 +23,13 @@ from vecsim.results.measures.variables import OF_SAMPLES, SAMPLED
 
 # What the sampled vertices of a window come to, [samples]: this part of its record.
 Departed = namedtuple("Departed", [*SAMPLED, *OF_SAMPLES])
+# Fields of Flight that count vertices for good, with the outcome of their last attempt.
 ENDS = (("finalised", FINALISED), ("rejected", REJECTED), ("given_up", TIMED_OUT))
 
 
 def due(flight: Flight, length_ms) -> tuple[Flight, Flight]:
-    """What ends in the window that begins, and the rest by tick after its end."""
+    """What ends in the window that begins (without the axis of ticks), and the rest by tick after
+    its end. length_ms: int32, whole ticks."""
     ticks = length_ms // TICK_MS
     tick = jnp.arange(flight.finalised.shape[0])
 
@@ -33,13 +42,16 @@ def due(flight: Flight, length_ms) -> tuple[Flight, Flight]:
 
 
 def tick_after(end_ms, length_ms):
-    """In which tick after the window's end a time after its start lies; below 0: before it."""
+    """The tick (int32) after the window's end in which a time lies; below 0: before that end.
+
+    end_ms: the time, float32, from the window's start.
+    """
     return whole_number(jnp.floor((end_ms - real(length_ms)) / TICK_MS))
 
 
 def book(ends: Flight, later: Flight, outcome, amount, when) -> tuple[Flight, Flight]:
     """Count vertices by their outcome: as ends in this window where `when` is below 0, else in
-    that tick after it."""
+    that tick after it. outcome, amount (vertices), when: int32, scalars or [samples]."""
     now, tick = when < 0, jnp.maximum(when, 0)
     for name, of in ENDS:
         count, ring = jnp.where(outcome == of, amount, 0), getattr(later, name)
@@ -52,7 +64,11 @@ def book(ends: Flight, later: Flight, outcome, amount, when) -> tuple[Flight, Fl
 def depart(
     ends: Flight, later: Flight, chosen: Sample, fate: Fate, finish, length_ms
 ) -> tuple[Flight, Flight, Departed]:
-    """Book each sampled vertex, and those for which it stands, when it ends."""
+    """Book each sampled vertex, and those for which it stands, when it ends.
+
+    finish: float32 [samples], ms from the window's start. What timed out is booked to be issued
+    again, unless it was its last attempt.
+    """
     fixed = constants()
     tries = fixed.attempts - 1
     weight, outcome = chosen.weight, jnp.where(chosen.exists, fate.outcome, EMPTY)
@@ -74,7 +90,7 @@ def depart(
 
 
 def departed(fate: Fate, outcome, weight, age_ms, disputed: int) -> Departed:
-    """What is recorded of sampled vertices. age_ms: when they end; disputed: 1 with a rival."""
+    """What is recorded of sampled vertices. age_ms: at their end; disputed: 1 with a rival."""
     final, there = outcome == FINALISED, weight > 0
     return Departed(
         latency_ms=jnp.where(final & there, age_ms, jnp.nan),
@@ -91,8 +107,8 @@ def arrive(
 ) -> tuple[State, dict[str, Any]]:
     """What ends in this window; nothing is finalised at nodes whose guard does not hold.
 
-    honest: which nodes are, bool [nodes]. Of the window's record it gives (int32) what was
-    finalised, rejected and given up, and attempts that timed out without a decision.
+    honest: which nodes are, bool [nodes]. The second result is part of the window's record (int32):
+    what was finalised, rejected and given up, and attempts that timed out without a decision.
     """
     nodes = state.nodes
     issuers = nodes.running & nodes.held & honest

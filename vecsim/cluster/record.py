@@ -1,4 +1,8 @@
-"""What a cluster's windows record, and the dataset that they make."""
+"""What a cluster's windows record, and the dataset that they make.
+
+a segment's record, by variable     [windows, trials], or [windows, trials, samples]
+the dataset, by variable            (trial, window), or (trial, window, sample)
+"""
 
 import json
 from collections import namedtuple
@@ -17,7 +21,8 @@ WindowRecord = namedtuple("Record", [name for name in VARIABLES if name != "refu
 
 
 def described(run: Run) -> dict[str, Any]:
-    """Everything that decides the run's results, but for its length, as plain values."""
+    """Everything that decides the run's results, as plain values: all but its length, its seed and
+    the numbers of its trials and of its sampled vertices."""
     cluster = run.cluster._asdict()
     if not run.cluster.double_votes:  # the keys of random numbers depend on what stands here
         del cluster["double_votes"]
@@ -33,7 +38,11 @@ def described(run: Run) -> dict[str, Any]:
 
 
 def dataset(cluster):
-    """The cluster's records so far as an xarray.Dataset over trial, window and sample."""
+    """The cluster's records so far as an xarray.Dataset over trial, window and sample.
+
+    Each variable has its meaning and unit in its attributes; coordinates of a window are its start
+    and its length in seconds.
+    """
     import xarray as xr
 
     run = cluster.run

@@ -1,4 +1,14 @@
-"""What polls and vertices take of each node's CPU, link, memory and disk (modelled figures)."""
+"""How much of each node's CPU, link, memory and disk polls and vertices use (modelled figures).
+
+Everything is of one trial: float32 scalars, and arrays where a shape is said.
+
+    rate, asked            scalar: vertices per second; peers that a node asks in a poll
+    buckets                [RETAIN_BUCKETS]: vertices stored in each 10 s, the latest first
+    memory_mb, kept        [nodes]
+
+Where buckets have been filled to 4 s of 10, `filling_ms` is 4,000: bucket 0 holds the last 4 s,
+bucket 1 the 10 s before. The constants are in `constants.yaml`, each with its reason.
+"""
 
 from typing import Any, NamedTuple
 
@@ -7,12 +17,16 @@ import jax.numpy as jnp
 from vecsim.cluster.constants import constants
 from vecsim.cluster.state import RETAIN_BUCKETS, Conditions, State, real
 
-MB = 1e6  # bytes
-BUCKET_MS = 10_000  # ms of a bucket of stored vertices: a divisor of both times of retention
+MB = 1e6  # bytes; of a link, bits
+# ms of a bucket of stored vertices: a divisor of both times of retention, 180 s and 60 s.
+BUCKET_MS = 10_000
 
 
 class Demand(NamedTuple):
-    """Share of each resource that a node needs at a rate of vertices; may exceed 1."""
+    """Share of each resource that a node needs at a rate of vertices: 0 or more, may exceed 1.
+
+    cpu: of one core. network: of the link. disk: of its bandwidth or its operations.
+    """
 
     cpu: Any
     network: Any
@@ -20,12 +34,15 @@ class Demand(NamedTuple):
 
 
 def messages_per_s(now: Conditions, asked, per_peer):
-    """asked: peers in a poll, k or all there are."""
+    """Messages of a node per second. asked: peers in a poll, k or all there are.
+
+    per_peer: messages for each peer in a poll, sent alone or handled in all.
+    """
     return per_peer * asked / now.interval_ms * 1000
 
 
 def polling(now: Conditions, asked) -> Demand:
-    """What polls alone take; a message carries the votes on all vertices in flight."""
+    """What polls alone use; a message carries the votes on all vertices in flight."""
     fixed = constants()
     sent = messages_per_s(now, asked, fixed.messages_sent_per_peer) * fixed.message_bytes
     handled = messages_per_s(now, asked, fixed.messages_per_peer)
@@ -33,9 +50,9 @@ def polling(now: Conditions, asked) -> Demand:
 
 
 def disk(now: Conditions, rate):
-    """Share of the disk that a rate of vertices takes, with what is to be compacted of them: of its
-    bandwidth or of its operations, whichever is more. Payloads are written with the group's commit,
-    in long runs."""
+    """Share of the disk that a rate of vertices (per second) uses, their compaction included: of
+    its bandwidth or of its operations, whichever is more. Payloads are written with the group's
+    commit, in long runs."""
     fixed = constants()
     commits = jnp.minimum(rate, fixed.commits_per_s)
     written = commits * fixed.commit_bytes + fixed.write_amplification * now.payload_bytes * rate
@@ -44,7 +61,7 @@ def disk(now: Conditions, rate):
 
 
 def demand(now: Conditions, asked, rate) -> Demand:
-    """What polls and so many vertices per second take together."""
+    """What polls and `rate` vertices per second use together."""
     fixed, base = constants(), polling(now, asked)
     payload = now.payload_bytes * 8 / (now.link_mbps * MB)
     cpu, network = base.cpu + fixed.vertex_us * 1e-6 * rate, base.network + payload * rate
@@ -52,10 +69,11 @@ def demand(now: Conditions, asked, rate) -> Demand:
 
 
 def most_per_s(now: Conditions, asked, compaction_mb, length_ms):
-    """Vertices per second that a node with a whole core can take in over a window.
+    """Vertices per second that a node with a whole core can take in over a window; 0 or more.
 
-    What is to be compacted may wait, up to `compaction_limit_mb`; then the store takes in no more
-    than it can compact.
+    It is the least that CPU, link, disk bandwidth, disk bandwidth with compaction, and disk
+    operations leave room for. Compaction may wait, up to `compaction_limit_mb`; beyond it the store
+    takes in no more than it can compact. length_ms: int32, of the window.
     """
     fixed, base = constants(), polling(now, asked)
     payload = now.payload_bytes
@@ -73,7 +91,7 @@ def most_per_s(now: Conditions, asked, compaction_mb, length_ms):
 
 
 def _written(bytes_per_s, each):
-    """Vertices per second, of `each` bytes and their commits, that take so many bytes."""
+    """Vertices per second, of `each` bytes and their commits, that fill `bytes_per_s`."""
     fixed = constants()
     alone = bytes_per_s / (fixed.commit_bytes + each)  # each has a commit of its own
     grouped = (bytes_per_s - fixed.commits_per_s * fixed.commit_bytes) / jnp.maximum(each, 1e-3)
@@ -81,14 +99,20 @@ def _written(bytes_per_s, each):
 
 
 def retained(buckets, filling_ms, seconds):
-    """Vertices stored in the last `seconds` (a multiple of 10), the oldest bucket in part."""
+    """Vertices stored in the last `seconds` (a multiple of 10, 180 at most), a scalar.
+
+    Of the oldest bucket the part counts that lies within that time, as if it was filled evenly.
+    """
     count = int(seconds) * 1000 // BUCKET_MS
     part = 1 - real(filling_ms) / BUCKET_MS
     return buckets[:count].sum() + part * buckets[count]
 
 
 def store(buckets, filling_ms, vertices, length_ms):
-    """Buckets after vertices were stored evenly over a window; the latest bucket is first."""
+    """Buckets after `vertices` were stored evenly over a window, and the new filling_ms (int32).
+
+    filling_ms, length_ms: int32. What is older than the last bucket is forgotten.
+    """
     end = filling_ms + length_ms
     shift = (end - 1) // BUCKET_MS  # buckets begun in this window
     index = jnp.arange(RETAIN_BUCKETS)
@@ -104,14 +128,22 @@ def store(buckets, filling_ms, vertices, length_ms):
 
 
 def memory_mb(now: Conditions, recent, kept, external_mb):
-    """Of each node: base, payload cache, retained vertices, and what others take."""
+    """Memory of each node, MB: base, payload cache, retained vertices, and what others use.
+
+    recent: vertices in the payload cache, if they fit. kept: vertices retained. external_mb:
+    memory that other processes use.
+    """
     fixed = constants()
     cache_mb = jnp.minimum(fixed.cache_mb, recent * now.payload_bytes / MB)
     return fixed.base_mb + cache_mb + kept * fixed.vertex_bytes / MB + external_mb
 
 
 def prune(now: Conditions, state: State, recent, pressed_recent, vertices):
-    """Vertices that each node keeps in memory at the end of the window."""
+    """Vertices that each node keeps in memory at the end of the window, float32 [nodes].
+
+    recent, pressed_recent: vertices stored in the usual time of retention, and in that under
+    memory pressure. vertices: stored in the window; without pruning all are kept.
+    """
     fixed, nodes = constants(), state.nodes
     usual = memory_mb(now, recent, recent, nodes.external_mb)
     pressed = usual > fixed.pressed_at * nodes.limit_mb
@@ -120,12 +152,16 @@ def prune(now: Conditions, state: State, recent, pressed_recent, vertices):
 
 
 def access_ms(utilisation):
-    """Time of one access of a disk at that utilisation (a single queue, Poisson arrivals)."""
+    """Time of one disk access, ms, at a utilisation of 0 to 1, 0.99 at most.
+
+    A single queue with Poisson arrivals and exponential service (M/M/1).
+    """
     return constants().access_ms / (1 - jnp.clip(utilisation, 0.0, 0.99))
 
 
 def sync_ms(now: Conditions, recent, empty_disk):
-    """Time to load the last vertices from the own disk, or over the link where that is empty."""
+    """Time, ms, to load `recent` vertices from the node's disk, or over its link where that disk is
+    empty (bool)."""
     fixed = constants()
     size_mb = recent * (now.payload_bytes + fixed.vertex_bytes) / MB
     from_disk = size_mb / fixed.disk_mb_per_s

@@ -32,9 +32,9 @@ class ScaleTestCluster(Actions):
     or a parsed Run. Nothing runs until `start`; actions (see `vecsim.cluster.actions`) act at once,
     on every trial, and those of the timeline as their time comes. By hand, from a mapping, load is
     offered from `start` to `stop` without end, or for duration_s where that is given; another
-    workload has no end again. Of a Run it is offered for its duration_s, whether nodes run or not.
-    roster: one adversary of each class that other clusters of the same size have, to share one
-    program.
+    workload has no end again. From a Run, it is offered for its duration_s, whether nodes run or
+    not. roster: one adversary of each class that other clusters of the same size have, to share one
+    program. ConfigError where the configuration or an action of the timeline has no meaning.
     """
 
     def __init__(self, config: Mapping[str, Any] | Run, roster: tuple[Adversary, ...] = ()):
@@ -60,6 +60,8 @@ class ScaleTestCluster(Actions):
 
     @property
     def shape(self) -> ClusterShape:
+        """What the program of the next windows is compiled for: it has room for all protocols and
+        latency spikes of the timeline, and for those in force."""
         cluster, rule = self.run.cluster, self.now.rule
         rules = [cluster.protocol, rule, *timeline.rules(self.run.timeline, cluster.protocol)]
         extra_ms = max(timeline.spikes_ms(self.run.timeline), float(self.now.extra_ms))
@@ -75,23 +77,28 @@ class ScaleTestCluster(Actions):
 
     @property
     def running(self) -> np.ndarray:
-        """Nodes that run, of each trial."""
+        """Nodes that run, int [trials]."""
         return self.state.nodes.running.sum(axis=1)
 
     @property
     def byzantine(self) -> int:
+        """Byzantine nodes of the configuration, refused and excluded ones included."""
         return self.run.cluster.byzantine
 
     @property
     def sides(self) -> np.ndarray:
-        """Sides of the partition in force, 0 where there is none, of each trial."""
+        """Sides of the partition in force, 0 where there is none, int [trials]."""
         count = np.array([len(np.unique(side)) for side in self.state.nodes.side])
         return np.where(self.state.cut, count, 0)
 
     # Time
 
     def advance(self, seconds: float) -> None:
-        """Let so much simulated time pass, in windows of at most `window_s`."""
+        """Let so much simulated time pass, in windows of at most `window_s`.
+
+        seconds: above 0, in whole tenths; ConfigError otherwise, and where the run would be longer
+        than a run may be or issue more vertices than can be counted.
+        """
         passed = tenths("seconds", seconds)
         require(passed > 0, "seconds", seconds, "above 0")
         end, most = self.now_ms + passed, LONGEST_S * MS
@@ -100,8 +107,8 @@ class ScaleTestCluster(Actions):
             self.step(end)
 
     def step(self, end_ms: int) -> None:
-        """Run the next windows, at most one segment of them, up to a time or the next action of
-        the timeline, which is done when it is due."""
+        """Run the next windows, at most one segment of them, up to a time (ms since the beginning)
+        or the next action of the timeline, which is done when it is due."""
         self._act()
         planned = self.planned[self.acted :]
         self._step(self._windows(min(end_ms, planned[0][0]) if planned else end_ms))
@@ -115,7 +122,8 @@ class ScaleTestCluster(Actions):
             getattr(self, name)(**arguments)
 
     def _windows(self, end_ms: int) -> list[int]:
-        """Lengths (ms) of the next windows: one second until things have settled."""
+        """Lengths (ms) of the next windows: one second until things have settled. None crosses the
+        end of a latency spike."""
         now, lengths = self.now_ms, []
         stop = min([end_ms, *(at for at, _ in self.spikes)])
         while now < stop and len(lengths) < SEGMENT:
@@ -149,19 +157,20 @@ class ScaleTestCluster(Actions):
     # What is read
 
     def results(self):
-        """Everything recorded so far, an xarray.Dataset over trial, window and sample."""
+        """Everything recorded so far, an xarray.Dataset over trial, window and sample; ConfigError
+        before the first window."""
         require(bool(self.records), "results", "empty", "after advance(seconds)")
         return record.dataset(self)
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """The metrics record so far: one value per trial for each figure."""
+        """The metrics record so far: fifteen figures by name, each [trials]."""
         from vecsim.results.measures.record import metrics
 
         return metrics(self.results())
 
     def is_healthy(self) -> np.ndarray:
-        """Whether the guard holds and 90 % of what the last 10 s offered was finalised in them, per
-        trial. Where nothing was offered nothing is shown: not healthy."""
+        """Whether the guard holds and 90 % of what was offered in the last 10 s was finalised in
+        them, bool [trials]. Where nothing was offered nothing is shown: not healthy."""
         if not self.records:
             return np.zeros(self.run.trials, bool)
         last = np.array(self.lengths)[::-1].cumsum() <= 10 * MS
@@ -171,8 +180,8 @@ class ScaleTestCluster(Actions):
         return (tail.guard[-1] > 0) & (offered > 0) & (done >= HEALTHY_SHARE * offered)
 
     def sample_byzantine_answers(self, count: int) -> np.ndarray:
-        """What misbehaving nodes answer to pollers of undisputed vertices, int [trials, count]: 1
-        or 0; -1 is silence."""
+        """What misbehaving nodes answer to pollers of undisputed vertices, int [trials, count]: 1,
+        0, or -1 for silence."""
         met = votes.Peers(*map(jnp.int32, (self.now.honest, 0, self.byzantine, 0)))
 
         def answer(shared, own):
@@ -185,7 +194,8 @@ class ScaleTestCluster(Actions):
 
 
 def check_run(run: Run) -> list[tuple[int, str, dict]]:
-    """What happens when; ConfigError where an action of the timeline has no meaning.
+    """The timeline as [(ms, action, its arguments)], in order of time; ConfigError where one of its
+    actions has no meaning.
 
     Each acts once on a cluster that is thrown away, before anything is compiled.
     """

@@ -12,7 +12,9 @@ from vecsim.cluster.state import Conditions, State
 from vecsim.cluster.window import ClusterShape, window
 from vecsim.engines.trial import SPLIT, WHOLE, over_devices
 
-SEGMENT = 64  # windows of one call, at most
+# Windows of one call, at most. Every call is as long as that in memory, and shorter ones are padded
+# to it, so that one program serves all; a run is saved, and its progress told, between calls.
+SEGMENT = 64
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -21,7 +23,9 @@ def advance_windows(
 ) -> tuple[State, WindowRecord]:
     """The state after `count` windows, and their records [SEGMENT, trials, ...].
 
-    arrived: int32 [SEGMENT, trials]; length_ms: int32 [SEGMENT].
+    arrived: int32 [SEGMENT, trials], vertices issued; length_ms: int32 [SEGMENT]; count: int32, at
+    most SEGMENT. Records after the first `count` are 0. Leaves of the state have an axis of trials
+    in front; trials are shared out over the devices of the mesh.
     """
     over = PartitionSpec(None, "trials")
     given, made = (WHOLE, SPLIT, over, WHOLE, WHOLE), (SPLIT, over)
@@ -44,7 +48,7 @@ def _advance(shape: ClusterShape, now: Conditions, state: State, arrived, length
 
 
 def devices(trials: int) -> Mesh:
-    """As many devices as share the trials out evenly."""
+    """As many devices as share the trials out evenly, a mesh with the one axis `trials`."""
     found = jax.devices()
     count = max(d for d in range(1, len(found) + 1) if trials % d == 0)
     return Mesh(found[:count], ("trials",))

@@ -1,4 +1,12 @@
-"""The state of a simulated cluster: arrays per node, counts per trial."""
+"""The state of a simulated cluster: arrays per node, counts per trial.
+
+In a program every array is of one trial; outside it has an axis of trials in front. Ten nodes, two
+of them Byzantine, while the network is cut:
+
+    node        0 1 2 3 4 5 6 7 8 9      [nodes]
+    byzantine   . . . . . . . . B B      from `honest` (8) on
+    side        0 0 1 0 1 1 0 0 1 0      index of the node's side in arrays [SIDES]
+"""
 
 import math
 from collections.abc import Iterable
@@ -25,25 +33,25 @@ ANSWERS = np.int32(-1)  # in place of the time since when a node is silent, whic
 
 
 class Conditions(NamedTuple):
-    """What actions change and all trials share (scalars, traced)."""
+    """What actions change and all trials share (scalars, traced; float32 unless said otherwise)."""
 
-    honest: Any  # nodes that are not Byzantine
+    honest: Any  # int32: nodes that are not Byzantine
     rule: QrAvalanche
     adversary: Adversary
-    interval_ms: Any
-    round_trip_ms: Any  # float32 [2]: least and largest
+    interval_ms: Any  # between the polls of a vertex
+    round_trip_ms: Any  # [2]: least and largest
     extra_ms: Any  # latency spike, on top of every round trip
-    loss: Any  # of each message
+    loss: Any  # probability that a message is lost
     misbehaving: Any  # share of vertices on which Byzantine nodes misbehave
     double_votes: Any  # share of vertices on which they sign two contradicting votes
     benching: Any  # bool
     reputation: Any  # bool
     guard: Any  # bool
     pruning: Any  # bool
-    payload_bytes: Any
+    payload_bytes: Any  # of a vertex
     link_mbps: Any
     memory_limit_mb: Any
-    disputed_share: Any
+    disputed_share: Any  # share of vertices that have a rival
 
     @classmethod
     def start(cls, cluster: Cluster) -> "Conditions":
@@ -71,14 +79,14 @@ class Conditions(NamedTuple):
 
     @property
     def timeout_ms(self):
-        """After which an answer does not count any more."""
+        """Time after which an answer to a query no longer counts, ms."""
         fixed = constants()
         largest = self.round_trip_ms[1] + self.extra_ms
         return jnp.maximum(fixed.least_timeout_ms, fixed.timeout_round_trips * largest)
 
     @property
     def answered(self):
-        """Probability that neither the query nor the reply is lost."""
+        """Probability that neither the query nor its reply is lost."""
         return (1 - self.loss) ** 2
 
 
@@ -88,7 +96,7 @@ class NodeState(NamedTuple):
     member: Any  # bool: registered
     up: Any  # bool: running and in sync
     up_at_ms: Any  # int32: when a node that is down comes back; NEVER_MS
-    silent_since_ms: Any  # int32: since when it answers nobody; ANSWERS while it does
+    silent_since_ms: Any  # int32: since when it answers nobody; ANSWERS while it answers
     side: Any  # int32: of the partition
     excluded: Any  # bool: by the reputation test
     score: Any  # float32: logarithm of the likelihood ratio
@@ -126,8 +134,9 @@ class Queue(NamedTuple):
 class Flight(NamedTuple):
     """Vertices that will end, by tick ahead (index 0 is the first tick of the next window).
 
-    Windows last whole ticks, so that a vertex is told in the window in which it ends, whatever the
-    windows' lengths. Of the vertices that end in one window, the same without the axis of ticks.
+    Windows last whole ticks of 100 ms, so that a vertex is counted in the window in which it ends,
+    whatever the windows' lengths. The vertices that end in one window are such a record without the
+    axis of ticks.
     """
 
     finalised: Any  # int32 [ticks]
@@ -178,15 +187,15 @@ class State(NamedTuple):
     buckets: Any  # float32 [RETAIN_BUCKETS]: vertices stored in each 10 s, the latest first
     filling_ms: Any  # int32: how long the latest bucket has been filling
     compaction_mb: Any  # float32: written and still to be compacted
-    stored_mb: Any  # float32
+    stored_mb: Any  # float32: on a node's disk
 
     @classmethod
     def start(cls, cluster: Cluster, key, refused: Any, spread: Any, ticks: int) -> "State":
-        """All nodes down, nothing issued (NumPy arrays).
+        """All nodes down, nothing issued (NumPy arrays with an axis of trials).
 
-        key: of the trials. refused: bool [trials, nodes], identities that were not admitted.
-        spread: float [trials, nodes] in [-1, 1), where a node's memory lies in its range. ticks:
-        see `ticks_ahead`.
+        key: of the trials, uint32 [trials] each. refused: bool [trials, nodes], identities that
+        were not admitted. spread: float [trials, nodes] in [-1, 1), where a node's memory limit
+        lies in its range. ticks: see `ticks_ahead`.
         """
         trials, n = refused.shape
         fixed = constants()
@@ -234,9 +243,9 @@ class State(NamedTuple):
 def ticks_ahead(cluster: Cluster, rules: Iterable[QrAvalanche], extra_ms: float) -> int:
     """How many ticks after the end of its window a vertex may end or be issued again, at most.
 
-    All its polls are asked, one an interval, and the last times out; parents end no later, since
-    they begin earlier. Rounded up to a power of two, so that few programs are compiled. extra_ms:
-    of latency spikes.
+    The longest case: all its polls are asked, one in each interval, and the last times out; parents
+    end no later, since they begin earlier. Rounded up to a power of two, so that few programs are
+    compiled. extra_ms: of latency spikes. ConfigError where it is more than `MOST_TICKS`.
     """
     fixed, interval_ms = constants(), cluster.poll_interval_ms
     longest = fixed.profiles[cluster.profile]["round_trip_ms"][1] + extra_ms

@@ -22,7 +22,8 @@ def schedule(timeline: Iterable[Mapping[str, Any]], end_s: float) -> list[tuple[
     """When each action of a timeline happens: [(ms, action, its arguments)], in order.
 
     An entry has at_s, do and the action's arguments; with every_s and times it happens again. All
-    times are whole tenths of a second, up to end_s.
+    times are whole tenths of a second, up to end_s. ConfigError where one is not, or there is no
+    such action.
     """
     listed, end_s = [], min(end_s, LONGEST_S)
     for entry in timeline:
@@ -41,7 +42,8 @@ def schedule(timeline: Iterable[Mapping[str, Any]], end_s: float) -> list[tuple[
 
 
 def rules(timeline: Iterable[Mapping[str, Any]], rule: QrAvalanche) -> list[QrAvalanche]:
-    """Every set of protocol parameters that a timeline sets."""
+    """Every set of protocol parameters that a timeline sets, in its order, each on top of the one
+    before; rule: that at the start. ConfigError where a parameter has no meaning."""
     found = []
     for entry in timeline:
         if entry.get("do") == "set_protocol":
@@ -51,6 +53,6 @@ def rules(timeline: Iterable[Mapping[str, Any]], rule: QrAvalanche) -> list[QrAv
 
 
 def spikes_ms(timeline: Iterable[Mapping[str, Any]]) -> float:
-    """What all latency spikes of a timeline add to a round trip, if they come together."""
+    """What all latency spikes of a timeline add to a round trip, ms, if they come together."""
     spikes = [entry for entry in timeline if entry.get("do") == "inject_latency_spike"]
     return sum(float(entry.get("extra_ms", 0)) * entry.get("times", 1) for entry in spikes)

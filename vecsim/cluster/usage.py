@@ -1,4 +1,11 @@
-"""What a window's load takes of the nodes, and what becomes of them."""
+"""The resources that a window's load uses, and what becomes of the nodes, for one trial.
+
+    demand of the offered load     scalar shares of a core, of the link, of the disk
+    memory, kills, restarts        [nodes]
+
+A node past its memory limit is killed and comes back after its restart and sync; one whose core is
+overloaded runs on, but answers nobody.
+"""
 
 from typing import Any, NamedTuple
 
@@ -11,16 +18,16 @@ from vecsim.cluster.state import ANSWERS, NEVER_MS, Conditions, State, real, who
 
 
 class Used(NamedTuple):
-    """Resources taken in a window."""
+    """Resources used in a window."""
 
-    demand: resources.Demand  # by what was offered, where the queue is full
+    demand: resources.Demand  # of what began, or of all that was offered where the queue is full
     rate: Any  # float32: vertices per second whose polls began
     memory_mb: Any  # float32 [nodes]
     kills: Any  # int32: nodes killed for memory
 
 
 def restarted(state: State) -> State:
-    """Nodes whose time has come are back, and announce themselves."""
+    """The state in which nodes whose time has come are up again, and answer at once."""
     nodes = state.nodes
     back = ~nodes.up & (nodes.up_at_ms <= state.now_ms)
     return state.with_nodes(
@@ -31,7 +38,11 @@ def restarted(state: State) -> State:
 
 
 def use(now: Conditions, state: State, net, load: Load, length_ms) -> tuple[State, Used]:
-    """Load on CPU, link, disk and memory; nodes past their memory limit are killed."""
+    """The state after a window's load on CPU, link, disk and memory, and what it used.
+
+    net: the sides, as `defence.sides` gives them. length_ms: int32. Nodes past their memory limit
+    are killed.
+    """
     fixed, nodes = constants(), state.nodes
     seconds = real(length_ms) / 1000
     stored = real(load.first.sum() + load.disputed)

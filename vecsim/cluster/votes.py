@@ -1,4 +1,9 @@
-"""How sampled vertices fare: their issuers' polls one by one, peers drawn without replacement."""
+"""How sampled vertices fare: their issuers' polls one by one, peers drawn without replacement.
+
+Those who ask in a poll are the sample's issuers, [samples], or of one vertex with a rival all nodes
+of a side, [nodes], of which the first `honest` exist. Random words are [most_k, askers]; word
+(i, a) draws the i-th peer of asker a among the peers of each kind that are left.
+"""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +18,7 @@ from vecsim.types import Counts, View, decided, preference
 
 MOST_ASKED = 512  # peers of a poll, at most: keeps the random words of askers apart
 TIMED_OUT, FINALISED, REJECTED, EMPTY = 0, 1, 2, -1  # outcomes of an attempt; EMPTY: no vertex
-UNROLL = 15  # peers drawn in one step of the loop: more take ever longer to compile
+UNROLL = 15  # peers drawn in one step of the loop: more of them take ever longer to compile
 
 
 class Peers(NamedTuple):
@@ -26,6 +31,7 @@ class Peers(NamedTuple):
 
     @property
     def all(self):
+        """Peers of every kind."""
         return self.ones + self.zeros + self.byzantine + self.silent
 
 
@@ -34,8 +40,8 @@ class Fate(NamedTuple):
 
     outcome: Any  # int32: TIMED_OUT, FINALISED, REJECTED
     rounds: Any  # int32: polls of the attempt
-    after_ms: Any  # float32: from issue to the end of the attempt, parents apart
-    confidence: Any  # float32
+    after_ms: Any  # float32: from its first poll to the end of the attempt, parents apart
+    confidence: Any  # float32: of the issuer, as its rule defines it
 
 
 def _sampling(rule, peers: Peers):
@@ -47,7 +53,10 @@ def _sampling(rule, peers: Peers):
 
 
 def poll_chance(now: Conditions, mix):
-    """P(1) and P(1 or 0) of a Byzantine peer's answer to an undisputed vertex, loss apart."""
+    """P(1) and P(1 or 0) of a Byzantine peer's answer to an undisputed vertex, loss apart.
+
+    mix: index into the adversary's mixes, of any shape, which is that of both results.
+    """
     mixes = jnp.asarray(now.adversary.mixes, jnp.float32)
     accept, reject = mixes[mix, 0], mixes[mix, 1]
     bad = now.misbehaving
@@ -55,7 +64,8 @@ def poll_chance(now: Conditions, mix):
 
 
 def coin(key: Key, number, round_, purpose: int):
-    """A uniform in [0, 1), float32, that is named by a number (uint32), a round and a purpose."""
+    """A uniform in [0, 1), float32, named by a number (uint32), a round and a purpose; of the
+    number's shape."""
     place = random.counter(jnp.asarray(round_, jnp.uint32), purpose)
     return random.uniform(random.threefry(*key, number, place)[0])
 
@@ -73,7 +83,7 @@ def poll_coin(key: Key, number, poll):
 def view_of_votes(
     now: Conditions, nodes: Peers, poll, start_ones, coins, decided_0=0, decided_1=0
 ) -> View:
-    """What an adversary sees of one vertex. nodes: that take part, the one that asks included;
+    """What an adversary sees of one vertex. nodes: those that take part, with the one that asks;
     coins: of the vertex, and of this poll."""
     zero = jnp.int32(0)
     return View(

@@ -1,4 +1,17 @@
-"""One window of simulated time, for one trial: a pure function of the state."""
+"""One window of simulated time, for one trial: a pure function of the state.
+
+    1  restarts; sides join               [nodes]
+    2  whom issuers meet, by side         [SIDES]      defence.sides
+    3  what ends, by tick                 [ticks]      flight.due
+    4  what is admitted; the sample       [samples]    admission
+    5  polls of the sample                [samples]    votes, without a rival
+       one vertex with a rival            [nodes]      votes, at every honest node
+    6  ends booked and counted            [ticks]      flight
+    7  evidence of the window before      [nodes]      defence.evidence
+    8  CPU, link, memory, disk            [nodes]      usage, resources
+
+The batch adds an axis of trials in front of all of these.
+"""
 
 from typing import NamedTuple
 
@@ -21,7 +34,7 @@ RIVAL = 2**31  # number of the vertex with a rival, on the first side: above all
 
 
 class ClusterShape(NamedTuple):
-    """What a program is compiled for."""
+    """What a program is compiled for: sizes of arrays, bounds of loops, and two ways to build."""
 
     nodes: int
     samples: int  # vertices run one by one in a window
@@ -35,7 +48,10 @@ class ClusterShape(NamedTuple):
 def window(
     shape: ClusterShape, now: Conditions, state: State, arrived, length_ms
 ) -> tuple[State, WindowRecord]:
-    """The state after one window, and its record. arrived: vertices issued; length_ms: int32."""
+    """The state after one window, and its record.
+
+    arrived: vertices that clients issue in it, int32. length_ms: int32, whole ticks of 100 ms.
+    """
     key = random.threefry(
         *state.key, state.window.astype(jnp.uint32), random.counter(jnp.uint32(0), random.WINDOW)
     )
@@ -95,7 +111,7 @@ def _dispute(
     """One vertex with a rival stands for all of the window's.
 
     It is run on every side that may finalise: nodes of different sides must not finalise
-    differently either. `decided` is of all these sides together; all else is told of the side that
+    differently either. `decided` is of all these sides together; all else is of the side that
     issues.
     """
     shared = vertex_coin(key, jnp.uint32(RIVAL))
@@ -123,7 +139,8 @@ def _rivals(shape, now: Conditions, key: Key, net: defence.Sides, side, runs, sh
 
 
 def _gathered(nodes, load: Load):
-    """Vertices on which each node's answers were gathered: those of its side, if it answers."""
+    """Vertices on which each node's answers were gathered, int32 [nodes]: those of its side, if it
+    answers."""
     side = jnp.arange(SIDES)
     ran = load.first + jnp.where(side == load.side, load.disputed + load.again.sum(), 0)
     return jnp.where(nodes.answers, ran[nodes.side], 0)

@@ -1,4 +1,8 @@
-"""Workloads: how many vertices clients issue in each window."""
+"""Workloads: how many vertices clients issue in each window.
+
+A pattern is given by its total T(t), the vertices issued by t; a window [a, b) gets
+floor(T(b)) - floor(T(a)), so that what is issued does not depend on how time is cut into windows.
+"""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +13,8 @@ import numpy as np
 from vecsim.errors import number, require
 from vecsim.model import random
 
-# kind -> parameters and their defaults (None: must be given)
+# kind -> parameters and their defaults (None: must be given; a name: as that parameter). Those in
+# _tps are vertices per second, those in _s seconds.
 _KINDS: dict[str, dict[str, Any]] = {
     "constant": {"rate_tps": None},
     "ramp": {"start_tps": None, "end_tps": None, "ramp_s": None, "then_tps": "end_tps"},
@@ -37,7 +42,8 @@ class Workload(NamedTuple):
 
     @classmethod
     def parse(cls, given: Mapping[str, Any], until_s: float) -> "Workload":
-        """ConfigError where the description has no meaning."""
+        """The workload that a mapping describes, with `kind` and its parameters, each 0 or more;
+        ConfigError where it has no meaning."""
         kinds = ", ".join(_KINDS)
         allowed = f"a mapping with kind, one of {kinds}"
         require(isinstance(given, Mapping), "workload", given, allowed)
@@ -80,7 +86,7 @@ class Workload(NamedTuple):
         return _whole(last) - _whole(first)
 
     def _total(self, t: np.ndarray) -> np.ndarray:
-        """Vertices issued until t, before rounding down."""
+        """Vertices issued until t, seconds [windows], before rounding down; any kind but chaos."""
         v = self.values
         if self.kind == "constant":
             return v["rate_tps"] * t
