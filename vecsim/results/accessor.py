@@ -32,8 +32,8 @@ class Estimates:
 
     def quantile(self, name: str, q: float, level: float = 0.95) -> xr.Dataset:
         """The q-quantile of a numeric outcome: value, low, high, censored (share), trials.
-        Infinite where it lies among trials in which the event never came. Of too few trials an end
-        is infinite, or 0 where nothing can be less."""
+        Infinite where it lies among trials in which the event never came. With too few trials an
+        end is infinite, or 0 where nothing can be less."""
         return self._kind("quantile").quantile(self._data, name, q, level)
 
     def mean(self, name: str, level: float = 0.95) -> xr.Dataset:
@@ -58,18 +58,18 @@ class Estimates:
         return self._kind("threshold").threshold(self._data, level)
 
     def front(self, level: float = 0.95) -> xr.Dataset:
-        """Of a study of designs, the candidates that none beats (`vecsim.results.pareto.front`)."""
+        """The candidates of a study of designs that none beats: `vecsim.results.pareto.front`."""
         self._kind("front")
         return pareto.front(self._data, level)
 
     def candidates(self, level: float = 0.95) -> xr.Dataset:
-        """Of a study of designs, every candidate: see `vecsim.results.pareto.candidates`."""
+        """Every candidate of a study of designs: see `vecsim.results.pareto.candidates`."""
         self._kind("candidates")
         return pareto.candidates(self._data, level)
 
     def verdicts(self) -> list[dict[str, Any]]:
-        """Of a scenario, what came of each criterion: name, op, threshold, measured, low, high,
-        level and of (of the interval), passed, as_expected."""
+        """What came of each criterion of a scenario: name, op, threshold, measured, low, high,
+        level and of (both of the interval), passed, as_expected. ValueError of other datasets."""
         if "verdicts" not in self._data.attrs:
             raise ValueError("verdicts are of scenarios: vecsim.run('scenario=NAME')")
         return json.loads(self._data.attrs["verdicts"])

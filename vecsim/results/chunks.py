@@ -22,7 +22,7 @@ WRITTEN = re.compile(r"\d+(\.[0-9a-f]+\.partial)?")  # names of chunk files, as 
 class Chunks:
     """The finished chunks of a store; StoreError where a file is not a mark of this store.
 
-    marks: of each finished chunk the CRC-32 of its files, one per variable.
+    marks: by a chunk's index in the grid, the CRC-32 of its files, one per variable.
     """
 
     def __init__(self, path: Path, layout: Layout):
@@ -44,6 +44,7 @@ class Chunks:
                 raise self._bad(f"vecsim/marks/{file.name} is not a mark", file)
 
     def mark_file(self, index: Index) -> Path:
+        """The path of a chunk's mark: `vecsim/marks/0.1` for chunk (0, 1)."""
         return self.path / "vecsim" / "marks" / ".".join(map(str, index))
 
     def files(self, index: Index) -> list[Path]:
@@ -103,9 +104,11 @@ class Chunks:
             raise StoreError(f"{what}; delete in {where} to have them computed again: {names}")
 
     def values(self, index: Index, files: list[bytes] | None = None) -> dict[str, np.ndarray]:
-        """The values of a finished chunk, by variable; files: its bytes, where they are read.
+        """The values of a finished chunk, by variable: [points along each swept dimension, trials,
+        the variable's own dimensions], int32 or float64; smaller at the ends of the grid.
 
-        Ten times faster than through zarr where chunks are small.
+        files: its bytes, where they have been read. Ten times faster than through zarr where chunks
+        are small.
         """
         from numcodecs.zstd import decompress
 

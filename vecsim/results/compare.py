@@ -29,6 +29,7 @@ Pair = tuple[ArrayLike, ArrayLike]  # of a and of b
 def rate_difference(events: Pair, trials: Pair, levels=(0.95, 0.95)) -> Interval:
     """Rate b minus rate a, of independent trials: [-1, 1]; NaN within (-1, 1) without trials.
 
+    events, trials: of a and of b, numbers or arrays that broadcast. levels: of their intervals.
     Newcombe 1998 (Statistics in Medicine 17, 873-890, method 10): the distances of each rate to
     the ends of its own interval are squared and added. The ends are Clopper and Pearson's, not
     Wilson's as there: at 95 % coverage is 94.7 % or more with 20 trials or more of each, whatever
@@ -44,8 +45,9 @@ def rate_difference(events: Pair, trials: Pair, levels=(0.95, 0.95)) -> Interval
 def paired_rate_difference(
     only_a: ArrayLike, only_b: ArrayLike, pairs: ArrayLike, level: float = 0.95
 ) -> Interval:
-    """Rate b minus rate a, of pairs of trials. only_a, only_b: pairs in which it happened in one.
+    """Rate b minus rate a, of pairs of trials, [-1, 1].
 
+    only_a, only_b: pairs in which the event happened in a alone, and in b alone; pairs: all pairs.
     The difference is that of the shares of the two kinds of unlike pairs, whose correlation is that
     of two cells of a multinomial. Distances to the ends of their Clopper-Pearson intervals are
     squared and added, with the correlation, as in `recovered`. At 95 % coverage is 94.6 % or more
@@ -71,7 +73,7 @@ def mean_difference(a: estimate.Mean, b: estimate.Mean, trials, level: float = 0
     """Mean b minus mean a, of independent trials. trials: how many each is of.
 
     Welch 1947 (Biometrika 34, 28-35): Student's t with as many degrees of freedom as the two
-    standard errors leave.
+    standard errors leave. Where a mean or an error is not finite the interval is all numbers.
     """
     squares = [np.square(np.asarray(each.error, float)) for each in (a, b)]
     freedom = [np.maximum(np.asarray(number, float) - 1, 1) for number in trials]
@@ -87,7 +89,7 @@ def mean_difference(a: estimate.Mean, b: estimate.Mean, trials, level: float = 0
 
 
 def recovered(a: Interval, b: Interval, correlation: ArrayLike = 0.0) -> Interval:
-    """Value b minus value a, where each has an interval.
+    """Value b minus value a, where each has an interval. correlation: of the two, -1 to 1.
 
     The method of variance estimates recovery: the distance of each end from its value tells the
     variance of the estimate there. Zou and Donner 2008 (Statistics in Medicine 27, 1693-1702).
@@ -119,7 +121,7 @@ def ratio(a: Interval, b: Interval) -> Interval:
 
 
 def side_by_side(a: xr.Dataset, b: xr.Dataset, level: float = 0.95) -> xr.Dataset:
-    """See `vecsim.compare`."""
+    """See `vecsim.compare`; ValueError, one line, where two studies cannot be compared."""
     kind, other = kind_of(a), kind_of(b)
     told = f"a is of kind {kind.name} and b of kind {other.name}"
     _require(kind is other, told, "two studies of one kind")
@@ -189,6 +191,8 @@ def _events(kind: TrialResults, data: xr.Dataset, name: str) -> tuple[Array, Arr
 
 
 def _rates(shown, levels, paired: bool) -> tuple[Interval, list[Array]]:
+    """The difference of two rates over the swept dimensions, and the rates. shown: of a and of b,
+    as `_events` gives them."""
     if paired:
         most = min(counted.shape[-1] for _, counted in shown)
         (in_a, of_a), (in_b, of_b) = ((x[..., :most], y[..., :most]) for x, y in shown)
@@ -204,7 +208,8 @@ def _rates(shown, levels, paired: bool) -> tuple[Interval, list[Array]]:
 
 
 def _means(samples, limit: Array, level: float, paired: bool) -> tuple[Interval, list[Array]]:
-    """Of what came later than `limit`, or not at all, `limit` counts."""
+    """The difference of two means over the swept dimensions, and the means. samples: of a and of b,
+    [..., trials]; where one came later than `limit`, or not at all, `limit` counts."""
     if paired:
         most = min(each.shape[-1] for each in samples)
         samples = [np.minimum(each[..., :most], limit[..., None]) for each in samples]

@@ -37,6 +37,7 @@ class Contents(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> "Contents":
+        """Those of a store on disk; StoreError where its metadata is damaged."""
         attrs, layout = disk.read_metadata(path)
         return cls(json.loads(attrs["config"]), layout, read_points(path, layout))
 
@@ -48,7 +49,8 @@ class Contents(NamedTuple):
 
 
 def read_points(path: Path, layout: Layout) -> list[int]:
-    """The identity of each point; of stores that were made without them, none."""
+    """The identity of each point, 64 bits, in the order of the swept dimensions (the last one runs
+    fastest); none where a store was made without them. StoreError where they do not fit."""
     if not (path / disk.POINTS).exists():
         return []
     points = np.frombuffer((path / disk.POINTS).read_bytes(), "<u8").tolist()
@@ -58,7 +60,7 @@ def read_points(path: Path, layout: Layout) -> list[int]:
 
 
 def require_more(path: Path, there: Contents, here: Contents) -> None:
-    """StoreError, in words, unless what is wanted here holds all that is there."""
+    """StoreError, one line, unless what is wanted here holds all that is there."""
     _require_sources(path, there.config.get(SOURCES, {}), here.config.get(SOURCES, {}))
     if not (there.points and here.points):  # an older store, or nothing to know points by
         _require_same(path, "config", there.config, here.config)
@@ -132,7 +134,8 @@ def _require(good: bool, held: str, allowed: str) -> None:
 
 
 def _require_fixed(path: Path, there: Contents, here: Contents) -> None:
-    """Of a study whose trials depend on their number, or its points on one another."""
+    """StoreError unless the number of trials is the same, and the sweep too where points depend on
+    one another: for estimators whose trials depend on how many there are."""
     name = f"estimator={here.config['estimator']['name']}"
     old, new = there.layout.trials, here.layout.trials
     allowed = f"{old}, for {name} places them by how many there are"

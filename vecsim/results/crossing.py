@@ -1,9 +1,13 @@
 """Where a rate that rises with x crosses a level: the estimate, and which trials to spend on it.
 
 Near the level the logit of the rate is taken as a straight line. Further than `reach` logits away
-the curve is not looked at: there the rate counts as that at the edge. So what the curve is like far
-from the level has no say in where it crosses, and where a curve jumps from edge to edge between two
-values of x, nothing tells crossings in between apart: the interval is the whole gap.
+the curve is not looked at: there the rate counts as that at the edge. So the shape of the curve far
+from the level does not influence where it crosses. Where a curve jumps from edge to edge between
+two values of x, the data cannot tell crossings in between apart: the interval is the whole gap.
+
+    counts     x, events, trials     [values of x]
+    surface    log-likelihood        [crossings, slopes], refined in passes around its top
+    profile    best slope of each    [crossings]
 """
 
 from collections.abc import Callable
@@ -21,18 +25,19 @@ from vecsim.results.layout import Array
 # one misses complementary log-log curves at one half, with a narrower one the slope is hardly
 # known. Trials go out to 0.8 of the reach.
 REACH, INNER = 3.6, 0.8
-FIRST, LATER = 8, 5  # values of x in the first stage, and in each that follows
+FIRST, LATER = 8, 5  # values of x in the first stage, over the range, and in each that follows
 _SHARE = 16  # the first stage takes one in so many trials
 PLAUSIBLE = 1.35  # log-likelihood below the best of crossings that get trials (a 90 % interval)
 _Effort = tuple[int, int, int]  # passes; crossings and slopes that are looked at in each
 FINE, COARSE = (6, 48, 32), (4, 24, 16)  # for results, and for placing trials, which is often done
-_AT_ONCE = 2**21  # numbers of an array of likelihoods, 16 MB: more are not quicker
+_AT_ONCE = 2**21  # numbers in an array of likelihoods, 16 MB: larger ones are not quicker
 SLACK = 4.0  # log-likelihood that a pass may miss because its grid is coarse
 _LEAST = 5  # events, and others, expected of a group in the test of fit: Pearson's needs as many
 
 
 class Crossing(NamedTuple):
-    """The crossing and its interval; infinite where it lies, or may lie, out of the range.
+    """The crossing and its interval, in units of x; infinite where it lies, or may lie, out of the
+    range.
 
     slope: logits per unit of x at the crossing. fit: p-value of the misfit of a straight line, NaN
     where nothing is left to judge by.
@@ -46,7 +51,8 @@ class Crossing(NamedTuple):
 
 
 class EventCounts(NamedTuple):
-    """Trials, and events among them, at each x; x ascends."""
+    """Trials, and events among them, at each x: float64, float64 and int64 [values of x]; x
+    ascends."""
 
     x: Array
     events: Array
@@ -60,7 +66,8 @@ class EventCounts(NamedTuple):
         return cls(values.astype(float), events, np.bincount(which, minlength=len(values)))
 
     def expected(self, level: float) -> float:
-        """How much so many trials at the level tell: trials x level x (1 - level)."""
+        """The information that all trials would hold at the level, trials x level x (1 - level); 1
+        at least."""
         return max(float(self.trials.sum()) * level * (1 - level), 1.0)
 
     def reach(self, level: float) -> float:
@@ -71,7 +78,9 @@ class EventCounts(NamedTuple):
 def crossing(
     counts: EventCounts, level: float, low: float, high: float, confidence=0.95
 ) -> Crossing:
-    """Estimate with a profile-likelihood interval. low, high: the range that was searched.
+    """Estimate with a profile-likelihood interval.
+
+    level: of the rate, between 0 and 1. low, high: the range of x that was searched.
 
     Trials are placed by what earlier ones gave, and events are few where the level is small: the
     interval is computed at `stopping_level`, with Student's t for as many events as are expected.
@@ -84,10 +93,10 @@ def crossing(
 def crossings(
     x: Array, happened: Array, run: Array, level: float, low: float, high: float, confidence: float
 ) -> dict[str, Array]:
-    """`crossing` of every point, by its fields, [...]; NaN where nothing was run.
+    """`crossing` of every point, by its fields, float64 [...]; NaN where nothing was run.
 
-    Of a crossing out of the range the slope and the fit are NaN: of the curve only a tail was seen.
-    x, happened (bool), run (bool): of single trials, [..., trials].
+    Where a crossing lies out of the range, slope and fit are NaN: only a tail of the curve was
+    seen. x, happened (bool), run (bool): of single trials, [..., trials].
     """
     found = np.full((*run.shape[:-1], len(Crossing._fields)), np.nan)
     for place in np.ndindex(*run.shape[:-1]):
@@ -182,12 +191,12 @@ def _fit(counts: EventCounts, value: float, slope: float, level: float) -> float
 def place(
     draw: Callable[[Array], Array], low: int, high: int, level: float, trials: int
 ) -> tuple[Array, Array]:
-    """Spend trials where they tell most; returns x (int64) and event (bool) of each.
+    """Spend trials where they tell most; returns x (int64) and event (bool) of each, [trials].
 
     Stages grow: the first is spread over the range, each later one over the crossings that are
-    still plausible, and as far around the best as the curve is looked at.
+    still plausible, and over 0.8 of the reach around the best.
 
-    draw: events of the next trials, at these whole x between low and high.
+    draw: gives the events (bool) of the next trials, at these whole x (int64) from low to high.
     """
     x, events = np.empty(0, np.int64), np.empty(0, bool)
     first = max(trials // _SHARE, 2 * FIRST)
@@ -201,6 +210,7 @@ def place(
 
 
 def _near(counts: EventCounts, low: int, high: int, level: float) -> tuple[float, float]:
+    """The range of x, within low to high, on which the next stage's trials are spent."""
     found = _estimate(counts, level, (low, high), PLAUSIBLE, COARSE)
     value = np.clip(found.value, low, high)
     half = INNER * counts.reach(level) / found.slope

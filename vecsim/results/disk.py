@@ -59,11 +59,13 @@ def uninterrupted() -> Iterator[None]:
 
 
 def busy(path: Path) -> StoreError:
+    """The error where another process is writing the store at `path`."""
     return StoreError(f"{path} is being written by another process; wait or choose another output")
 
 
 def lock(path: Path, name: Path) -> IO[bytes]:
-    """Keep other processes from writing in `path`, called `name`, until the file is closed."""
+    """Keep other processes from writing in `path` until the file is closed; StoreError where one
+    does. name: the path that its message tells."""
     return held((path / "vecsim" / "lock").open("ab"), name)
 
 
@@ -158,7 +160,8 @@ def _create_arrays(path: Path, layout: Layout, attrs: dict) -> None:
 
 
 def read_metadata(path: Path) -> tuple[dict, Layout]:
-    """The attributes and the layout of a store, once its metadata and coordinates are intact."""
+    """The attributes and the layout of a store; StoreError unless it is one, of this format, and
+    its metadata and coordinates are intact."""
     if not any((path / "vecsim" / part).exists() for part in ("zarr.json", "marks", "lock")):
         raise StoreError(f"{path} is not a vecsim store; choose another output")
     with files.one_line(path):

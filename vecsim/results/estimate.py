@@ -1,8 +1,12 @@
 """Estimates with intervals, vectorised over NumPy arrays, and when a study may stop.
 
-Of trials whose outcome is a number of rounds, NaN means that there was no such trial, and infinity
-that the trial ended before it happened (censored). Intervals are two-sided, 95 % unless `level`
-says otherwise.
+Where the outcome of a trial is a number of rounds, NaN means that the trial was not run, and
+infinity that it ended before the event happened (censored). Intervals are two-sided, 95 % unless
+`level` says otherwise.
+
+    rates                events, trials    [...], any shapes that broadcast
+    means, quantiles     samples           [..., trials]  ->  [...]
+    rare events          estimates         [..., replicas, scores]  ->  [...]
 """
 
 from typing import NamedTuple
@@ -24,7 +28,9 @@ class Interval(NamedTuple):
 
 
 def wilson(events: ArrayLike, trials: ArrayLike, level=0.95) -> tuple[Array, Array]:
-    """Score interval for a rate; near the level on average over rates. Wilson 1927.
+    """Score interval for a rate, (low, high); it covers near the level on average over rates.
+
+    Wilson 1927 (Journal of the American Statistical Association 22, 209-212).
 
     >>> low, high = wilson(3, 100)
     >>> print(f"{low:.4f} {high:.4f}")
@@ -42,7 +48,9 @@ def wilson(events: ArrayLike, trials: ArrayLike, level=0.95) -> tuple[Array, Arr
 
 
 def clopper_pearson(events: ArrayLike, trials: ArrayLike, level=0.95) -> tuple[Array, Array]:
-    """Exact interval for a rate: never covers less than the level. Clopper and Pearson 1934.
+    """Exact interval for a rate, (low, high): it never covers less often than the level.
+
+    Clopper and Pearson 1934 (Biometrika 26, 404-413).
 
     >>> low, high = clopper_pearson([0, 3], 100)
     >>> print(low.round(4), high.round(4))
@@ -61,7 +69,10 @@ def clopper_pearson(events: ArrayLike, trials: ArrayLike, level=0.95) -> tuple[A
 def rate_interval(
     events: ArrayLike, trials: ArrayLike, level=0.95, method=clopper_pearson
 ) -> Interval:
-    """A rate with its interval; NaN within (0, 1) without trials. method: `wilson`, or this one."""
+    """A rate with its interval; NaN within (0, 1) without trials.
+
+    method: `clopper_pearson` or `wilson`.
+    """
     trials = np.asarray(trials, float)
     rate = np.asarray(events, float) / np.where(trials > 0, trials, np.nan)
     return Interval(rate, *method(events, trials, level))
@@ -183,11 +194,11 @@ def rare_interval(estimates: ArrayLike, level=0.95) -> Rare:
 
     Replicas of small probabilities are skewed, about lognormal. The interval joins two of Student's
     t: of the replicas' mean on a logarithmic scale, and Cox's for the mean of a lognormal (Olsson
-    2005), which knows what rare large replicas would add. With lognormal replicas whose
-    deviation is their mean 95 % intervals cover in 93.5 % of studies or more, with a deviation of
-    0.3 of it in 94.5 % (tests/engines/test_splitting.py). Scores without estimates (NaN) are left
-    out; without any, or with none above 0, there is no interval. Where two scores disagree (gap
-    below DISAGREE) the larger estimate counts alone: a bad score errs low.
+    2005), which knows what rare large replicas would add. With lognormal replicas whose deviation
+    is equal to their mean, 95 % intervals cover in 93.5 % of studies or more; with a deviation of
+    0.3 of it, in 94.5 % (tests/engines/test_splitting.py). Scores without estimates (NaN) are left
+    out; without any, or with none above 0, there is no interval (NaN). Where two scores disagree
+    (gap below DISAGREE) the larger estimate counts alone: a bad score errs low.
     """
     estimates = np.asarray(estimates, float)
     freedom = estimates.shape[-2] - 1
@@ -248,7 +259,8 @@ def fit_log(n: ArrayLike, means: ArrayLike, errors: ArrayLike, level=0.95) -> Li
     """Fit means = intercept + slope * log2(n) by weighted least squares.
 
     `errors` are the standard errors of the means, above 0. Where the points scatter more than
-    their errors allow, the intervals grow with the scatter (Student's t).
+    their errors allow, the intervals grow with the scatter (Student's t). ValueError unless there
+    are two different n, finite values and errors above 0.
     """
     return _line(np.log2(np.asarray(n, float)), means, errors, level)
 
@@ -256,7 +268,8 @@ def fit_log(n: ArrayLike, means: ArrayLike, errors: ArrayLike, level=0.95) -> Li
 def fit_power(n: ArrayLike, y: ArrayLike, low: ArrayLike, high: ArrayLike, level=0.95) -> Power:
     """Fit y = factor * n ** exponent: a weighted line through logarithms.
 
-    `low` and `high` are the ends of the intervals of y at `level`, above 0.
+    `low` and `high` are the ends of the intervals of y at `level`. ValueError unless n, y and the
+    ends are above 0, and as for `fit_log`.
     """
     values = [np.asarray(each, float) for each in (n, y, low, high)]
     if not all((each > 0).all() for each in values):

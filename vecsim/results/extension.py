@@ -26,7 +26,8 @@ from vecsim.results.layout import Layout
 
 
 class Source(Chunks):
-    """A store that was set aside."""
+    """A store that was set aside; StoreError where it is damaged. number: of each point, by its
+    identity."""
 
     def __init__(self, path: Path):
         super().__init__(path, disk.read_metadata(path)[1])
@@ -120,8 +121,8 @@ def remove_earlier(path: Path) -> None:
 
 
 def earlier_provenance(path: Path) -> list[dict[str, Any]]:
-    """Where the values of a store come from, the oldest first; the store that takes them over
-    records it."""
+    """Where the values of a store come from, the oldest first: its attributes at each stage, which
+    the store that takes them over records."""
     attrs = disk.read_metadata(path)[0]
     skipped = ("config", "complete", "vecsim_format", "extends")
     own = {key: value for key, value in attrs.items() if key not in skipped}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 SEAL = re.compile(rb"\nvecsim sha256 ([0-9a-f]{64})\n")  # the last line of a sealed file
-LENGTH = 80  # bytes of a seal
+LENGTH = 80  # bytes of a seal: two line ends, 14 of the words with their spaces, 64 digits
 
 
 class StoreError(Exception):
@@ -31,15 +31,17 @@ def one_line(path: str | Path) -> Iterator[None]:
 
 
 def damaged(path: Path, what: str) -> StoreError:
+    """The error of a damaged file. what: the damage, in words."""
     return StoreError(f"{path} is damaged: {what}; choose another output or delete it")
 
 
 def file_digest(content: bytes | memoryview) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def json_digest(described: Any) -> str:
-    """64 hexadecimal digits that stand for what JSON can hold, whatever the order of keys."""
+    """SHA-256 of what JSON can hold, 64 hexadecimal digits; the order of keys does not matter."""
     return file_digest(json.dumps(described, sort_keys=True).encode())
 
 
@@ -102,5 +104,6 @@ def write_checksums(file: Path, listed: Iterable[tuple[str, str]]) -> None:
 
 
 def read_checksums(file: Path) -> list[tuple[str, str]]:
+    """What `write_checksums` saved; StoreError where it has changed since."""
     lines = read_sealed(file).decode().splitlines()
     return [(name, checksum) for checksum, _, name in (line.partition("  ") for line in lines)]

@@ -51,7 +51,8 @@ def write_record(folder: Path, overrides: Sequence[str], **about: Any) -> None:
 
 
 def read_record(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """What `write_record` recorded, empty where the job never began."""
+    """What `write_record` recorded, empty where the job never began; StoreError where it is
+    damaged."""
     path = _record(folder, overrides)
     return _read(path) if path.exists() else {}
 
@@ -62,7 +63,11 @@ def collect(
     missing: str = "refuse",
     multirun: str | None = None,
 ) -> xr.Dataset:
-    """Join the finished studies of a multirun: see `vecsim.collect`."""
+    """Join the finished studies of a multirun: see `vecsim.collect`.
+
+    StoreError, one line, where a job has no complete store (and missing='refuse'), where it is not
+    clear which stores are meant, or where they do not fit; ValueError of another `missing`.
+    """
     several = [source] if isinstance(source, (str, Path)) else list(source)
     if missing not in ("refuse", "allow"):
         raise ValueError(f"missing is {missing!r}; allowed: refuse, allow")

@@ -16,7 +16,7 @@ CLASSES = ("_target_", "class")  # keys of a component's section that name its c
 
 
 def join(jobs: Mapping[str, xr.Dataset]) -> xr.Dataset:
-    """Join finished studies, given by name; ValueError in one line where they don't fit.
+    """Join finished studies, given by name; ValueError, one line, where they do not fit.
 
     What differs between the jobs becomes a dimension, named by the last part of its key, unless the
     jobs sweep it: then they are joined along it. Of parameters that move together one becomes the
@@ -102,6 +102,9 @@ def arrange(codes: Codes, firm: Iterable[str]) -> tuple[list[str], dict[str, tup
 
     A column that others determine is a coordinate of them; firm ones are dimensions where there is
     a choice. A component is never a coordinate of a parameter of its own.
+
+    With jobs (n, k) = (10, 5), (20, 10), (30, 15): codes n [0, 1, 2] and k [0, 1, 2] determine one
+    another, so the one that is firm (or else the first) is the dimension, the other its coordinate.
     """
     firm = set(firm)
     order = sorted(codes, key=lambda key: key not in firm)

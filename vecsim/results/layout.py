@@ -11,7 +11,7 @@ import numpy as np
 
 from vecsim.errors import require
 
-Index = tuple[int, ...]
+Index = tuple[int, ...]  # a number along each dimension: of a chunk in the grid, or sizes
 Array = np.ndarray[Any, Any]  # its shape and dtype are said where it stands
 _NAME = re.compile(r"[^/.][^/]*")  # a folder in the store: not hidden, and not one above it
 
@@ -67,6 +67,7 @@ class Layout(NamedTuple):
 
     @property
     def dims(self) -> tuple[str, ...]:
+        """Names of the dimensions: the swept parameters, then `trial`."""
         return (*self.coords, "trial")
 
     @property
@@ -76,6 +77,7 @@ class Layout(NamedTuple):
 
     @property
     def shape(self) -> Index:
+        """Sizes of the dimensions."""
         return (*(len(values) for values in self.coords.values()), self.trials)
 
     @property

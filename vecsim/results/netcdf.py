@@ -17,7 +17,8 @@ from vecsim.results.layout import json_safe
 def save_netcdf(dataset: xr.Dataset, path: str | Path) -> None:
     """Save a dataset as one NetCDF file, compressed and with checksums; replaces `path` whole.
 
-    Attributes that are neither text nor number are saved as JSON.
+    Attributes that are neither text nor number are saved as JSON. StoreError where the operating
+    system refuses.
     """
     dataset = dataset.drop_encoding()
     dataset.attrs = json_safe(dataset.attrs)

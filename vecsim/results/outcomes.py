@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+# The outcomes by name, in the order of tables, with what their rates mean.
 RATES = {
     "finalised": "share of trials in which every honest node decided, all the same",
     "majority_kept": "share of trials in which all honest nodes ended on the colour that most of"

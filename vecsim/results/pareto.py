@@ -59,9 +59,9 @@ def candidates(data: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     """Every candidate over the swept dimensions: what it is and costs, its state, its probability
     of disagreement with the interval, and whether it is on its network's front.
 
-    screened: the probability, about, without chance in how the field moves. fed: the share of
-    the nodes that the attack does best to feed. missed: whether it was not verified because another
-    was expected to be better, and no verified one is.
+    screened: the probability of disagreement, roughly, as if the field moved without chance. fed:
+    the share of the nodes that it is best for the attack to feed. missed: whether it was not
+    verified because another was expected to be better, and no verified one is.
     """
     found = data[[*CHOSEN, "state", *COSTS, "screened", *TARGETS]].isel(trial=0, drop=True)
     tried = data["tried"].isel(trial=0)
@@ -82,8 +82,8 @@ def candidates(data: xr.Dataset, level: float = 0.95) -> xr.Dataset:
 
 
 def front(data: xr.Dataset, level: float = 0.95) -> xr.Dataset:
-    """The candidates on the front, along `candidate`; of each network the one with the fewest
-    messages first."""
+    """The candidates on the front, along `candidate`: by network, then by messages, the fewest
+    first."""
     found = candidates(data, level)
     dims = [str(dim) for dim in found["state"].dims]
     if not dims:

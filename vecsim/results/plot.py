@@ -27,6 +27,8 @@ Ends = tuple[ArrayLike, ...]  # value, low, high: an estimate with its interval
 COLUMN, PAGE = 3.5, 7.2  # widths of a figure, inches: a column and a page of most journals
 SMALL = 7  # points, for labels inside panels: the smallest size that most journals print
 GREY = "0.45"  # lightness, 0 to 1: of marks and references, darker than the grid
+# Matplotlib's settings: sizes in points, lightness 0 to 1. Letters are embedded as TrueType (42),
+# which journals ask for; the salt makes the names inside an SVG file the same every time.
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 9,
@@ -48,15 +50,19 @@ _STYLE: dict[Any, Any] = {
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # Points drawn and left out, in turn; with the markers, lines differ in black and white too.
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 2)))
+# Matplotlib's names. Seven colours, five dashes and eight markers: lines share all three only from
+# the 281st on.
 MARKERS = ("o", "s", "^", "D", "X", "P", "*", "p")
 # The marks of a bound: a bar, and an arrow down from it or up. Coordinates in units of marker size.
 _ARROW = [(-0.6, 0), (0.6, 0), (0, 0), (0, -1), (-0.4, -0.5), (0, -1), (0.4, -0.5)]
 _PEN = [1, 2, 1, 2, 1, 2, 2]  # 1: move to, 2: line to
+# The arrow down from an upper bound, and the arrow up from a value without an upper end.
 BOUND, LEAST = Outline(_ARROW, _PEN), Outline([(x, -y) for x, y in _ARROW], _PEN)
 # Shares of balancing nodes that keep honest ones from deciding, in Snowball with n = 2,000: Kniep,
 # Laval, Sliwinski and Wattenhofer 2024, arXiv 2409.02217.
 PUBLISHED = {"balance_pooled": 0.052, "balance_informed": 0.028}
 PUBLISHED_N = 2000  # nodes
+# Protocols whose names are not written as their options with spaces.
 _NAMES = {"qr_avalanche": "QR-Avalanche", "snowflake": "Snowflake", "snowball": "Snowball"}
 
 
@@ -89,7 +95,8 @@ def each(data: xr.Dataset, dims: tuple[str, ...]) -> Iterator[tuple[dict[str, An
 
 
 def setting(data: xr.Dataset, name: str) -> Any:
-    """A parameter that has one value; of a group the name of its option."""
+    """The one value of a parameter, or for a group the name of its option; "as set" where the
+    configuration does not say. ValueError where it was swept and no value was selected."""
     if name in data.coords:
         return data[name].item()
     config = json.loads(data.attrs.get("config", "{}"))
@@ -132,6 +139,8 @@ def band(
 ) -> None:
     """A line through estimates (value, low, high) with its interval shaded, markers at `every`.
 
+    x, each of the estimates and no_event (bool): numbers or [points], in any order of x.
+
     Where there was no event, an arrow points down from the upper bound instead, and the line ends
     at the first such bound below it. Values that are not finite are left out. A point whose
     neighbours are left out gets a bar for its interval. Where the upper end is infinite, an arrow
@@ -160,6 +169,7 @@ def band(
         axes.plot(x[endless], value[endless], label=f"{label}: no upper end", **(points | _UP))
 
 
+# Looks of the two arrows: large enough to see, and not filled, so that they are no points.
 _BOUND: Any = dict(marker=BOUND, markersize=11, markerfacecolor="none", markeredgewidth=0.8)
 _UP: Any = _BOUND | {"marker": LEAST}
 
@@ -190,7 +200,8 @@ def marks(axes: Axes, labels: Mapping[float, str]) -> None:
 def power_law(axes: Axes, n: ArrayLike, found: Ends, look: Look, label: str, root=True) -> str:
     """Thresholds (value, low, high) against n with bars for their intervals, the fitted power law
     and, with `root`, 1/sqrt(n) through their middle. Returns the exponent and its interval, as
-    text, where a law can be fitted. What is not finite is left out."""
+    text; "" where no law can be fitted: fewer than two n, or an interval that reaches 0. What is
+    not finite is left out."""
     parts = np.array([n, *found], float)
     sizes, value, low, high = parts[:, np.isfinite(parts).all(axis=0)]
     colour = look["color"]
@@ -217,9 +228,11 @@ def published(axes: Axes, adversary: str, look: Look) -> None:
         axes.plot(PUBLISHED_N, PUBLISHED[adversary], color=look["color"], label=label, **_STAR)
 
 
+# The look of a published threshold, and its entry in legends.
 _STAR: Any = dict(marker="*", markersize=8, markerfacecolor="white", linestyle="none", zorder=4)
 STAR = Line2D([], [], color=GREY, label="published", **_STAR)
 _DOTTED = (0, (1, 1.5))  # points drawn and left out
+# The entry of the square-root law in legends.
 ROOT = Line2D([], [], color=GREY, linestyle=_DOTTED, label=r"$1/\sqrt{n}$")
 
 
@@ -242,6 +255,7 @@ def percent(axis: Axis) -> None:
     axis.set_major_formatter(lambda share, _: f"{100 * share:g}")
 
 
+# Entries of legends for `band`.
 INTERVAL = Patch(color=GREY, alpha=0.3, linewidth=0, label="95 % interval")
 NO_EVENT = Line2D([], [], color=GREY, label="no event: upper bound", linestyle="none", **_BOUND)
 NO_END = Line2D([], [], color=GREY, label="no upper end", linestyle="none", **_UP)

@@ -97,7 +97,11 @@ class Store:
         return Earlier(self.path)
 
     def write(self, index: Index, values: Mapping[str, Any]) -> None:
-        """Write one chunk, an array of the chunk's shape per variable; done when this returns."""
+        """Write one chunk, an array of the chunk's shape per variable; done when this returns.
+
+        ValueError where an array is missing or has another shape, StoreError where the operating
+        system refuses.
+        """
         region = self.layout.region(index)
         shape = tuple(part.stop - part.start for part in region)
         shapes = {v.name: shape + self.layout.within(v) for v in self.layout.variables}
@@ -112,7 +116,10 @@ class Store:
             self.done[index] = True
 
     def read(self, index: Index) -> dict[str, np.ndarray]:
-        """The values of one finished chunk, checked against its mark."""
+        """The values of one finished chunk, checked against its mark.
+
+        ValueError where it is not finished, StoreError where it has changed since.
+        """
         if not self.done[index]:
             raise ValueError(f"chunk {index} is not done")
         with one_line(self.path):
@@ -145,7 +152,8 @@ class Store:
 def open(path: str | Path) -> xr.Dataset:
     """Load a study, finished or not (missing trials are NaN), or a NetCDF file of vecsim's.
 
-    path: a store, or the folder that a run names, where that holds one.
+    path: a store, or the folder that a run names, where that holds one. StoreError where there is
+    none, or several, or it is damaged.
     """
     path = Path(path)
     with one_line(path):

@@ -25,7 +25,11 @@ Text = Callable[[float, float, float], str]  # of a value and the ends of its in
 
 
 class Column(NamedTuple):
-    """header: one line, or two. cells: text, one for each row, of one line or more."""
+    """A column of a table.
+
+    header: one line, or two. cells: text, one for each row, of one line or more. right: whether
+    they are set flush right, as numbers are.
+    """
 
     header: str
     cells: list[str]
@@ -33,6 +37,7 @@ class Column(NamedTuple):
 
     @property
     def width(self) -> int:
+        """Characters of its longest line."""
         return max(len(line) for text in (self.header, *self.cells) for line in text.split("\n"))
 
 
@@ -53,8 +58,10 @@ def lines_of(columns: Sequence[Column]) -> list[str]:
 class Rows:
     """The points of a summary as rows of a table, and what stands in them.
 
-    across: where points are many, the longest dimension may run across, at some of its values; it
-    is then named so. places: of the rows that are shown.
+    dims: the swept dimensions. across: whether the longest of them may run across, at some of its
+    values, where points are many; the attribute `across` is then its name, "" otherwise. places:
+    where the rows that are shown lie, as an index along each dimension that runs down. width:
+    characters of a line.
     """
 
     def __init__(self, summary: xr.Dataset, dims: Sequence[str], across: bool = False):
@@ -69,6 +76,7 @@ class Rows:
         self.places = [dict(zip(self.dims, each, strict=True)) for each in indices[:MOST_ROWS]]
 
     def at(self, name: str, place: Place) -> float:
+        """The number that a variable of the summary has at one point."""
         return float(self.summary[name].isel(place))
 
     def interval(self, name: str, place: Place) -> list[float]:

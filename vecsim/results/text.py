@@ -49,7 +49,8 @@ def order_of_magnitude(value: float) -> str:
 
 
 def agreement(gap: float) -> str:
-    """What the p-value of the difference between two scores says."""
+    """What the p-value of the difference between two scores says: agree, disagree, or one only
+    (NaN)."""
     return "one only" if math.isnan(gap) else "disagree" if gap < DISAGREE else "agree"
 
 
@@ -105,5 +106,5 @@ def rounds(value: float, low: float, high: float) -> str:
 
 
 def label(value) -> str:
-    """A coordinate's value."""
+    """A coordinate's value: text as it is, a number to six digits at most."""
     return str(value) if isinstance(value, str) else f"{value:g}"

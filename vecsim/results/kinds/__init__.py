@@ -11,6 +11,7 @@ from vecsim.results.kinds.threshold import ThresholdResults
 
 # In the order in which messages name them.
 _ALL = DecisionResults(), CampaignResults(), SplittingResults(), ThresholdResults(), DesignResults()
+# The same by name: the attribute `kind` of a store's dataset.
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 
 

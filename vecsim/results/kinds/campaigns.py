@@ -9,6 +9,7 @@ from vecsim.results.layout import Array
 from vecsim.results.table import Column, Rows
 from vecsim.results.text import amount, rate, rounds
 
+# The line under the table.
 _CAPTION = "means, medians and shares over trials, each with its 95 % interval in brackets"
 # How an estimate is written, by its attribute `interval`; others as an `amount`.
 TEXTS = {"clopper_pearson": rate, "order statistics": rounds}
@@ -20,10 +21,12 @@ class CampaignResults(TrialResults):
     name = "campaigns"
 
     def run(self, data: xr.Dataset) -> xr.DataArray:
+        """Which trials were run (bool): those in which any outcome has a value."""
         known = data[self._outcomes(data)].notnull().to_dataarray()
         return known.any("variable", keep_attrs=False)
 
     def rates(self, data: xr.Dataset) -> dict[str, str]:
+        """The outcomes whose attribute `event` says so, with their meanings."""
         about = {str(name): v.attrs for name, v in data.data_vars.items()}
         return {name: attrs["long_name"] for name, attrs in about.items() if attrs.get("event")}
 
@@ -33,9 +36,11 @@ class CampaignResults(TrialResults):
         return [n for n in names if n not in events and "censored" not in data[n].attrs]
 
     def event(self, data: xr.Dataset, name: str) -> tuple[xr.DataArray, xr.DataArray]:
+        """Which trials show the event (above 0), and which were run (bool)."""
         return data[name] > 0, self.run(data)
 
     def samples(self, data: xr.Dataset, name: str) -> Array:
+        """The outcome as it is stored, [..., trials]."""
         return data[name].transpose(..., "trial").values  # NaN: there was nothing to measure
 
     def summary(self, data: xr.Dataset, level: float) -> xr.Dataset:

@@ -9,8 +9,9 @@ from vecsim.results.layout import Array
 from vecsim.results.table import Column, Rows
 from vecsim.results.text import rate, rounds
 
+# The line under the table.
 _CAPTION = "medians of rounds and shares of trials, each with its 95 % interval in brackets"
-_MAJORITY = "majority_kept"
+_MAJORITY = "majority_kept"  # the outcome that has no value where every trial starts evenly split
 _HEADERS = {_MAJORITY: "majority_\nkept"}  # those that differ from the name
 _TIMES = ("rounds", "first_decision", "median_decision", "last_decision", "unanimity")  # rounds
 AVERAGED = (*_TIMES, "flips", "polls")  # outcomes that have a mean
@@ -26,15 +27,19 @@ class DecisionResults(TrialResults):
     least = 0  # numbers of nodes, rounds or polls
 
     def rates(self, data: xr.Dataset) -> dict[str, str]:
+        """The same outcomes in every study of single decisions."""
         return outcomes.RATES
 
     def means(self, data: xr.Dataset) -> list[str]:
+        """Numbers of rounds, flips and polls, as far as the study has them."""
         return [name for name in AVERAGED if name in data]
 
     def event(self, data: xr.Dataset, name: str) -> tuple[xr.DataArray, xr.DataArray]:
+        """In which trials the outcome came about, and of which its rate is (bool)."""
         return outcomes.event(data, name), outcomes.defined(data, name)
 
     def samples(self, data: xr.Dataset, name: str) -> Array:
+        """The outcome, [..., trials]: infinite where it never came, NaN where no trial was run."""
         return data[name].fillna(np.inf).where(self.run(data)).transpose(..., "trial").values
 
     def summary(self, data: xr.Dataset, level: float) -> xr.Dataset:

@@ -11,6 +11,7 @@ from vecsim.results.table import Column, lines_of
 from vecsim.results.text import agreement, chance, label
 
 _FEW = 3  # cheaper candidates that are named, on one line
+# The line under the table.
 _CAPTION = "the front: probabilities with their 95 % intervals in brackets, below the target"
 
 
@@ -21,6 +22,7 @@ class DesignResults(Kind):
     estimates = ("front", "candidates")
 
     def summary(self, data: xr.Dataset, level: float) -> xr.Dataset:
+        """Every candidate: see `vecsim.results.pareto.candidates`."""
         return pareto.candidates(data, level)
 
     def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:

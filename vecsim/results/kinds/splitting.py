@@ -8,7 +8,10 @@ from vecsim.results.kinds.kind import Kind
 from vecsim.results.table import Column, Rows
 from vecsim.results.text import agreement, chance, order_of_magnitude
 
-ROUGH_BELOW = 1e-12  # a probability below it is only known to the order of magnitude
+# A probability below it is only known to its order of magnitude: the walkers that give good
+# intervals above it are too few below.
+ROUGH_BELOW = 1e-12
+# The line under the table.
 _CAPTION = "probabilities, each with its 95 % interval in brackets, or their order of magnitude"
 
 
@@ -37,6 +40,7 @@ class SplittingResults(Kind):
         return self.table(data, columns, **about, level=level)
 
     def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:
+        """Print a row for each point, and whether the two scores disagree anywhere."""
         rows = Rows(summary, self.swept(data))
         rough, gaps = ([rows.at(name, at) for at in rows.places] for name in ("rough", "gap"))
         known = rows.cells("probability", chance)

@@ -7,6 +7,7 @@ from vecsim.results.kinds.kind import Kind
 from vecsim.results.table import Column, Rows
 from vecsim.results.text import crossed
 
+# The line under the table.
 _CAPTION = "thresholds, each with its 95 % interval in brackets; fit p: of the misfit of the curve"
 
 
@@ -30,6 +31,7 @@ class ThresholdResults(Kind):
         return self.table(data, found | {"trials": run.sum(-1)}, **kept)
 
     def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:
+        """Print a row for each point: the threshold in per cent of the nodes, and the fit."""
         rows, about = Rows(summary, self.swept(data)), summary.attrs
         header = f"{100 * about['crossed']:g} % {about['outcome']} at\n% of nodes"
         cells = rows.cells("threshold", lambda *found: crossed(*(100 * v for v in found)))

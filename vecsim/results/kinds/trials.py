@@ -11,6 +11,7 @@ from vecsim.results import estimate
 from vecsim.results.kinds.kind import Kind
 from vecsim.results.layout import Array
 
+# How the interval of a rate is computed: exact, or by scores (see `vecsim.results.estimate`).
 Method = Literal["clopper_pearson", "wilson"]
 
 
@@ -37,7 +38,7 @@ class TrialResults(Kind):
         raise NotImplementedError
 
     def rate(self, data: xr.Dataset, name: str, level: float, method: Method) -> xr.Dataset:
-        """See `dataset.vecsim.rate`."""
+        """See `dataset.vecsim.rate`; ValueError of another name or method."""
         meanings = self.rates(data)
         allowed(name, meanings)
         allowed(method, ("clopper_pearson", "wilson"))
@@ -50,7 +51,8 @@ class TrialResults(Kind):
         return self.table(data, found._asdict() | counts, **about)
 
     def quantile(self, data: xr.Dataset, name: str, q: float, level: float) -> xr.Dataset:
-        """See `dataset.vecsim.quantile`."""
+        """See `dataset.vecsim.quantile`; ValueError of another name, ConfigError unless q is 0 to
+        1."""
         allowed(name, data.data_vars)
         samples = self.samples(data, name)
         found = estimate.quantile_interval(samples, q, level_of(data, level))
@@ -59,7 +61,7 @@ class TrialResults(Kind):
         return self.table(data, columns, data[name].attrs.get("units", "1"), **about)
 
     def mean(self, data: xr.Dataset, name: str, level: float) -> xr.Dataset:
-        """See `dataset.vecsim.mean`."""
+        """See `dataset.vecsim.mean`; ValueError of another name."""
         allowed(name, data.data_vars)
         samples = self.samples(data, name)
         limit = self.limit(data, samples)
@@ -69,7 +71,8 @@ class TrialResults(Kind):
         return self.table(data, columns, data[name].attrs.get("units", "1"), **about)
 
     def limit(self, data: xr.Dataset, samples: Array) -> Array:
-        """Rounds after which trials were cut off, per point; infinity where none was."""
+        """Rounds after which trials were cut off, per point; infinity where none was. samples:
+        [..., trials], as `samples` gives them."""
         limit: Any = data.attrs.get("max_rounds", np.inf)
         if "max_rounds" not in data.attrs and "rounds" in data:
             # A trial is only cut off when it has run as long as any may at its point.
@@ -97,7 +100,8 @@ def precision(data: xr.Dataset) -> Mapping[str, Any]:
 
 
 def level_of(data: xr.Dataset, level: float) -> float:
-    """The level at which to compute an interval that is to cover at `level`."""
+    """The level at which to compute an interval that is to cover at `level`: a higher one where the
+    study was stopped on its precision."""
     return estimate.stopping_level(level) if precision(data) else level
 
 

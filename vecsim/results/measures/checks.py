@@ -14,10 +14,13 @@ from vecsim.results.measures.per_window import RESOURCES
 from vecsim.results.measures.probed import METRICS
 from vecsim.results.measures.variables import SAMPLED
 
+# What a name may be, and how a refusal says so. 100 characters: file systems allow 255 bytes, and
+# a folder's name may have a digest added.
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 _ALLOWED = "letters, digits, _, . and -, 100 at most, not . first"
 NAMED = {"bottleneck": (*RESOURCES, "none")}  # metrics that are a word, not a number
 SINGLE = ("wall_s",)  # one value for each run, whatever the period
+# Statistics of a course in time: probes have none of them, sampled vertices only the first.
 OF_WINDOWS = ("growth_percent", *TIMES)
 
 

@@ -10,9 +10,10 @@ from vecsim.results.estimate import mean_interval, rate_interval
 from vecsim.results.layout import Array
 
 COMPARISONS = (">=", "<=", ">", "<", "==", "covers")  # covers: the interval holds the threshold
+# What must hold where a criterion is to fail: the other side of the threshold, as a whole.
 OPPOSITE = {">=": "<", "<=": ">", ">": "<=", "<": ">=", "==": "!="}
-_CLOSE = 1e-9  # relative: sums of floats that should be equal are
-LEVEL = 0.95
+_CLOSE = 1e-9  # relative difference below which numbers are equal: sums of floats are rounded
+LEVEL = 0.95  # of intervals, where a criterion names no other
 
 
 class Estimate(NamedTuple):
@@ -23,11 +24,14 @@ class Estimate(NamedTuple):
     high: float
 
 
+# Of what was not measured.
 NOTHING = Estimate(math.nan, math.nan, math.nan)
 
 
 def estimate(values: Array, level: float = LEVEL, events: bool = False) -> Estimate:
     """The mean with its interval: a point where all values agree, NaN where one is missing.
+
+    values: numbers of any shape, one for each trial or event. events: whether each is 0 or 1.
 
     Where some values are 0 and all others 1, and of `events` always, it is a share of events, with
     the interval of Clopper and Pearson; of all else the interval is Student's t.
@@ -48,7 +52,11 @@ share = partial(estimate, events=True)  # of events, each 0 or 1
 
 
 def compares(found: Estimate, op: str, threshold: float) -> bool:
-    """Whether the whole interval lies on the right side; `reported`: whether there is one."""
+    """Whether the whole interval lies on the right side of the threshold.
+
+    op: one of `COMPARISONS`, the opposite of one, or `reported`: whether there is an interval. It
+    never holds where an end is not finite. KeyError of any other word.
+    """
     _, low, high = found
     if not (math.isfinite(low) and math.isfinite(high)):
         return False

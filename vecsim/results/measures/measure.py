@@ -10,11 +10,12 @@ from vecsim.results.measures.per_window import SERIES, default_statistic, in_tim
 from vecsim.results.measures.probed import METRICS
 from vecsim.results.measures.variables import OF_SAMPLES, VARIABLES
 
-Period = tuple[float, float | None]
+Period = tuple[float, float | None]  # from, to in seconds of the run; None: to its end
 
-HOUR_S = 3600.0  # s at both ends of a run that growth is measured between
+HOUR_S = 3600.0  # s at each end of a run, between whose means growth is measured
+# Statistics of values and weights alone, then all of them.
 SIMPLE = ("mean", "max", "min", "first", "last", "sum", "variance", "rate")
-TIMES = ("longest_below_s", "reached_s")  # compare with a level
+TIMES = ("longest_below_s", "reached_s")  # those that compare with a level, in seconds
 STATISTICS = (*SIMPLE, "p50", "p95", "p99", "growth_percent", *TIMES)
 
 
@@ -30,16 +31,18 @@ def measure(
     """The statistic of a metric, one value for each trial; NaN where there was nothing to measure.
 
     period: windows that start in [from, to) seconds, to the end where `to` is None; by default the
-    whole run, of modelled resources and rates the time with load. every_s: first take the mean (of
-    counts the sum) over each stretch of so many seconds, then the statistic over these. level: what
-    `longest_below_s` and `reached_s` compare with. Samples count by their `weight`, windows by
+    whole run, or the time with load for modelled resources and rates. every_s: first take the mean
+    (for counts the sum) over each stretch of every_s seconds, then the statistic over these. level:
+    what `longest_below_s` and `reached_s` compare with. Samples count by their `weight`, windows by
     their length.
 
     statistics: mean, max, min, first, last, sum, variance (of a population), rate (a mean that is
-    judged as a share of events), p50 ... (the smallest value that so large a share does not
+    judged as a share of events), p50, p95, p99 (the smallest value that this share does not
     exceed), growth_percent (last hour against first hour), longest_below_s (longest unbroken time
     below `level`), reached_s (from the period's start to the end of the first window that is at
     `level` or above; infinite where none is: the run was too short to see it).
+
+    ValueError where the variant or the statistic does not fit; KeyError of an unknown metric.
     """
     data = of_variant(dataset, variant)
     if metric in FIGURES:
@@ -79,7 +82,11 @@ def measure(
 
 
 def reduce(values: Array, weights: Array, statistic: str) -> Array:
-    """A statistic along the last axis of [trial, value]; values that are NaN do not count."""
+    """A statistic along the last axis of values and weights [trial, value], float64 [trial].
+
+    Values that are NaN do not count; where none counts a sum is 0, all else NaN. ValueError of a
+    statistic that needs windows.
+    """
     if not values.shape[1]:
         return np.full(len(values), 0.0 if statistic == "sum" else np.nan)
     there = np.isfinite(values)
@@ -119,7 +126,10 @@ def known(metric: str) -> bool:
 
 
 def of_variant(dataset: xr.Dataset, variant: str | None) -> xr.Dataset:
-    """The dataset of one variant, without the padding that made it as long as the others."""
+    """The dataset of one variant, without the padding that made it as long as the others.
+
+    ValueError where there are several and none is named, or none has the name.
+    """
     if "variant" not in dataset.dims:
         return dataset
     names = [str(name) for name in dataset["variant"].values]

@@ -1,6 +1,7 @@
 """Figures: what has one value for each trial of a run.
 
-They are functions of the dataset of one variant, cut to the windows of a period.
+They are functions of the dataset of one variant, cut to the windows of a period. Series within are
+[trial, window], or [trial, window, sample]; a figure is [trial], float64 but for names.
 """
 
 from collections.abc import Callable
@@ -13,27 +14,31 @@ from vecsim.results.layout import Array
 from vecsim.results.measures import per_window
 from vecsim.results.measures.per_window import RESOURCES, SERIES, in_time, run_setting, sampled
 
-DEADLOCK_S = 30.0  # s without an end that are a deadlock: longer than a restart or a bench
-SATURATED = 0.95  # share of a resource's capacity past which it is a bottleneck
+# Seconds without a finalised vertex that count as a deadlock: longer than a restart (10 s) or a
+# bench (15 s).
+DEADLOCK_S = 30.0
+SATURATED = 0.95  # share of a resource's capacity above which it is a bottleneck
 
 
 def _rate(data: xr.Dataset, name: str) -> Array:
-    """Vertices counted, what came of them in the drain included, by second of offered load."""
+    """Vertices counted, in the drain too, per second of offered load."""
     load = data["time_s"].values < run_setting(data, "duration_s")
     return _sum(data, name) / data["length_s"].values[load].sum()
 
 
 def _sum(data: xr.Dataset, *names: str) -> Array:
+    """Counts summed over windows, and over the names."""
     return np.asarray(sum(data[name].sum("window").values.astype(float) for name in names))
 
 
 def _last(data: xr.Dataset, name: str) -> Array:
+    """A series or variable at the last window."""
     series = SERIES[name](data) if name in SERIES else data[name]
     return series.isel(window=-1).values.astype(float)
 
 
 def _corruption(data: xr.Dataset) -> Array:
-    """At its worst."""
+    """Vertices divergent, lost or doubled, in the window with most."""
     return SERIES["corruption"](data).max("window").values.astype(float)
 
 
@@ -45,7 +50,7 @@ def _uptime(data: xr.Dataset) -> Array:
 
 
 def _deadlocks(data: xr.Dataset) -> Array:
-    """Times that nothing was finalised for 30 s though the guard held and load was offered."""
+    """How often nothing was finalised for 30 s though the guard held and load was offered."""
     stuck = (data["guard"] > 0) & (data["issued"] > 0) & (data["finalised"] == 0)
     lengths = per_window.runs(in_time(stuck), data["length_s"].values)
     return np.array([np.count_nonzero(row >= DEADLOCK_S) for row in lengths], float)
@@ -69,7 +74,8 @@ def _headroom(data: xr.Dataset, name: str) -> Array:
 
 
 def at_first(flags: Array, values: Array, missing: float = np.nan) -> Array:
-    """The value [trial] in the first window with a flag; both are [trial, window]."""
+    """The value [trial] in the first window with a flag, `missing` where none has one; flags (bool)
+    and values are [trial, window]."""
     first = flags.argmax(axis=1)
     return np.where(flags.any(axis=1), values[np.arange(len(values)), first], missing)
 
@@ -91,7 +97,8 @@ def _vertices_when_killed(data: xr.Dataset, share: float) -> Array:
 
 
 def weighted_quantile(values: Array, weights: Array, share: float) -> float:
-    """The smallest value such that so large a share of the weight lies at or below it."""
+    """The smallest value such that a share (0 to 1) of the weight lies at or below it; NaN where
+    there is no value. values, weights: of one shape; values that are not finite do not count."""
     kept = np.isfinite(values) & (weights > 0)
     if not kept.any():
         return np.nan
@@ -102,7 +109,8 @@ def weighted_quantile(values: Array, weights: Array, share: float) -> float:
 
 
 def latency_curve(data: xr.Dataset, points: int = 30) -> tuple[Array, Array]:
-    """Latency against load: offered vertices per second [points], median and 95 % latency [2, .].
+    """Latency against load: offered vertices per second [points], and the median and 95 % quantile
+    of latency, ms [2, points].
 
     Windows of all trials with load are put in bins of equal width by their load; empty bins are
     left out.
@@ -138,6 +146,7 @@ def _finalised_share(data: xr.Dataset) -> Array:
     return np.where(issued > 0, _sum(data, "finalised") / np.maximum(issued, 1), np.nan)
 
 
+# The figures by name, as criteria and campaigns name them.
 FIGURES: dict[str, Callable[[xr.Dataset], Array]] = {
     "finalised_share": _finalised_share,
     "avg_tps": partial(_rate, name="finalised"),

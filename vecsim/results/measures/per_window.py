@@ -12,7 +12,7 @@ import xarray as xr
 from vecsim.results.layout import Array
 from vecsim.results.measures.variables import COUNTS, HEALTHY_SHARE, MODELLED, SAMPLED, SO_FAR
 
-SPAN_S = 10.0  # s over which throughput is judged: ten of the shortest windows
+SPAN_S = 10.0  # s over which throughput is measured: ten of the shortest windows
 RESOURCES = {  # name of the bottleneck -> variable
     "cpu": "utilisation_cpu",
     "network_bandwidth": "utilisation_network",
@@ -33,7 +33,8 @@ def in_time(series: xr.DataArray) -> Array:
 
 
 def lately(data: xr.Dataset, name: str) -> xr.DataArray:
-    """A count's rate over the last 10 s at the end of each window; NaN before 10 s have passed.
+    """A count's rate, per second, over the last 10 s at the end of each window; NaN before 10 s
+    have passed.
 
     Longer windows count by the part of them that lies in these 10 s.
     """
@@ -48,8 +49,8 @@ def lately(data: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def _healthy(data: xr.Dataset) -> xr.DataArray:
-    """1 where the quorum guard holds and 90 % of the offered rate was finalised, over 10 s; NaN
-    where nothing was offered, which shows nothing."""
+    """1 where the quorum guard holds and, over the last 10 s, 90 % of the offered rate was
+    finalised, else 0; NaN where nothing was offered, which shows nothing."""
     finalised, offered = lately(data, "finalised"), lately(data, "issued")
     good = (data["guard"] > 0) & (finalised >= HEALTHY_SHARE * offered - 1e-9)
     return good.where(offered > 0).astype(float)
@@ -61,15 +62,16 @@ def _detected(data: xr.Dataset) -> xr.DataArray:
 
 
 def _detected_percent(data: xr.Dataset) -> xr.DataArray:
-    """Of all Byzantine nodes; NaN where there are none."""
+    """Per cent of all Byzantine nodes that were excluded or refused so far; NaN where there are
+    none."""
     return 100 * _detected(data) / (run_setting(data, "byzantine") or np.nan)
 
 
 def sampled(data: xr.Dataset, name: str) -> xr.DataArray:
     """A value of the sampled vertices, NaN where it has no meaning.
 
-    latency_ms and confidence: of finalised vertices. rounds: of all attempts, one that timed out
-    counts as max_rounds. rounds_to_finalise: of finalised vertices.
+    latency_ms, confidence and rounds_to_finalise: of finalised vertices. rounds: of all attempts;
+    one that timed out counts as max_rounds.
     """
     variable = "rounds" if name == "rounds_to_finalise" else name
     outcome = data["outcome"]
@@ -80,6 +82,8 @@ def _undisputed(data: xr.Dataset, name: str) -> xr.DataArray:
     return sampled(data, name).where(data["disputed"] == 0)
 
 
+# Series that are computed, by name: of the dataset of one variant, over trial and window and, where
+# they are of samples, sample.
 SERIES: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
     "tps": lambda data: lately(data, "finalised"),
     "load_tps": lambda data: lately(data, "issued"),
@@ -95,7 +99,8 @@ SERIES: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
 
 
 def runs(flags: Array, length: Array) -> list[Array]:
-    """Lengths, in seconds, of the unbroken runs of True: one array for each row of `flags`."""
+    """Lengths, in seconds, of the unbroken runs of True: one array for each row of `flags`, bool
+    [rows, windows]. length: of each window, seconds [windows]."""
     time = np.concatenate([[0.0], np.cumsum(length)])
     edges = (np.flatnonzero(np.diff(row)) for row in np.pad(flags, ((0, 0), (1, 1))))
     return [time[at[1::2]] - time[at[::2]] for at in edges]

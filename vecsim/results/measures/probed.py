@@ -1,5 +1,6 @@
 """The metrics of probes: by probe, the names of what it gives (see `vecsim.scenario.probes`)."""
 
+# Those in _ns are nanoseconds, in _ms milliseconds, in _percent per cent.
 PROBED: dict[str, tuple[str, ...]] = {
     "cluster_lifecycle": (
         *("running_before_start", "running_started", "running_stopped", "running_restarted"),
@@ -30,4 +31,5 @@ PROBED: dict[str, tuple[str, ...]] = {
     "speed_of_result_store": ("put_ns", "cached_get_ns", "cold_get_ns"),
     "speed_of_consensus": ("consensus_vertex_ns",),
 }
+# All of these, whichever probe gives them.
 METRICS = frozenset(name for names in PROBED.values() for name in names)

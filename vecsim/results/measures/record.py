@@ -1,4 +1,9 @@
-"""The metrics record: fifteen figures of a run."""
+"""The metrics record: fifteen figures of a run.
+
+Rates are vertices per second (peak_tps: the largest over 10 s), latencies ms, memory MB (10^6
+bytes), network Mbit/s, CPU per cent of what a node has; total_vertices, byzantine_detected and
+false_positives are counts, avg_rounds_to_finalize is in polls, confidence as the rule defines it.
+"""
 
 import xarray as xr
 

@@ -35,6 +35,7 @@ STANDING = {
     "refused_clocks": ("honest members whose clock is too far off for their peers", "nodes"),
     "benched": ("share of the members that a node leaves out of its samples", ""),
 }
+# Part of three long names.
 _DEMANDED = "demanded by the offered load, share of"
 # What a node uses while load is offered, by the model of its resources.
 MODELLED = {
@@ -69,4 +70,5 @@ OF_SAMPLES = {
     "weight": ("vertices for which the sampled one stands", "vertices"),
     "outcome": ("0 timed out, 1 finalised, 2 rejected, -1 no vertex", ""),
 }
+# All of them, by name: (long name, unit). Over trial and window; the last six have samples too.
 VARIABLES = COUNTS | SO_FAR | STANDING | MODELLED | SAMPLED | OF_SAMPLES
