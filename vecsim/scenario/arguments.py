@@ -8,6 +8,7 @@ from vecsim.errors import ConfigError, require
 from vecsim.model import trust
 from vecsim.studies import overrides
 
+# What refusals say is allowed.
 _ALLOWED = (
     "scenario=NAME, scenario.KEY=VALUE, output=FOLDER, engine.cores=NUMBER, "
     "packages=NAME, --config-dir FOLDER, and -m with several values"
@@ -42,7 +43,8 @@ def concerns(arguments: Sequence[str]) -> bool:
 
 
 def read_words(arguments: Sequence[str]) -> ScenarioWords:
-    """ConfigError, in one line, where scenarios cannot be told what is given."""
+    """A command line about scenarios, read; ConfigError, one line, where it says what scenarios
+    cannot be told."""
     from vecsim import composing, options
 
     asked = options.parse_options(arguments)

@@ -9,16 +9,19 @@ from numpy.typing import ArrayLike
 from vecsim.results.layout import Array
 from vecsim.scenario.config import simulated
 
-Values = Mapping[str, ArrayLike]
-Config = Mapping[str, Any]
+Values = Mapping[str, ArrayLike]  # by metric: one for all trials, or [trial], or [trial, draw]
+Config = Mapping[str, Any]  # of one variant
 
 DRAWS = 20_000  # answers drawn in each trial: the standard error of a share is below 0.4 %
-VOTES = 2_000  # votes in each trial: a distribution that is 3 % off would be seen
-CUT_S = 100  # seconds of a cut, and as many afterwards: one vote in each
+# Votes in each trial: so many that the Kolmogorov-Smirnov test, at 95 %, rejects distances above
+# 0.03.
+VOTES = 2_000
+CUT_S = 100  # seconds of a cut, and as many afterwards: each has one vote
 
 
 def cluster_lifecycle(config: Config) -> Values:
-    """Nodes that run, and what was finalised, as a cluster is started, stopped and started."""
+    """Nodes that run, and vertices finalised, as a cluster is started, stopped and started again;
+    each [trial]."""
     cluster = stepped(config)
     found = {"running_before_start": cluster.running}
     cluster.start()
@@ -39,7 +42,8 @@ def cluster_lifecycle(config: Config) -> Values:
 
 
 def network_round_trips(config: Config) -> Values:
-    """Round trips of the votes that vertices use, against the uniform distribution of the profile.
+    """Round trips (ms) of the votes that vertices use, against the uniform distribution of the
+    profile, by the Kolmogorov-Smirnov test.
 
     Each vertex asks one peer, once: its latency is the round trip of that vote, and it times out
     where the vote is lost. There is one vertex in each window, so that none waits for another.
@@ -69,7 +73,8 @@ def network_round_trips(config: Config) -> Values:
 
 
 def byzantine_answers(config: Config) -> Values:
-    """How many nodes are Byzantine, and what they answer."""
+    """How many nodes are Byzantine, and what they answer, [trial, draw]: 1, 0, or -1 for
+    silence."""
     cluster = stepped(config)
     cluster.start()
     answers = cluster.sample_byzantine_answers(DRAWS)
@@ -78,7 +83,7 @@ def byzantine_answers(config: Config) -> Values:
 
 def messages_across_cut(config: Config) -> Values:
     """Votes of one random peer each while the cluster is cut in two, and afterwards: those across
-    the cut are not answered. Without the defence, which would stop to ask them."""
+    the cut are not answered. Without the defence, which would stop asking peers across it."""
     off = {"cluster": config["cluster"] | {"benching": False, "guard": False}}
     cluster = stepped(_one_vote(dict(config) | off) | {"window_s": 1})
     cluster.start()
@@ -98,7 +103,7 @@ def messages_across_cut(config: Config) -> Values:
 
 
 def stepped(config: Config) -> Any:
-    """A cluster to be stepped, with load without end."""
+    """A cluster to be stepped by hand, whose load has no end."""
     from vecsim.cluster import ScaleTestCluster
 
     timed = ("duration_s", "drain_s")

@@ -38,7 +38,7 @@ class _Job(NamedTuple):
 
 
 def run_command(words: ScenarioWords, console: Console) -> int:
-    """Run scenarios; 0 if all show what they are to show, else 1.
+    """Run scenarios; returns the exit status, 0 if all show what they must, else 1.
 
     All are checked before the first one runs. One that is complete in its folder is read, one that
     was interrupted goes on.
@@ -61,7 +61,8 @@ def run_command(words: ScenarioWords, console: Console) -> int:
 
 
 def run_one(words: ScenarioWords, console: Console) -> tuple[_Job, ScenarioOutcome, xr.Dataset]:
-    """Run one scenario, or read it: with what came of it, and its dataset."""
+    """Run one scenario, or read it; returns it, what came of it, and its dataset. ConfigError where
+    the words stand for several."""
     with _ready(words) as jobs:
         require(len(jobs) == 1, "scenario", [job.config["name"] for job in jobs], "one at a time")
         outcome = _one(jobs[0], console)
@@ -77,7 +78,8 @@ def _ready(words: ScenarioWords) -> Iterator[list[_Job]]:
 
 
 def planned_scenarios(words: ScenarioWords) -> list[_Job]:
-    """The scenarios that a command line asks for, checked."""
+    """The scenarios that a command line asks for, checked; ConfigError where one has no meaning, or
+    two would write to one folder."""
     jobs = [job for wanted in words.wanted for job in _jobs(wanted, words)]
     folders = [job.folder for job in jobs]
     for job in jobs:
@@ -156,7 +158,8 @@ def _reports(job: _Job, outcome: ScenarioOutcome, data: xr.Dataset) -> None:
 
 @contextlib.contextmanager
 def _told(folder: Path) -> Iterator[None]:
-    """What the operating system refuses is told in one line; a reader who has gone is no such."""
+    """Turns an error of the operating system into a StoreError, but for a pipe whose reader has
+    gone."""
     try:
         with one_line(folder):
             yield

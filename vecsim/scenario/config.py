@@ -17,15 +17,15 @@ VARIED = (  # what variants may differ in
     *("cluster", "workload", "timeline"),
 )
 SIMULATED = ("trials", *VARIED)  # what the simulator is told
+# The keys of a scenario.
 _KEYS = ("name", "category", *SIMULATED, "simulate", "variants", "probes", "expect", "criteria")
 DEFAULT_TRIALS = 8  # unless a scenario says otherwise: an event in none of 8 is below 0.37
 
 
 def checked(config: Any) -> dict[str, Any]:
-    """The configuration; ConfigError where a key, a value or a name in it has no meaning.
+    """A copy of the configuration; ConfigError where a key, a value or a name in it has no meaning.
 
-    What only the simulator can judge (cluster, workload, timeline) is checked by
-    `simulate.prepare`.
+    `simulate.prepare` checks what only the simulator can judge: cluster, workload, timeline.
     """
     mapping("scenario", config, _KEYS)
     checks.name("scenario.name", config.get("name"))
@@ -86,12 +86,13 @@ def variants(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def simulated(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the simulator is to know."""
+    """The part of a configuration that the simulator takes."""
     return {key: config[key] for key in SIMULATED if key in config}
 
 
 def _set(config: dict[str, Any], where: str, path: Any, value: Any) -> None:
-    """Change one parameter, by its path."""
+    """Change one parameter, by its path (dotted); ConfigError where variants may not differ in
+    it."""
     parts = str(path).split(".")
     if parts[0] not in VARIED:
         raise ConfigError(f"{where}.{path} is no parameter; allowed: {', '.join(VARIED)}")

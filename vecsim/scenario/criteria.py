@@ -51,11 +51,13 @@ class Criterion(NamedTuple):
         return ", ".join(parts) + (f" [{where}]" if where else "")
 
     def metrics(self) -> list[str]:
+        """The metrics that it measures: its own, and that of a relative threshold."""
         if isinstance(self.threshold, Mapping):
             return [self.metric, self.threshold["metric"]]
         return [self.metric]
 
     def variants(self) -> list[str]:
+        """The variants that it names."""
         named = self.threshold.get("variant") if isinstance(self.threshold, Mapping) else None
         return [name for name in (self.variant, named, *self.over) if name]
 

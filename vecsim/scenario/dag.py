@@ -1,7 +1,14 @@
 """The DAG of vertices, whose speed `vecsim.scenario.speed` measures: records, ids and order.
 
 Parents are int32 [vertices, most parents], -1 where a vertex has fewer. Vertices are numbered in
-order of issue, so that a parent's index is smaller than its children's.
+order of issue, so that a parent's index is smaller than its children's. The first of ten vertices
+with up to four parents, the most recent ones:
+
+    vertex 0   -1 -1 -1 -1      vertex 3    2  1 -1 -1
+    vertex 1    0 -1 -1 -1      vertex 4    3  2  1  0
+    vertex 2    1  0 -1 -1      vertex 5    4  3  2 -1
+
+Ids and digests are uint8 [vertices, 32].
 """
 
 from collections.abc import Sequence
@@ -14,6 +21,7 @@ from vecsim.errors import require
 
 NONE = -1  # in place of a parent, or of a vertex that is not found
 MOST = 16  # parents of a vertex: as many as in the widest DAG of the simulated cluster
+# Fields of a vertex that its id hashes behind the parents' ids, as they lie in memory.
 _HASHED = [("digest", "u1", 32), ("issuer", "<i4"), ("issue_s", "<f8")]
 _TAIL = np.dtype(_HASHED).itemsize  # bytes of an id's input behind the parents' ids
 
@@ -65,7 +73,7 @@ def topological_order(parents: np.ndarray) -> np.ndarray:
 
 
 def hashes(messages: Sequence[bytes]) -> list[bytes]:
-    """BLAKE3 of each message, 32 bytes."""
+    """BLAKE3 (O'Connor, Aumasson, Neves and Wilcox-O'Hearn 2020) of each message, 32 bytes."""
     hasher, out = blake3(), []
     for message in messages:  # starting one hasher anew takes half as long as making another
         hasher.reset()
@@ -79,7 +87,7 @@ def digests(payloads: Sequence[bytes]) -> np.ndarray:
     return np.frombuffer(b"".join(hashes(payloads)), np.uint8).reshape(-1, 32)
 
 
-EMPTY = digests([b""])
+EMPTY = digests([b""])  # of a vertex without payload, uint8 [1, 32]
 
 
 class Vertices:
@@ -132,7 +140,7 @@ class Vertices:
 
     @property
     def ids(self) -> np.ndarray:
-        """uint8 [vertices, 32]."""
+        """Ids of all vertices, uint8 [vertices, 32]; those of new ones are made now."""
         known, first = self._known, len(self._known)
         if first == self._size:
             return self._ids
@@ -155,9 +163,9 @@ class Vertices:
         return self._ids
 
     def find(self, ids: np.ndarray) -> np.ndarray:
-        """Indices (int64) of the vertices with these ids (uint8 [any number, 32]), -1: none.
+        """Indices (int64) of the vertices with these ids (uint8 [any number, 32]), -1 for none.
 
-        Of vertices with all fields the same, and so the id, it is the first.
+        Where all fields of several vertices are the same, and so their ids, it is the first.
         """
         own, wanted = _words(self.ids), _words(ids)
         if not len(own):

@@ -1,4 +1,8 @@
-"""Figures of a scenario, as SVG: its course in time, latency against load, variants compared."""
+"""Figures of a scenario, as SVG: its course in time, latency against load, variants compared.
+
+values of a run, by variable       [trial, window], or [trial, window, sample]
+lines of a course                  [stretch, trial]: a stretch is one window or several
+"""
 
 import io
 import itertools
@@ -44,7 +48,10 @@ class Span(NamedTuple):
 
 
 def spans(timeline: Sequence[Mapping[str, Any]] | None, end_s: float) -> list[Span]:
-    """The faults of a timeline in order of time, repetitions written out."""
+    """The faults of a timeline in order of time, repetitions written out.
+
+    end_s: of the run, in seconds; faults that nothing ends last until then.
+    """
     events = [
         (float(entry.get("at_s", 0) + turn * entry.get("every_s", 0)), entry)
         for entry in timeline or ()
@@ -173,11 +180,12 @@ def drawn(dataset: xr.Dataset, configs: Mapping[str, Mapping[str, Any]]) -> dict
 
 
 def _values(data: xr.Dataset, name: str) -> Array:
+    """A variable as float64 [trial, window]."""
     return data[name].transpose("trial", "window").values.astype(float)
 
 
 def _stretches(data: xr.Dataset) -> tuple[Array, list[Array]]:
-    """Starts of up to `BINS` stretches of time, and the windows that start in each."""
+    """Starts (s) of up to `BINS` stretches of time, and the windows that start in each."""
     start = data["time_s"].values
     edges = np.linspace(start[0], start[-1] + 1e-9, min(BINS, len(start)) + 1)
     place = np.digitize(start, edges)
@@ -186,6 +194,7 @@ def _stretches(data: xr.Dataset) -> tuple[Array, list[Array]]:
 
 
 def _latencies(data: xr.Dataset, parts: Sequence[Array]) -> dict[str, Array]:
+    """Quantiles of latency, ms, by label: [stretch, trial]; NaN where nothing was finalised."""
     latency = sampled(data, "latency_ms").transpose("trial", "window", "sample").values
     weight = data["weight"].transpose("trial", "window", "sample").values
     trials = list(zip(latency, weight, strict=True))
@@ -200,7 +209,7 @@ def _latencies(data: xr.Dataset, parts: Sequence[Array]) -> dict[str, Array]:
 
 
 def _lines(axes: Axes, time: Array, values: Mapping[str, Array], scale: str = "linear") -> None:
-    """Means over trials of arrays [time, trial], with their intervals."""
+    """Means over trials of arrays [stretch, trial], with their 95 % intervals."""
     for colour, (label, found) in zip(PALETTE, values.items(), strict=False):
         mean = mean_interval(found)
         axes.plot(time, mean.value, color=colour, label=label)

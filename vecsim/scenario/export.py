@@ -26,7 +26,11 @@ RESULT = "result.json"  # its name in a scenario's folder
 def result_json(
     config: Mapping[str, Any], dataset: xr.Dataset, verdicts: Sequence[Verdict]
 ) -> dict[str, Any]:
-    """What `schema.json` describes; numbers that were not measured are null."""
+    """The result of a scenario, as `schema.json` describes it, with its checksum.
+
+    Numbers that were not measured are None. Apart from the time and the checksum it depends on the
+    arguments alone.
+    """
     runs, anomalies, outcome = {}, [], ScenarioOutcome(config, verdicts)
     for name, changed in variants(config).items():
         data = of_variant(dataset, name or None)
@@ -48,12 +52,12 @@ def result_json(
 
 
 def plain_verdicts(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """As JSON holds them."""
+    """Verdicts as JSON holds them: fields by name, None for a number that is not finite."""
     return [_plain(verdict._asdict()) for verdict in verdicts]
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """What `write_result` saved; StoreError where it has changed since."""
+    """What `write_result` saved; StoreError where it has changed since or is not valid."""
     text = path.read_bytes()
     try:
         found = json.loads(text)
@@ -78,7 +82,7 @@ def validate(exported: Mapping[str, Any]) -> None:
 
 
 def write_result(exported: Mapping[str, Any], path: Path) -> None:
-    """Save a valid result; replaces `path` whole."""
+    """Save a result; replaces `path` whole. jsonschema.ValidationError unless it is valid."""
     validate(exported)
     files.write(path, (json.dumps(exported, indent=2, allow_nan=False) + "\n").encode())
 

@@ -30,7 +30,10 @@ def names(folders: Sequence[Path] = ()) -> list[str]:
 
 
 def chosen(pattern: Any, folders: Sequence[Path] = ()) -> list[str]:
-    """The scenarios that a name, a pattern or `all` stands for; a path stands for itself."""
+    """The scenarios that a name, a pattern or `all` stands for; a path stands for itself.
+
+    ConfigError where there is none.
+    """
     found = names(folders)
     allowed = f"all, a pattern such as *_byzantine_*, FILE{SUFFIX}, or a name: "
     allowed += ", ".join(found[:3]) + ", ..."
@@ -46,7 +49,8 @@ def chosen(pattern: Any, folders: Sequence[Path] = ()) -> list[str]:
 def compose_scenario(
     name: str, changes: Sequence[str] = (), folders: Sequence[Path] = ()
 ) -> dict[str, Any]:
-    """The configuration of one scenario, checked.
+    """The configuration of one scenario, checked; ConfigError where there is none of that name, or
+    a key or value has no meaning.
 
     changes: `scenario.KEY=VALUE` and so on, in Hydra's grammar.
     """
@@ -72,7 +76,7 @@ def compose_scenario(
 
 
 def shows(name: str, folders: Sequence[Path] = ()) -> str:
-    """What a scenario shows: the comment at its head, "" if there is none."""
+    """What a scenario shows: the first line of the comment at its head, "" if there is none."""
     lines = _path(name, folders).read_text(encoding="utf-8").splitlines()
     head = [line[1:].strip() for line in lines if line.startswith("#")]
     return next((line for line in head if line and not line.startswith("@")), "")
@@ -94,7 +98,8 @@ def _files(folders: Sequence[Path]) -> list[Path]:
 
 
 def _category(path: Path) -> int:
-    """Its place among the categories; a file that cannot be read is the last, and told if run."""
+    """Its place among the categories; a file that cannot be read comes last, and is refused when it
+    is run."""
     with contextlib.suppress(OSError, ValueError):
         if word := CATEGORY.search(path.read_text(encoding="utf-8")):
             return CATEGORIES.index(word[1])

@@ -3,10 +3,10 @@
 A criterion holds only if the whole interval of what was measured is on the right side of the
 threshold: an interval that straddles it is not a pass, nor is anything that was not measured.
 
-What is counted, or happens or not, is of two sorts. A criterion that it happens in no run or in
+Criteria on what is counted, or happens or not, are of two sorts. That it happens in no run or in
 every one (`== 0`, `== 1`) is judged on the runs there are, since no number of runs could show more;
-how often it may happen all the same, the interval beside it says. Of 8 runs without any it ends at
-0.37. Every other criterion on a share must hold of its whole Clopper-Pearson interval.
+the interval beside it says how often it may happen all the same. With none in 8 runs it ends at
+0.37. Every other criterion on a share must hold for its whole Clopper-Pearson interval.
 """
 
 import itertools
@@ -67,7 +67,8 @@ class _Found(NamedTuple):
 
 
 def judge_all(criteria: Sequence[Criterion], dataset: xr.Dataset) -> list[Verdict]:
-    """The verdicts, safety included where a run was simulated; one for each variant concerned."""
+    """The verdicts in the order of the criteria, one for each variant concerned; safety comes last,
+    where a run was simulated."""
     safety = [c for c in SAFETY if c not in criteria] if "divergent" in dataset else []
     names = [str(name) for name in dataset["variant"].values] if "variant" in dataset.dims else []
     verdicts = []
@@ -79,7 +80,8 @@ def judge_all(criteria: Sequence[Criterion], dataset: xr.Dataset) -> list[Verdic
 
 
 def judge(criterion: Criterion, dataset: xr.Dataset) -> Verdict:
-    """Measure a criterion in a dataset, of which it names the variant, and compare."""
+    """Measure one criterion in a dataset, and compare; where the dataset has several variants the
+    criterion names one."""
     if criterion.over:
         return _trend(criterion, dataset)
     values = _measured(criterion, dataset)
@@ -119,6 +121,7 @@ def _found(criterion: Criterion, values: Array, dataset: xr.Dataset) -> _Found:
 
 
 def _verdict(criterion: Criterion, threshold: Any, found: _Found) -> Verdict:
+    """The verdict on a number. threshold: as it is shown; what is compared is in `found`."""
     op, compared = criterion.op, found.compared
     # That something happens always, or never, is judged on the runs there are.
     observed = op == "==" and found.with_ in (0, 1) and found.of.startswith("share")
@@ -144,7 +147,7 @@ def _named(criterion: Criterion, values: Array) -> Verdict:
 def _trend(criterion: Criterion, dataset: xr.Dataset) -> Verdict:
     """Every step from one variant to the next must be on the right side of 0; the worst is shown.
 
-    Trials are compared one by one: their keys are the same in all variants.
+    Trials are compared one by one, by their numbers.
     """
     values = [_measured(criterion._replace(variant=name), dataset) for name in criterion.over]
     sign = 1 if criterion.op == "not_rising" else -1
@@ -159,6 +162,7 @@ def _trend(criterion: Criterion, dataset: xr.Dataset) -> Verdict:
 
 
 def _measured(criterion: Criterion, dataset: xr.Dataset) -> Array:
+    """What a criterion measures, one value for each trial."""
     names = ("metric", "statistic", "period", "variant", "every_s", "level")
     return measure(dataset, *(getattr(criterion, name) for name in names))
 

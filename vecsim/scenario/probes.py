@@ -19,11 +19,14 @@ from vecsim.scenario.cluster_probes import Config, Values, stepped
 from vecsim.scenario.config import criteria, simulated
 from vecsim.scenario.judging import judge_all
 
-WARM_UP_RUNS, RUNS = 2, 6  # before and while the simulator's own memory is watched
+# Runs before and while the simulator's own memory is watched: what is compiled and cached once is
+# there after the first two, and a leak of each of the six shows sixfold.
+WARM_UP_RUNS, RUNS = 2, 6
 
 
 def result_export(config: Config) -> Values:
-    """Whether the JSON of a run keeps to its schema and survives being written and read."""
+    """Whether the JSON of a run keeps to its schema and is the same when it is written and read
+    (bool), and how many sections it has."""
     from jsonschema import Draft202012Validator
 
     from vecsim.scenario import export
@@ -53,7 +56,8 @@ def performance_report(config: Config) -> Values:
 
 
 def own_memory_while_stepping(config: Config) -> Values:
-    """Growth of the simulator's own memory over one long run, from its first third to its end."""
+    """Growth of the simulator's own memory, per cent, over one long run, from the end of its first
+    third to its end."""
     cluster = stepped(config)
     cluster.start()
     third = config["duration_s"] / 3
@@ -64,7 +68,7 @@ def own_memory_while_stepping(config: Config) -> Values:
 
 
 def own_memory_over_runs(config: Config) -> Values:
-    """Growth of the simulator's own memory over repeated runs, after the first ones."""
+    """Growth of the simulator's own memory, per cent, over repeated runs, after the first ones."""
     for _ in range(WARM_UP_RUNS):
         _simulate(config)
     before = own_memory_mb()
@@ -74,12 +78,13 @@ def own_memory_over_runs(config: Config) -> Values:
 
 
 def _growth(before: float) -> Values:
-    """Growth of the simulator's own memory since it was `before`, in MB."""
+    """Growth of the simulator's own memory, per cent, since it was `before` MB."""
     return {"own_memory_growth_percent": 100 * (own_memory_mb() / before - 1)}
 
 
 def own_memory_mb() -> float:
-    """Resident memory of this process in MB: now where the system says so, else its peak."""
+    """Resident memory of this process, MB (10^6 bytes): now, where the system tells it; otherwise
+    its peak, taken to be in units of 1,000 bytes."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e6
@@ -101,6 +106,7 @@ def _speed(name: str, config: Config) -> Values:
     return {f"{each}_ns": value for each, value in times.items()}
 
 
+# The probes by name, as scenarios name them.
 PROBES: dict[str, Callable[[Config], Values]] = {
     probe.__name__: probe
     for probe in (

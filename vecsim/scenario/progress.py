@@ -1,4 +1,4 @@
-"""What is said while a scenario runs: at once, and then now and again."""
+"""Progress of a scenario that runs: told at once, and then now and again."""
 
 import contextlib
 import time
@@ -13,8 +13,8 @@ EVERY_S = 10.0  # of wall time between lines that stay: a log of a day's run rem
 
 @contextlib.contextmanager
 def telling(console: Console) -> Iterator[Callable[[str], None]]:
-    """What hears what is being done, and shows it: on a terminal as one line that changes,
-    elsewhere as a line at first and every ten seconds."""
+    """Gives a function that shows what is being done, a text: on a terminal as one line that
+    changes, elsewhere as a line at first and then every ten seconds at most."""
     began, last = time.monotonic(), -EVERY_S
 
     def tell(text: str) -> None:

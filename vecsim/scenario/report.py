@@ -17,6 +17,7 @@ from vecsim.scenario.config import variants
 from vecsim.scenario.verdict import ScenarioOutcome, Table, cost, plain_text, shown_number
 
 PAGES = ("report.md", "report.html")  # their names in a scenario's folder
+# CSS of a page: one column that fits a telephone; wide tables scroll by themselves.
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h1, h2, td { overflow-wrap: anywhere } figure { margin: 0 }
@@ -30,7 +31,9 @@ BESIDE = "Beside the baselines"  # title of a regression scenario's performance 
 MARKS = re.compile(  # what means something to Markdown; a _ within a word does not
     r"[\\`*~]|\](?=[(\[:])|<(?=[A-Za-z/!?])|&(?=[#\w])|(?<![^\W_])_|_(?![^\W_])|^[#+-]"
 )
-MARGIN = 0.1  # of its baseline that a figure may be off before it is called better or worse
+# Share of its baseline by which the whole interval of a figure must be off before it is called
+# better or worse; smaller ones call more of the noise a change.
+MARGIN = 0.1
 _BASELINES = {  # field of the metrics record -> baseline, unit, whether more is better
     "avg_tps": (56.0, "vertices / s", True),  # the 150-node prototype
     "latency_p95": (50.0, "ms", False),
@@ -50,7 +53,8 @@ class Performance(NamedTuple):
 
 
 def performance(data: xr.Dataset) -> list[Performance]:
-    """Throughput, latency and resources of a run of 100 nodes at 100 vertices a second."""
+    """Throughput, latency and resources beside their baselines, which are for a run of 100 nodes at
+    100 vertices a second. data: of one variant."""
     found = record(data)
     rows = []
     for field, (baseline, unit, more) in _BASELINES.items():
@@ -66,7 +70,7 @@ def performance(data: xr.Dataset) -> list[Performance]:
 
 
 def markdown(outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = "") -> str:
-    """One scenario; about: what it shows."""
+    """The report of one scenario in Markdown. about: what it shows."""
     head = f"**{outcome.status}**. {cost(outcome.config)}."
     parts = [f"# {_text(outcome.name)}", _text(about), head]
     for table in _sections(outcome, dataset):
@@ -77,7 +81,8 @@ def markdown(outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = "") -> 
 
 
 def html(outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = "") -> str:
-    """One scenario as a page that needs nothing else: its figures are part of it."""
+    """The report of one scenario as an HTML page that needs nothing else: its figures are part of
+    it. about: what it shows."""
     from vecsim.scenario.draw import drawn
 
     head = f"<p><strong>{outcome.status}</strong>. {escape(cost(outcome.config))}.</p>"
@@ -96,13 +101,14 @@ def html(outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = "") -> str:
 
 
 def summary_markdown(outcomes: Sequence[ScenarioOutcome]) -> str:
-    """Many scenarios, a row for each, and how many of each category came out as they must."""
+    """Many scenarios in Markdown, a row for each, and how many of each category show what they
+    must."""
     table = verdict.summary_table(outcomes)
     return f"# {table.title}\n\n{verdict.by_category(outcomes)}\n\n{_table(table)}\n"
 
 
 def summary_html(outcomes: Sequence[ScenarioOutcome]) -> str:
-    """The same as a page."""
+    """The same as an HTML page."""
     table, head = verdict.summary_table(outcomes), verdict.by_category(outcomes)
     return _page(table.title, [f"<p>{escape(head)}</p>", _page_table(table)])
 

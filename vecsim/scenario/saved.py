@@ -1,8 +1,8 @@
 """What is on disk of a scenario that is not complete: its lock, and what was finished so far.
 
 OUTPUT/NAME/partial/VARIANT/ holds a run as it goes (`vecsim.cluster.checkpoint`) and, once it has
-ended, `data.nc`. Nothing is taken away before the results of the whole scenario are on disk, and
-then only what is written here. Links are not followed.
+ended, `data.nc`. Nothing is removed before the results of the whole scenario are on disk, and then
+only what is written here. Links are not followed.
 """
 
 import contextlib
@@ -22,7 +22,8 @@ PARTIAL, LOCK, DATA, WHOLE = "partial", ".lock", "data.nc", "run"
 
 
 def load_same(path: Path, digest: str) -> xr.Dataset | None:
-    """The outcomes in a file, if there is one; StoreError where they are damaged or another's."""
+    """The outcomes in a file, None where there is no file; StoreError where they are damaged or of
+    another scenario. digest: of what decides the outcomes."""
     if not path.exists():
         return None
     data = netcdf.load_netcdf(path)
@@ -32,7 +33,8 @@ def load_same(path: Path, digest: str) -> xr.Dataset | None:
 
 
 class Saved:
-    """One variant on disk. about: what decides its outcomes."""
+    """One variant on disk. name: of the variant, "" for a scenario without; about: what decides its
+    outcomes. StoreError where its folder is a link."""
 
     def __init__(self, partial: Path, name: str, about: Mapping[str, Any]):
         self.folder = partial / (name or WHOLE)
@@ -43,14 +45,15 @@ class Saved:
                 _require_no_link(folder)
 
     def load(self) -> xr.Dataset | None:
-        """The outcomes of a finished variant; StoreError where they are damaged or another's."""
+        """The outcomes of the variant, None where it is not finished; StoreError where they are
+        damaged or of another scenario."""
         data = load_same(self.path, self.digest)
         if data is not None:
             del data.attrs["digest"]
         return data
 
     def save(self, data: xr.Dataset) -> xr.Dataset:
-        """Keep the outcomes; what is returned is what will be loaded."""
+        """Write the outcomes; returns them as they read back."""
         self.folder.mkdir(parents=True, exist_ok=True)
         netcdf.save_netcdf(data.assign_attrs(digest=self.digest), self.path)
         found = self.load()
@@ -60,7 +63,8 @@ class Saved:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from working in a folder, which is made if need be."""
+    """Keep other processes from working in a folder, which is made if need be; StoreError where one
+    does."""
     path = folder / LOCK
     with one_line(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +79,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def remove_saved(partial: Path, names: Iterable[str]) -> None:
-    """Take away what was saved of these variants, and the folders that are then empty."""
+    """Remove what was saved of these variants, and the folders that are then empty."""
     from vecsim.cluster import checkpoint
 
     if not partial.is_dir() or partial.is_symlink():

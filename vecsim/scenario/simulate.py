@@ -16,7 +16,7 @@ from vecsim.scenario.judging import Verdict, judge_all
 from vecsim.scenario.probes import PROBES
 from vecsim.scenario.saved import Saved
 
-Tell = Callable[[str], None]  # hears what is being done, in a few words
+Tell = Callable[[str], None]  # is called with what is being done, in a few words
 
 
 def prepare(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,8 +38,9 @@ def run_scenario(
 
     config: what is under `scenario:`. The dataset holds the run of the cluster, with a dimension
     `variant` where there are several, and what the probes measured. folder: where runs are saved
-    as they go, and finished variants until the caller removes them (`vecsim.scenario.saved`), to go
-    on from when this is interrupted.
+    as they go, and finished variants until the caller removes them (`vecsim.scenario.saved`): an
+    interrupted scenario goes on from there. ConfigError where the configuration has no meaning;
+    StoreError where what was saved is damaged or of another scenario.
     """
     config = prepare(config)
     runs, changed = {}, variants(config)
@@ -59,8 +60,8 @@ def _about(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_code(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The code of its variants' adversaries, where it is not vecsim's: what is there to be joined
-    to all else that decides the outcomes."""
+    """The code of its variants' adversaries, where it is not vecsim's: digests of files, to be
+    joined to all else that decides the outcomes."""
     from vecsim.cluster.config import parse_run
 
     run = [each for each in variants(config).values() if each.get("simulate", True)]
@@ -100,7 +101,8 @@ def _run(config: dict[str, Any], saved: Saved | None, tell: Tell) -> xr.Dataset:
 def joined(runs: Mapping[str, xr.Dataset]) -> xr.Dataset:
     """Runs as one dataset over `variant`; shorter ones are padded with NaN.
 
-    Variants may differ in their windows, so `time_s` and `length_s` become variables over both.
+    Variables are (variant, trial, window) or (variant, trial, window, sample). Variants may differ
+    in their windows, so `time_s` and `length_s` become variables over (variant, window).
     """
     given = [data.reset_coords() for data in runs.values()]
     padded = []

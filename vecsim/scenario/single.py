@@ -27,7 +27,8 @@ class Judged(NamedTuple):
 def run(words: Sequence[str], output: str | Path | None, config_dir: Any) -> Judged:
     """Run the scenario that words of the command line are about, or read it where it is complete.
 
-    output, config_dir: as of `vecsim.scenario.run`.
+    output, config_dir: as for `vecsim.scenario.run`. ConfigError where the words have no meaning or
+    stand for several scenarios; StoreError where the results on disk are damaged.
     """
     environment()
     from rich.console import Console

@@ -32,9 +32,9 @@ _TRIALS = 2**14  # of a chunk of the result store: half of what a study of 1,000
 
 
 def best(work: Callable[[], object], units: int) -> float:
-    """Nanoseconds of one unit, of which a run of `work` does so many, in the quickest run.
+    """Nanoseconds of one unit in the quickest run. units: how many a run of `work` does.
 
-    Runs are short and many, so that some are left alone by whatever else the machine does.
+    Runs are short and many, so that some are not disturbed by whatever else the machine does.
     """
     work()
     began = now = time.perf_counter_ns()
@@ -49,7 +49,9 @@ Timer = Callable[[Callable[[], object], int], float]  # `best`, or one that does
 
 
 def repeated(measure: Callable[[Timer], dict[str, float]], passes: int) -> dict[str, float]:
-    """A measure taken several times, each of its times the best of all passes.
+    """A measure taken in several passes, each of its times the best of all passes, in nanoseconds.
+
+    measure: calls the timer that it is given, in the same order in each pass.
 
     Passes are seconds apart, so that a machine that others use too is likely to have a quiet
     moment for each time; what a measure computes from several is computed from their best.
@@ -69,8 +71,8 @@ def repeated(measure: Callable[[Timer], dict[str, float]], passes: int) -> dict[
 
 
 def vertex_creation(best: Timer = best) -> dict[str, float]:
-    """One vertex: without parents, its id not yet asked for; with 2-4 parents, and with 10 KB of
-    payload, the id made. `genesis_id` is what the id of a vertex without parents costs."""
+    """Creation of one vertex, ns: without parents, its id not yet asked for; with 2-4 parents, and
+    with 10 KB of payload, the id made. `genesis_id`: the id of a vertex without parents."""
     few = dag.recent_parents(VERTICES, np.random.default_rng(0))
     none = np.zeros((VERTICES, 0), np.int32)
     payloads = [bytes([i]) * 10_000 for i in range(200)]
@@ -90,8 +92,8 @@ def vertex_creation(best: Timer = best) -> dict[str, float]:
 
 
 def graph_operations(best: Timer = best) -> dict[str, float]:
-    """100 and 1,000 vertices added to a graph; one id looked up; 100 vertices sorted:
-    as they are kept, where sorting is but a check, and `shuffled`, in any order."""
+    """Operations on a graph, ns each: 100 and 1,000 vertices added; one id looked up; 100 vertices
+    sorted as they are kept, where sorting is only a check, and `shuffled`, in any order."""
     generator = np.random.default_rng(0)
     parents = dag.recent_parents(VERTICES, generator)
     vertices = Vertices()
@@ -110,7 +112,7 @@ def graph_operations(best: Timer = best) -> dict[str, float]:
 
 
 def hashing(best: Timer = best) -> dict[str, float]:
-    """BLAKE3 of 100 B, 1 KB and 10 KB, without `blake3_call`, what Python takes for a call.
+    """BLAKE3 of 100 B, 1 KB and 10 KB, ns each, without `blake3_call`, the time of a Python call.
 
     A call that hashes nothing compresses one empty block, which is no overhead; a block costs a
     fifteenth of what 1,024 bytes, 16 blocks, take longer than one.
@@ -126,8 +128,8 @@ def hashing(best: Timer = best) -> dict[str, float]:
 
 
 def result_store(best: Timer = best) -> dict[str, float]:
-    """One trial's record, all its variables: `put` into a store, `cached_get` out of a dataset
-    that is open, at random, and `cold_get` out of a store that is opened for it."""
+    """One trial's record with all its variables, ns: `put` into a store, `cached_get` from a
+    dataset that is open, in random order, and `cold_get` from a store that is opened for it."""
     layout = Layout({}, _TRIALS, (_TRIALS,), DECISION_VARIABLES)
     generator = np.random.default_rng(0)
     values = {
@@ -147,7 +149,8 @@ def result_store(best: Timer = best) -> dict[str, float]:
 
 
 def consensus(best: Timer = best, trials: int = 512) -> dict[str, float]:
-    """One undisputed vertex decided by 150 nodes (k 30, alpha 24, beta 20), all of them honest."""
+    """One undisputed vertex decided by 150 nodes (k 30, alpha 24, beta 20), all honest, ns; trials
+    are run in one batch."""
     rule = QrAvalanche(k=30, alpha=24, beta=20)
     point = Point(150, 0.0, 1.0, "lockstep", rule, RandomVoting(), Network())
     program = Program([point], 0, batch_size([point], 0, 2**30, trials))

@@ -28,6 +28,7 @@ class ScenarioOutcome(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Name of the scenario, with what is particular about it."""
         return ", ".join(part for part in (self.config["name"], self.varied) if part)
 
     @property
@@ -37,7 +38,7 @@ class ScenarioOutcome(NamedTuple):
 
     @property
     def good(self) -> bool:
-        """Whether the scenario shows what it is to show."""
+        """Whether the scenario shows what it must: False where nothing was judged."""
         return bool(self.verdicts) and all(verdict.as_expected for verdict in self.verdicts)
 
 
@@ -57,13 +58,14 @@ def shown_number(value: Any) -> str:
 
 
 def plain_text(text: str) -> str:
-    """Text that a terminal shows and does not obey."""
+    """Text that a terminal shows and does not obey: what is not printable is written as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def measured(verdict: Verdict) -> str:
-    """The value with its interval, which is left out where it is a point; of what never happened
-    the runs and the upper end; what is compared with something measured, and the difference."""
+    """The value with its interval, which is left out where it is a point. For what never happened
+    it is the number of runs and the upper end; for what is compared with another measurement, the
+    value and the difference, with the interval of the latter."""
     text = shown_number(verdict.measured)
     if isinstance(verdict.measured, str) or math.isnan(verdict.low):
         return text
@@ -88,7 +90,7 @@ def interval(verdict: Verdict) -> str:
 
 
 def _up(value: float) -> str:
-    """Two digits, rounded up: a bound stays one."""
+    """A number above 0 to two digits, rounded up, so that an upper bound remains one."""
     digits = 1 - math.floor(math.log10(value))
     return f"{math.ceil(value * 10**digits - 1e-9) / 10**digits:.{digits}f}"
 
@@ -132,7 +134,7 @@ def _print(table: Table, console: Console) -> None:
 
 
 def summary_table(outcomes: Sequence[ScenarioOutcome]) -> Table:
-    """A row for each scenario, by category: how many criteria came out as they must, and of a
+    """A row for each scenario, by category: how many criteria came out as they must, and for a
     failed scenario its first failed criterion."""
     rows = []
     for outcome in outcomes:
@@ -153,7 +155,7 @@ def cost(config: Mapping[str, Any]) -> str:
 
 
 def by_category(outcomes: Sequence[ScenarioOutcome]) -> str:
-    """How many show what they are to show, in all and of each category."""
+    """How many scenarios show what they must, in all and of each category; one sentence."""
     counts: dict[str, list[bool]] = {category: [] for category in CATEGORIES}
     for outcome in outcomes:
         counts[outcome.config["category"]].append(outcome.good)
@@ -170,6 +172,6 @@ def show_verdicts(outcome: ScenarioOutcome, console: Console) -> None:
 
 
 def show_summary(outcomes: Sequence[ScenarioOutcome], console: Console) -> None:
-    """Print a row for each scenario, and how many show what they are to show."""
+    """Print a row for each scenario, and how many show what they must."""
     _print(summary_table(outcomes), console)
     console.print(by_category(outcomes), markup=False)
