@@ -105,6 +105,7 @@ def remove_checkpoint(folder: Path) -> None:
 
 
 def _identity(cluster: ScaleTestCluster) -> str:
+    """Everything that decides a run's results, as JSON: by which a run knows its own files."""
     run, settings = cluster.run, ("seed", "trials", "duration_s", "sampled_vertices")
     about = record.described(run) | {name: getattr(run, name) for name in settings}
     if run.first_trial:
@@ -113,10 +114,12 @@ def _identity(cluster: ScaleTestCluster) -> str:
 
 
 def _packed(tree: Any, name: str) -> dict[str, np.ndarray]:
+    """The leaves of a tree as arrays, by the name and their number."""
     return {f"{name}{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
 def _unpacked(like: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
+    """What `_packed` took apart; like: a tree of the same structure."""
     leaves, kind = jax.tree.flatten(like)
     found = (arrays[f"{name}{i}"] for i in range(len(leaves)))
     # Plain numbers stay plain: what a program is compiled for depends on it.
@@ -134,6 +137,7 @@ def _bytes(arrays: Mapping[str, Any]) -> memoryview:
 
 
 def _arrays(path: Path, content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file's content; StoreError, which names `path`, where it is none."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

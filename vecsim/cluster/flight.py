@@ -1,7 +1,7 @@
 """Vertices in flight: booked for the time at which they end, and taken from it.
 
-In a window of 1 s, ten ticks of 100 ms, the first ten places of each array end; the others move
-up, and what is booked in the window lies where it ends after it:
+A window of 1 s is ten ticks of 100 ms: the first ten places of each array end in it, and the others
+move up. What the window books is counted from its end, so by the new places:
 
     tick ahead     0  1  2 ...  9  10 11 12 ...      [ticks]
                    '-- end now --'  0  1  2 ...      their places in the next window

@@ -133,6 +133,7 @@ class ScaleTestCluster(Actions):
         return lengths
 
     def _step(self, lengths: list[int]) -> None:
+        """Run windows of these lengths (ms) in one call of the compiled segment; record them."""
         starts = self.now_ms + np.cumsum([0, *lengths])
         since = (starts - self.since_ms) / MS
         arrived = self.workload.issued(since[:-1], since[1:], self.key)

@@ -34,6 +34,7 @@ def advance_windows(
 
 
 def _advance(shape: ClusterShape, now: Conditions, state: State, arrived, length_ms, count):
+    """`advance_windows` of the trials on one device."""
     step = jax.vmap(partial(window, shape), (None, 0, 0, None))
     example = jax.eval_shape(step, now, state, arrived[0], length_ms[0])[1]
     space = jax.tree.map(lambda leaf: jnp.zeros((SEGMENT, *leaf.shape), leaf.dtype), example)

@@ -191,6 +191,7 @@ def _until_decided(rule, exists, polled, start):
 
 
 def _fate(rule, cell, rounds, ended) -> Fate:
+    """The fates of vertices whose issuers' cells are `cell` at the end."""
     outcome = jnp.where(preference(cell) == 1, FINALISED, REJECTED)
     return Fate(jnp.where(decided(cell), outcome, 0), rounds, ended, rule.confidence(cell))
 

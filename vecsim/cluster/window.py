@@ -165,6 +165,7 @@ def _judge(now: Conditions, state: State, net) -> State:
 
 
 def _record(now, state: State, net, load: Load, byzantine, ended, used: Used, told) -> WindowRecord:
+    """The record of a window that has just been run: scalars, and `told` of its sample."""
     fixed, nodes, totals = constants(), state.nodes, state.totals
     alive = nodes.running.any()
     memory_mb = jnp.where(nodes.running, used.memory_mb, 0.0)
