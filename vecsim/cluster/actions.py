@@ -100,8 +100,8 @@ class Actions:
 
     @action
     def kill_random_nodes(self, count: int, restart: bool = True) -> None:
-        """Kill running nodes, at random, all where there are fewer; with `restart` each comes back
-        by itself."""
+        """Kill `count` running nodes, at random, or all where fewer run; with `restart` each comes
+        back by itself."""
         require(isinstance(restart, bool), "restart", restart, "true or false")
         chosen = self.draws.choose(self.state.nodes.running, count)
         back_ms = _in_sync_ms(self, False, constants().restart_s) if restart else NEVER_MS
@@ -109,8 +109,8 @@ class Actions:
 
     @action
     def spawn_nodes(self, count: int) -> None:
-        """Start nodes in the places of dead ones, of all where there are fewer; they fetch what is
-        retained from their peers."""
+        """Start `count` nodes in the places of dead ones, at random, or of all where fewer are
+        dead; they fetch what is retained from their peers."""
         nodes = self.state.nodes
         down = nodes.member & ~nodes.up & (nodes.up_at_ms == NEVER_MS)
         _set(self, self.draws.choose(down, count), up_at_ms=_in_sync_ms(self, True))

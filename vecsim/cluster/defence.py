@@ -26,8 +26,8 @@ from vecsim.cluster.votes import Peers
 from vecsim.model import random
 
 # What one answer adds to a peer's score, the natural logarithm of the likelihood ratio of Byzantine
-# against honest: log 5 where it disagrees with the outcome, log(0.95 / 0.99) where it agrees; and
-# the score that excludes, log 10^4. The rates behind them are in constants.yaml.
+# against honest: where it disagrees with the outcome and where it agrees; and the score that
+# excludes. The reasons for the rates behind them are in constants.yaml.
 _DISAGREE = math.log(constants().byzantine_disagreement / constants().honest_disagreement)
 AGREE = math.log((1 - constants().byzantine_disagreement) / (1 - constants().honest_disagreement))
 EXCLUDE = math.log(constants().exclude_at)

@@ -1,7 +1,9 @@
 """What a cluster's windows record, and the dataset that they make.
 
-a segment's record, by variable     [windows, trials], or [windows, trials, samples]
-the dataset, by variable            (trial, window), or (trial, window, sample)
+    a segment's record, by variable     [windows, trials], or [windows, trials, samples]
+    the dataset, by variable            (trial, window), or (trial, window, sample)
+
+Segments are put end to end along the windows.
 """
 
 import json

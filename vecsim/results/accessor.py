@@ -69,7 +69,7 @@ class Estimates:
 
     def verdicts(self) -> list[dict[str, Any]]:
         """What came of each criterion of a scenario: name, op, threshold, measured, low, high,
-        level and of (both of the interval), passed, as_expected. ValueError of other datasets."""
+        level and of (both of the interval), passed, as_expected. ValueError for other datasets."""
         if "verdicts" not in self._data.attrs:
             raise ValueError("verdicts are of scenarios: vecsim.run('scenario=NAME')")
         return json.loads(self._data.attrs["verdicts"])

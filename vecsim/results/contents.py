@@ -27,7 +27,9 @@ OF_POINTS = (
 class Contents(NamedTuple):
     """What decides the values of a store: configuration, layout, and the identity of each point.
 
-    grows: what there may be more of, "trials" (and points), "points", or nothing.
+    config: everything that decides the results. points: 64 bits each, in the order of the swept
+    dimensions. grows: what a later study may have more of, "trials" (and points), "points", or None
+    for nothing.
     """
 
     config: Mapping[str, Any]

@@ -26,7 +26,7 @@ from vecsim.results.layout import Array
 # known. Trials go out to 0.8 of the reach.
 REACH, INNER = 3.6, 0.8
 FIRST, LATER = 8, 5  # values of x in the first stage, over the range, and in each that follows
-_SHARE = 16  # the first stage takes one in so many trials
+_SHARE = 16  # the first stage takes one trial in 16: the others go where they tell more
 PLAUSIBLE = 1.35  # log-likelihood below the best of crossings that get trials (a 90 % interval)
 _Effort = tuple[int, int, int]  # passes; crossings and slopes that are looked at in each
 FINE, COARSE = (6, 48, 32), (4, 24, 16)  # for results, and for placing trials, which is often done

@@ -69,10 +69,8 @@ def clopper_pearson(events: ArrayLike, trials: ArrayLike, level=0.95) -> tuple[A
 def rate_interval(
     events: ArrayLike, trials: ArrayLike, level=0.95, method=clopper_pearson
 ) -> Interval:
-    """A rate with its interval; NaN within (0, 1) without trials.
-
-    method: `clopper_pearson` or `wilson`.
-    """
+    """A rate with its interval by a method (`clopper_pearson`, `wilson`); NaN within (0, 1) without
+    trials."""
     trials = np.asarray(trials, float)
     rate = np.asarray(events, float) / np.where(trials > 0, trials, np.nan)
     return Interval(rate, *method(events, trials, level))
@@ -172,7 +170,7 @@ def mean_interval(samples: ArrayLike, level=0.95, limit: ArrayLike = np.inf) -> 
 
 
 DISAGREE = 0.01  # p-value below which two scores disagree: one study in a hundred by chance
-LEAST_SHARE = 1e-3  # share of the mean that a replica counts for at least, where logs are taken
+LEAST_SHARE = 1e-3  # share of the mean that a replica counts for at least: 0 has no logarithm
 
 
 class Rare(NamedTuple):

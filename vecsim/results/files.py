@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 SEAL = re.compile(rb"\nvecsim sha256 ([0-9a-f]{64})\n")  # the last line of a sealed file
-LENGTH = 80  # bytes of a seal: two line ends, 14 of the words with their spaces, 64 digits
+LENGTH = 80  # bytes of a seal: two line ends, 14 of words and spaces, 64 digits
 
 
 class StoreError(Exception):

@@ -66,7 +66,7 @@ def collect(
     """Join the finished studies of a multirun: see `vecsim.collect`.
 
     StoreError, one line, where a job has no complete store (and missing='refuse'), where it is not
-    clear which stores are meant, or where they do not fit; ValueError of another `missing`.
+    clear which stores are meant, or where they do not fit; ValueError for another `missing`.
     """
     several = [source] if isinstance(source, (str, Path)) else list(source)
     if missing not in ("refuse", "allow"):

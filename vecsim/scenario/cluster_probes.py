@@ -16,7 +16,9 @@ DRAWS = 20_000  # answers drawn in each trial: the standard error of a share is 
 # Votes in each trial: so many that the Kolmogorov-Smirnov test, at 95 %, rejects distances above
 # 0.03.
 VOTES = 2_000
-CUT_S = 100  # seconds of a cut, and as many afterwards: each has one vote
+# Seconds of a cut, and as many afterwards. Each has one vote, so that the standard error of the
+# share answered in a trial is 5 % at most.
+CUT_S = 100
 
 
 def cluster_lifecycle(config: Config) -> Values:

@@ -1,7 +1,9 @@
 """Figures of a scenario, as SVG: its course in time, latency against load, variants compared.
 
-values of a run, by variable       [trial, window], or [trial, window, sample]
-lines of a course                  [stretch, trial]: a stretch is one window or several
+    values of a run, by variable       [trial, window], or [trial, window, sample]
+    lines of a course                  [stretch, trial]
+
+A stretch is one window, or several where there are more than `BINS`.
 """
 
 import io

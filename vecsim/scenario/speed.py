@@ -149,8 +149,10 @@ def result_store(best: Timer = best) -> dict[str, float]:
 
 
 def consensus(best: Timer = best, trials: int = 512) -> dict[str, float]:
-    """One undisputed vertex decided by 150 nodes (k 30, alpha 24, beta 20), all honest, ns; trials
-    are run in one batch."""
+    """One undisputed vertex decided by 150 nodes (k 30, alpha 24, beta 20), all honest, ns.
+
+    trials: run in one batch.
+    """
     rule = QrAvalanche(k=30, alpha=24, beta=20)
     point = Point(150, 0.0, 1.0, "lockstep", rule, RandomVoting(), Network())
     program = Program([point], 0, batch_size([point], 0, 2**30, trials))

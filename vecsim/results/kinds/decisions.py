@@ -27,7 +27,7 @@ class DecisionResults(TrialResults):
     least = 0  # numbers of nodes, rounds or polls
 
     def rates(self, data: xr.Dataset) -> dict[str, str]:
-        """The same outcomes in every study of single decisions."""
+        """The six outcomes of `outcomes.RATES`, whatever the study."""
         return outcomes.RATES
 
     def means(self, data: xr.Dataset) -> list[str]:

@@ -38,7 +38,7 @@ class TrialResults(Kind):
         raise NotImplementedError
 
     def rate(self, data: xr.Dataset, name: str, level: float, method: Method) -> xr.Dataset:
-        """See `dataset.vecsim.rate`; ValueError of another name or method."""
+        """See `dataset.vecsim.rate`; ValueError for another name or method."""
         meanings = self.rates(data)
         allowed(name, meanings)
         allowed(method, ("clopper_pearson", "wilson"))
@@ -51,7 +51,7 @@ class TrialResults(Kind):
         return self.table(data, found._asdict() | counts, **about)
 
     def quantile(self, data: xr.Dataset, name: str, q: float, level: float) -> xr.Dataset:
-        """See `dataset.vecsim.quantile`; ValueError of another name, ConfigError unless q is 0 to
+        """See `dataset.vecsim.quantile`; ValueError for another name, ConfigError unless q is 0 to
         1."""
         allowed(name, data.data_vars)
         samples = self.samples(data, name)
@@ -61,7 +61,7 @@ class TrialResults(Kind):
         return self.table(data, columns, data[name].attrs.get("units", "1"), **about)
 
     def mean(self, data: xr.Dataset, name: str, level: float) -> xr.Dataset:
-        """See `dataset.vecsim.mean`; ValueError of another name."""
+        """See `dataset.vecsim.mean`; ValueError for another name."""
         allowed(name, data.data_vars)
         samples = self.samples(data, name)
         limit = self.limit(data, samples)

@@ -55,7 +55,7 @@ def compares(found: Estimate, op: str, threshold: float) -> bool:
     """Whether the whole interval lies on the right side of the threshold.
 
     op: one of `COMPARISONS`, the opposite of one, or `reported`: whether there is an interval. It
-    never holds where an end is not finite. KeyError of any other word.
+    never holds where an end is not finite. KeyError for any other word.
     """
     _, low, high = found
     if not (math.isfinite(low) and math.isfinite(high)):

@@ -42,7 +42,7 @@ def measure(
     below `level`), reached_s (from the period's start to the end of the first window that is at
     `level` or above; infinite where none is: the run was too short to see it).
 
-    ValueError where the variant or the statistic does not fit; KeyError of an unknown metric.
+    ValueError where the variant or the statistic does not fit; KeyError for an unknown metric.
     """
     data = of_variant(dataset, variant)
     if metric in FIGURES:
