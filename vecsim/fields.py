@@ -24,13 +24,14 @@ from vecsim.errors import ConfigError
 _FIRST = 3  # bit at which the fields begin, after preference, decided and the engine's bit
 OVERFLOW = 4  # the engine's bit, set by `pack` where a field overflows while a protocol is checked
 RESERVED = ("preference", "decided")  # names that every cell has, and no field may take
+# Whether `pack` returns marks for overflows: only within `marking`, as the comparisons cost time.
 _marking: ContextVar[bool] = ContextVar("marking", default=False)
 
 
 def unpack(sizes: Mapping[str, Any], cell) -> SimpleNamespace:
     """The fields of cells by name (uint32), with `preference` (uint32) and `decided` (bool).
 
-    sizes: number of values of each field. cell: uint32, any shape, which all fields have then.
+    sizes: number of values of each field. cell: uint32 of any shape, which every field then has.
     """
     one, shift = jnp.uint32(1), jnp.uint32(_FIRST)
     found = {"preference": cell & one, "decided": (cell & jnp.uint32(2)) != 0}
@@ -42,7 +43,11 @@ def unpack(sizes: Mapping[str, Any], cell) -> SimpleNamespace:
 
 
 def pack(sizes: Mapping[str, Any], preference, decided, values: Mapping[str, Any]):
-    """The cells (uint32) with these fields; ConfigError unless every field has a value."""
+    """The cells (uint32) with these fields, of the shape to which all of them broadcast.
+
+    ConfigError unless `values` has exactly the names of `sizes`. A value that is too large for its
+    field spills into the next one, except within `marking`.
+    """
     if values.keys() != sizes.keys():
         raise ConfigError(f"pack gets {', '.join(values)}; allowed: all of {', '.join(sizes)}")
     every = preference, decided, *values.values()
@@ -59,7 +64,7 @@ def pack(sizes: Mapping[str, Any], preference, decided, values: Mapping[str, Any
 
 
 def limit(sizes: Mapping[str, Any]) -> int:
-    """Cells are below this number."""
+    """A number above every cell: 2^(first bit of the last field) times its number of values."""
     shift, most = _FIRST, 1
     for size in sizes.values():
         shift, most = shift + (most - 1).bit_length(), int(size)
@@ -68,7 +73,12 @@ def limit(sizes: Mapping[str, Any]) -> int:
 
 @contextmanager
 def marking() -> Iterator[None]:
-    """Within this context `pack` returns a mark for a cell with an overflow; see `overflow`."""
+    """Within this context `pack` returns a mark for a cell with an overflow; see `overflow`.
+
+    bit  31 ...           8  7 ... 3              2  1  0
+         value that was too  number of the field  1  0  0
+         large (below 2^24)
+    """
     token = _marking.set(True)
     try:
         yield
@@ -77,7 +87,10 @@ def marking() -> Iterator[None]:
 
 
 def overflow(sizes: Mapping[str, Any], mark: int) -> tuple[str, int, int] | None:
-    """The field that overflowed, its value and the largest allowed one; None if it is no mark."""
+    """The field that overflowed, its value and the largest allowed one; None if it is no mark.
+
+    sizes: as given to `pack`. mark: a cell with OVERFLOW set.
+    """
     every = [("preference", 2), ("decided", 2), *sizes.items()]
     number, value = (mark >> _FIRST) & 31, mark >> 8
     if number >= len(every) or value < int(every[number][1]):

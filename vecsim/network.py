@@ -7,23 +7,26 @@ import equinox as eqx
 
 from vecsim.errors import require
 
-MOST_GROUPS = 16  # groups of honest nodes, for each of which a compiled trial is longer
+MOST_GROUPS = 16  # groups of honest nodes: each makes a compiled trial longer
 
 
 class Network(eqx.Module):
     """A complete graph (every node may poll every other), or a graph of neighbours.
 
+    ConfigError where a parameter is out of its range.
+
     sampling: whether the k peers of a poll are distinct: `without_replacement`, or
       `with_replacement`.
     exclude_self: whether a node never polls itself (complete graph; on others it never does).
     loss: probability that an answer is lost, independently of the others, 0 to 1.
+    degree: neighbours of a node, 1 or more; see `topology`.
     topology: `complete`; `random_regular` (every node has `degree` neighbours, uniform among such
       graphs, connected or not); `small_world` (Watts and Strogatz 1998, as NetworkX draws it: a
       ring in which every node knows the `degree` nearest, half on each side; going round, each edge
       is moved at its far end with probability `rewiring`, to a node drawn uniformly among those
       that are not neighbours. Degrees then differ, but are at least half of `degree`, and the graph
       may be disconnected).
-    graphs: number of graphs that are drawn for a point; trial i uses graph i % graphs.
+    graphs: number of graphs that are drawn for a point, 1 to 1000; trial i uses graph i % graphs.
     groups: shares of the honest nodes in each of several groups (complete graph under lockstep
       only); empty: no groups. The next two have one value for each group.
     active: probability that a node takes part in a round, drawn anew each round; otherwise it
@@ -83,4 +86,5 @@ class Network(eqx.Module):
 
     @property
     def replacement(self) -> bool:
+        """Whether one peer may be drawn several times in a poll."""
         return self.sampling == "with_replacement"

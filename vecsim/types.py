@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt
 from vecsim import fields
 from vecsim.errors import name_of
 
-Cell = UInt[Array, "..."]  # uint32
+Cell = UInt[Array, "..."]  # uint32: the whole state of each node, see `Protocol`
 Colour = UInt[Array, "..."]  # uint32, 0 or 1
 
 
@@ -20,7 +20,8 @@ class Quorum(NamedTuple):
 
     agree, against: at least alpha_preference answers for the poller's own preference, or for the
     other colour (never both, as alpha_preference > k/2).
-    confident: the quorum, if there is one, also reached alpha_confidence.
+    confident: the quorum, if there is one, also reached alpha_confidence; without a quorum it means
+    nothing. All have the cells' shape.
     """
 
     agree: Bool[Array, "..."]
@@ -31,7 +32,8 @@ class Quorum(NamedTuple):
 class Counts(NamedTuple):
     """The result of one poll, for protocols that need counts.
 
-    positive: answers that agree with the poller's own preference. answered: all answers.
+    positive: answers that agree with the poller's own preference. answered: all answers that
+    arrived. 0 <= positive <= answered <= k; uint32, of the cells' shape.
     """
 
     positive: UInt[Array, "..."]
@@ -56,7 +58,7 @@ class View(NamedTuple):
     start_ones: Int[Array, ""]  # started at 1, 0 to honest
     ones: Int[Array, ""]  # prefer 1 now, decided or not, 0 to honest
     decided_0: Int[Array, ""]  # have decided 0; stays 0 under a protocol that does not decide
-    decided_1: Int[Array, ""]
+    decided_1: Int[Array, ""]  # have decided 1, likewise
     # The minority colour among the answers that Byzantine nodes have pooled, k each from honest
     # nodes, at the start of the round or, with `every = "poll"`, at this poll: 0 or 1, 0 on a tie.
     # Only where `pools` is True.
@@ -66,10 +68,13 @@ class View(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The results of trials. Steps are rounds (lockstep) or single polls (async); -1 is never."""
+    """The results of trials. Steps are rounds (lockstep) or single polls (async); -1 is never.
+
+    int32 from the engines that keep every node, int64 from the population engine.
+    """
 
     decided_0: Int[Array, "*trial"]  # honest nodes that ended decided on 0
-    decided_1: Int[Array, "*trial"]
+    decided_1: Int[Array, "*trial"]  # honest nodes that ended decided on 1
     undecided: Int[Array, "*trial"]  # honest nodes; the three add up to all of them
     rounds: Int[Array, "*trial"]  # steps until the trial ended
     first_decision: Int[Array, "*trial"]  # step of the first decision of an honest node
@@ -82,7 +87,7 @@ class Outcome(NamedTuple):
     polls: Int[Array, "*trial"]  # polls made by all honest nodes together
 
 
-# Fields of Outcome that are steps, and so rounds or polls.
+# Fields of Outcome that count steps: rounds (lockstep) or polls (async).
 STEPPED = ("rounds", "first_decision", "median_decision", "last_decision", "unanimity")
 
 
@@ -119,7 +124,9 @@ class Protocol(eqx.Module):
     # nodes, until all prefer one colour; what is measured is unanimity.
     decides: ClassVar[bool] = True
 
-    if TYPE_CHECKING:  # fields (or properties) that every protocol has
+    # Fields (or properties) that every protocol has. k: peers that one poll asks, 1 to 400.
+    # max_rounds: rounds after which a trial ends, 1 or more.
+    if TYPE_CHECKING:
 
         @property
         def k(self) -> Any: ...
@@ -130,7 +137,10 @@ class Protocol(eqx.Module):
     @property
     @abstractmethod
     def quorums(self) -> tuple[Any, Any]:
-        """alpha_preference and alpha_confidence, k/2 < alpha_preference <= alpha_confidence."""
+        """alpha_preference and alpha_confidence: answers that set the preference, and that count.
+
+        k/2 < alpha_preference <= alpha_confidence <= k.
+        """
 
     def fields(self) -> dict[str, Any]:
         """How many values each field of a cell has, besides `preference` and `decided`.
@@ -156,22 +166,26 @@ class Protocol(eqx.Module):
 
     @abstractmethod
     def start(self, colour: Colour) -> Cell:
-        """The cell of a node that has not polled yet."""
+        """The cell of a node that has not polled yet and starts at `colour`; of the same shape."""
 
     @abstractmethod
     def step(self, cell: Cell, poll: Any) -> Cell:
-        """The cell after one poll of an undecided node."""
+        """The cell after one poll of an undecided node, uint32 of the same shape.
+
+        poll: Counts where `counts` is True, else Quorum, with one element for each cell.
+        """
 
     def remaining(self, cell: Cell, colour: Any) -> Any:
         """Polls until an undecided node decides `colour`, if all k answers of each are for it.
 
-        Used only to estimate rare events (`vecsim.studies.rare.scores`).
+        1 or more, of the cells' shape. Used only to estimate rare events
+        (`vecsim.studies.rare.scores`); NotImplementedError where a protocol does not say.
         """
         raise NotImplementedError
 
 
 def preference(cell: Any) -> Any:
-    """The colour of cells, arrays of JAX or NumPy."""
+    """The colour that the nodes prefer, 0 or 1, for cells of JAX or NumPy."""
     return cell & 1
 
 
@@ -215,6 +229,7 @@ class Adversary(eqx.Module):
 
     @property
     def title(self) -> str:
+        """The name in messages and tables."""
         return type(self).__name__
 
     @property
@@ -232,12 +247,15 @@ class Adversary(eqx.Module):
         return (byzantine,)
 
     def pooling(self, kinds: Any) -> Any:
-        """Byzantine nodes that pool samples, of so many of each kind (of further kinds there may be
-        numbers, which are left out)."""
+        """The number of Byzantine nodes that pool samples.
+
+        kinds: nodes of each kind, a number or an array each; what follows the adversary's own kinds
+        is ignored.
+        """
         return sum(nodes for nodes, kind in zip(kinds, self.kinds, strict=False) if kind.pools)
 
     def told(self, byzantine: int) -> dict[str, int]:
-        """As `divided`, by the names of the kinds."""
+        """The numbers of `divided`, by the names of the kinds."""
         return {self.title: byzantine}
 
     def first_group(self, honest: float, nodes: float) -> float:

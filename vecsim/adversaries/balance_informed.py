@@ -11,4 +11,5 @@ class BalanceInformed(Adversary):
     mixes = COLOURS
 
     def answer(self, view: View, memory):
+        """The minority's colour to everybody."""
         return everybody(minority(view)), memory

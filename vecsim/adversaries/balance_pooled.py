@@ -34,6 +34,7 @@ class BalancePooled(Adversary):
         require(kept, "adversary.lag", self.lag, "0 with every=poll")
 
     def answer(self, view: View, memory):
+        """The pooled minority to everybody; the memory is that of this round, for lag 1."""
         if self.every == "poll":
             return everybody(view.pooled_minority), memory
         pushed = jnp.where(self.lag == 0, view.pooled_minority, memory)

@@ -4,8 +4,8 @@ from vecsim.adversaries.shared import Colluding
 
 
 class CoordinatedCollusion(Colluding):
-    """All push one colour for the whole trial: on a disputed vertex that of the minority. Of
-    undisputed vertices they reject the same share.
+    """All push one colour for the whole trial: on a disputed vertex that of the minority. All of
+    them reject the same undisputed vertices.
     """
 
     identity = "adversaries.coordinated_collusion.CoordinatedCollusion"

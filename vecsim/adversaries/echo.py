@@ -11,4 +11,5 @@ class Echo(Adversary):
     mixes = COLOURS
 
     def answer(self, view: View, memory):
+        """0 to holders of 0, 1 to holders of 1."""
         return by_colour(0, 1), memory

@@ -11,4 +11,5 @@ class Flip(Adversary):
     mixes = COLOURS
 
     def answer(self, view: View, memory):
+        """1 to holders of 0, 0 to holders of 1."""
         return by_colour(1, 0), memory

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from vecsim.errors import require
 from vecsim.types import Adversary, View, identity_of
 
-MOST_WAYS = 64  # ways in which all kinds together may answer; each may need a table of its own
+MOST_WAYS = 64  # combinations of one mix of each kind: each may need a threshold table of its own
 
 
 class Mixture(Adversary):
@@ -25,6 +25,9 @@ class Mixture(Adversary):
     see the same view, in which `byzantine` counts all of them, and the same coins of the round and
     of the trial. Pooled samples are shared too; only kinds that pool make them. Each kind has its
     own memory. At most one kind may distinguish groups of honest nodes.
+
+    members, shares, names: one for each kind; shares are above 0 and add up to 1. ConfigError where
+    the kinds cannot be combined.
     """
 
     identity = "adversaries.mixture.Mixture"
@@ -67,15 +70,18 @@ class Mixture(Adversary):
         return zip(self.names, self.members, strict=True)
 
     def parameters(self) -> dict[str, Any]:
+        """Share, class and parameters of each kind; the names are left out."""
         listed = zip(self.members, self.shares, strict=True)
         return {"of": [[share, _described(kind)] for kind, share in listed]}
 
     @property
     def title(self) -> str:
+        """The names of the kinds."""
         return f"mixture of {', '.join(self.names)}"
 
     @property
     def ways(self):
+        """Every combination of one mix of each kind; the mix of the last kind changes fastest."""
         return tuple(itertools.product(*(kind.mixes for kind in self.members)))
 
     # What engines ask of any adversary.
@@ -87,6 +93,7 @@ class Mixture(Adversary):
 
     @property
     def every(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """How often the kinds that pool do so: all of them equally often."""
         return next((kind.every for kind in self.members if kind.pools), "round")
 
     @property
@@ -103,6 +110,7 @@ class Mixture(Adversary):
         return math.fsum(map(math.prod, zip(self.shares, rates, strict=True)))
 
     def divided(self, byzantine: int) -> tuple[int, ...]:
+        """Whole nodes of each kind, by the largest remainder of exact quotas."""
         shares = [Fraction(repr(float(share))) for share in self.shares]
         quotas = [byzantine * share / sum(shares) for share in shares]
         numbers = [math.floor(quota) for quota in quotas]
@@ -112,12 +120,15 @@ class Mixture(Adversary):
         return tuple(numbers)
 
     def told(self, byzantine: int) -> dict[str, int]:
+        """The numbers of `divided`, by the names under which the kinds were given."""
         return dict(zip(self.names, self.divided(byzantine), strict=True))
 
     def first_group(self, honest, nodes):
+        """That of the kind that distinguishes groups."""
         return self._grouping.first_group(honest, nodes)
 
     def answer(self, view: View, memory):
+        """The number of the combination in `ways`, and the memories of all kinds, int32 [kinds]."""
         way, kept = jnp.zeros((self.groups, 2), jnp.int32), []
         for i, kind in enumerate(self.members):
             mix, after = kind.answer(view, memory[i])

@@ -13,5 +13,6 @@ class NonAnswer(Adversary):
     mixes = (*COLOURS, SILENT)
 
     def answer(self, view: View, memory):
+        """The minority to its own holders, mix 2 (silence) to the others."""
         fewer = minority(view)
         return by_colour(jnp.where(fewer == 0, 0, 2), jnp.where(fewer == 1, 1, 2)), memory

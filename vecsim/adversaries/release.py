@@ -19,5 +19,6 @@ class Release(Adversary):
         require(self.release_round >= 0, "adversary.release_round", self.release_round, "0 or more")
 
     def answer(self, view: View, memory):
+        """As BalanceInformed before `release_round`, as Echo from it on."""
         balancing = view.round < self.release_round
         return jnp.where(balancing, everybody(minority(view)), by_colour(0, 1)), memory

@@ -41,9 +41,11 @@ class SafetySplit(Adversary):
         require(good, "adversary.grouping", self.grouping, "by_colour or random")
 
     def first_group(self, honest, nodes):
+        """The fed nodes: a share of all nodes, as far as there are so many honest ones."""
         return min(self.fed * nodes, honest)
 
     def answer(self, view: View, memory):
+        """`target` to the fed group until a node has decided it; else, and to others, the other."""
         target = jnp.asarray(self.target, jnp.int32)
         won = jnp.where(target == 1, view.decided_1, view.decided_0) > 0
         fed = jnp.where(won, 1 - target, target)

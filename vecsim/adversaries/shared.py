@@ -12,17 +12,17 @@ COLOURS = (REJECT, ACCEPT)  # the mix numbered c always answers c
 
 
 def everybody(mix):
-    """The same mix for every class of querier, [1 group, 2 colours]."""
+    """The same mix for every class of querier, int32 [1 group, 2 colours]."""
     return jnp.broadcast_to(jnp.asarray(mix, jnp.int32), (1, 2))
 
 
 def by_colour(for_zero, for_one):
-    """One mix for queriers that prefer 0, one for those that prefer 1: [1 group, 2 colours]."""
+    """A mix for queriers that prefer 0, one for those that prefer 1: int32 [1 group, 2 colours]."""
     return jnp.stack([jnp.asarray(for_zero, jnp.int32), jnp.asarray(for_one, jnp.int32)])[None, :]
 
 
 def minority(view: View):
-    """The colour that fewer honest nodes prefer; 0 on a tie."""
+    """The colour that fewer honest nodes prefer, int32; 0 on a tie."""
     return (view.ones < view.honest - view.ones).astype(jnp.int32)
 
 
@@ -30,6 +30,7 @@ class Constant(Adversary):
     """Answers everybody in one way, the only one of its `mixes`."""
 
     def answer(self, view: View, memory):
+        """Mix 0, always."""
         return everybody(0), memory
 
 
@@ -48,6 +49,7 @@ class Colluding(Adversary):
         require(0 <= self.reject_share <= 1, "adversary.reject_share", self.reject_share, "0 to 1")
 
     def answer(self, view: View, memory):
+        """One colour to everybody, fixed by the start and by the trial's own coin."""
         fewer = (view.start_ones < view.honest - view.start_ones).astype(jnp.int32)
         undisputed = (view.start_ones == 0) | (view.start_ones == view.honest)
         rejects = view.trial_coin < jnp.asarray(self.reject_share, jnp.float32)

@@ -16,6 +16,7 @@ class Stall(Adversary):
     mixes = (*COLOURS, SILENT)
 
     def answer(self, view: View, memory):
+        """Compares k (own peers) / peers, the answers expected of honest nodes, with alpha."""
         agree = view.honest - view.ones - view.exclude_self, view.ones - view.exclude_self
         spoils_0, spoils_1 = (view.k * each < view.alpha * view.peers for each in agree)
         return by_colour(jnp.where(spoils_0, 1, 2), jnp.where(spoils_1, 0, 2)), memory

@@ -20,4 +20,5 @@ class Sybil(Colluding):
 
     @property
     def admission(self):
+        """`admission_rate`, for each identity by itself."""
         return self.admission_rate

@@ -5,7 +5,7 @@ from vecsim.types import Protocol
 
 
 def check_sample(rule: Protocol) -> None:
-    """k is 1 to 400, and k/2 < alpha_preference <= alpha_confidence <= k; else ConfigError."""
+    """ConfigError unless k is 1 to 400, and k/2 < alpha_preference <= alpha_confidence <= k."""
     low, high = rule.quorums
     names = ("alpha",) * 2 if hasattr(rule, "alpha") else ("alpha_preference", "alpha_confidence")
     require(1 <= rule.k <= 400, "protocol.k", rule.k, "1 to 400 peers")

@@ -6,7 +6,7 @@ from vecsim.errors import require
 from vecsim.protocols.checks import check_sample
 from vecsim.types import Counts, Protocol
 
-SCALE = 2**22 - 1  # a confidence of 1 in fixed point: 22 bits are left for it in a cell
+SCALE = 2**22 - 1  # a confidence of 1 in fixed point: a cell has 32 - CONFIDENCE = 22 bits for it
 CONFIDENCE = 10  # bits of a cell below its confidence: 3 common ones and 7 of the streak
 
 
@@ -28,8 +28,8 @@ class QrAvalanche(Protocol):
     k: int = 30  # sample size, peers
     alpha: int = 24  # replies that make a success, k/2 < alpha <= k
     beta: int = 20  # successes in a row that finalise, 1 to 127
-    confidence_threshold: float = 0.95
-    initial_confidence: float = 0.5
+    confidence_threshold: float = 0.95  # least confidence that finalises, 0 to 1
+    initial_confidence: float = 0.5  # at the start and after a change of preference, 0 to 1
     max_rounds: int = 100  # rounds after which a node gives up
 
     def __check_init__(self):
@@ -42,9 +42,11 @@ class QrAvalanche(Protocol):
 
     @property
     def quorums(self):
+        """alpha twice: every quorum counts."""
         return self.alpha, self.alpha
 
     def fields(self):
+        """Seven bits of streak, 22 of confidence, whatever beta is, so that `parts` can split."""
         return {"streak": 128, "confidence": SCALE + 1}
 
     @property
@@ -63,14 +65,19 @@ class QrAvalanche(Protocol):
 
     @staticmethod
     def joined(confidence, rest):
-        """The cells made of these parts."""
+        """The cells made of these parts, the inverse of `parts`."""
         return (confidence << CONFIDENCE) | rest
 
     def start(self, colour):
+        """No streak, and the initial confidence."""
         initial = jnp.uint32(jnp.round(jnp.float32(self.initial_confidence) * SCALE))
         return self.pack(preference=colour, streak=0, confidence=initial)
 
     def step(self, cell, poll: Counts):
+        """The moving average in whole numbers of 1 / SCALE: 0.9 confidence is rounded to nearest,
+        0.1 positive / answered down. A poll that nobody answers ends the streak and leaves the
+        confidence.
+        """
         one, ten = jnp.uint32(1), jnp.uint32(10)
         alpha, beta = (jnp.asarray(v, jnp.uint32) for v in (self.alpha, self.beta))
         now, positive = self.unpack(cell), poll.positive
@@ -85,6 +92,12 @@ class QrAvalanche(Protocol):
         return jnp.where(poll.answered - positive >= alpha, self.start(now.preference ^ one), kept)
 
     def remaining(self, cell, colour):
+        """The longer of what the streak and what the confidence still lack, int32.
+
+        Each poll leaves 0.9 of the distance between confidence and 1. A holder of the other colour
+        turns in its first poll, and begins anew.
+        """
+
         def left(cell):
             now = self.unpack(cell)
             doubt = 1 - self.confidence(cell)

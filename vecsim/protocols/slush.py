@@ -27,14 +27,18 @@ class Slush(Protocol):
 
     @property
     def quorums(self):
+        """alpha twice: there is nothing to count."""
         return self.alpha, self.alpha
 
     @property
     def max_rounds(self):
+        """m, as the paper calls it."""
         return self.m
 
     def start(self, colour):
+        """The colour itself."""
         return colour
 
     def step(self, cell, poll: Quorum):
+        """A quorum against the preference turns it."""
         return jnp.where(poll.against, cell ^ jnp.uint32(1), cell)

@@ -1,4 +1,6 @@
-"""Snowball. Team Rocket 2018, figure 4; with two thresholds as in avalanchego."""
+"""Snowball. Team Rocket 2018, figure 4; with two thresholds as in avalanchego
+(`snow/consensus/snowball/binary_snowball.go`).
+"""
 
 import jax.numpy as jnp
 
@@ -23,6 +25,7 @@ class Snowball(Streak):
     identity = "protocols.snowball.Snowball"
 
     def fields(self):
+        """`differs`, the counter up to `run_length`, the margin up to half of all polls."""
         return {"differs": 2, "counter": self.run_length + 1, "margin": self._most + 1}
 
     @property
@@ -30,9 +33,13 @@ class Snowball(Streak):
         return self.max_rounds // 2 + 1
 
     def start(self, colour):
+        """Both strengths equal, nothing counted."""
         return self.pack(preference=colour, differs=0, counter=0, margin=0)
 
     def step(self, cell, poll: Quorum):
+        """The margin moves by 1 with every quorum; one against an even margin turns the preference.
+        The counter moves as Snowflake's, for a colour of its own.
+        """
         zero, one, now = jnp.uint32(0), jnp.uint32(1), self.unpack(cell)
         more = jnp.minimum(now.margin + one, jnp.asarray(self._most, jnp.uint32))
         turns = poll.against & (now.margin == zero)
@@ -51,5 +58,6 @@ class Snowball(Streak):
         return self.pack(preference=now.preference ^ change, decided=decides, **fields)
 
     def remaining(self, cell, colour):
+        """What the counter lacks; the margin does not matter to a decision."""
         now = self.unpack(cell)
         return self.run_left(now.counter, (now.preference ^ now.differs) == colour)

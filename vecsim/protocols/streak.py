@@ -9,17 +9,22 @@ from vecsim.types import Protocol
 
 
 class Streak(Protocol):
-    """A rule that decides a colour after `beta` consecutive successes for it."""
+    """A rule that decides a colour after `beta` consecutive successes for it.
+
+    The defaults are those of avalanchego. ConfigError where a parameter is out of its range.
+    """
 
     k: int = 20  # sample size, peers
     alpha_preference: int = 15  # answers that make a quorum, k/2 < alpha_preference <= k
     alpha_confidence: int = 15  # answers that count, alpha_preference <= alpha_confidence <= k
     beta: int = 20  # successes in a row that decide, 1 to 1048575
-    max_rounds: int = 200  # 1 to 1048575
-    # The published variants; the 2018 paper has False, "gt" and 0.
+    max_rounds: int = 200  # rounds after which a node gives up, 1 to 1048575
+    # The published variants; the 2018 paper has False, "gt" and 0. In their order: whether a poll
+    # without success sets the counter to 0; whether the counter decides at beta (ge) or above it
+    # (gt); the counter after a success for the other colour (0 or 1).
     reset_on_failure: bool = eqx.field(static=True, default=True)
-    decide_when: str = eqx.field(static=True, default="ge")  # ge or gt
-    count_after_flip: int = eqx.field(static=True, default=1)  # 0 or 1
+    decide_when: str = eqx.field(static=True, default="ge")
+    count_after_flip: int = eqx.field(static=True, default=1)
 
     def __check_init__(self):
         check_sample(self)
@@ -31,18 +36,19 @@ class Streak(Protocol):
 
     @property
     def quorums(self):
+        """The two thresholds as they are given."""
         return self.alpha_preference, self.alpha_confidence
 
     @property
     def run_length(self):
-        """Value of the counter at which a node decides."""
+        """Value of the counter at which a node decides: beta, or beta + 1 under "gt"."""
         return self.beta + (1 if self.decide_when == "gt" else 0)
 
     def count_run(self, counter, colour, agree, against, confident):
-        """The counter and the colour that it counts, after one poll.
+        """The counter and the colour that it counts, after one poll (uint32).
 
         agree, against: whether the poll had a quorum for that colour, or for the other. confident:
-        whether the quorum counts.
+        whether the quorum counts. All arguments broadcast.
         """
         zero, one = jnp.uint32(0), jnp.uint32(1)
         unsuccessful = zero if self.reset_on_failure else counter
