@@ -1,4 +1,12 @@
-"""What an adversary does in every situation of a trial, tabulated from its own `answer`."""
+"""What an adversary does in every situation of a trial, tabulated from its own `answer`.
+
+All combinations of what it may see are asked at once. Sizes for n = 10, 9 of them honest, and an
+adversary of one group that looks at nothing but the 1-holders:
+
+    mixes   [round, memory, trial coin, round coin, pooled, situation, group, colour]
+             1      1       1           1           1       10         1      2
+    after   the same but for the last two axes, and [slot] at the end: the next memory
+"""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -20,33 +28,38 @@ from vecsim.model.point import Nodes, Point
 from vecsim.model.uses import uses
 from vecsim.types import Adversary, Protocol, View
 
-_GRID = 512  # values of a coin that are compared first; narrower pieces may be missed
+# Values of a coin, evenly spaced, at which answers are compared first: other answers within a piece
+# narrower than 1 / 512 may be missed.
+_GRID = 512
 MOST_MEMORIES = 16  # different memories that may come up in a trial: each multiplies the states
 Memory = tuple[int, ...]  # what an adversary keeps, one number for each kind of its nodes
-MOST_SITUATIONS = 20_000_000  # rounds x coins x situations tabulated at most, to bound the memory
+MOST_SITUATIONS = 20_000_000  # rounds x coins x situations tabulated at most: bounds memory, time
 
 
 class Situations(NamedTuple):
-    """What an adversary may see of the honest nodes; arrays of one length."""
+    """What an adversary may see of the honest nodes: numbers of them, [situations] each."""
 
-    ones: NDArray[np.int64]
+    ones: NDArray[np.int64]  # prefer 1
     decided_0: NDArray[np.int64]
     decided_1: NDArray[np.int64]
 
 
 class Branch(NamedTuple):
-    """One way in which a round may go for the adversary, by chance that all its nodes share."""
+    """One way in which a round may go for the adversary, by chance that all its nodes share: the
+    toss of the round's coin, and the pooled minority.
+    """
 
     weight: NDArray[np.float64]  # [situations]: its probability
-    mixes: NDArray[np.int64]  # [memories, situations, group, colour]
+    mixes: NDArray[np.int64]  # [memories, situations, group, colour]: index into its ways
     memory: NDArray[np.int64]  # [memories, situations]: number of the next memory
 
 
 class Conduct(NamedTuple):
     """An adversary's answers while the trial's own coin has one value.
 
-    weight: probability of that. phases: rounds from which on another list of branches holds.
-    memories: how many the adversary may have; the first is the one at the start.
+    weight: probability of that. phases: the rounds, ascending from 0, at which another list of
+    branches begins to hold. branches: the list of each phase. memories: how many the adversary may
+    have; the first is the one at the start.
     """
 
     weight: float
@@ -56,7 +69,7 @@ class Conduct(NamedTuple):
 
 
 def unsupported(point: Point, situations: int) -> str | None:
-    """Why an adversary's answers are not tabulated."""
+    """Why the adversary's answers are not tabulated; None if they are. situations: how many."""
     used = uses(point.adversary)
     rounds = point.protocol.max_rounds if "round" in used else 1
     coins = _GRID if used & {"trial_coin", "round_coin"} else 1
@@ -71,6 +84,7 @@ def unsupported(point: Point, situations: int) -> str | None:
 def conducts(point: Point, admitted: Nodes, situations: Situations) -> list[Conduct]:
     """The adversary's answers for each value of the trial's coin that makes a difference.
 
+    admitted: Byzantine nodes of each kind in the network.
     ConfigError where it may come to remember more than can be tabulated.
     """
     used = uses(point.adversary)
@@ -128,11 +142,14 @@ def _pooled(point: Point, admitted: Nodes, situations: Situations) -> list[NDArr
 
 
 def _grid(pieces: int) -> list[int]:
+    """Values of a coin, of COINS: where so many equal pieces begin, and the last one."""
     return [*range(0, random.COINS, random.COINS // pieces), random.COINS - 1]
 
 
 def _pieces(table: Callable[[list[int]], Any], used: bool) -> list[tuple[int, float]]:
-    """Values of a coin that stand for all, and how likely each is, from where answers change."""
+    """Values of a coin that stand for all others, and the probability of each: answers change only
+    between the pieces that they stand for. table: what is answered at a list of values.
+    """
     if not used:
         return [(0, 1.0)]
 
@@ -196,7 +213,10 @@ def _table(
 
 
 def counts_of(point: Point, byzantine: int) -> dict[str, int]:
-    """What an adversary knows of a point's nodes all the time, with so many Byzantine ones."""
+    """What an adversary always knows of a point's nodes: fields of View.
+
+    byzantine: Byzantine nodes in the network.
+    """
     own = int(point.network.exclude_self)
     known = dict(honest=point.honest, byzantine=byzantine, start_ones=point.start_ones)
     return known | dict(peers=point.honest + byzantine - own, exclude_self=own)
@@ -205,7 +225,7 @@ def counts_of(point: Point, byzantine: int) -> dict[str, int]:
 def view_of(rule: Protocol, trial_coin, round_coin, *, whole: type = np.int32, **counts) -> View:
     """The view of these coins and counts, scalars or arrays; what is not given is 0.
 
-    whole: the type of counts.
+    trial_coin, round_coin: 0 to below 1. whole: the type of counts.
     """
     given = dict.fromkeys(View._fields, 0) | dict(k=rule.k, alpha=rule.quorums[0]) | counts
     parts: dict[str, Any] = {name: np.asarray(count, whole) for name, count in given.items()}
@@ -215,8 +235,9 @@ def view_of(rule: Protocol, trial_coin, round_coin, *, whole: type = np.int32, *
 
 @jax.jit
 def answered(adversary: Adversary, seen: View, memory):
-    """Mixes and next memory for each element of the view's arrays; its scalars are shared.
+    """Mixes [elements, group, colour] and next memories [elements, slots].
 
+    seen: of one length where its parts are arrays; its scalars are shared by all elements.
     memory: int32 [elements, slots].
     """
     axes = jax.tree.map(lambda value: 0 if jnp.ndim(value) else None, seen)

@@ -1,7 +1,15 @@
 """Every cell that a protocol's nodes can be in, and where each result of a poll takes it.
 
 The protocol's own `step` is applied to every cell that can come up, starting from the two starts,
-so that no engine needs a second copy of a rule.
+so that no engine needs a second copy of a rule. Snowflake with beta 2 and equal alphas:
+
+    index        0  1  2  3  4  5
+    cell         0  1  8  9  18 19
+    preference   0  1  0  1  0  1
+    counter      0  0  1  1  decided
+    after        0  1  0  1  4  5      no quorum
+                 2  3  4  5  4  5      agree, confident
+                 3  2  3  2  4  5      against, confident
 """
 
 from functools import lru_cache
@@ -24,8 +32,10 @@ RESULTS = (
     (False, True, False),  # against
     (False, True, True),  # against, confident
 )
+# The indices of RESULTS by name.
 NONE, AGREE, AGREE_CONFIDENT, AGAINST, AGAINST_CONFIDENT = range(len(RESULTS))
-# The order in which the population engine draws them: what tells most cells apart comes first.
+# The order in which the population engine draws results: those that distinguish the most cells come
+# first, so that later draws are shared by more cells.
 DRAWN = (AGREE_CONFIDENT, NONE, AGREE, AGAINST_CONFIDENT, AGAINST)
 _MOST_CELLS = 2**17  # cells of a protocol at most, to bound time and memory of their enumeration
 
@@ -34,9 +44,9 @@ class Cells(NamedTuple):
     """The cells that can come up, those nearest to a start first.
 
     cells: uint32 [cells], of which the first two are the starts of 0 and 1. preference: uint32
-    [cells].
-    decided: bool [cells]. after: int32 [cells, results], index of the cell that follows each of the
-    first RESULTS; a decided cell follows itself, and so does one that only the last round reaches.
+    [cells]. decided: bool [cells]. after: int32 [cells, results], index of the cell that follows
+    each of the first RESULTS; a decided cell follows itself, and so does one that only the last
+    round reaches.
     """
 
     cells: NDArray[np.uint32]
@@ -47,9 +57,9 @@ class Cells(NamedTuple):
 
 @lru_cache(maxsize=32)
 def enumerate_cells(protocol: Protocol, rounds: int, results: int = len(RESULTS)) -> Cells:
-    """The cells that up to `rounds` polls can lead to, which give one of the first `results`.
+    """The cells that up to `rounds` polls can lead to, each with one of the first `results`.
 
-    Raises ConfigError for a protocol that looks at counts, or that has more than _MOST_CELLS cells.
+    ConfigError for a protocol that looks at counts, or that has more than _MOST_CELLS cells.
     """
     name = type(protocol).__name__
     require(not protocol.counts, "protocol", name, "a protocol that looks at quorums only")
@@ -75,13 +85,13 @@ def enumerate_cells(protocol: Protocol, rounds: int, results: int = len(RESULTS)
 
 
 def padded(values: NDArray[Any]) -> NDArray[Any]:
-    """Repeated up to a power of two, [values, ...], so that few shapes are compiled."""
+    """The array repeated along its first axis up to a power of two, so that few shapes compile."""
     return values[np.arange(1 << (len(values) - 1).bit_length()) % len(values)]
 
 
 @jax.jit
 def _step(protocol: Protocol, cells):
-    """[cells, results], by the protocol's own step."""
+    """The cell after each result, uint32 [cells, results], by the protocol's own step."""
 
     def after(result):
         return protocol.step(cells, Quorum(*(jnp.full(cells.shape, flag) for flag in result)))

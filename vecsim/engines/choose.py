@@ -6,24 +6,25 @@ from vecsim.engines.population.moves import moves_of
 from vecsim.errors import require
 from vecsim.model.point import Point
 
+# What `engine.name` may be; `auto` leaves the choice to `engine_of`.
 ENGINES = ("auto", "agents", "population")
 _MOST_NODES = 2_000_000  # nodes at most of engines that keep every one, to bound time and memory
-PROGRAMS = {  # of the engines that keep every node
+PROGRAMS = {  # by module, of the engines that keep every node: shape -> what a batch runs
     "agents": lockstep.lockstep_program,
     "asynchronous": asynchronous.asynchronous_program,
     "graph": graph.graph_program,
 }
-MANY = 20_000  # nodes from which counts of few cells are quicker to step than the nodes
-FEW_CELLS = 200  # cells up to which counts are quicker than MANY nodes: time grows with them
-ALIKE = 50_000  # nodes from which one node's law is quicker to work out than to step them all
+MANY = 20_000  # nodes from which it is quicker to step counts of few cells than to step the nodes
+FEW_CELLS = 200  # cells up to which that holds: the time of a round grows with their number
+ALIKE = 50_000  # nodes from which it is quicker to work out one node's law than to step all nodes
 
 
 def engine_of(point: Point, wanted: str) -> str:
     """The engine's module: agents, asynchronous, graph or population.
 
     wanted: one of ENGINES; `auto` is the population engine where it is exact and quicker, and where
-    there are more nodes than others can hold. ConfigError where the wanted engine cannot run the
-    point.
+    there are more nodes than other engines can hold. ConfigError where the wanted engine cannot run
+    the point.
     """
     groups = point.network.groups
     allowed = "auto or population with network.groups"
@@ -48,6 +49,7 @@ def engine_of(point: Point, wanted: str) -> str:
 
 
 def _suits(point: Point) -> bool:
+    """Whether the population engine can run the point, and is quicker or the only one."""
     rule = point.protocol
     if point.n < (ALIKE if rule.counts else MANY) or population.supports(point) is not None:
         return False

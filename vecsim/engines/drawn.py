@@ -15,7 +15,10 @@ _TAIL = 1e-30
 
 
 def admitted(point: Point, keys) -> np.ndarray:
-    """Byzantine nodes of each kind that are admitted, int64 [trials, kinds]; keys: the trials'."""
+    """Byzantine nodes of each kind that are admitted, int64 [trials, kinds].
+
+    Binomial, by inversion of one uniform number. keys: the trials', two uint32 [trials].
+    """
     number = np.tile(np.array(point.kinds, np.int64), (len(keys[0]), 1))
     for i, (kind, most) in enumerate(zip(point.adversary.kinds, point.kinds, strict=True)):
         admission = float(kind.admission)
@@ -30,7 +33,7 @@ def admitted(point: Point, keys) -> np.ndarray:
 def first_ones(point: Point, keys) -> np.ndarray:
     """Of the nodes that start at 1, those in the adversary's first group, int64 [trials, groups].
 
-    groups: the network's. keys: the trials'.
+    groups: the network's. keys: the trials', two uint32 [trials].
     """
     number = np.empty((len(keys[0]), len(point.groups)), np.int64)
     for i, group in enumerate(point.groups):
@@ -50,8 +53,10 @@ def first_ones_law(point: Point, group: Group | None = None) -> tuple[int, Float
 
 
 def hypergeometric(total: int, good: int, draws: int) -> tuple[int, Floats]:
-    """The least number of good ones that counts among so many distinct draws, and the probabilities
-    from it on; from the mode outwards by ratios, as far as they are above _TAIL.
+    """The hypergeometric law of the good ones among so many distinct draws out of `total`.
+
+    Returns the least number that counts, and the probabilities from it on; from the mode outwards
+    by ratios, as far as they are above _TAIL.
     """
     least, most = max(0, draws + good - total), min(good, draws)
     mode = min(max((draws + 1) * (good + 1) // (total + 2), least), most)
@@ -70,7 +75,7 @@ def hypergeometric(total: int, good: int, draws: int) -> tuple[int, Floats]:
 
 
 def around_mode(mode: int, up: Floats, down: Floats, tail: float) -> tuple[int, Floats]:
-    """The least number that counts, and the probabilities from it on.
+    """The least number that counts, and the probabilities from it on; they add up to 1.
 
     up, down: each probability over the one before, from the mode outwards. tail: what is less
     likely, relative to the mode, is left out.
@@ -81,6 +86,6 @@ def around_mode(mode: int, up: Floats, down: Floats, tail: float) -> tuple[int, 
 
 
 def _uniform(keys, number: int) -> Floats:
-    """53 random bits of each trial."""
+    """A number in [0, 1) for each trial, of 53 random bits; number: of its block of words."""
     high, low = random.threefry(keys[0], keys[1], np.uint32(number), np.uint32(random.TRIAL))
     return random.uniform53(high, low)

@@ -17,7 +17,7 @@ from vecsim.model import random
 from vecsim.model.poll_draw import PollKind
 from vecsim.types import STEPPED, Adversary, Outcome, Protocol, View
 
-# Arrays whose first axis is that of trials, and what all trials share.
+# How a device mesh holds arrays whose first axis is that of trials, and what all trials share.
 SPLIT, WHOLE = PartitionSpec("trials"), PartitionSpec()
 
 
@@ -34,7 +34,7 @@ class Shape(NamedTuple):
 class Trials(NamedTuple):
     """What each trial is; every leaf has a leading axis of trials.
 
-    From `first_group` on it is what engines that keep every node want to know.
+    The fields from `first_group` on serve the engines that keep every node.
     """
 
     key: tuple[Any, Any]  # uint32
@@ -45,10 +45,11 @@ class Trials(NamedTuple):
     honest: Any  # int32
     byzantine: Any  # int32: admitted to the network
     kinds: Any  # int32 [kinds]: the same, of each kind
-    start_ones: Any  # int32
+    start_ones: Any  # int32: honest nodes that start at 1
     exclude_self: Any  # int32, 0 or 1
     first_group: Any = None  # int32: honest nodes, the first ones, in the first of two groups
-    first_ones: Any = None  # int32: of them start at 1, the first ones, as do those of the others
+    # int32: nodes of the first group that start at 1, the first ones of it; so it is in the second.
+    first_ones: Any = None
     round_steps: Any = None  # int32: steps that make a round (1, or n under async)
     offsets: Any = None  # int32 [mixes]: first row of each mix's thresholds
     pooled_offset: Any = None  # int32: first row in Tables.pooled
@@ -81,26 +82,30 @@ class Tables(NamedTuple):
 class Tally(NamedTuple):
     """Honest nodes of one trial, counted (integers)."""
 
-    ones: Any
-    decided: Any
+    ones: Any  # prefer 1
+    decided: Any  # have decided either colour
     decided_1: Any
 
 
 class TrialRecord(NamedTuple):
     """What is known of one trial so far (integers as wide as `honest`); -1 is not yet."""
 
-    running: Any
+    running: Any  # bool: the trial is not over
     outcome: Outcome
 
     @classmethod
     def start(cls, trial: Trials):
+        """Nothing has been observed; a trial of no nodes is over at once."""
         none = jnp.zeros_like(trial.honest)
         known = dict.fromkeys(Outcome._fields, none) | {"undecided": trial.honest}
         known |= dict.fromkeys((*STEPPED, "start_ones"), none - 1)
         return cls(trial.honest > 0, Outcome(**known))
 
     def update(self, trial: Trials, tally: Tally, step, flips, polls):
-        """After `step` steps; flips of the last one, polls of the next, if there is a next."""
+        """The record after `step` steps; that of a trial that is over stays as it is.
+
+        flips: preferences changed by the last step. polls: of the next step, if there is one.
+        """
         old, honest = self.outcome, trial.honest
         undecided = honest - tally.decided
         unanimous = (tally.ones == 0) | (tally.ones == honest)
@@ -130,7 +135,10 @@ class TrialRecord(NamedTuple):
 
 
 def view(trial: Trials, tables: Tables, tally: Tally, round_, ones_at_round) -> View:
-    """What the trial's adversary sees; `ones_at_round` is what its pooled polls met."""
+    """What the trial's adversary sees.
+
+    round_: int32. ones_at_round: honest 1-holders when its nodes pooled their samples, int32.
+    """
     row = trial.pooled_offset + ones_at_round
     return seen(trial, tally, round_, lambda word: word < tables.pooled[row])
 
@@ -212,7 +220,9 @@ def in_lockstep(begin: Callable, count: Callable, move: Callable) -> Callable:
 def run_batch(start: Callable, advance: Callable, trials: Trials, tables: Tables) -> Outcome:
     """Outcomes of trials that are stepped together until all are over.
 
-    start(trial): its state, which has a `record`. advance(trial, tables, state, step): the next.
+    start(trial): its state, which has a `record`. advance(trial, tables, state, step): the state
+    after one more step, of which `step` have gone before. Both are of one trial and are mapped over
+    all.
     """
 
     def body(carry):
@@ -236,10 +246,13 @@ def batch(program: Callable, shape: Any, mesh: Mesh, trials: Any, tables: Any) -
 
 
 def over_devices(run: Callable, mesh: Mesh, given: Any, made: Any) -> Callable:
-    """The function on every device of the mesh; given, made: of what it is given and makes, which
-    axis belongs to trials."""
+    """The function on every device of the mesh.
+
+    given, made: SPLIT or WHOLE, for each argument and for the result.
+    """
     return jax.shard_map(run, mesh=mesh, in_specs=given, out_specs=made, check_vma=False)
 
 
 def all_devices() -> Mesh:
+    """All devices of JAX's default platform, along one axis."""
     return Mesh(jax.devices(), ("trials",))

@@ -1,7 +1,11 @@
 """Asynchronous schedule: one uniformly chosen undecided node polls at a time.
 
 A step is one poll, n steps are a round. The undecided nodes are kept as the first entries of a
-list, so that the choice is one draw.
+list, so that the choice is one draw. Of nine honest nodes, 1 and 6 have decided; now node 3 polls
+and decides, and the last undecided node takes its place:
+
+    order   0 8 2 3 4 5 7 | 6 1    before: `tally.decided` is 2
+    order   0 8 2 7 4 5 | 7 6 1    after: what stands behind the bar is not looked at
 """
 
 from functools import partial
@@ -37,7 +41,7 @@ def _start(shape: Shape, trial: Trials) -> _State:
 
 
 def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -> _State:
-    """One poll."""
+    """One poll, of step % n = 0 ... n - 1 in its round; nothing changes once the trial is over."""
     rule, tally = trial.protocol, state.tally
     position = step % trial.round_steps
     ones_at_round = jnp.where(position == 0, tally.ones, state.ones_at_round)

@@ -1,7 +1,12 @@
 """Peers drawn one by one: for graphs that are not complete, and as the oracle of exact sampling.
 
 Lockstep rounds. Every node draws its peers from its own neighbours and every peer answers by
-itself. Nodes are put on the graph's vertices by a random permutation of each trial.
+itself. Nodes are put on the graph's vertices by a random permutation of each trial:
+
+    nodes        int32 [n]           the node on each vertex; honest nodes have the first numbers
+    cells        uint32 [n]          of the node on each vertex
+    neighbours   int32 [n, degree]   vertices, -1 where a vertex has fewer
+    peers        int32 [n, k]        the vertices that each one polls in this round
 """
 
 import jax.numpy as jnp
@@ -14,7 +19,12 @@ from vecsim.types import Counts, Quorum, View, decided, preference
 
 
 def draw_peers(shape: Shape, trial: Trials, neighbours, round_):
-    """Vertices polled by each vertex, [vertex, k at most]; only the first k of a trial count."""
+    """Vertices polled by each vertex, int32 [vertex, the program's k]; only the first k of a trial
+    count.
+
+    neighbours: int32 [vertex, degree]. round_: uint32. Distinct peers are those of the neighbours
+    that get the largest random words.
+    """
     k = shape.kind.k
     there = neighbours >= 0
     second = random.counter(round_, random.PEERS)

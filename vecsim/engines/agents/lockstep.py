@@ -58,7 +58,7 @@ def _pack(cells, bits: int):
 
 
 def node_ids(shape: Shape, zero):
-    """Number of the node in each cell of each lane.
+    """Numbers of the nodes: for each cell of a lane, the first one first, uint32 [lanes].
 
     zero: a 0 that the compiler cannot see through, lest it keep these numbers in memory.
     """
@@ -68,12 +68,12 @@ def node_ids(shape: Shape, zero):
 
 
 def flag(shape: Shape, bit: int):
-    """A lane with one bit set in each cell."""
+    """A lane (uint32) with this bit set in each cell, and no other."""
     return _pack([jnp.uint32(1 << bit)] * (32 // shape.bits), shape.bits)
 
 
 def start_nodes(shape: Shape, trial: Trials):
-    """Cells of all nodes and the mask of those that exist; honest nodes are the first ones."""
+    """Cells of all nodes and the mask of those that exist, uint32 [lanes] each."""
     ids = node_ids(shape, jnp.uint32(0))
     full = jnp.uint32(2**shape.bits - 1)
     honest = trial.honest.astype(jnp.uint32)
@@ -86,8 +86,8 @@ def tally(shape: Shape, lane):
     """Tally of the honest nodes, and the number of preferences that the last poll changed, int32.
 
     lane: uint32 [lanes], FLIPPED included.
-    The flags of a cell are put four bits apart, as many as its width holds, all cells of a lane
-    are added at once, and the first stage runs down columns; the second takes the sums apart.
+    The flags of a cell are put four bits apart, as many as its width holds, so that all cells of a
+    lane are added at once. The first stage adds down the columns; the second takes the sums apart.
     """
     first = flag(shape, 0)
     preference, decided = lane & first, (lane >> jnp.uint32(1)) & first
@@ -105,7 +105,10 @@ def tally(shape: Shape, lane):
 
 
 def class_rows(trial: Trials, tables: Tables, mixes, ones):
-    """Thresholds of each class of querier: uint32 [groups, colour, columns, words]."""
+    """Thresholds of each class of querier: uint32 [groups, colour, columns, words].
+
+    mixes: int32 [groups, colour]. ones: int32, honest nodes that prefer 1.
+    """
     own = jnp.arange(2, dtype=jnp.int32)
     rows = jnp.maximum(trial.offsets[mixes] + ones - own * trial.exclude_self, 0)
     return tables.thresholds[rows, own % tables.thresholds.shape[1]]

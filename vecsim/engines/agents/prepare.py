@@ -28,8 +28,12 @@ from vecsim.model.point import Nodes, Point
 from vecsim.model.poll_draw import PollKind, boundary, thresholds
 from vecsim.types import Adversary
 
-WIDE_BELOW = 5  # runs shorter than this draw two words; the bias of longer ones is below 6e-7
-TABLE_BYTES = 2**25  # of threshold tables sent with a batch, unless one trial needs more
+# Values of beta below which a poll draws two words: with one word the probability of a run of 5 or
+# more successes has a relative error below 6e-7, but of a single rare success up to 12 %.
+WIDE_BELOW = 5
+TABLE_BYTES = (
+    2**25
+)  # of threshold tables sent with a batch, to bound it, unless one trial needs more
 POOLED_TABLES = 8  # tables of pooled minorities sent with a batch at most: one of each point
 
 Roster = dict[Any, Adversary]  # one adversary of each structure that a program serves
@@ -46,6 +50,7 @@ class Item(NamedTuple):
 
     @property
     def admitted(self) -> int:
+        """Byzantine nodes in the network, of all kinds together."""
         return sum(self.kinds)
 
 
@@ -61,7 +66,7 @@ def poll_kind(point: Point) -> PollKind:
 
 
 def agents_program_key(point: Point):
-    """Points with the same key share one compiled program."""
+    """What decides which program runs the point: points with the same key share one."""
     network = point.network
     graph = None if network.topology == "complete" else network
     rule = jax.tree.structure(point.protocol)
@@ -69,7 +74,7 @@ def agents_program_key(point: Point):
 
 
 def agents_shape(points: list[Point], seed: int) -> Shape:
-    """What the program that serves all these points is compiled for."""
+    """What the program that serves all these points, of one program key, is compiled for."""
     first = points[0]
     kind = poll_kind(first)._replace(k=max(point.protocol.k for point in points))
     if first.network.topology != "complete":
@@ -83,7 +88,10 @@ def agents_shape(points: list[Point], seed: int) -> Shape:
 
 
 def items(point: Point, seed: int, trials: np.ndarray, place: np.ndarray) -> list[Item]:
-    """Trials grouped by the Byzantine nodes admitted to each."""
+    """Trials grouped by the Byzantine nodes admitted to each.
+
+    trials: their numbers, int64. place: where their outcomes belong, of the same length.
+    """
     key = random.point_key(seed, point.hash())
     number = admitted(point, random.trial_key(key, trials))
     found, which = np.unique(number, axis=0, return_inverse=True)
@@ -95,7 +103,7 @@ def items(point: Point, seed: int, trials: np.ndarray, place: np.ndarray) -> lis
 
 
 def roster_of(points: Iterable[Point]) -> Roster:
-    """One adversary of each structure: others of the same differ from it in numbers only."""
+    """One adversary of each structure; others of that structure differ from it in numbers only."""
     return {jax.tree.structure(point.adversary): point.adversary for point in points}
 
 
@@ -114,7 +122,9 @@ def shared_fields(point: Point, roster: Roster) -> dict[str, Any]:
 class Assembler:
     """Packs items into batches of one shape.
 
-    size: trials of a batch.
+    size: trials of a batch. mixes, kinds: ways to answer, and kinds of Byzantine nodes, of an
+    adversary at most. polls, pooled: the tables of the batch in the making. neighbours: those of
+    `Tables`.
     """
 
     def __init__(self, shape: Shape, points: list[Point], size: int, seed: int):
@@ -126,8 +136,8 @@ class Assembler:
         row = (1 if shape.kind.counts else 2, shape.kind.columns, shape.kind.words)
         longest = max(point.n for point in points) + 1
         graph = shape.engine == "graph"
-        # Ways have tables of their own as far as they differ in more than fixed colours, which
-        # count as honest nodes.
+        # Ways that differ only in how many nodes answer a fixed colour share a table, as those
+        # nodes count as honest ones.
         ways = ({frozenset(way).difference(pools.FIXED) for way in each.ways} for each in listed)
         apart = max(map(len, ways))
         tables = max(apart, TABLE_BYTES // (4 * longest * int(np.prod(row))))
@@ -139,7 +149,9 @@ class Assembler:
         self.neighbours = graphs.neighbours(network, points[0].n, seed) if graph else none
 
     def batches(self, items_: Iterable[Item]) -> Iterator[tuple[Trials, Tables, np.ndarray]]:
-        """Trials, tables, and where the outcomes belong (fewer than the batch at the end)."""
+        """Trials, tables, and where the outcomes belong: as many as there are trials, of which the
+        last batch has fewer than `size`. All items must be of the points given at the start.
+        """
         taken: list[tuple[Trials, Item]] = []
         count = 0
         for item in items_:
@@ -159,7 +171,7 @@ class Assembler:
             yield self._finish(taken)
 
     def _tables(self, item: Item) -> tuple[WantedTables, WantedTables]:
-        """What the item's trials look up: thresholds of polls, and of the adversary's pools."""
+        """Tables that the item's trials look up: thresholds of polls, and pooled minorities."""
         point, polls, pooled = item.point, {}, {}
         quorums = point.protocol.quorums
         for way in point.adversary.ways if self.shape.engine != "graph" else ():
@@ -173,7 +185,7 @@ class Assembler:
         return polls, pooled
 
     def _trial(self, item: Item, pooled: WantedTables) -> Trials:
-        """One of the item's trials, but for what is its own: key, coin, first_ones and graph."""
+        """What the item's trials have in common: all but key, coin, first_ones and graph."""
         point, quorums = item.point, item.point.protocol.quorums
         adversary, offsets = point.adversary, np.zeros(self.mixes, np.int32)
         coins = np.zeros((self.mixes, self.kinds, 2), np.uint32)

@@ -1,4 +1,10 @@
-"""Threshold tables of one batch, end to end in one array."""
+"""Threshold tables of one batch, end to end in one array.
+
+Two tables of 10 rows each (c = 0 ... 9 honest 1-holders) in a stack with a capacity of 25:
+
+    rows    0 ... 9   10 ... 19   20 ... 24
+            first     second      zeros        start = {first: 0, second: 10}, length = 20
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -6,17 +12,18 @@ from typing import Any
 
 import numpy as np
 
-CACHE_BYTES = 2**28  # bytes of tables kept on the host for batches to come: eight full batches
+CACHE_BYTES = 2**28  # bytes of tables kept on the host for later batches: eight full batches
 
-# By key: the number of rows, and how to make them.
+# By key: the number of rows of a table, and a function that makes it.
 WantedTables = dict[Any, tuple[int, Callable[[], np.ndarray]]]
 
 
 class Stack:
     """Tables end to end; one that several trials use is there once.
 
-    capacity: rows. row: shape of one. made: tables of earlier batches too, by key, of which the one
-    used longest ago is dropped past CACHE_BYTES.
+    capacity: rows. row: shape of one, uint32. start: first row of each table, by key. made: tables
+    by key, those of earlier batches too, of which the one used longest ago is dropped past
+    CACHE_BYTES.
     """
 
     def __init__(self, capacity: int, row: tuple[int, ...]):
@@ -26,15 +33,18 @@ class Stack:
         self.clear()
 
     def clear(self) -> None:
+        """Begin another batch; tables that were made are kept."""
         self.start: dict = {}
         self.parts: list[np.ndarray] = []
         self.length = 0
 
     def fits(self, wanted: WantedTables) -> bool:
+        """Whether there is room for those of the tables that are not there yet."""
         new = sum(rows for key, (rows, _) in wanted.items() if key not in self.start)
         return self.length + new <= self.capacity
 
     def add(self, wanted: WantedTables) -> None:
+        """Put those that are not there yet at the end; they must fit."""
         for key, (rows, make) in wanted.items():
             if key not in self.start:
                 self.start[key] = self.length
@@ -51,6 +61,6 @@ class Stack:
         return self.made[key]
 
     def array(self) -> np.ndarray:
-        """All tables, filled up with zeros to the capacity."""
+        """All tables, filled up with zeros to the capacity: uint32 [capacity, *row]."""
         filling = np.zeros((self.capacity - self.length, *self.row), np.uint32)
         return np.concatenate([*self.parts, filling])
