@@ -48,7 +48,7 @@ class Trials(NamedTuple):
     start_ones: Any  # int32: honest nodes that start at 1
     exclude_self: Any  # int32, 0 or 1
     first_group: Any = None  # int32: honest nodes, the first ones, in the first of two groups
-    # int32: nodes of the first group that start at 1, the first ones of it; so it is in the second.
+    # int32: nodes of the first group that start at 1. In either group those nodes come first.
     first_ones: Any = None
     round_steps: Any = None  # int32: steps that make a round (1, or n under async)
     offsets: Any = None  # int32 [mixes]: first row of each mix's thresholds

@@ -4,6 +4,12 @@ Everything is made of sums and products of probabilities, so that rare events an
 keep their relative accuracy. Times come from the elimination of Grassmann, Taksar and Heyman
 (1985, "Regenerative analysis and steady state distributions for Markov chains"), here as an LU
 factorisation by blocks: a pivot is what leaves a state, summed, and never 1 minus what stays.
+
+For Slush with n = 10, all honest, 4 of them at 1, the states are the numbers of 1-holders:
+
+    state   0     1 ... 9     10
+    done    yes   no          yes
+    start   4     (moves: [11, 11], rows that add up to 1)
 """
 
 from bisect import bisect_right
@@ -41,9 +47,10 @@ class Chain(NamedTuple):
 
 
 def transitions(found: list[tuple[int, Any, Floats]], states: int, number: Callable = np.asarray):
-    """Moves of a phase of a `Chain`, from a state, what may follow and how likely it does, each.
+    """The matrix of one phase of a `Chain`: CSR [states, states], float64.
 
-    number: the numbers of what may follow, if it is not numbers of states.
+    found: a state, what may follow it, and the probabilities of that, each. number: turns what may
+    follow into numbers of states, where it is something else.
     """
     sources, targets, weights = zip(*found, strict=True)
     rows = np.repeat(np.array(sources, np.int32), list(map(len, weights)))
@@ -57,7 +64,8 @@ class Passage(NamedTuple):
     finish: P(done first after exactly i steps), i = 0, 1, ... up to the limit or a negligible rest.
     unfinished: P(not done within the limit). entered: P(done first in this state), within the
     limit. final: P(in this state) after the limit, or at the first done state where those are
-    absorbing. mean, square: of the steps to be done, were there no limit.
+    absorbing. mean, square: means of the number of steps until it is done and of its square, were
+    there no limit.
     """
 
     finish: Floats
@@ -69,7 +77,10 @@ class Passage(NamedTuple):
 
 
 def passage(chain: Chain, limit: int) -> Passage:
-    """Follow the chain for `limit` steps, and from there on in closed form."""
+    """Follow the chain for `limit` steps, and from there on in closed form.
+
+    mean and square are inf where the chain may never be done, NaN where GMRES does not converge.
+    """
     absorbing = all((moves.diagonal()[chain.done] == 1.0).all() for moves in chain.moves)
     forward = [moves.T.tocsr() for moves in chain.moves]
     done = np.flatnonzero(chain.done)

@@ -31,8 +31,8 @@ CellCounts = NDArray[np.int16]  # [..., group and cell]
 class States(NamedTuple):
     """Censuses and, for each, the adversary's memory."""
 
-    rows: CellCounts
-    memory: NDArray[np.int32]
+    rows: CellCounts  # [states, width]
+    memory: NDArray[np.int32]  # [states]: number of the memory
 
 
 class Census:
@@ -40,10 +40,13 @@ class Census:
 
     first_ones: nodes of the adversary's first group that start at 1; the fewest possible unless
     given.
-    after, preference, decided: of each cell, where decided cells of a colour are one. sizes: nodes
-    of each group. start: the census at the start. keys, ones, over: of one node in each
-    [group and cell], its number, its preference and whether it has decided. looks: whether the
-    adversary looks at the decided nodes.
+    after [cells, results], preference, decided [cells]: as of `Cells`, but all decided cells of a
+    colour are one. groups: of honest nodes that the adversary distinguishes. width: numbers in a
+    census, groups x cells. sizes: nodes of each group. start: the census at the start. keys, ones,
+    over [group and cell]: of one node there, its number, its preference and whether it has decided.
+    looks: whether the adversary looks at the decided nodes.
+
+    ConfigError as `enumerate_cells` raises it.
     """
 
     def __init__(self, point: Point, first_ones: int | None = None):
@@ -73,12 +76,13 @@ class Census:
 
     @property
     def bound(self) -> int:
-        """As many censuses as there might be."""
+        """The number of censuses that are conceivable, whether they can come up or not."""
         cells = len(self.preference)
         return prod(comb(size + cells - 1, size) for size in self.sizes)
 
     @property
     def number_of_situations(self) -> int:
+        """A bound on how many `situations` there are, without listing them."""
         honest = self.point.honest
         return (honest + 1) * (comb(honest + 2, 2) if self.looks else 1)
 
@@ -90,7 +94,7 @@ class Census:
         return Situations(*all_[:, all_[1] + all_[2] <= honest])
 
     def situation(self, situations: Situations, rows: CellCounts) -> NDArray[np.int64]:
-        """Number of the situation that each census is."""
+        """The index in `situations` of each census, [censuses]; rows: int16 [censuses, width]."""
         size = self.point.honest + 1
         decided = [rows @ (self.over & (self.ones == c)) * self.looks for c in (0, 1)]
         seen = Situations(rows @ self.ones, *decided)
@@ -99,7 +103,7 @@ class Census:
 
 
 def names_of(census: Census, states: States) -> NDArray[np.uint64]:
-    """A number for each state, uint64; different states have different ones but for chance."""
+    """A number for each state, uint64; two states share one by chance only (2^-64 a pair)."""
     return states.rows.astype(np.uint64) @ census.keys + remembered(states.memory)
 
 

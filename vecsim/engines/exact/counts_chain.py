@@ -19,7 +19,7 @@ from vecsim.errors import ConfigError
 from vecsim.model.point import Nodes
 from vecsim.model.poll_law import Floats
 
-MOST_MOVES = 20_000_000  # pairs of a state and one that may follow it
+MOST_MOVES = 20_000_000  # pairs of a state and one that may follow it, to bound memory and time
 
 Scene = tuple[int, tuple[int, ...]]  # honest 1-holders, and the mix for each [group, colour]
 
@@ -27,7 +27,8 @@ Scene = tuple[int, tuple[int, ...]]  # honest 1-holders, and the mix for each [g
 class Law(NamedTuple):
     """Some of the nodes after a step, in all ways that are possible.
 
-    keys: a number for each census, which adds up when nodes do. rows: the censuses.
+    keys: a number for each census, uint64 [ways]; the key of two lots of nodes together is the sum
+    of theirs. weights: probabilities [ways]. rows: the censuses, int16 [ways, width].
     """
 
     keys: NDArray[np.uint64]
@@ -38,9 +39,9 @@ class Law(NamedTuple):
 def census_chain(
     census: Census, admitted: Nodes, conduct: Conduct, most_moves: int = MOST_MOVES
 ) -> tuple[Chain, CellCounts]:
-    """The chain on censuses, breadth first, and the census of each state; the first is the start.
+    """The chain on censuses, breadth first, and the census of each state, int16 [states, width].
 
-    Raises ConfigError where there are more moves than `most_moves`.
+    The first state is the start. ConfigError where there are more moves than `most_moves`.
     """
     walk, situations = _Walk(census, admitted, most_moves), census.situations()
     fresh = States(census.start[None], np.zeros(1, np.int32))
@@ -97,6 +98,7 @@ class _Walk:
         self._laws: dict[tuple, Law] = {}
 
     def done(self, rows: CellCounts) -> NDArray[np.bool_]:
+        """Whether all honest nodes have decided; without decisions, whether they agree."""
         census, honest = self.census, self.census.point.honest
         if census.point.protocol.decides:
             return rows @ census.over == honest
@@ -104,9 +106,10 @@ class _Walk:
         return (ones == 0) | (ones == honest)
 
     def steps(self, states: States, place, branches: tuple[Branch, ...]):
-        """Number of a state, the next memory, and what may follow, for all ways that there are.
+        """For each way that a step may go: index of the state, number of the next memory, and the
+        Law of what follows.
 
-        place: number of the situation that each state is in.
+        place: index of the situation that each state is in. A state may come several times.
         """
         point, ones = self.census.point, states.rows @ self.census.ones
         lockstep = point.schedule == "lockstep"
@@ -163,7 +166,7 @@ class _Walk:
         return Law(rows.astype(np.uint64) @ self.census.keys, weights, rows)
 
     def _poll(self, scene: Scene, row: CellCounts) -> Law:
-        """One undecided node polls, each as likely."""
+        """One undecided node polls, each with the same probability."""
         laws, undecided = [], row[~self.census.over].sum()
         for place in np.flatnonzero((row > 0) & ~self.census.over):
             others = row.copy()
@@ -173,7 +176,7 @@ class _Walk:
         return _merged(_joined(laws))
 
     def _next(self, scene: Scene, place: int):
-        """Where a poll may take a node of [group and cell] `place`, and how likely."""
+        """Where a poll may take a node of [group and cell] `place`, and the probabilities."""
         group, cell = divmod(place, len(self.census.preference))
         colour = int(self.census.preference[cell])
         ones, mixes = scene

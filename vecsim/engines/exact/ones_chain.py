@@ -1,4 +1,11 @@
-"""Chain on the number of honest nodes that prefer 1, for protocols without other state (Slush)."""
+"""Chain on the number of honest nodes that prefer 1, for protocols without other state (Slush).
+
+With 9 honest nodes and an adversary that may have two memories there are 20 states:
+
+    state    0 1 ... 9    10 11 ... 19
+    ones     0 1 ... 9     0  1 ...  9
+    memory       0             1
+"""
 
 from functools import cache
 
@@ -12,12 +19,15 @@ from vecsim.model.point import Nodes, Point
 from vecsim.model.poll_law import Floats
 
 # Probability, relative to the mode of a binomial law, below which numbers are left out: far below
-# any rare event that is asked for.
+# that of any rare event of interest.
 _TAIL = 1e-100
 
 
 def tally_chain(point: Point, admitted: Nodes, conduct: Conduct) -> tuple[Chain, np.ndarray]:
-    """The chain, whose states are (memory, 1-holders), and the 1-holders in each state."""
+    """The chain, whose states are (memory, 1-holders), and the 1-holders in each state, [states].
+
+    admitted: Byzantine nodes of each kind in the network.
+    """
     honest = point.honest
     ones = np.tile(np.arange(honest + 1), conduct.memories)
     done = (ones == 0) | (ones == honest)
@@ -67,10 +77,10 @@ def _poll(ones: int, honest: int, down, up) -> tuple[int, Floats]:
 
 
 def binomial_law(trials: int, success: float, failure: float) -> tuple[int, Floats]:
-    """The least number of successes that counts, and the probabilities from it on.
+    """The least number of successes that counts, and the (binomial) probabilities from it on.
 
     success + failure = 1, each accurate by itself. From the mode outwards by ratios, so that
-    every probability is relatively accurate.
+    every probability keeps its relative accuracy.
     """
     if trials == 0 or success == 0:
         return 0, np.ones(1)

@@ -1,4 +1,11 @@
-"""What one poll gives an honest node, for every number of honest 1-holders (host side, float64)."""
+"""What one poll gives an honest node, for every number of honest 1-holders (host side, float64).
+
+Tables have a row for each number c = 0 ... honest. With 9 honest nodes, k = 4, and a querier that
+prefers 1 and does not poll itself:
+
+    row c    0          1     2   ...   9          honest nodes that prefer 1, the querier included
+    asked    (nobody)   0     1   ...   8          1-holders among the 8 that it may poll
+"""
 
 import numpy as np
 
@@ -22,14 +29,17 @@ def _sides(point: Point, way: Way, admitted: Nodes, colour: int):
 
 
 def turned(point: Point, way: Way, admitted: Nodes, colour: int) -> tuple[Floats, Floats]:
-    """P(a quorum against the querier's colour), and P(none), each [honest + 1]."""
+    """P(a quorum against the querier's colour), and P(no such quorum), each [honest + 1]."""
     *_, other = _sides(point, way, admitted, colour)
     alpha = point.protocol.quorums[0]
     return other[:, alpha:].sum(axis=1), other[:, :alpha].sum(axis=1)
 
 
 def poll_results(point: Point, way: Way, admitted: Nodes, colour: int) -> Floats:
-    """Probabilities of each of `cells.RESULTS`, [honest + 1, results]."""
+    """Probabilities of each of `cells.RESULTS`, [honest + 1, results].
+
+    way: mix of each kind of Byzantine nodes, for queriers of this colour. admitted: nodes of each.
+    """
     low, high = point.protocol.quorums
     pool, rows, *sides = _sides(point, way, admitted, colour)
     if pool.silent:

@@ -22,15 +22,15 @@ from vecsim.errors import ConfigError
 from vecsim.model.point import Nodes, Point
 from vecsim.model.poll_law import Floats
 
-MOST_HONEST = 5000  # honest nodes of a chain on the number of 1-holders
+MOST_HONEST = 5000  # honest nodes of a chain on 1-holders: its moves grow with their square
 MOST_COUNTED = 2**15 - 1  # honest nodes of a chain on censuses, whose counts have 16 bits
-MOST_CENSUSES = 20_000  # as many censuses are solved without looking first
-FEW_MOVES = 500_000  # of a chain that is looked at first, because more censuses are conceivable
-_RARE = 1e-20  # a number of admitted Sybil identities that is less likely is left out
+MOST_CENSUSES = 20_000  # conceivable censuses up to which a point is supported without a look
+FEW_MOVES = 500_000  # moves up to which it is with more of them: `supports` has to list these moves
+_RARE = 1e-20  # probability of a number of admitted identities, or of a start, that is left out
 
 
 class Solution(NamedTuple):
-    """What a point's trials give.
+    """What a point's trials give: probabilities, and times in rounds.
 
     A trial has finished when every honest node has decided; under a protocol that does not decide,
     when all honest nodes first prefer one colour. Probabilities are those of a trial of
@@ -68,7 +68,7 @@ class Solution(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """The solution with everything fixed that is averaged over."""
+    """The solution for one value of everything that is averaged over."""
 
     passage: Passage
     ones: np.ndarray  # in each state
@@ -76,7 +76,7 @@ class _Part(NamedTuple):
 
 
 def supports(point: Point) -> str | None:
-    """Why a point can't be solved; None if it can."""
+    """Why a point cannot be solved; None if it can. May take seconds where censuses are many."""
     if point.network.topology != "complete":
         return "only complete graphs are solved"
     if point.network.groups:
@@ -99,7 +99,7 @@ def supports(point: Point) -> str | None:
 
 
 def solve(point: Point) -> Solution:
-    """What the point's trials give; raises ConfigError where `supports` has a reason not to."""
+    """What the point's trials give; ConfigError where `supports` has a reason not to."""
     reason = supports(point)
     if reason:
         raise ConfigError(f"engine is exact: {reason}")
@@ -113,7 +113,7 @@ def solve(point: Point) -> Solution:
 
 
 def _simple(point: Point) -> bool:
-    """Whether the number of 1-holders says all: a node keeps its colour alone, as under Slush."""
+    """Whether the number of 1-holders says all: a node remembers its colour only (Slush)."""
     if point.protocol.decides or point.adversary.groups > 1:
         return False
     return np.array_equal(Census(point).after, _TURNED)
@@ -124,7 +124,7 @@ _TURNED = [[0, 0, 0, 1, 1], [1, 1, 1, 0, 0]]
 
 
 def _admitted(point: Point) -> list[tuple[tuple[int, ...], float]]:
-    """Numbers of Byzantine nodes of each kind in the network, and how likely these are."""
+    """Numbers of Byzantine nodes of each kind in the network, and their probability."""
     laws = []
     for nodes, kind in zip(point.kinds, point.adversary.kinds, strict=True):
         admission = float(kind.admission)
@@ -137,7 +137,7 @@ def _admitted(point: Point) -> list[tuple[tuple[int, ...], float]]:
 
 
 def _starts(point: Point) -> list[tuple[int, float]]:
-    """Numbers of nodes in the adversary's first group that start at 1, and how likely each is."""
+    """Numbers of nodes in the adversary's first group that start at 1, and their probabilities."""
     least, law = first_ones_law(point)
     return [(least + i, float(chance)) for i, chance in enumerate(law) if chance > _RARE]
 

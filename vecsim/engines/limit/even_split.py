@@ -13,14 +13,16 @@ from scipy import stats
 from vecsim.engines.limit.meanfield import LimitCase, drift_slope, follow, follows_quorums, turning
 from vecsim.model.point import Point
 
-PIECES = 16  # of equal probability, of the normal distribution's upper half
+PIECES = 16  # of equal probability, of the normal distribution's upper half: one path each
 CENSORED = 1e-3  # P(some node is undecided at the end) below which the mean is that of all trials
 
 
 def rounds_until_decided(point: Point) -> float | None:
-    """Mean rounds until all nodes have decided, but for terms that vanish with n; None where not
-    known: with Byzantine nodes, from other splits, or for rules whose preference does not follow
-    every quorum.
+    """Mean rounds until all nodes have decided, but for terms that vanish as n grows.
+
+    None where that is not known: with Byzantine nodes, from other splits, under async, on graphs or
+    with groups, for rules that look at counts or whose preference does not follow every quorum,
+    where no drift leads away from the split, or where too many trials end undecided (CENSORED).
     """
     rule = point.protocol
     even = not point.byzantine and abs(2 * point.start_ones - point.honest) <= 1

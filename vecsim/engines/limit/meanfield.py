@@ -45,10 +45,9 @@ class Trajectory(NamedTuple):
 class FixedPoint(NamedTuple):
     """A share of 1-holders that does not move, known to 1e-6.
 
-    stable: whether shares nearby move towards it; from one that is not they are driven away, which
-    makes it the edge between what is attracted to its neighbours. held: whether the adversary
-    changes its answers there, so that the drift jumps over zero; lockstep rounds then go to and
-    fro around it.
+    stable: whether shares nearby move towards it; one that is not drives them away, and so divides
+    those that its two neighbours attract. held: whether the adversary changes its answers there, so
+    that the drift jumps over zero; lockstep rounds then go to and fro around it.
     """
 
     share: float
@@ -61,18 +60,18 @@ class LimitCase(NamedTuple):
 
     rule: Protocol
     adversary: Adversary
-    byzantine_fraction: float
-    loss: float = 0.0
+    byzantine_fraction: float  # share of all identities, 0 to below 1
+    loss: float = 0.0  # probability that an answer is lost
 
     @property
     def byzantine(self) -> float:
-        """Share of the network that is Byzantine, once identities are admitted."""
+        """Share of the network that is Byzantine, 0 to 1, once identities are admitted."""
         admitted = self.byzantine_fraction * float(self.adversary.admission)
         return admitted / (1 - self.byzantine_fraction + admitted)
 
     @property
     def answers(self) -> Floats:
-        """P(a Byzantine node answers 1), P(it answers 0), in each of the adversary's ways."""
+        """P(a Byzantine node answers 1), P(it answers 0) in each of the ways: [ways, 2]."""
         admitted = [float(kind.admission) for kind in self.adversary.kinds]
         kinds = np.array(self.adversary.divided(NODES)) * admitted
         ways = np.array(self.adversary.ways, float)  # [ways, kinds, 2]
@@ -82,8 +81,8 @@ class LimitCase(NamedTuple):
 def trajectory(point: Point, rounds: int | None = None, coin: float = 0.5) -> Trajectory:
     """The limit of a point's trials, whatever its n, in lockstep rounds.
 
-    rounds: max_rounds unless given. coin: the value of the adversary's shared coins.
-    Where QR-Avalanche has many cells they are put together, which makes shares good to about 1e-3.
+    rounds: max_rounds unless given. coin: the value of the adversary's shared coins, 0 to 1.
+    Where QR-Avalanche has many cells some are merged, which leaves shares good to about 1e-3.
     Raises ConfigError on graphs, with groups and under async.
     """
     crowd = _crowd(point)
@@ -93,7 +92,7 @@ def trajectory(point: Point, rounds: int | None = None, coin: float = 0.5) -> Tr
 def fixed_points(point: Point) -> list[FixedPoint]:
     """Shares of 1-holders that do not move while nobody has decided, in ascending order.
 
-    Of the point its protocol, adversary, Byzantine fraction and loss count, not its n.
+    Only the point's protocol, adversary, Byzantine fraction and loss count, not its n.
     What moves the share is the drift: for protocols whose preference follows every quorum, nodes
     that turn to 1 less nodes that turn to 0; for the others (Snowball) the mean change of how
     much stronger 1 is than 0. Byzantine nodes answer as in the first round, from an initial
@@ -121,7 +120,7 @@ def fixed_points(point: Point) -> list[FixedPoint]:
 def critical_fraction(point: Point, coin: float = 0.5) -> float | None:
     """The least Byzantine fraction at which the limit is no longer live; None if it always is.
 
-    Of the point its protocol, adversary, initial_accept and loss count, neither its n nor its own
+    Only the point's protocol, adversary, initial_accept and loss count, neither its n nor its own
     Byzantine fraction. coin: the value of the adversary's shared coins, 0 to 1.
     It is looked for in steps of 1 / FRACTIONS, then halved down to PRECISION.
 
@@ -152,7 +151,7 @@ def critical_fraction(point: Point, coin: float = 0.5) -> float | None:
 
 
 def _crowd(point: Point) -> LimitCase:
-    """What of a point decides its limit; ConfigError where that is not known."""
+    """What decides the limit of a point; ConfigError where the limit is not known."""
     require(point.schedule == "lockstep", "schedule", point.schedule, "lockstep")
     topology = point.network.topology
     require(topology == "complete", "network.topology", topology, "complete")
@@ -169,7 +168,7 @@ def turning(crowd: LimitCase, share: float) -> float:
 
 
 def drift_slope(crowd: LimitCase, share: float) -> float:
-    """Change of the drift per change of the share, at this share of 1-holders."""
+    """Slope of the drift at this share of 1-holders: its change per change of the share."""
     low, high = _drift(crowd, np.array([share - STEP, share + STEP]))
     return float((high - low) / (2 * STEP))
 
@@ -178,7 +177,7 @@ def drift_slope(crowd: LimitCase, share: float) -> float:
 
 
 def _view(crowd: LimitCase, ones, decided_0, decided_1, start_ones, round_, coin) -> View:
-    """What the adversary sees, as a network of NODES nodes; shares are arrays."""
+    """What the adversary sees, as a network of NODES nodes; shares of honest nodes are arrays."""
     byzantine = round(crowd.byzantine * NODES)
     honest = NODES - byzantine
     shares = dict(ones=ones, decided_0=decided_0, decided_1=decided_1, start_ones=start_ones)
@@ -207,7 +206,7 @@ def _frozen(crowd: LimitCase, ones: Floats) -> list[Floats]:
 
 
 def _drift(crowd: LimitCase, ones: Floats) -> Floats:
-    """How the share moves, at each of these shares."""
+    """Change of the share of 1-holders in a round, at each of these shares (see `fixed_points`)."""
     zero, one = _frozen(crowd, ones)
     if follows_quorums(crowd.rule):
         return (1 - ones) * zero[:, 3:].sum(axis=1) - ones * one[:, 3:].sum(axis=1)
@@ -238,7 +237,10 @@ def _zero(crowd: LimitCase, low: float, high: float, stable: bool) -> FixedPoint
 
 
 def follow(crowd: LimitCase, initial: float, rounds: int, coin: float = 0.5) -> Trajectory:
-    """Shares in each round, from an initial share of 1-holders; coin: as for `trajectory`."""
+    """Shares after 0 to `rounds` rounds, from an initial share of 1-holders.
+
+    coin: as for `trajectory`. ConfigError as `shares_of` raises it.
+    """
     states, groups = shares_of(crowd.rule, rounds), crowd.adversary.groups
     first = crowd.adversary.first_group(1.0, 1 / (1 - crowd.byzantine)) if groups == 2 else 1.0
     sizes = np.array([first, 1 - first][:groups])

@@ -1,4 +1,14 @@
-"""Shares of honest nodes in each state, and what a round does to them when nodes are many."""
+"""Shares of honest nodes in each state, and what a round does to them when nodes are many.
+
+Snowflake with beta 2, where 4 of 10 nodes start at 1; the shares of a group add up to 1:
+
+    cell         0    1    2    3    4    5
+    preference   0    1    0    1    0    1
+    counter      0    0    1    1    decided
+    state        0.6  0.4  0    0    0    0      float64 [cells], at the start
+
+`moves` [cells, cells x results] adds what each result takes to each cell.
+"""
 
 from math import comb
 from typing import Any, NamedTuple
@@ -16,18 +26,23 @@ from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Counts, Protocol, decided, preference
 
 _MOST_CELLS = 32_000  # cells of QR-Avalanche followed one by one, to bound the time of a round
-_NEGLIGIBLE = 1e-16  # share or probability of a poll that is left out: less than rounding moves
-ROUNDING = 1e-14  # probability of silence that is taken for 0: rounding leaves as much
+_NEGLIGIBLE = (
+    1e-16  # share, or probability of a poll, below which it is left out: as rounding errors
+)
+ROUNDING = 1e-14  # probability of silence below which it counts as 0: rounding may leave as much
 
 
 def _at_least(k: int, p, *least: int) -> list[Floats]:
-    """P(so many or more of k independent answers), each likely p."""
+    """P(so many or more of k independent answers), for answers of probability p [...] each."""
     law = binomial_pmf(k, np.asarray(p)[..., None])
     return [law[..., alpha:].sum(axis=-1) for alpha in least]
 
 
 def result_shares(rule: Protocol, asked: Floats, colour: int) -> Floats:
-    """Probabilities of `cells.RESULTS` for a node of this colour, [..., results]."""
+    """Probabilities of `cells.RESULTS` for a node of this colour, [..., results].
+
+    asked: P(one answer is 1), P(it is 0), [..., 2].
+    """
     k, quorums = int(rule.k), rule.quorums
     own = _at_least(k, asked[..., 1 - colour], *quorums)
     other = _at_least(k, asked[..., colour], *quorums)
@@ -49,40 +64,46 @@ class FewCells:
         self.moves = sparse.csr_array((np.ones(size[1]), places), size)
 
     def begin(self, ones: float) -> Floats:
+        """Shares in each cell at the start, [cells]. ones: share that starts at 1."""
         state = np.zeros(len(self.cells.cells))
         state[:2] = 1 - ones, ones
         return state
 
     def shares(self, state: Floats) -> tuple[float, float, float, float]:
-        """Of 1-holders, of nodes that decided each colour, and of undecided ones, each summed."""
+        """Shares of 1-holders, of nodes that decided 0, that decided 1, and of undecided nodes."""
         colour, decided = self.cells.preference, self.cells.decided
         over = [state[decided & (colour == each)].sum() for each in (0, 1)]
         ones, left = state[colour == 1].sum(), state[~decided].sum()
         return float(ones), float(over[0]), float(over[1]), float(left)
 
     def step(self, state: Floats, asked: Floats) -> Floats:
-        """asked: [colour, 2], what one answer to a node of each colour is."""
+        """The state after a round. asked: P(one answer is 1), P(it is 0), for a node of each
+        colour, [colour, 2].
+        """
         laws = np.stack([result_shares(self.rule, asked[colour], colour) for colour in (0, 1)])
         return self.polled(state, laws)
 
     def polled(self, state: Floats, laws: Floats) -> Floats:
-        """laws: P(each result) for a node of each colour, [colour, results]."""
+        """The same. laws: P(each result) for a node of each colour, [colour, results]."""
         return self.moves @ (state[:, None] * laws[self.cells.preference]).ravel()
 
 
 class Averages(NamedTuple):
-    """Shares of nodes in each of some cells, and of those that decided each colour."""
+    """Shares of undecided nodes in each of some cells, and of those that decided each colour."""
 
-    cells: NDArray[np.int64]
-    share: Floats
-    decided: Floats  # [2]
+    cells: NDArray[np.int64]  # [cells]: of which the confidence may be a mean of several
+    share: Floats  # [cells]
+    decided: Floats  # [colour]
 
 
 class ManyCells:
-    """For QR-Avalanche, whose confidence takes too many values.
+    """Shares of nodes for QR-Avalanche, whose confidence takes too many values.
 
-    Cells are followed one by one as long as there are few; of more, those of one colour and streak
-    whose confidences are nearest are put together, at their mean, on one side of the threshold.
+    Cells are followed one by one as long as there are few. Of more, those of one colour and streak
+    whose confidences fall into one bin are merged, at their mean; no bin crosses the threshold.
+
+    width: values of the confidence in a bin. pairs: int [polls, 2], what a poll may give, as
+    (positive, answered). threshold: the least confidence that decides, in fixed point.
     """
 
     def __init__(self, rule: Any):
@@ -91,15 +112,18 @@ class ManyCells:
         self.threshold = int(rule.least_confidence)
 
     def begin(self, ones: float) -> Averages:
+        """The two cells at the start. ones: share that starts at 1."""
         cells = np.asarray(self.rule.start(jnp.arange(2, dtype=jnp.uint32))).astype(np.int64)
         self.width = 1
         return Averages(cells, np.array([1 - ones, ones]), np.zeros(2))
 
     def shares(self, state: Averages) -> tuple[float, float, float, float]:
+        """As those of `FewCells`."""
         ones = state.share[preference(state.cells) == 1].sum() + state.decided[1]
         return float(ones), *state.decided.tolist(), float(state.share.sum())
 
     def step(self, state: Averages, asked: Floats) -> Averages:
+        """As that of `FewCells`; shares below _NEGLIGIBLE are dropped."""
         cells, shares = [], []
         for colour in (0, 1):
             mine = (preference(state.cells) == colour) & (state.share > _NEGLIGIBLE)
@@ -119,7 +143,7 @@ class ManyCells:
         return Averages(*self._merged(cell[~over], share[~over]), ended)
 
     def _merged(self, cells: NDArray[np.int64], share: Floats):
-        """At most _MOST_CELLS cells; bins get wider as there are more of them."""
+        """The cells and shares, merged into at most _MOST_CELLS bins, which widen as they must."""
         confidence, rest = self.rule.parts(cells)
         confidence -= self.threshold
         while True:
@@ -136,7 +160,10 @@ class ManyCells:
 
 
 def _joint(k: int, agree: float, against: float, pairs) -> Floats:
-    """P(so many answers agree and so many come) for pairs (positive, answered)."""
+    """P(so many answers agree, and so many arrive) for pairs (positive, answered), [pairs].
+
+    agree, against: probability that one answer does; otherwise it is missing.
+    """
     positive, answered = pairs.T
     ways = np.array([float(comb(k, j) * comb(j, i)) for i, j in pairs.tolist()])
     silent = max(1 - agree - against, 0.0)
@@ -146,12 +173,15 @@ def _joint(k: int, agree: float, against: float, pairs) -> Floats:
 
 @jax.jit
 def _counted(rule, cells, pairs):
-    """[pairs, cells], by the protocol's own step."""
+    """The cells after each poll, uint32 [pairs, cells], by the protocol's own step."""
     return jax.vmap(lambda pair: rule.step(cells, Counts(pair[0], pair[1])))(pairs)
 
 
 def shares_of(rule: Protocol, rounds: int) -> Any:
-    """What follows the shares of a protocol's nodes: has `begin`, `step` and `shares`."""
+    """What follows the shares of a protocol's nodes: FewCells, or ManyCells.
+
+    ConfigError for other protocols that look at counts, and as `enumerate_cells` raises it.
+    """
     if not rule.counts:
         return FewCells(rule, rounds)
     allowed = "a protocol that looks at quorums only, or QR-Avalanche"
