@@ -5,6 +5,12 @@ Small means are drawn by inversion. Others are drawn by transformed rejection (B
 The squeeze is left out: in vector code every lane would evaluate the test anyway.
 
 Both probabilities are given, so that nothing is computed as 1 - p.
+
+Draws of any shape are flattened to lanes. On a CPU those that one method has to make are gathered
+into pieces, here of 4 instead of PIECE, x being lanes that it leaves alone:
+
+    lanes    0 x x 3 x 5 6 x 8 9
+    queue    0 3 5 6 | 8 9 . .      two pieces, each as long as its slowest draw
 """
 
 from typing import Any, NamedTuple
@@ -16,9 +22,12 @@ from jax import lax
 from vecsim.model import random
 
 _SMALL = 10.0  # means below this are drawn by inversion, as the rejection needs at least this
-PIECE = 128  # draws made together on a CPU: vectors are full, few lanes wait for the last one
+PIECE = (
+    128  # draws made together on a CPU: it fills vectors, and few lanes wait for the slowest one
+)
 _MOST_STEPS = 120  # P(a mean below _SMALL gives so many) < 1e-80
 MOST_ATTEMPTS = 2**10  # P(all of them are rejected) < 1e-300
+# Coefficients of the odd powers of 1 / (k + 1) in the Stirling series of log k! (see `stirling`).
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 # log k! - (k + 1/2) log(k + 1) + (k + 1) - log(2 pi) / 2 for small k, where the series is not exact
 STIRLING_SMALL = (
@@ -36,10 +45,10 @@ STIRLING_SMALL = (
 
 
 class Names(NamedTuple):
-    """What draws are called, so that they depend on nothing else.
+    """What draws are called, so that their random words depend on nothing else.
 
-    key: the trial's two words. draw: uint32 below 2^22, the number of the draw in its round.
-    counters: second counter words of the two blocks that an attempt takes. All broadcast.
+    key: the trial's two words, uint32. draw: uint32 below 2^22, the number of the draw in its
+    round. counters: second counter words of the two blocks that an attempt takes. All broadcast.
     """
 
     key: tuple[Any, Any]
@@ -48,7 +57,10 @@ class Names(NamedTuple):
 
 
 def names_in(key, draw, round_, first: int = random.POLL, second: int = random.POLL_WIDE) -> Names:
-    """Of draws in a round; first, second: what the blocks of an attempt are for."""
+    """Names of draws in a round.
+
+    round_: whole numbers, rounds completed. first, second: purposes of the blocks of an attempt.
+    """
     round_ = round_.astype(jnp.uint32)
     return Names(key, draw, (random.counter(round_, first), random.counter(round_, second)))
 
@@ -57,7 +69,7 @@ def binomial(names: Names, n, p, q):
     """Successes among n trials of probability p each; q is P(failure), p + q = 1.
 
     n: whole numbers up to 1e12 (float64). p and q: each exact to its own last digits (float64).
-    Returns float64 of the same shape. n = 0 and p = 0 give 0.
+    Returns whole numbers, float64, of the shape to which n and p broadcast. n = 0 and p = 0 give 0.
     """
     rare, often = jnp.minimum(p, q), jnp.maximum(p, q)
     mean = n * rare
@@ -71,7 +83,7 @@ def binomial(names: Names, n, p, q):
 
 
 def _where(wanted, draw, *given):
-    """Draws where wanted, 0 elsewhere; on a CPU the wanted ones are put together in pieces."""
+    """Draws where wanted, 0 elsewhere; on a CPU the wanted ones are gathered in pieces."""
 
     def drawn(wanted, names: Names, n, p, q):
         return draw(names, jnp.where(wanted, n, 0.0), p, q)
@@ -100,7 +112,7 @@ def _uniform(names: Names, attempt, second):
 
 
 def _inverted(names: Names, n, p, q):
-    """Draws of small mean: from P(at least 1) on, the probability of each number is taken off."""
+    """Draws of small mean: a number counts up while the uniform is below its upper tail."""
     uniform = _uniform(names, jnp.uint32(0), names.counters[0])
     none = n * jnp.log1p(-p)
     odds = p / q
@@ -123,7 +135,7 @@ def _inverted(names: Names, n, p, q):
 
 
 def _rejected(names: Names, n, p, q):
-    """Draws of mean _SMALL or more, or of none."""
+    """Draws of mean _SMALL or more; 0 where n is 0."""
     mean, missed = n * p, n * q
     deviation = jnp.sqrt(mean * q)
     b = 1.15 + 2.53 * deviation

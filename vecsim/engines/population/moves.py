@@ -3,7 +3,12 @@
 The nodes of a cell are shared out over the results of a poll one column of results after the
 other: what is left after one draw is what the next divides. Cells that all later columns take to
 the same places are put together before they are drawn from, so that a round of Snowflake takes
-two draws for each colour and one for each counter.
+two draws for each colour and one for each counter. With beta 2 and equal alphas, cells as numbered
+in `engines.cells`:
+
+    stage 0   agree, confident     rows 0, 1, 2, 3 (a cell each)            to 2, 3, 4, 5
+    stage 1   no quorum            rows 0, 1 (cells 0 and 2, cells 1 and 3)   to 0, 1
+    stage 2   against, confident   rows 0, 1: what is left, not drawn         to 3, 2
 """
 
 from functools import lru_cache
@@ -35,7 +40,8 @@ class Moves(NamedTuple):
     """Moves between the cells that nodes are counted in: the undecided ones, then 0 and 1 decided.
 
     columns: results that go together, in the order of the stages. stages: one for each column;
-    what the last one holds is not drawn. preference: int32 [cells]. start: the cell of each colour.
+    what the last one holds is not drawn. preference: int32 [cells]. start: int32 [colour], the cell
+    in which its nodes start.
     """
 
     columns: tuple[tuple[int, ...], ...]
@@ -45,6 +51,7 @@ class Moves(NamedTuple):
 
     @property
     def rows(self) -> tuple[int, ...]:
+        """Rows of each stage."""
         return tuple(len(stage.to) for stage in self.stages)
 
 

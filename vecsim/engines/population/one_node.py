@@ -22,7 +22,7 @@ from vecsim.model.poll_law import Floats
 from vecsim.protocols.qr_avalanche import SCALE, QrAvalanche
 from vecsim.types import Counts
 
-_BLOCK = 2**13  # confidences that are moved together: they stay in the cache
+_BLOCK = 2**13  # confidences that are moved together: 64 KB, which stay in the cache
 
 
 class Part(NamedTuple):
@@ -38,19 +38,20 @@ class Part(NamedTuple):
     mass: Floats
 
 
+# No nodes.
 _NOBODY = Part(0, np.zeros(0))
 
 
-# What a poll adds to nine tenths of the confidence, [outcomes], and how likely it does.
+# What a poll adds to nine tenths of the confidence, and the probability of that, [outcomes] each.
 _Moves = tuple[NDArray[np.int64], Floats]
 
 
 def decision_law(rule: QrAvalanche, joint: Floats, lost: float) -> Floats:
     """P(a node that has not polled yet decides in its poll 1, 2, ..., max_rounds, never).
 
-    joint: P(j peers answer, i of them agree with the node), [k + 1, k + 1]. Polls that would turn
-    the node are left out; where their probability does not matter, see `undisputed`. lost:
-    probability that may be left out besides, in all.
+    Returns [max_rounds + 1]. joint: P(j peers answer, i of them agree with the node), [k + 1 (j),
+    k + 1 (i)]. Polls that would turn the node are left out (`undisputed` bounds their probability).
+    lost: probability that may be left out besides, in all.
     """
     (success, failure, nobody), enough = _polled(rule, joint), _enough(rule)
     beta, rounds = int(rule.beta), int(rule.max_rounds)
@@ -75,14 +76,17 @@ def decision_law(rule: QrAvalanche, joint: Floats, lost: float) -> Floats:
 
 
 def turning_chance(rule: QrAvalanche, joint: Floats) -> float:
-    """P(one poll turns the node's preference)."""
+    """P(one poll turns the node's preference); joint as for `decision_law`."""
     answered, positive = np.nonzero(joint)
     turned = after(rule, rule.start(jnp.uint32(0)), positive, answered).preference == 1
     return float(joint[answered, positive][turned].sum())
 
 
 def after(rule: QrAvalanche, cells, positive, answered) -> SimpleNamespace:
-    """The protocol's own step, at few shapes: fields of the cells after it, as by `unpack`."""
+    """The fields, as of `unpack`, of cells after the protocol's own step; few shapes compile.
+
+    cells, positive, answered: whole numbers that broadcast, of one axis at most.
+    """
     parts = np.broadcast_arrays(cells, positive, answered)
     stepped = _step(rule, *(padded(part.astype(np.uint32)) for part in parts)).items()
     return SimpleNamespace(**{name: np.asarray(field)[: len(parts[0])] for name, field in stepped})
@@ -137,7 +141,7 @@ def _ninths() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def nine_tenths(part: Part) -> Part:
-    """Of every confidence, as a poll keeps them before it adds its own."""
+    """The same nodes at nine tenths of their confidence, as a poll leaves it before it adds."""
     least, double = _ninths()
     low, high = part.low, part.low + len(part.mass) - 1
     first, last = (int(np.searchsorted(least, end, "right")) - 1 for end in (low, high))
@@ -169,6 +173,7 @@ def _moved(part: Part, moves: _Moves) -> Part:
 
 
 def _sum(parts) -> Part:
+    """All nodes of these parts."""
     full = [part for part in parts if len(part.mass)]
     if len(full) < 2:
         return full[0] if full else _NOBODY
@@ -180,7 +185,7 @@ def _sum(parts) -> Part:
 
 
 def _trimmed(part: Part, least: float) -> Part:
-    """Without blocks at the ends that together hold less than `least` each."""
+    """Without the blocks at either end that together hold less than `least`."""
     if not len(part.mass):
         return part
     blocks = np.add.reduceat(part.mass, np.arange(0, len(part.mass), _BLOCK))

@@ -38,9 +38,9 @@ def result_probabilities(polls: Polls, kinds, ones, mixes, heard=None):
 
     kinds: Byzantine nodes of each kind in the network (float64 [trials, kinds]). ones: honest nodes
     that prefer 1 (float64 [trials]). mixes: int32 [trials, groups, own colour], index into the
-    adversary's ways. heard: the honest
-    nodes that a querier of each group hears, itself included [trials, groups]; `ones` then has that
-    shape too, and counts those of them that prefer 1.
+    adversary's ways. heard: the honest nodes that a querier of each group hears, itself included
+    (float64 [trials, groups]); `ones` then has that shape too, and counts those of them that prefer
+    1.
     """
     trials, groups, _ = mixes.shape
     kinds = jnp.repeat(kinds, groups, axis=0)
@@ -71,7 +71,7 @@ def _of_heard(polls: Polls, own: int, same, honest, kinds, mixes):
 
 
 def _drawn(polls: Polls, part, other):
-    """P(x of k draws are from a part of that size, the rest from the other) [x, classes]."""
+    """P(x of k draws are from a part of that size, the rest from the other), [x, classes]."""
     width, k, step = polls.ways.shape[-1], polls.k.astype(jnp.float64), polls.step
     total = part + other
     ratios = [_falling(each, total, step, width) for each in (part, other)]
@@ -142,7 +142,7 @@ def _rests_of(polls: Polls, total, height: int, width: int):
 
 
 def honest_answers(polls: Polls, ones):
-    """P(x of the k answers of honest nodes are 1) [x, trials], asked by none of them."""
+    """P(x of the k answers of honest nodes are 1), [x, trials], when a Byzantine node asks."""
     return _drawn(polls, ones, polls.honest - ones)
 
 
@@ -161,7 +161,7 @@ def _rest(total, draws, step, width: int):
 
 
 def _products(*ratios):
-    """Of each of these: 1, then the product of the first, the first two, ... down the columns."""
+    """Cumulative products of each array along its first axis, from the empty product, 1, on."""
     ratios = jnp.stack(ratios, axis=1)
     one = jnp.ones_like(ratios[0])
 

@@ -30,17 +30,19 @@ from vecsim.errors import ConfigError
 from vecsim.model import random
 from vecsim.model.point import MOST_NODES, Point
 
-BLOCKS = 16  # blocks of a batch and device at most: enough to hide what a batch costs by itself
+BLOCKS = 16  # blocks of a batch and device at most: enough to hide the fixed cost of a batch
 MOST_WEIGHTS = 2**28  # bytes that the weights of a point with groups may take, to bound the memory
-LEAST_MIXES = 3  # mixes in a program: as many as adversaries here have at most, so that they share
+LEAST_MIXES = 3  # mixes in a program at least: the most that vecsim's have, so that they share one
 
-Served = tuple[Point, np.ndarray, np.ndarray]  # numbers of its trials, where outcomes belong
+Served = tuple[
+    Point, np.ndarray, np.ndarray
+]  # a point, numbers of its trials, where outcomes belong
 
 
 class PopulationShape(NamedTuple):
     """What a program is compiled for."""
 
-    engine: str  # population
+    engine: str  # "population"
     block: int  # trials
     groups: int  # of honest nodes that some adversary tells apart
     pools: bool  # whether some adversary pools samples
@@ -60,10 +62,10 @@ class PopulationShape(NamedTuple):
 
 
 class _Sides(NamedTuple):
-    """The network's groups of honest nodes, one after the other, in the adversary's groups each."""
+    """The network's groups of honest nodes, each divided into the adversary's groups, [groups]."""
 
     nodes: Any  # int64 [groups]
-    ones: Any  # int64 [trials, groups]: of them start at 1
+    ones: Any  # int64 [trials, groups]: those of them that start at 1
     active: Any  # float64 [groups, 2]: P(a node takes part in a round), P(it does not)
     cut: Any  # int64: rounds in which sides do not hear each other
 
@@ -102,7 +104,7 @@ def supports(point: Point) -> str | None:
 
 
 def _weight_bytes(shape: PopulationShape) -> int:
-    """What the weights of a point with groups take (see `Polls`)."""
+    """Bytes that the weights of a point with groups take (see `Polls`)."""
     size = shape.size + 1
     return 8 * size * shape.mixes * 2 * len(RESULTS) * (size if shape.third else 1) * size
 
@@ -132,14 +134,14 @@ def population_shape(point: Point) -> PopulationShape:
 
 
 def _block_size(rows: int) -> int:
-    """Trials of a block: few enough for the cache, enough to hide what a loop costs by itself."""
+    """Trials of a block: few enough for the cache, enough to hide the fixed cost of a loop."""
     lanes = 2**12 if jax.default_backend() == "cpu" else 2**16
     wanted = min(max(lanes // rows, 8), lanes // 8)
     return 1 << (wanted.bit_length() - 1)
 
 
 def _rounded(size: int) -> int:
-    """The size or a little more, so that few programs serve many sizes."""
+    """The size, or up to a quarter (or 3) more, so that few programs serve many sizes."""
     unit = max(4, 2 ** (size.bit_length() - 3))
     return -(-size // unit) * unit
 
@@ -149,8 +151,9 @@ def blocks_of(
 ) -> Iterator[tuple[Blocks, np.ndarray]]:
     """Batches, and where the outcomes of their trials belong [blocks, trials], -1 for nowhere.
 
-    served: points with the numbers of their trials, and the places of these. Blocks are filled
-    up with trials of no nodes, and batches with such blocks, which take no time.
+    served: points with the numbers of their trials, and the places of these. devices: how many.
+    memory: bytes that a batch may take. Blocks are filled up with trials of no nodes, and batches
+    with such blocks, which take no time.
     """
     roster = roster_of(point for point, *_ in served)
     taken: list[tuple[Blocks, np.ndarray]] = []
@@ -204,9 +207,9 @@ def _block(shape: PopulationShape, roster: Roster, point: Point, polls: Polls, k
 
 
 def sides_of(point: Point, first: np.ndarray) -> _Sides:
-    """In every group the adversary's first group comes first.
+    """The groups of a point; in each of the network's the adversary's first group comes first.
 
-    first: how many nodes of it start at 1 in each of the network's groups [trials, groups].
+    first: how many nodes of it start at 1 in each of the network's groups, [trials, groups].
     """
     nodes, ones, active = [], [], []
     for group, in_first in zip(point.groups, first.T, strict=True):

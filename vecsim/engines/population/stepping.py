@@ -6,6 +6,12 @@ every cell that can come up (`cells`); which draws a round takes is in `moves`.
 
 Trials are run in blocks of one point each. A block is what is compiled, so that a trial's bits are
 the same in whatever batch its block is run.
+
+A trial of n = 10 (9 honest, 4 of them at 1) in a block, Snowflake with beta 2, one group:
+
+    cell      0  1  2  3  4  5       the two last ones: 0 and 1 decided
+    nodes     5  4  0  0  0  0       float64 [trials, groups, cells]
+    chances   of each result, float64 [trials, groups, own colour, results]
 """
 
 from typing import Any, NamedTuple
@@ -26,9 +32,9 @@ from vecsim.model import random
 from vecsim.model.point import MOST_ROUNDS, Point
 from vecsim.types import STEPPED, Outcome
 
-GROUP = 20  # bits of a draw's number below the group: rows x STAGES must fit
-_NAMED = 4  # groups: a draw's number of 22 bits has room for so many, others are in the round's
-STAGES = 8  # stages that a draw's number has room for: a power of two above the five results
+GROUP = 20  # bits of a draw's number below those of the group: rows x STAGES must fit
+_NAMED = 4  # groups for which a draw's number of 22 bits has room; others are in its round's number
+STAGES = 8  # stages for which a draw's number has room: a power of two above the five results
 
 
 class RoundState(NamedTuple):
@@ -40,8 +46,9 @@ class RoundState(NamedTuple):
     memory: Any  # int32 [trials, slots], the adversary's
 
 
-# The axes of a block's trials.
+# For `vmap`: the fields of a block's trials that have an axis of trials, the first; None: shared.
 EACH = Trials._make([None] * len(Trials._fields))
+# Those that differ from trial to trial.
 EACH = EACH._replace(key=(0, 0), coin=0, honest=0, byzantine=0, kinds=0)
 
 
@@ -67,7 +74,7 @@ def _program(shape: PopulationShape):
 
 
 def begin(shape: PopulationShape, block: Blocks) -> RoundState:
-    """Nobody has polled yet. A trial of no nodes fills a block up."""
+    """Nobody has polled yet; trials that fill the block up have no nodes."""
     honest, sides, moves = block.trials.honest, block.sides, block.moves
     there = (honest > 0)[:, None]
     nodes = jnp.zeros((*sides.ones.shape, len(moves.preference)))
@@ -78,7 +85,7 @@ def begin(shape: PopulationShape, block: Blocks) -> RoundState:
 
 
 def taking_part(shape: PopulationShape, block: Blocks, state: RoundState):
-    """The nodes of each cell that take part in this round."""
+    """The nodes of each cell that take part in this round, [trials, groups, cells]."""
     if not shape.rests:
         return state.nodes
     number = jnp.arange(state.nodes.shape[-1], dtype=jnp.uint32)
@@ -88,8 +95,10 @@ def taking_part(shape: PopulationShape, block: Blocks, state: RoundState):
 
 
 def _names(block: Blocks, state: RoundState, number, *purposes: int) -> Names:
-    """Of draws with these numbers in each group [trials, groups, numbers]; the group is in the
-    number, and in the round of the counters where there are many groups."""
+    """Names of draws with these numbers in each group, [trials, groups, numbers].
+
+    The group is in the number of the draw and, from _NAMED groups on, in the round of the counters.
+    """
     key = tuple(word[:, None, None] for word in block.trials.key)
     group = jnp.arange(state.nodes.shape[1], dtype=jnp.uint32)[:, None]
     more = (group // jnp.uint32(_NAMED)) * jnp.uint32(MOST_ROUNDS)
@@ -101,7 +110,10 @@ def _names(block: Blocks, state: RoundState, number, *purposes: int) -> Names:
 def advance_counts(
     shape: PopulationShape, block: Blocks, state: RoundState, tally: Tally, awake
 ) -> RoundState:
-    """One round: every undecided node that takes part polls once, all together."""
+    """The state after one round: every undecided node that takes part polls once, all together.
+
+    tally: of the state. awake: nodes that take part, as of `taking_part`.
+    """
     chances, memory = faced(shape, block, state, tally, awake)
     nodes, flips = move(shape, block, state._replace(nodes=awake), chances)
     if shape.rests:
@@ -110,8 +122,10 @@ def advance_counts(
 
 
 def heard(shape: PopulationShape, block: Blocks, state: RoundState, awake):
-    """Of the honest nodes that take part: those that each group hears, and of them the ones that
-    prefer 1, both [trials, groups]."""
+    """Honest nodes that take part and are heard by each group, and those of them that prefer 1.
+
+    Both float64 [trials, groups].
+    """
     preference = block.moves.preference.astype(jnp.float64)
     apart = (state.round < block.sides.cut)[:, None]
 
@@ -124,8 +138,10 @@ def heard(shape: PopulationShape, block: Blocks, state: RoundState, awake):
 
 
 def faced(shape: PopulationShape, block: Blocks, state: RoundState, tally: Tally, awake):
-    """P(each result) of this round's polls, [trials, groups, own colour, results], and the
-    adversary's memory after it."""
+    """P(each result) of this round's polls, and the adversary's memory after it.
+
+    float64 [trials, groups, own colour, results], int32 [trials, slots].
+    """
     trials, polls = block.trials, block.polls
     pushed = jnp.zeros(tally.ones.shape, jnp.bool_)
     if shape.pools:
@@ -145,6 +161,7 @@ def faced(shape: PopulationShape, block: Blocks, state: RoundState, tally: Tally
 
 
 def count_by_cell(moves: Moves, nodes) -> Tally:
+    """The tally of nodes [trials, groups, cells], int64 [trials] each."""
     cells = nodes.sum(axis=1)
     ones = (cells * moves.preference.astype(jnp.float64)).sum(axis=-1)
     decided = cells[..., -2] + cells[..., -1]
@@ -152,9 +169,9 @@ def count_by_cell(moves: Moves, nodes) -> Tally:
 
 
 def move(shape: PopulationShape, block: Blocks, state: RoundState, chances):
-    """The nodes of each cell after a round, and how many preferences it changed.
+    """The nodes of each cell after a round, as of RoundState, and the preferences that it changed.
 
-    chances: [trials, groups, own colour, results].
+    chances: float64 [trials, groups, own colour, results]. flips: int64 [trials].
     """
     columns = [sum(chances[..., result] for result in results) for results in shape.columns]
     left = state.nodes[..., :-2]
@@ -175,7 +192,10 @@ def move(shape: PopulationShape, block: Blocks, state: RoundState, chances):
 
 
 def conditional(this, later):
-    """P(this | this or a later one), P(a later one | ...); 0 and 1 where neither can be."""
+    """P(this | this or later), P(later | this or later); 0 and 1 where neither is possible.
+
+    this, later: probabilities, arrays of one shape.
+    """
     total = this + later
     possible = total > 0.0
     total = jnp.where(possible, total, 1.0)
@@ -183,8 +203,9 @@ def conditional(this, later):
 
 
 def pooled_minority(trials: Trials, polls: Polls, round_, ones):
-    """Whether 1 is the minority among k answers of honest nodes to each Byzantine node.
+    """Whether 1 is the minority among k answers of honest nodes to each Byzantine node that pools.
 
+    bool [trials]; False on a tie. round_: int64 [trials]. ones: honest 1-holders, int64 [trials].
     The Byzantine nodes are shared out over how many of their answers are 1: halves of the possible
     numbers, quarters, and so on. Those of one part are kept at its first number.
     """

@@ -26,11 +26,15 @@ from vecsim.model.uses import uses
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Adversary, Outcome
 
-RISK = 1e-9  # probability that a trial is not as the engine takes it to be
+RISK = 1e-9  # probability, per trial, that some node meets a quorum against it: bounds the error
 _COINS = 1000  # values of the shared coin that are averaged over: shares are good to 0.001
-BLOCK_TRIALS = 256  # drawn together, whatever their number, so that a trial's bits are the same
-# What an adversary may look at, if its answers are not to change while nobody turns.
+BLOCK_TRIALS = (
+    256  # trials drawn together, however many are asked for, so that their bits are fixed
+)
+# Parts of the view that do not change while nobody turns: an adversary that looks at no others
+# keeps to its answers.
 STEADY = {"honest", "byzantine", "peers", "exclude_self", "k", "alpha", "start_ones", "ones"}
+# It is drawn once for a trial.
 STEADY |= {"trial_coin"}
 
 
@@ -63,7 +67,10 @@ def steady(adversary: Adversary) -> bool:
 
 
 def mix_shares(point: Point, colour: int) -> NDArray[np.float64]:
-    """How often the adversary answers a node of this colour in each of its ways."""
+    """Share of trials in which the adversary answers a node of this colour in each of its ways.
+
+    float64 [ways], good to 0.001; it depends on the trial's shared coin only.
+    """
     coins = (np.arange(_COINS, dtype=np.float32) + np.float32(0.5)) / np.float32(_COINS)
     mixes = mixes_of(point, coins)[:, colour]
     return np.bincount(mixes, minlength=len(point.adversary.ways)) / _COINS
@@ -72,7 +79,7 @@ def mix_shares(point: Point, colour: int) -> NDArray[np.float64]:
 def mixes_of(point: Point, coins: NDArray[np.float32]) -> NDArray[np.int64]:
     """The way in which a steady adversary answers, [coins, colour of the querier].
 
-    coins: values of the trial's shared coin.
+    coins: values of the trial's shared coin, float32 in [0, 1). Without Byzantine nodes way 0.
     """
     if not point.byzantine:
         return np.zeros((len(coins), 2), np.int64)
@@ -85,7 +92,7 @@ def mixes_of(point: Point, coins: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def polled(pool: Pool, colour: int) -> Floats:
-    """P(j peers answer, i of them the colour), [k + 1, k + 1], when all honest nodes hold it."""
+    """P(j peers answer, i of them the colour), [j, i], when all honest nodes hold it."""
     if not colour:
         pool = pool.swapped()
     if pool.silent:
@@ -97,7 +104,7 @@ def polled(pool: Pool, colour: int) -> Floats:
 
 @lru_cache(maxsize=256)
 def law_of(rule: QrAvalanche, pool: Pool, colour: int, nodes: int) -> Floats:
-    """`decision_law` of so many nodes."""
+    """`decision_law` of a node among so many, which leaves out too little to matter to all."""
     return decision_law(rule, polled(pool, colour), 0.1 * RISK / nodes)
 
 
@@ -114,8 +121,9 @@ def _colour(point: Point) -> int:
 
 
 def outcomes_of(point: Point, trials: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Outcomes of the numbered trials of a point that this module supports, as of `stepping.run`;
-    rounds are -1 for never.
+    """Outcomes of the numbered trials of a point that this module supports, int64 [trials].
+
+    The names are those of `stepping.run`; steps are -1 for never.
     """
     key = random.trial_key(random.point_key(seed, point.hash()), trials)
     coins = random.uniform(random.trial_coin(key))
@@ -133,7 +141,10 @@ def outcomes_of(point: Point, trials: np.ndarray, seed: int) -> dict[str, np.nda
 
 
 def shared_out(key, nodes: int, law: Floats) -> Floats:
-    """Nodes that decide in round 1, 2, ..., [trials, max_rounds]."""
+    """Nodes that decide in round 1, 2, ..., float64 [trials, max_rounds].
+
+    key: the trials', two uint32 [BLOCK_TRIALS]. nodes: honest ones. law: as of `decision_law`.
+    """
     rounds = len(law) - 1
     later = np.cumsum(law[::-1])[::-1]  # from a round on, or never
     possible = np.maximum(later[:-1], np.finfo(float).tiny)
@@ -165,7 +176,10 @@ def _draw(key, nodes, p, q):
 
 
 def outcome(point: Point, decided: Floats) -> dict[str, np.ndarray]:
-    """What `Outcome` records, from how many nodes decide in round 0, 1, ..., [trials, rounds]."""
+    """The fields of `Outcome`, and `admitted`, int64 [trials].
+
+    decided: nodes that decide in round 0, 1, ..., [trials, max_rounds + 1].
+    """
     so_far, honest = np.cumsum(decided, axis=1), point.honest
     total, rounds = so_far[:, -1], np.arange(decided.shape[1])
 

@@ -1,6 +1,12 @@
 """All that decides the polls of a point except its nodes' preferences (host side).
 
-`poll_results` puts the two together.
+`poll_results` puts the two together; its docstring has the formula, and an example. There k = 4,
+and a poll that draws x own and y = 0 answers of the third part (all arrive) has these weights:
+
+    x                   0  1  2  3  4
+    no quorum           0  0  6  0  0        C(4, x), in the row of the result that x leads to
+    own, confident      0  0  0  4  1
+    other, confident    1  4  0  0  0
 """
 
 from functools import lru_cache
@@ -28,14 +34,15 @@ class Polls(NamedTuple):
     # that count as own, as others
     apart: Any  # float64 [mixes, kinds]: share in the third part
     ways: Any  # float64 [x]: C(k, x)
-    weights: Any  # float64 [mixes, own colour, results, y, x]: 0 where x + y is more than k; with
-    # unheard nodes there is a first axis of draws of those that are heard. Where a third part is
-    # beside honest nodes alone, all of them heard, they hold `_rests`: of several kinds of
-    # Byzantine nodes some answer a fixed colour meanwhile, so many as the trial has
+    # float64 [mixes, own colour, results, y, x]: 0 where x + y is more than k. With unheard nodes
+    # there is a first axis: draws that meet nodes that are heard. Where there is a third part, one
+    # kind of Byzantine nodes, and all honest nodes are heard, `_rests` is multiplied in; of several
+    # kinds some may answer a fixed colour, and how many they are depends on the trial.
+    weights: Any
 
 
 def third_part(point: Point) -> bool:
-    """Whether some answer may be a coin or silence (see the module)."""
+    """Whether some answer may be a coin or silence (the third part, see `poll_results`)."""
     network, ways = point.network, point.adversary.ways if point.byzantine else ()
     mixes = {mix for way in ways for mix in way}
     if network.replacement:
@@ -54,7 +61,7 @@ def varies_apart(point: Point) -> bool:
 def polls_of(point: Point, mixes: int, size: int, third: bool, unheard: bool = False) -> Polls:
     """The point's polls, filled up to `mixes` mixes and `size` answers.
 
-    unheard: whether honest nodes may be unheard.
+    third: whether the program has a third part. unheard: whether honest nodes may be unheard.
     """
     polls = _polls_of(point, mixes, size, third, point.protocol.k, unheard)
     if not unheard:
@@ -65,7 +72,7 @@ def polls_of(point: Point, mixes: int, size: int, third: bool, unheard: bool = F
 
 
 def _polls_of(point: Point, mixes: int, size: int, third: bool, k: int, unheard: bool) -> Polls:
-    """The same for polls of k draws, all of nodes that are heard."""
+    """As `polls_of`, for polls of k draws, all of nodes that are heard."""
     rule, network = point.protocol, point.network
     low, high = rule.quorums
     replacement = network.replacement
