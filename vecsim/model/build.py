@@ -26,19 +26,24 @@ from vecsim.model.sources import is_own
 from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
 
+# Groups of options that name a component, with the class that it must extend.
 COMPONENTS = {"protocol": Protocol, "adversary": Adversary, "network": Network}
-GROUPS = tuple(COMPONENTS)  # of options, in the order of a point's fields
+GROUPS = tuple(COMPONENTS)  # their names, in the order of a point's fields
+# The other parameters of a point, with their types.
 NUMBERS = {"n": int, "byzantine_fraction": float, "initial_accept": float, "schedule": str}
-SEEDS = 2**32  # how many there are: a seed is one random word
-WHOLE, NUMBER = "a whole number", "a number"  # as a refusal says what is allowed
+SEEDS = 2**32  # seeds are below this number: a seed is one random word of 32 bits
+WHOLE, NUMBER = "a whole number", "a number"  # what messages call an int and a float
 MIXTURE = name_of(Mixture)  # the one class whose parameters are components themselves
 
-UNKNOWN = (ConfigAttributeError, ConfigKeyError)
+UNKNOWN = (ConfigAttributeError, ConfigKeyError)  # errors of a key that does not exist
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)  # errors of a configuration
 
 
 def sentence(error: BaseException) -> str:
-    """The message of an error of Hydra, OmegaConf or YAML in one line, without its internals."""
+    """The message of an error of Hydra, OmegaConf or YAML in one line, without its internals.
+
+    It says what is allowed, as the messages of ConfigError do.
+    """
     if isinstance(error, OverrideParseException):
         allowed = "KEY=VALUE, where text with =, commas or blanks is in quotes"
         return f"{error.override}: {_joined(error)}; allowed: {allowed}"
@@ -59,7 +64,7 @@ def sentence(error: BaseException) -> str:
 
 
 def raised_by_hydra(error: BaseException) -> bool:
-    """Whether an exception of no class of its own comes out of Hydra or OmegaConf."""
+    """Whether an exception was raised by code of Hydra or OmegaConf, whatever its class is."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return bool({"hydra", "omegaconf"} & set(Path(last.filename).parts))
 
@@ -75,7 +80,11 @@ def _joined(error: BaseException) -> str:
 
 
 def component(kind: str, section: Any):
-    """The protocol, adversary or network that a section of the configuration describes."""
+    """The protocol, adversary or network that a section of the configuration describes.
+
+    kind: one of GROUPS. ConfigError where the class is unknown or not trusted, where a parameter
+    does not exist or is out of its range, or where a class from outside breaks its promises.
+    """
     good = isinstance(section, Mapping) and "_target_" in section
     require(good, kind, section, f"an option of the group, {kind}=NAME (--help lists them)")
     values = dict(section)
@@ -87,7 +96,7 @@ def component(kind: str, section: Any):
 
 
 def _mixture(section: dict[str, Any]) -> Adversary:
-    """A mixture, whose kinds are options of the group `adversary` by name, or say their class."""
+    """A mixture, whose kinds are options of the group `adversary`, or name a class of their own."""
     others = ", ".join(sorted(section.keys() - {"of"}))
     require(not others, "adversary", others, "of, and nothing else, in a mixture")
     allowed = "{NAME: share, ...}, or {NAME: {share: ..., parameters}, ...}"
@@ -108,7 +117,10 @@ def _mixture(section: dict[str, Any]) -> Adversary:
 
 
 def option(kind: str, name: str) -> dict[str, Any]:
-    """The section of an option of a group, found where Hydra finds it."""
+    """The section of an option of a group, found where Hydra finds it.
+
+    ConfigError where there is no such option, or where its file does what a file may not.
+    """
     found = {p.stem: p for folder in outside.folders() for p in folder.glob(f"{kind}/*.yaml")}
     require(name in found, kind, name, ", ".join(sorted(found)))
     section: Any = OmegaConf.to_container(OmegaConf.load(found[name]))
@@ -119,7 +131,7 @@ def option(kind: str, name: str) -> dict[str, Any]:
 
 
 def _class(kind: str, target: str) -> Any:
-    """The class of that dotted path, which must be a whole one of the kind."""
+    """The class of that dotted path; ConfigError unless it is a complete one of the kind."""
     key, allowed = f"{kind}._target_", f"a class that extends {COMPONENTS[kind].__name__}"
     try:
         module, _, name = target.rpartition(".")
@@ -165,14 +177,14 @@ def _built(kind: str, class_: Any, section: str):
 
 
 def _word(annotation: Any) -> str:
-    """What values a field takes."""
+    """What a message calls the values that a field of this type takes."""
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
     words = {"int": WHOLE, "float": NUMBER, "bool": "true or false", "str": "a word"}
     return words.get(text, "a list of numbers" if "tuple" in str(annotation) else "another kind")
 
 
 def _number(name: str, value: Any):
-    """A top-level parameter of a point, as its own type."""
+    """A top-level parameter of a point, as its own type; ConfigError for a value of another."""
     kind = NUMBERS[name]
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
     number = real and abs(value) <= sys.float_info.max and kind(value) == value

@@ -1,4 +1,10 @@
-"""Graphs of neighbours (host side)."""
+"""Graphs of neighbours (host side).
+
+A ring of n = 10 nodes, of degree 2, as edges and as neighbours:
+
+    edges         0 1 | 1 2 | 2 3 | ... | 9 0      int64 [n * degree / 2, 2]
+    neighbours    1 9 | 0 2 | 1 3 | ... | 0 8      [n, degree], ascending
+"""
 
 from functools import lru_cache
 
@@ -9,17 +15,20 @@ from numpy.typing import NDArray
 from vecsim.model import random
 from vecsim.network import Network
 
-# Neighbours up to which pairing is tried until it gives a simple graph: one pairing in 40 does at
-# 4, and one in 400 at 5.
+# Degree up to which pairing is repeated until it gives a simple graph: one pairing in 40 does so at
+# degree 4, and one in 400 at degree 5.
 MOST_PAIRED = 4
-SWEEPS = 20  # in each every edge is proposed for a switch with probability 1/2
+SWEEPS = 20  # of the Markov chain, in each of which every edge is proposed with probability 1/2
 
 Edges = NDArray[np.int64]  # [edges, 2]
 
 
 @lru_cache(maxsize=8)
 def neighbours(network: Network, n: int, seed: int) -> np.ndarray:
-    """The network's graphs on n nodes: int32 [graphs, n, largest degree], filled up with -1."""
+    """The network's graphs on n nodes: int32 [graphs, n, largest degree], filled up with -1.
+
+    They depend on the seed, n and the network only; graph i is the same however many there are.
+    """
     seeds, _ = random.trial_key(random.point_key(seed, n), np.arange(network.graphs))
     drawn = [_draw(network, n, int(s)) for s in seeds]
     width = max(len(others) for lists in drawn for others in lists)
@@ -28,6 +37,7 @@ def neighbours(network: Network, n: int, seed: int) -> np.ndarray:
 
 
 def _draw(network: Network, n: int, seed: int) -> list[list[int]]:
+    """The neighbours of each node in one graph, ascending."""
     if network.topology == "random_regular":
         return random_regular(network.degree, n, seed).tolist()
     graph = nx.watts_strogatz_graph(n, network.degree, network.rewiring, seed)
@@ -111,7 +121,7 @@ def _names(edges: Edges, n: int) -> NDArray[np.int64]:
 
 
 def _words(seed: int, number: int, size: int) -> NDArray[np.uint64]:
-    """So many words of 64 random bits; number: of the step of a graph's making."""
+    """So many random words of 64 bits; number: of the attempt, or of the sweep."""
     key, words = (np.uint32(seed), np.uint32(number)), np.arange(size, dtype=np.uint32)
     high, low = random.threefry(*key, words, np.uint32(0))
     return (high.astype(np.uint64) << np.uint64(32)) | low

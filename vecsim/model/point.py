@@ -14,18 +14,19 @@ from vecsim.network import Network
 from vecsim.results.files import hash64
 from vecsim.types import Adversary, Protocol, identity_of
 
-MOST_NODES = 10**12  # of any engine: counts and draws are exact up to there
-MOST_ROUNDS = 2**24  # with groups of honest nodes: the round's upper 4 of 28 bits name the group
+MOST_NODES = 10**12  # nodes of any engine: counts and draws are exact up to there
+# Rounds with groups of honest nodes: of the 28 bits that name a round the upper 4 name the group.
+MOST_ROUNDS = 2**24
 
 Nodes = tuple[int, ...]  # Byzantine ones in the network, of each kind
 Way = tuple[tuple[float, float], ...]  # a mix of each kind of Byzantine nodes
 
 
 class Group(NamedTuple):
-    """Honest nodes that are alike but for their colour and what they are told.
+    """Honest nodes that are alike but for their colour and what the adversary tells them.
 
-    nodes: how many. ones: of them start at 1. fed: are in the first of the groups that the
-    adversary tells apart. active: P(one takes part in a round).
+    nodes: how many there are. ones: how many of them start at 1. fed: how many are in the first of
+    the groups that the adversary distinguishes. active: P(one takes part in a round), 0 to 1.
     """
 
     nodes: int
@@ -37,8 +38,9 @@ class Group(NamedTuple):
 class Point(NamedTuple):
     """One combination of parameters.
 
-    n: nodes; byzantine_fraction: share of them that is Byzantine; initial_accept: share of the
-    honest nodes that start at 1 (both rounded to a count); schedule: lockstep or async.
+    n: nodes, 1 to MOST_NODES. byzantine_fraction: share of them that is Byzantine, 0 to 1.
+    initial_accept: share of the honest nodes that start at 1, 0 to 1. Both are rounded to a count.
+    schedule: lockstep or async.
     """
 
     n: int
@@ -81,7 +83,7 @@ class Point(NamedTuple):
         self._require(fits, "protocol.max_rounds", allowed)
 
     def _require(self, good: bool, key: str, allowed: str) -> None:
-        """ConfigError unless it is good, about the parameter of that dotted key."""
+        """ConfigError about the parameter of that dotted key, unless `good`."""
         require(good, key, attrgetter(key)(self), allowed)
 
     def _require_k(self, most: int, allowed: str) -> None:
@@ -127,14 +129,17 @@ class Point(NamedTuple):
 
     @property
     def nodes(self) -> int:
+        """n, under the name that studies of clusters use, too."""
         return self.n
 
     @property
     def byzantine_share(self) -> float:
+        """byzantine_fraction, under the name that studies of clusters use, too."""
         return self.byzantine_fraction
 
     @property
     def byzantine(self) -> int:
+        """Byzantine identities, admitted or not; of two counts equally near the even one."""
         return round(self.byzantine_fraction * self.n)
 
     @property
@@ -144,17 +149,20 @@ class Point(NamedTuple):
 
     @property
     def honest(self) -> int:
+        """Honest nodes; `check` wants at least one."""
         return self.n - self.byzantine
 
     @property
     def start_ones(self) -> int:
+        """Honest nodes that start at 1, in all groups of the network together."""
         if self.network.groups:
             return sum(group.ones for group in self.groups)
         return round(self.initial_accept * self.honest)
 
     def pool(self, way: Way, kinds: Nodes) -> Pool:
-        """Whom a node may poll when so many Byzantine nodes of each kind are in the network, and
-        those of each answer by its mix in `way`.
+        """Whom an honest node may poll.
+
+        kinds: Byzantine nodes of each kind in the network. way: the mix by which each kind answers.
         """
         network = self.network
         there = tuple(kind for kind in by_mix(way, kinds) if kind[0]) or ((0, *way[0]),)
@@ -163,7 +171,7 @@ class Point(NamedTuple):
 
     @property
     def first_group(self) -> int:
-        """Honest nodes, the first ones, in the first of the groups that the adversary has."""
+        """Honest nodes in the first of the groups that the adversary distinguishes."""
         if self.adversary.groups == 1:
             return self.honest
         return int(self.adversary.first_group(self.honest, self.n) + 0.5)
@@ -172,7 +180,7 @@ class Point(NamedTuple):
     def groups(self) -> list[Group]:
         """The network's groups of honest nodes, at least one.
 
-        What is not said of a group by itself is shared out evenly over all.
+        What is not given for each group by itself is divided in proportion to their sizes.
         """
         network, honest = self.network, self.honest
         ends = np.minimum(np.cumsum(network.groups or (1.0,)), 1.0)
@@ -180,7 +188,7 @@ class Point(NamedTuple):
         last = [int(end * honest + 0.5) for end in ends]  # number of the last node of each
 
         def shared(total: int) -> list[int]:
-            """In proportion to the sizes, to the last node, and never more than there are."""
+            """In proportion to the sizes: the sum is exact, and no group gets more than it has."""
             until = [(2 * end * total + honest) // (2 * honest) for end in (0, *last)]
             return [end - start for start, end in pairwise(until)]
 
@@ -192,7 +200,7 @@ class Point(NamedTuple):
         return list(map(Group, sizes, ones, shared(self.first_group), active))
 
     def parameters(self) -> dict[str, Any]:
-        """The resolved parameters, nested, as plain values."""
+        """The resolved parameters, nested, as plain values; components also say their class."""
 
         adversary, network = self.adversary.parameters(), self.network.parameters()
         fields = {"protocol": vars(self.protocol), "adversary": adversary, "network": network}
@@ -203,4 +211,4 @@ class Point(NamedTuple):
         """64 bits that stand for the parameters (SHA-256 of their canonical JSON)."""
         return hash64(self.parameters())
 
-    lasting = hash  # what stays the same whatever the number of trials
+    lasting = hash  # the identity that stays the same whatever the number of trials

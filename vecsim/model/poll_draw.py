@@ -8,6 +8,13 @@ Words are compared as integers, each tail measured from its own end. A word's la
 folded onto the one before, so that a threshold can also say "always" and "never"; elsewhere a
 probability is met to 2^-33 (one word) or 2^-65 (two words), and in the last two steps before
 certainty to three times that.
+
+A querier's row of thresholds on the line of words, for one alpha, where a poll has a quorum for the
+querier's colour with probability 0.3 and against it with probability 0.2:
+
+    word        0 ......... 0.3 x 2^32 .............. 0.8 x 2^32 ......... 2^32
+    the poll    a quorum  |  none                   |  a quorum against
+    columns             threshold 0               threshold 1
 """
 
 from typing import NamedTuple
@@ -19,7 +26,7 @@ from vecsim.model import poll_law as pools
 from vecsim.model.poll_law import Pool
 from vecsim.types import Counts, Quorum
 
-FOLD = np.uint32(2**32 - 2)  # the largest word that counts: the one above it counts as this one
+FOLD = np.uint32(2**32 - 2)  # the largest word but one, as which the largest counts, too
 
 
 class PollKind(NamedTuple):
@@ -43,6 +50,7 @@ class PollKind(NamedTuple):
 
     @property
     def levels(self) -> int:
+        """Depth of the tree in which a count is looked up: it has a leaf for each of 0 ... k."""
         return self.k.bit_length()
 
     @property
@@ -77,7 +85,10 @@ def boundary(below, above, wide: bool):
 
 
 def _count_boundaries(pmf, kind: PollKind):
-    """Boundaries of 'the count is at least t' for t = 1 ... width, from P(count = 0 ... k)."""
+    """Boundaries of 'the count is at least t', uint32 [..., t = 1 ... width, words].
+
+    pmf: P(count = 0 ... k), [..., k + 1].
+    """
     below = np.cumsum(pmf, axis=-1)[..., :-1]
     above = np.cumsum(pmf[..., ::-1], axis=-1)[..., ::-1][..., 1:]
     padding = [(0, 0)] * (below.ndim - 1) + [(0, kind.width - below.shape[-1])]
@@ -86,8 +97,9 @@ def _count_boundaries(pmf, kind: PollKind):
 
 
 def thresholds(pool: Pool, kind: PollKind, quorums: tuple[int, int]):
-    """Row c of the table is for c honest peers that prefer 1: uint32 [rows, 2, columns, words].
+    """The table of a pool: row c is for c honest peers that prefer 1.
 
+    uint32 [pool.honest + 1, 2 or 1, columns, words]. quorums: the protocol's two alphas.
     For quorums the second axis is the poller's colour, and the columns are (agree, against) at a
     single alpha, (agree, agree confident, against, against confident) at two: agreement takes
     the low end of the words, the other colour the high end. For counts that axis has length 1,
@@ -119,10 +131,10 @@ def thresholds(pool: Pool, kind: PollKind, quorums: tuple[int, int]):
 
 
 def quorum_chances(kind: PollKind, rows, quorums, k):
-    """P(a poll has a quorum for a colour), float32: two arrays [groups, own colour, its colour].
+    """P(a poll has a quorum for a colour): two arrays, float32 [groups, own colour, that colour].
 
     The first is for a quorum that sets the preference, the second for one that counts. rows: as for
-    `draw`, of answers that are not missing. quorums: answers that make each.
+    `draw`, where no answers are missing. quorums: the answers that make each. k: sample size.
     """
 
     def share(words):
@@ -143,11 +155,12 @@ def quorum_chances(kind: PollKind, rows, quorums, k):
 
 
 def draw(kind: PollKind, rows, own, group, words, k) -> Quorum | Counts:
-    """What each node's poll gives.
+    """What each node's poll gives; its parts have the shape of `own`.
 
     rows: uint32 [groups, colour, columns, words]: thresholds of each class of querier.
-    own: colour of each node; group: whether it is in group 1 (ignored with one group).
-    words: tuple of the node's random words (one, or two). k: sample size, scalar.
+    own: colour of each node, uint32 of any shape; group: bool of that shape, whether it is in the
+    second group (ignored with one group). words: tuple of the node's random words (one, or two),
+    uint32 of that shape. k: sample size, scalar.
     """
 
     def of_class(column, word=0):
@@ -181,7 +194,10 @@ def _less(words, boundary):
 
 
 def _descend(words, boundaries):
-    """How many of the ascending boundaries are at most the words (a binary tree of selects)."""
+    """How many of the ascending boundaries are at most the words, uint32.
+
+    A binary tree of selects, as gathers are slow on a CPU.
+    """
     count = jnp.uint32(0)
     while True:
         half = len(boundaries) // 2

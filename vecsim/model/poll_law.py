@@ -3,6 +3,12 @@
 A querier's poll is determined, in distribution, by its pool: how many peers would answer 1, 0 or
 nothing. Everything here is a sum of positive terms, so that small probabilities keep their
 relative accuracy, and nothing is computed as 1 - CDF.
+
+Laws have a row for each number c of honest 1-holders among the peers. For n = 10 (9 honest), a
+querier that does not poll itself, and k = 4:
+
+    ones                 [9 (c = 0 ... 8), 5 (i answers are 1)]
+    ones_and_answered    [9, 5 (j peers answer), 5 (i answers are 1)], 0 where i > j
 """
 
 from collections.abc import Callable, Sequence
@@ -12,20 +18,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]  # of any shape
 Voters = tuple[int, float, float]  # Byzantine nodes, P(one answers 1), P(one answers 0)
 
 NOBODY: tuple[Voters, ...] = ((0, 0.0, 0.0),)  # no Byzantine nodes
-FIXED = ((0.0, 1.0), (1.0, 0.0))  # of Byzantine nodes that always answer one colour
-ROWS = 2**15  # of a table made at once, to bound the memory: at k = 400 about 100 MB
+FIXED = ((0.0, 1.0), (1.0, 0.0))  # mixes of Byzantine nodes that always answer one colour
+ROWS = 2**15  # rows of a table made at once, to bound the memory: at k = 400 about 100 MB
 
 
 class Pool(NamedTuple):
     """Whom one querier may poll, but for how many of the honest nodes prefer 1.
 
     honest: peers, not counting the querier where it never polls itself.
+    k: peers that a poll asks.
     kinds: Byzantine nodes, of one kind or more; they are silent where they answer neither.
-    loss: probability that an answer is lost, each by itself.
+    loss: probability that an answer is lost, independently of the others, 0 to 1.
     replacement: whether one peer may be drawn several times in a poll.
     """
 
@@ -37,6 +44,7 @@ class Pool(NamedTuple):
 
     @property
     def peers(self) -> int:
+        """All nodes that the querier may poll, honest or Byzantine."""
         return self.honest + sum(nodes for nodes, *_ in self.kinds)
 
     @property
@@ -64,21 +72,25 @@ class Pool(NamedTuple):
 
 
 def binomial_pmf(trials: int, probability: Any) -> Floats:
-    """Probabilities of 0 ... trials successes; probability: one, or several [..., 1]."""
+    """Probabilities of 0 ... trials successes, [..., trials + 1].
+
+    probability: of a success, one, or several [..., 1]. As `scipy.stats.binom.pmf`, for trials up
+    to some hundred.
+    """
     successes = np.arange(trials + 1)
     weights = np.array([comb(trials, i) for i in range(trials + 1)], float)
     return weights * probability**successes * (1 - probability) ** (trials - successes)
 
 
 def arriving(k: int, arrives: float) -> Floats:
-    """How many of x answers arrive when each does with this probability, [x = 0 ... k, k + 1]."""
+    """P(so many of x answers arrive) when each does with this probability, [x = 0 ... k, k + 1]."""
     return np.stack([np.pad(binomial_pmf(x, arrives), (0, k - x)) for x in range(k + 1)])
 
 
 def by_mix(way: Sequence[tuple[float, float]], kinds: Sequence[int]) -> list[Voters]:
-    """So many Byzantine nodes of each kind by how they answer, in the order of the mixes.
+    """The Byzantine nodes that answer by each mix, in ascending order of the mixes.
 
-    way: the mix of each kind.
+    way: the mix of each kind. kinds: nodes of each kind.
     """
     found = dict.fromkeys(sorted(way), 0)
     for mix, nodes in zip(way, kinds, strict=True):
@@ -126,10 +138,10 @@ def _single(pool: Pool, holders) -> tuple[Floats, float]:
 
 
 def combined(kinds: Sequence[Voters], k: int, law: Callable[[int, float, float], Floats]):
-    """Law of what y distinct Byzantine nodes of several kinds answer, for each y up to k.
+    """Law of what y distinct Byzantine nodes of several kinds answer: a list, for each y up to k.
 
-    law(y, accept, reject): of y nodes of one kind, an array [y + 1, ...] that adds up. Those drawn
-    are shared out over the kinds as without replacement.
+    law(y, accept, reject): that of y nodes of one kind, an array [y + 1, ...] over numbers that are
+    summed when kinds are put together. Nodes are drawn without replacement.
     """
     (total, *answer), *others = kinds
     laws = [law(y, *answer) for y in range(min(total, k) + 1)]
@@ -147,7 +159,9 @@ def combined(kinds: Sequence[Voters], k: int, law: Callable[[int, float, float],
 
 
 def _convolved(one: Floats, other: Floats) -> Floats:
-    """Law of a sum; a kind that is silent, or never is, has few entries that are not 0."""
+    """Law of a sum of independent numbers; the array with fewer entries above 0 is gone through: a
+    kind that is silent, or never is, has few.
+    """
     if np.count_nonzero(one) > np.count_nonzero(other):
         one, other = other, one
     total = np.zeros(np.add(one.shape, other.shape) - 1)
@@ -181,7 +195,7 @@ def ones(pool: Pool, holders=None) -> Floats:
 
 
 def ones_and_answered(pool: Pool, holders=None) -> Floats:
-    """P(i answers are 1 and j peers answer), as [holders, j = 0 ... k, i = 0 ... k].
+    """P(j peers answer, i of them 1), as [holders, j = 0 ... k, i = 0 ... k].
 
     holders: as for `ones`.
     """
@@ -216,7 +230,10 @@ def ones_and_answered(pool: Pool, holders=None) -> Floats:
 
 
 def coloured(answered: Floats, share: float, size: int) -> Floats:
-    """[size, size]: P(j answer, i of them 1) when each answer is 1 with probability `share`."""
+    """P(j answer, i of them 1), [size (j), size (i)].
+
+    answered: P(j answer), of length size at most. share: probability that an answer is 1.
+    """
     joint = np.zeros((size, size))
     for j, p in enumerate(answered):
         joint[j, : j + 1] = p * binomial_pmf(j, share)
@@ -224,8 +241,9 @@ def coloured(answered: Floats, share: float, size: int) -> Floats:
 
 
 def pooled_minority_one(honest: int, samples: int, k: int, replacement: bool) -> Floats:
-    """P(1 is the minority among `samples` polls of k honest nodes each), for 0 ... honest ones.
+    """P(1 is the minority among `samples` polls of k honest nodes each), [honest + 1].
 
+    Index c is for c honest 1-holders. 0 everywhere without samples.
     Ties are no minority of 1. The distribution of the sum is a power of the single poll's
     generating function; rows where one side is certain to 1e-18 (Hoeffding) are 0 or 1.
     """

@@ -5,7 +5,12 @@ bits, and NumPy arrays give the same bits on the host. A draw is named by what i
 by the order in which it is made: trial `i` of a point with parameter hash `p` under `seed` has
 the key `trial_key(point_key(seed, p), i)`, and inside a trial the counter is
 (node, round and purpose). Results therefore depend on nothing else: not on batches, devices,
-interruptions, or on how many cells an engine packs into a word.
+interruptions, or on how many cells an engine packs into a word. A block:
+
+    key        the trial's two words
+    counter    first word: the node (or another number), below 2^32
+               second word: round << 4 | purpose
+    gives      two words
 """
 
 import numpy as np
@@ -19,8 +24,8 @@ COINS = 2**24  # values of `uniform`: a float32 holds each of them exactly
 POLL, POLL_WIDE, PICK, ADVERSARY, TRIAL, PEERS, REPEATS, ANSWERS, PLACE = range(9)
 # The same in the simulated cluster.
 WORKLOAD, ACTION, WINDOW, VERTEX, SAMPLE, ROUND_TRIP, EVIDENCE = range(9, 16)
-PURPOSES = 16  # what a block may be for: the low 4 bits of the second counter word
-MAX_ROUNDS = 2**32 // PURPOSES  # rounds that have counters of their own in the other 28 bits
+PURPOSES = 16  # how many purposes there may be: the low 4 bits of the second counter word
+MAX_ROUNDS = 2**32 // PURPOSES  # rounds: each has its own value of the other 28 bits
 
 
 def threefry(key0, key1, counter0, counter1):
@@ -42,13 +47,13 @@ def threefry(key0, key1, counter0, counter1):
 
 
 def split64(value):
-    """High and low uint32 words of non-negative integers below 2^64 (NumPy)."""
+    """High and low words of whole numbers below 2^64, uint32 of the same shape (NumPy)."""
     value = np.asarray(value, np.uint64)
     return (value >> np.uint64(32)).astype(np.uint32), value.astype(np.uint32)
 
 
 def point_key(seed: int, point_hash: int):
-    """Key (two uint32) of a point: `seed` in [0, 2^32), `point_hash` in [0, 2^64)."""
+    """Key of a point, two uint32 [1]: `seed` in [0, 2^32), `point_hash` in [0, 2^64)."""
     high, low = split64([point_hash])
     return threefry(np.zeros(1, np.uint32), np.array([seed], np.uint32), high, low)
 
@@ -60,7 +65,7 @@ def trial_key(key, trial):
 
 
 def trial_coin(key):
-    """The uint32 word that a trial's adversary may use all the time."""
+    """The word of a trial's shared coin, uint32: one for the whole trial. key: the trial's."""
     return threefry(key[0], key[1], np.uint32(0), np.uint32(TRIAL))[0]
 
 
@@ -85,5 +90,5 @@ def below(word, limit):
 
 
 def counter(round_, purpose: int):
-    """Second counter word of a block used in a round (uint32 below `MAX_ROUNDS`)."""
+    """Second counter word of a block, uint32. round_: uint32 below MAX_ROUNDS."""
     return round_ * np.uint32(PURPOSES) + np.uint32(purpose)

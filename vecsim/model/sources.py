@@ -14,7 +14,7 @@ from vecsim.errors import ConfigError, require
 from vecsim.model import typed
 from vecsim.results.files import file_digest
 
-_OWN = "vecsim"
+_OWN = "vecsim"  # the package whose code is no part of a study's identity
 INSTALLED = {"site-packages", "dist-packages"}  # folders whose code belongs to no study
 
 # By file: the spec of the module as it was imported, which a reload makes anew, and the file's
@@ -23,26 +23,26 @@ _imported: dict[Path, tuple[Any, str]] = {}
 
 
 def is_own(class_: type) -> bool:
-    """Whether a class is not one of vecsim's."""
+    """Whether a class is the user's own: not one of vecsim's."""
     return class_.__module__.partition(".")[0] != _OWN
 
 
 def code_of(components: Iterable[Any]) -> dict[str, dict[str, str]]:
-    """`sources` of components, of the kinds of a mixture too, where some are not vecsim's.
+    """{"sources": `sources` of the components' classes}, or {} where all are vecsim's.
 
-    Under the key by which it stands in a configuration, to be joined to one.
+    Of a mixture the classes of its kinds count. The result can be joined to a configuration.
     """
     found = sources({type(kind) for each in components for kind in getattr(each, "kinds", (each,))})
     return {"sources": found} if found else {}
 
 
 def sources(classes: Iterable[type]) -> dict[str, str]:
-    """A hash of every file that the classes' code is in, but vecsim's.
+    """A hash (16 hexadecimal digits) of every file that the classes' code is in, except vecsim's.
 
     Those are the files of their modules and of what these import, as far as import statements say,
-    but for Python's own and installed packages (in `site-packages`); files of data that they read
+    except Python's own and installed packages (in `site-packages`); data files that they read
     are not among them. Names are relative to the folder of the package, `mypackage/blizzard.py`.
-    Of a class that was typed into a session, as in a notebook, it is what was typed
+    For a class that was typed into a session, as in a notebook, what was typed is hashed
     (`vecsim.model.typed`), under the class's name.
     ConfigError where a file has changed since it was imported, or where there is none.
     """
@@ -63,7 +63,7 @@ def sources(classes: Iterable[type]) -> dict[str, str]:
 
 
 def _home(path: Path, module: ModuleType) -> Path:
-    """The folder in which the module's package lies, or the module itself."""
+    """The folder that contains the module's top package, or the module where it has none."""
     above = path.parent if path.stem == "__init__" else path
     return above.parents[module.__name__.count(".")]
 
@@ -84,6 +84,7 @@ def _with_imported(module: ModuleType) -> list[tuple[Path, ModuleType]]:
 
 
 def _belongs(module: ModuleType, top: str) -> bool:
+    """Whether a module is of the package `top`, or neither vecsim's, Python's nor installed."""
     first, file = module.__name__.partition(".")[0], getattr(module, "__file__", None)
     if first in (top, _OWN) or first in sys.stdlib_module_names or not file:
         return first == top
@@ -116,9 +117,9 @@ def _packages(name: str) -> Iterator[str]:
 
 
 def _hash(path: Path, module: ModuleType, alone: bool) -> str:
-    """Of the file as it was imported; ConfigError where it is another one now.
+    """The hash of the file as it was imported; ConfigError where it is another one now.
 
-    alone: whether no other file's code has been made of it, so that a reload is enough.
+    alone: whether it is the only file of the class's code, so that reloading it is enough.
     """
     now = _short(path.read_bytes())
     spec = module.__spec__
@@ -146,5 +147,5 @@ def _older(spec: Any, path: Path) -> bool:
         return False
     flags, *noted = struct.unpack("<4x3I", cached.read_bytes()[:16])
     state = path.stat()
-    # With flags it goes by the file's contents.
+    # With flags set, Python compares the file's contents instead of its time and size.
     return not flags and noted != [int(state.st_mtime) % 2**32, state.st_size % 2**32]

@@ -24,6 +24,7 @@ SEARCH = "hydra.searchpath"  # Hydra's key for the folders of configuration
 FUNCTION = re.compile(r"\$\{\s*([\w.]+)\s*:")  # a function that is called, ${NAME:...}
 NESTED = re.compile(r"\$\{[^:}]*\$\{")  # a key, or a function, whose name is another key's value
 
+# What is trusted now: packages besides vecsim, and classes by dotted path.
 _packages: ContextVar[tuple[str, ...]] = ContextVar("packages", default=())
 _classes: ContextVar[Mapping[str, type]] = ContextVar("classes", default=MappingProxyType({}))
 
@@ -31,8 +32,8 @@ _classes: ContextVar[Mapping[str, type]] = ContextVar("classes", default=Mapping
 def packages(names: Any) -> AbstractContextManager[None]:
     """While this lasts components may also come from these packages, named by their first part.
 
-    It may be entered within itself: what is trusted stays so. names: one, a list, or None.
-    ConfigError where a name is none.
+    It may be nested: what is trusted already stays so. names: one, a list, or None.
+    ConfigError where a name is not a valid one.
     """
     listed = _listed(names)
     good = all(isinstance(name, str) and name.isidentifier() for name in listed)
@@ -63,12 +64,15 @@ def _listed(value: Any) -> Sequence[Any]:
 
 
 def handed_over(target: str) -> type | None:
-    """The class that was handed over under this dotted path."""
+    """The class that was handed over under this dotted path, if one was."""
     return _classes.get().get(target)
 
 
 def require_known(key: str, target: Any) -> None:
-    """ConfigError unless the class at this dotted path may be imported."""
+    """ConfigError unless the class at the dotted path `target` may be imported.
+
+    key: the parameter that names it, for the message.
+    """
     known = ("vecsim", *_packages.get())
     package = str(target).partition(".")[0]
     asked = package if package.isidentifier() else "NAME"
@@ -77,7 +81,7 @@ def require_known(key: str, target: Any) -> None:
 
 
 def check_trusted(config: Mapping[str, Any], given: Collection[str]) -> None:
-    """ConfigError where a composed configuration, not resolved, does what a file may not.
+    """ConfigError where a composed configuration, not yet resolved, does what a file may not.
 
     given: keys that were set on the command line, where more is allowed.
     """
@@ -92,7 +96,10 @@ def check_trusted(config: Mapping[str, Any], given: Collection[str]) -> None:
 
 
 def check_output(output: Any) -> None:
-    """ConfigError where a file chooses a folder outside the working folder; resolved."""
+    """ConfigError where a file chooses a folder outside the working folder.
+
+    output: the resolved value; what is no text is not looked at.
+    """
     if isinstance(output, str):
         inside = Path.cwd() in (Path.cwd() / output).resolve().parents
         allowed = "a folder inside the working folder, or output=FOLDER on the command line"
@@ -106,7 +113,10 @@ def require_folder(key: str, folder: Path) -> Path:
 
 
 def config_folders(config_dir: Any) -> list[Path]:
-    """Folders of configuration as Python names them: none, one, or a list of them."""
+    """Folders of configuration as a Python caller gives them: none, one, or a list of them.
+
+    ConfigError where something else is given, or where a folder does not exist.
+    """
     listed = _listed(config_dir)
     good = all(isinstance(each, (str, Path)) for each in listed)
     require(good, "config_dir", config_dir, "a folder, or a list of folders")
@@ -114,7 +124,10 @@ def config_folders(config_dir: Any) -> list[Path]:
 
 
 def searched(text: str) -> list[Path]:
-    """Folders that an override has Hydra search; ConfigError where it says what is none."""
+    """Folders that an override adds to Hydra's search, from its text, [FOLDER, ...] in YAML.
+
+    ConfigError where it is no such list, or where a folder does not exist.
+    """
     listed: Any = None
     with suppress(yaml.YAMLError):
         listed = yaml.safe_load(text)

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from types import CodeType
 from typing import Any
 
-PLAIN = (bool, int, float, str, tuple)  # what code may name that is kept by its value
+PLAIN = (bool, int, float, str, tuple)  # types of globals that count by their values
 
 
 def typed_text(class_: type) -> str:
-    """Every cell that the class, and what it uses of the same session, is written in; "" where
-    none is kept. Numbers and words that it uses count by their values."""
+    """The text of every cell in which the class, and what it uses of the same session, is written.
+
+    "" where none is kept. Numbers and words that it uses follow, with their values.
+    """
     session = vars(sys.modules[class_.__module__])
     waiting: list[Any] = [class_]
     seen, cells, values = [], set(), set()
@@ -39,7 +41,7 @@ def typed_text(class_: type) -> str:
 
 
 def _codes(each: Any) -> Iterator[CodeType]:
-    """The code of a function, or of all of a class's, with what is defined within."""
+    """The code of a function, or of all functions of a class, with the functions within them."""
     waiting = list(vars(each).values()) if isinstance(each, type) else [each]
     while waiting:
         part = waiting.pop()
@@ -47,6 +49,6 @@ def _codes(each: Any) -> Iterator[CodeType]:
             yield part
             waiting += [inner for inner in part.co_consts if isinstance(inner, CodeType)]
             continue
-        # Of a property its function; Equinox keeps methods in an object of its own.
+        # A property has its function in `fget`; Equinox wraps methods in an object of its own.
         function = getattr(part, "fget", None) or getattr(part, "method", part)
         waiting += [c for c in [getattr(inspect.unwrap(function), "__code__", None)] if c]

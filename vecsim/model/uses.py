@@ -17,7 +17,8 @@ from vecsim.types import Adversary, View
 def uses(adversary: Adversary) -> frozenset[str]:
     """Names of the parts of its view (and `memory`) that an adversary's answers depend on.
 
-    ConfigError where `answer` raises.
+    A part that changes only a memory counts where the answers depend on the memory. Of a mixture
+    all that its kinds depend on. ConfigError where `answer` raises.
     """
     if len(adversary.kinds) > 1:
         return frozenset().union(*map(uses, adversary.kinds))
@@ -34,14 +35,18 @@ def uses(adversary: Adversary) -> frozenset[str]:
 
     def looked_at(output: int) -> set[str]:
         needed = _needed(jaxpr, [i == output for i in range(2)])
-        return set(compress(names, needed[-len(names) :]))  # before: the adversary's own numbers
+        # The inputs before those are the adversary's own numbers.
+        return set(compress(names, needed[-len(names) :]))
 
     found = looked_at(0)
     return frozenset(found | looked_at(1) if "memory" in found else found)
 
 
 def _needed(jaxpr: Any, outputs: Sequence[bool]) -> list[bool]:
-    """Which inputs of a traced program the outputs that are wanted may depend on."""
+    """Whether each input of a traced program may affect one of the wanted outputs.
+
+    outputs: whether each output is wanted.
+    """
     wanted = {id(v) for v, needed in zip(jaxpr.outvars, outputs, strict=True) if needed}
     for step in reversed(jaxpr.eqns):
         out = [id(v) in wanted for v in step.outvars]

@@ -31,9 +31,7 @@ from vecsim.types import Adversary
 # Values of beta below which a poll draws two words: with one word the probability of a run of 5 or
 # more successes has a relative error below 6e-7, but of a single rare success up to 12 %.
 WIDE_BELOW = 5
-TABLE_BYTES = (
-    2**25
-)  # of threshold tables sent with a batch, to bound it, unless one trial needs more
+TABLE_BYTES = 2**25  # of threshold tables sent with a batch at most, unless one trial needs more
 POOLED_TABLES = 8  # tables of pooled minorities sent with a batch at most: one of each point
 
 Roster = dict[Any, Adversary]  # one adversary of each structure that a program serves

@@ -26,9 +26,8 @@ from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Counts, Protocol, decided, preference
 
 _MOST_CELLS = 32_000  # cells of QR-Avalanche followed one by one, to bound the time of a round
-_NEGLIGIBLE = (
-    1e-16  # share, or probability of a poll, below which it is left out: as rounding errors
-)
+# Share of nodes, or probability of a poll, below which it is left out: no more than rounding moves.
+_NEGLIGIBLE = 1e-16
 ROUNDING = 1e-14  # probability of silence below which it counts as 0: rounding may leave as much
 
 

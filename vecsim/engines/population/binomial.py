@@ -22,9 +22,7 @@ from jax import lax
 from vecsim.model import random
 
 _SMALL = 10.0  # means below this are drawn by inversion, as the rejection needs at least this
-PIECE = (
-    128  # draws made together on a CPU: it fills vectors, and few lanes wait for the slowest one
-)
+PIECE = 128  # draws made together on a CPU: vectors are full, few lanes wait for the slowest one
 _MOST_STEPS = 120  # P(a mean below _SMALL gives so many) < 1e-80
 MOST_ATTEMPTS = 2**10  # P(all of them are rejected) < 1e-300
 # Coefficients of the odd powers of 1 / (k + 1) in the Stirling series of log k! (see `stirling`).

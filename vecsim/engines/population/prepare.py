@@ -34,9 +34,8 @@ BLOCKS = 16  # blocks of a batch and device at most: enough to hide the fixed co
 MOST_WEIGHTS = 2**28  # bytes that the weights of a point with groups may take, to bound the memory
 LEAST_MIXES = 3  # mixes in a program at least: the most that vecsim's have, so that they share one
 
-Served = tuple[
-    Point, np.ndarray, np.ndarray
-]  # a point, numbers of its trials, where outcomes belong
+# A point, the numbers of its trials, and where their outcomes belong.
+Served = tuple[Point, np.ndarray, np.ndarray]
 
 
 class PopulationShape(NamedTuple):

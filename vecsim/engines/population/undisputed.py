@@ -5,6 +5,9 @@ poll the same pool all the time, so that they are independent and alike: one nod
 (`one_node`) says everything, and a trial shares its nodes out over the rounds in which they
 decide, by exact binomial draws. Points are only supported where P(any node of the trial meets such
 a quorum) is below RISK, which bounds the error.
+
+    law        [rounds + 1]            P(one node decides in round 1, 2, ..., never)
+    decided    [trials, rounds + 1]    nodes that decide in round 0, 1, ...; none in round 0
 """
 
 from functools import lru_cache
@@ -28,13 +31,11 @@ from vecsim.types import Adversary, Outcome
 
 RISK = 1e-9  # probability, per trial, that some node meets a quorum against it: bounds the error
 _COINS = 1000  # values of the shared coin that are averaged over: shares are good to 0.001
-BLOCK_TRIALS = (
-    256  # trials drawn together, however many are asked for, so that their bits are fixed
-)
+BLOCK_TRIALS = 256  # trials drawn together, however many are wanted, so that their bits are fixed
 # Parts of the view that do not change while nobody turns: an adversary that looks at no others
 # keeps to its answers.
 STEADY = {"honest", "byzantine", "peers", "exclude_self", "k", "alpha", "start_ones", "ones"}
-# It is drawn once for a trial.
+# The trial's own coin keeps its value, too.
 STEADY |= {"trial_coin"}
 
 

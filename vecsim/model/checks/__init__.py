@@ -1,1 +1,1 @@
-"""Whether a component keeps what its interface promises; before a study is computed with it."""
+"""Checks that a component keeps what its interface promises, before a study is computed with it."""

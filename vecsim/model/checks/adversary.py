@@ -1,4 +1,9 @@
-"""The check of an adversary: its ways to answer, and what it answers in many situations."""
+"""The check of an adversary: its ways to answer, and what it answers in many situations.
+
+views      [ROUNDS, TRIALS]                   each part of View; one trial is one column
+mixes      int32 [ROUNDS, TRIALS, group, colour]
+memories   int32 [ROUNDS, TRIALS]             after each round; [..., slots] if there are several
+"""
 
 import inspect
 from functools import lru_cache
@@ -14,8 +19,8 @@ from vecsim.model.random import COINS
 from vecsim.model.uses import uses
 from vecsim.types import Adversary, View
 
-TRIALS, ROUNDS = 64, 256  # that it is shown: enough for every View to vary, in milliseconds
-MOST_SLOTS = 64  # numbers that an adversary may keep, which every trial has room for
+TRIALS, ROUNDS = 64, 256  # shown to it: enough for every part of View to vary, in milliseconds
+MOST_SLOTS = 64  # numbers that an adversary may keep: every trial has room for as many
 
 
 def check_adversary(adversary: Adversary) -> None:
@@ -74,7 +79,7 @@ def _check_signature(adversary: Adversary) -> None:
 
 @lru_cache(maxsize=1)
 def _views() -> View:
-    """What adversaries see in trials that are not simulated but might be, [ROUNDS, TRIALS]."""
+    """What adversaries see in trials that are made up but possible, [ROUNDS, TRIALS]."""
     generator = np.random.default_rng(0)
     fixed, every = (1, TRIALS), (ROUNDS, TRIALS)
     honest = np.resize([1, 2, 3, 4, 9, 10, 50, 51, 100, 999, 1000, 10**6], fixed)
@@ -133,7 +138,7 @@ def _answered(adversary: Adversary, views: View):
 def _check_mixes(adversary: Adversary, mixes: Any, memories: Any, views: View) -> None:
     last, used = len(adversary.mixes) - 1, uses(adversary)
     bad = (mixes < 0) | (mixes > last)
-    # The first that is none, or the very first one.
+    # The first index that is out of range, or the very first one where all are in range.
     round_, trial, group, colour = np.unravel_index(bad.argmax(), bad.shape)
     memory = (memories[round_ - 1, trial] if round_ else 0 * memories[0, trial]).tolist()
     shown = {part: values[round_, trial] for part, values in views._asdict().items()}

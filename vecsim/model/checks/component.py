@@ -1,4 +1,4 @@
-"""The check of any component: its numbers are data, and its own code does as it must."""
+"""The check of any component: its numbers are data, and its code does as its interface says."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from vecsim.model.checks.protocol import check_protocol
 from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
 
-# Of each kind the check of its own code, and the constants of a class that must be no fields.
+# By kind: the check of its own code, and the constants of the class that must not be fields.
 CHECKS: dict[type, tuple[Callable[[Any], None], tuple[str, ...]]] = {
     Protocol: (check_protocol, ("counts", "decides")),
     Adversary: (check_adversary, ("mixes", "groups", "pools", "memories")),
 }
-CHECKED = 4096  # components that are remembered: more than a sweep has, of a few bytes each
+CHECKED = 4096  # checked components that are remembered: more than a sweep has, a few bytes each
 
 
 def check(component: Protocol | Adversary | Network) -> None:
@@ -41,7 +41,7 @@ def check(component: Protocol | Adversary | Network) -> None:
 
 @lru_cache(maxsize=CHECKED)
 def _check_once(check_code: Callable[[Any], None], component: Any, types: tuple[type, ...]) -> None:
-    """types: of the values of its fields, for 20 and 20.0 are equal."""
+    """Check a component unless an equal one was. types: of its fields' values, as 20 == 20.0."""
     check_code(component)
 
 

@@ -1,4 +1,9 @@
-"""The check of a protocol: nodes are followed through many polls, and their cells looked at."""
+"""The check of a protocol: nodes are followed through many polls, and their cells looked at.
+
+polls      each part of Counts or Quorum: every result that a poll may have, [results]
+choices    index of the result that each walker meets, [STEPS, WALKERS]
+cells      uint32 [WALKERS]; before and after each poll, [STEPS, WALKERS]
+"""
 
 from functools import partial
 from typing import Any
@@ -13,13 +18,15 @@ from vecsim import fields
 from vecsim.errors import name_of, raised_by, require, whole
 from vecsim.types import Counts, Protocol, Quorum
 
-_Words = NDArray[np.uint32]
+_Words = NDArray[np.uint32]  # cells
 
-MOST_PEERS = 400  # peers of a poll, k; more would be slow, for counts have k^2 / 2 results
+MOST_PEERS = 400  # peers of a poll, k: more would be slow, as counts have about k^2 / 2 results
 WALKERS, STEPS = 128, 256  # nodes that are followed, and their polls in one call: milliseconds
 _MOST_STEPS = 4096  # polls after which a node is not followed any further, to bound the time
 PAIRS = STEPS * WALKERS  # cells and polls that are stepped at once: always so many, one compilation
-_COLOURS = np.arange(PAIRS, dtype=np.uint32) // 2 % 2  # of `remaining`, which differ within a call
+# Colours that `remaining` is asked about, [PAIRS]: both in one call, with every kind of cell.
+_COLOURS = np.arange(PAIRS, dtype=np.uint32) // 2 % 2
+# What messages call the results of a poll.
 _NAMES = ("no quorum", "agree", "agree, confident", "against", "against, confident")
 
 
@@ -74,7 +81,7 @@ def _check_start(rule: Protocol) -> _Words:
 
 @jax.jit
 def _started(rule: Protocol):
-    """The cell of each colour, and whether it is another one where colours come by themselves."""
+    """The cell of each colour, and whether `start` gives another one for a single colour."""
     start, colours = partial(_called, rule, "start"), jnp.arange(2, dtype=jnp.uint32)
     with fields.marking():
         flat = start(colours)
@@ -110,7 +117,11 @@ def _polls(rule: Protocol) -> tuple[Any, list[int]]:
 
 
 def _choices(total: int, usual: list[int]) -> NDArray[np.int64]:
-    """Which poll each walker meets at each step, [STEPS, WALKERS]: long runs, changes, anything."""
+    """The poll that each walker meets at each step, [STEPS, WALKERS]: long runs of one result, runs
+    that another one interrupts, and any results at random.
+
+    total: how many results there are. usual: numbers of those that long runs are made of.
+    """
     generator = np.random.default_rng(0)
     favourite = np.resize(usual, WALKERS)
     second = generator.choice(usual, WALKERS)
@@ -124,7 +135,7 @@ def _choices(total: int, usual: list[int]) -> NDArray[np.int64]:
 
 
 def _follow(rule: Protocol, starts: _Words, polls: Any, usual: list[int]) -> _Words:
-    """Undecided cells that come up; each poll is looked at."""
+    """Undecided cells that come up, ascending; every poll on the way is checked."""
     choices = _choices(len(polls[0]), usual)
     met = jax.tree.map(lambda part: part[choices], polls)
     begin = cells = np.resize(starts, WALKERS)
@@ -139,9 +150,9 @@ def _follow(rule: Protocol, starts: _Words, polls: Any, usual: list[int]) -> _Wo
 
 @jax.jit
 def _walk(rule: Protocol, begin, cells, polls):
-    """Cells before and after each poll, [STEPS, WALKERS]; who decides begins again.
+    """Cells at the end [WALKERS], and before and after each poll [STEPS, WALKERS].
 
-    Each node by itself, as under async.
+    A walker that decides begins again. Each is stepped by itself, as under async.
     """
 
     def move(cells, poll):
@@ -177,11 +188,11 @@ def _stepped(rule: Protocol, cells, polls):
         return after, rule.remaining(cells, jnp.asarray(_COLOURS))
 
 
-# What must not be; of a mask `argmax` is its first True
+# What must not happen; `argmax` of a mask is the index of its first True
 
 
 def _check_step(rule: Protocol, before: _Words, polls: Any, alone: _Words | None = None) -> None:
-    """Look at polls [PAIRS]. alone: what they gave to each cell by itself."""
+    """Check polls of cells, [PAIRS] each. alone: what each cell became when stepped by itself."""
     with raised_by(rule, "step"):
         after, left = jax.device_get(_stepped(rule, before, polls))
 
@@ -200,7 +211,7 @@ def _check_step(rule: Protocol, before: _Words, polls: Any, alone: _Words | None
         _check_no_quorum(rule, before, after, polls)
     if left is not None:
         left = np.ravel(left)
-        at = (~(left >= 1)).argmax()  # a NaN is none either
+        at = (~(left >= 1)).argmax()  # a NaN fails, too
         name = f"{name_of(rule)}.remaining({before[at]}, {_COLOURS[at]})"
         require(left[at] >= 1, name, left[at].item(), "1 or more polls")
 
@@ -226,7 +237,7 @@ def _check_cell(rule: Protocol, call: str, cell: int) -> None:
 
 
 def _check_no_quorum(rule: Protocol, before: _Words, after: _Words, met: Any) -> None:
-    """Engines differ in what `confident` is where there is no quorum."""
+    """Without a quorum `confident` must make no difference: engines differ in what it is then."""
     none = ~met.agree & ~met.against
     cells, gives = before[none], after[none]
     _, first, which = np.unique(cells, return_index=True, return_inverse=True)
