@@ -5,7 +5,7 @@ adversary of one group that looks at nothing but the 1-holders:
 
     mixes   [round, memory, trial coin, round coin, pooled, situation, group, colour]
              1      1       1           1           1       10         1      2
-    after   the same but for the last two axes, and [slot] at the end: the next memory
+    after   [round, ..., situation, slot]: the next memory, with one slot for each number kept
 """
 
 from bisect import bisect_left
@@ -132,7 +132,7 @@ def _numbered(memories: list[Memory], found: NDArray[np.int64]) -> NDArray[np.in
 
 
 def _pooled(point: Point, admitted: Nodes, situations: Situations) -> list[NDArray[np.float64]]:
-    """P(the pooled minority is 0) and P(it is 1) in each situation, where it is looked at."""
+    """P(the pooled minority is 0) and P(it is 1), [situations] each; one of ones without pools."""
     if not point.adversary.pools:
         return [np.ones(len(situations.ones))]
     rule, replacement = point.protocol, point.network.replacement

@@ -70,6 +70,7 @@ def raised_by_hydra(error: BaseException) -> bool:
 
 
 def _joined(error: BaseException) -> str:
+    """The lines of a message in one, without where it was searched and how types are called."""
     text = str(error).partition("Config search path:")[0]
     lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if line and not line.startswith(("full_key:", "object_type="))]
@@ -151,6 +152,9 @@ def _class(kind: str, target: str) -> Any:
 
 @lru_cache(maxsize=4096)
 def _built(kind: str, class_: Any, section: str):
+    """The component of this class, checked if it is not vecsim's. section: its parameters in JSON,
+    so that equal ones are built once.
+    """
     values = json.loads(section)
     types = {field.name: _word(field.type) for field in dataclasses.fields(class_)}
     for name, value in values.items():

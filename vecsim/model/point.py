@@ -23,7 +23,7 @@ Way = tuple[tuple[float, float], ...]  # a mix of each kind of Byzantine nodes
 
 
 class Group(NamedTuple):
-    """Honest nodes that are alike but for their colour and what the adversary tells them.
+    """Honest nodes that differ only in their colour and in what the adversary tells them.
 
     nodes: how many there are. ones: how many of them start at 1. fed: how many are in the first of
     the groups that the adversary distinguishes. active: P(one takes part in a round), 0 to 1.
@@ -91,6 +91,7 @@ class Point(NamedTuple):
         self._require(self.protocol.k <= most or self.network.replacement, "protocol.k", allowed)
 
     def _check_complete(self) -> None:
+        """ConfigError unless there are enough peers on a complete graph."""
         without = self.network.exclude_self
         peers, least = self.n - without, self.honest - without
         self._require_k(peers, f"at most {'n - 1' if without else 'n'} = {peers} peers")
@@ -100,6 +101,7 @@ class Point(NamedTuple):
         self._require(peers >= 1, "n", "2 or more nodes, for there must be somebody to poll")
 
     def _check_graph(self) -> None:
+        """ConfigError unless the point can be run on a graph, and the graph exists."""
         network, n, degree = self.network, self.n, self.network.degree
         name = f"network.topology={network.topology}"
         self._require(not network.groups, "network.groups", f"none with {name}")

@@ -27,7 +27,7 @@ ROWS = 2**15  # rows of a table made at once, to bound the memory: at k = 400 ab
 
 
 class Pool(NamedTuple):
-    """Whom one querier may poll, but for how many of the honest nodes prefer 1.
+    """Whom one querier may poll; how many of the honest nodes prefer 1 is left open.
 
     honest: peers, not counting the querier where it never polls itself.
     k: peers that a poll asks.

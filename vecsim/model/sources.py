@@ -44,7 +44,8 @@ def sources(classes: Iterable[type]) -> dict[str, str]:
     are not among them. Names are relative to the folder of the package, `mypackage/blizzard.py`.
     For a class that was typed into a session, as in a notebook, what was typed is hashed
     (`vecsim.model.typed`), under the class's name.
-    ConfigError where a file has changed since it was imported, or where there is none.
+    ConfigError where a file has changed since it was imported, or where a class has neither a file
+    nor text that was typed.
     """
     found: dict[str, str] = {}
     for class_ in sorted({c for c in classes if is_own(c)}, key=lambda c: c.__module__):

@@ -30,6 +30,7 @@ class Snowball(Streak):
 
     @property
     def _most(self):
+        """The margin at which it stops growing, polls: more than half of them all."""
         return self.max_rounds // 2 + 1
 
     def start(self, colour):

@@ -60,7 +60,7 @@ def _pack(cells, bits: int):
 def node_ids(shape: Shape, zero):
     """Numbers of the nodes: for each cell of a lane, the first one first, uint32 [lanes].
 
-    zero: a 0 that the compiler cannot see through, lest it keep these numbers in memory.
+    zero: a 0 that the compiler cannot see through; otherwise it would keep these numbers in memory.
     """
     cells = 32 // shape.bits
     first = jnp.arange(prod(lanes(shape)), dtype=jnp.uint32) * jnp.uint32(cells) + zero

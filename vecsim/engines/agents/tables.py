@@ -52,6 +52,7 @@ class Stack:
                 self.length += rows
 
     def _table(self, key: Any, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The table, made only if it is not kept any more."""
         if key not in self.made:
             self.made[key] = make()
             self.bytes += self.made[key].nbytes

@@ -51,7 +51,7 @@ class Census:
 
     def __init__(self, point: Point, first_ones: int | None = None):
         cells, self.point = enumerate_cells(point.stepped(), UNTIL_CLOSED), point
-        one = np.arange(len(cells.cells))  # which cell stands for each: one for decided ones alike
+        one = np.arange(len(cells.cells))  # the cell that stands for each: decided ones share one
         for colour in (0, 1):
             same = np.flatnonzero(cells.decided & (cells.preference == colour))
             one[same] = same[:1]

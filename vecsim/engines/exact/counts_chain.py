@@ -78,6 +78,7 @@ def census_chain(
 
 
 def _bound(moves: int, most_moves: int) -> None:
+    """ConfigError where there are too many moves."""
     if moves > most_moves:
         raise ConfigError(f"too many states: more than {most_moves} moves between them")
 

@@ -37,6 +37,7 @@ def tally_chain(point: Point, admitted: Nodes, conduct: Conduct) -> tuple[Chain,
 
 
 def _moves(point: Point, admitted: Nodes, branches: tuple[Branch, ...], still):
+    """The matrix of one phase, CSR [states, states]. still: bool [states], nothing moves there."""
     honest, mixes = point.honest, point.adversary.ways
 
     @cache

@@ -143,6 +143,7 @@ def _starts(point: Point) -> list[tuple[int, float]]:
 
 
 def _part(point: Point, admitted: Nodes, first_ones: int, conduct: Conduct) -> _Part:
+    """The solution for these admitted nodes, this start and this conduct of the adversary."""
     if _simple(point):
         chain, ones = tally_chain(point, admitted, conduct)
         violation = np.zeros(len(ones), bool)
@@ -157,6 +158,7 @@ def _part(point: Point, admitted: Nodes, first_ones: int, conduct: Conduct) -> _
 
 
 def _averaged(point: Point, parts: list[tuple[float, _Part]]) -> Solution:
+    """The average of the parts, each with its probability."""
     steps, honest = point.steps, point.honest
 
     def mean(value):

@@ -18,7 +18,7 @@ CENSORED = 1e-3  # P(some node is undecided at the end) below which the mean is 
 
 
 def rounds_until_decided(point: Point) -> float | None:
-    """Mean rounds until all nodes have decided, but for terms that vanish as n grows.
+    """Mean rounds until all nodes have decided, up to terms that vanish as n grows.
 
     None where that is not known: with Byzantine nodes, from other splits, under async, on graphs or
     with groups, for rules that look at counts or whose preference does not follow every quorum,

@@ -56,7 +56,7 @@ class FixedPoint(NamedTuple):
 
 
 class LimitCase(NamedTuple):
-    """What decides the limit, but for the initial share."""
+    """What decides the limit, except the initial share."""
 
     rule: Protocol
     adversary: Adversary

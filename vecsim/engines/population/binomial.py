@@ -142,7 +142,7 @@ def _rejected(names: Names, n, p, q):
     mode = jnp.floor((n + 1.0) * p)
 
     def log_mass(k):
-        """Log of P(k), but for a constant."""
+        """Log of P(k), up to a constant."""
         left, distance = n - k, k - mean
         hits = (k + 0.5) * jnp.log1p((distance + 1.0) / mean)
         misses = (left + 0.5) * jnp.log1p((1.0 - distance) / missed)
@@ -163,7 +163,7 @@ def _rejected(names: Names, n, p, q):
         number, drawn = state
         return (number < MOST_ATTEMPTS) & (drawn < 0.0).any()
 
-    def body(state):  # one array, lest the words be made once for every one
+    def body(state):  # one array: of several each would make the random words again
         number, drawn = state
         # Both uniforms of an attempt together, so that one loop makes them.
         found = attempt(*_uniform(names, number, jnp.stack(names.counters)))

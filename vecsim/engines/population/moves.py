@@ -6,9 +6,9 @@ the same places are put together before they are drawn from, so that a round of 
 two draws for each colour and one for each counter. With beta 2 and equal alphas, cells as numbered
 in `engines.cells`:
 
-    stage 0   agree, confident     rows 0, 1, 2, 3 (a cell each)            to 2, 3, 4, 5
+    stage 0   agree, confident     rows 0, 1, 2, 3 (a cell each)              to 2, 3, 4, 5
     stage 1   no quorum            rows 0, 1 (cells 0 and 2, cells 1 and 3)   to 0, 1
-    stage 2   against, confident   rows 0, 1: what is left, not drawn         to 3, 2
+    stage 2   against, confident   rows 0, 1 (what is left: nothing is drawn) to 3, 2
 """
 
 from functools import lru_cache

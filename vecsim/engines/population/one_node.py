@@ -1,4 +1,4 @@
-"""How long one node of QR-Avalanche takes, when it polls the same pool all the time.
+"""How long one node of QR-Avalanche takes to decide if every poll meets the same pool.
 
 The law is exact: its cells are those of the protocol's own fixed point, and where a poll takes
 them is read off the protocol's own `step`. A poll multiplies the confidence by nine tenths, rounds

@@ -180,6 +180,7 @@ def _room(shape: PopulationShape, block: Blocks, devices: int, memory: int) -> i
 
 
 def _batch(taken: list[tuple[Blocks, np.ndarray]], room: int) -> tuple[Blocks, np.ndarray]:
+    """The blocks on a new first axis, filled up to `room` with blocks of trials of no nodes."""
     last = taken[-1][0]
     empty = last._replace(trials=last.trials._replace(honest=np.zeros_like(last.trials.honest)))
     nowhere = np.full_like(taken[0][1], -1)
@@ -189,7 +190,7 @@ def _batch(taken: list[tuple[Blocks, np.ndarray]], room: int) -> tuple[Blocks, n
 
 
 def _block(shape: PopulationShape, roster: Roster, point: Point, polls: Polls, keys) -> Blocks:
-    """keys: the trials', two uint32 [trials]."""
+    """One block of a point's trials. keys: the trials', two uint32 [trials]."""
     fill = partial(_filled, length=shape.block)
     kinds, key = fill(admitted(point, keys)), (fill(keys[0]), fill(keys[1]))
     trials = Trials(
@@ -226,5 +227,6 @@ def _filled(array: np.ndarray, length: int, value: int = 0) -> np.ndarray:
 
 
 def _wide(leaf: Any) -> np.ndarray:
+    """Whole numbers and floats in 64 bits; words and flags as they are."""
     array = np.asarray(leaf)
     return array.astype({"i": np.int64, "f": np.float64}.get(array.dtype.kind, array.dtype))

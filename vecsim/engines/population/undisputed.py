@@ -1,7 +1,7 @@
 """QR-Avalanche on undisputed vertices: nodes that do not influence each other.
 
 All honest nodes start at one colour. While no honest node meets a quorum against it, all of them
-poll the same pool all the time, so that they are independent and alike: one node's law
+poll the same pool in every round, so that they are independent and alike: one node's law
 (`one_node`) says everything, and a trial shares its nodes out over the rounds in which they
 decide, by exact binomial draws. Points are only supported where P(any node of the trial meets such
 a quorum) is below RISK, which bounds the error.

@@ -20,7 +20,7 @@ from vecsim.model.uses import uses
 from vecsim.types import Adversary, View
 
 TRIALS, ROUNDS = 64, 256  # shown to it: enough for every part of View to vary, in milliseconds
-MOST_SLOTS = 64  # numbers that an adversary may keep: every trial has room for as many
+MOST_SLOTS = 64  # numbers that an adversary may keep: all trials of its program have room for them
 
 
 def check_adversary(adversary: Adversary) -> None:
@@ -37,6 +37,7 @@ def check_adversary(adversary: Adversary) -> None:
 
 
 def _check_constants(adversary: Adversary) -> None:
+    """ConfigError unless what the class declares, and its first group, are as they must be."""
     name, mixes = name_of(adversary), adversary.mixes
     allowed = "a list of (P(answers 1), P(answers 0)), one or more"
     good = isinstance(mixes, (tuple, list)) and len(mixes) > 0
@@ -69,6 +70,7 @@ def _within(value: Any, most: float) -> bool:
 
 
 def _check_signature(adversary: Adversary) -> None:
+    """ConfigError unless `answer` takes a view and a memory."""
     given = inspect.signature(adversary.answer)
     try:
         given.bind("view", "memory")
@@ -136,6 +138,7 @@ def _answered(adversary: Adversary, views: View):
 
 
 def _check_mixes(adversary: Adversary, mixes: Any, memories: Any, views: View) -> None:
+    """ConfigError unless all answers are indices of mixes; it says what the adversary had seen."""
     last, used = len(adversary.mixes) - 1, uses(adversary)
     bad = (mixes < 0) | (mixes > last)
     # The first index that is out of range, or the very first one where all are in range.

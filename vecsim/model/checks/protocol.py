@@ -40,6 +40,7 @@ def check_protocol(rule: Protocol) -> None:
 
 
 def _check_numbers(rule: Protocol) -> None:
+    """ConfigError unless flags, numbers, quorums and the sizes of fields are in their ranges."""
     name = name_of(rule)
     for flag in ("counts", "decides"):
         value = getattr(rule, flag)
@@ -217,6 +218,7 @@ def _check_step(rule: Protocol, before: _Words, polls: Any, alone: _Words | None
 
 
 def _told(rule: Protocol, poll: Any) -> str:
+    """A poll in words, for messages."""
     if rule.counts:
         return f"{poll[0]} of {poll[1]} answers for its colour"
     agree, against, confident = poll
@@ -224,6 +226,7 @@ def _told(rule: Protocol, poll: Any) -> str:
 
 
 def _check_cell(rule: Protocol, call: str, cell: int) -> None:
+    """ConfigError unless the cell is one that the protocol may return. call: what returned it."""
     name, limit = f"{name_of(rule)}.{call}", rule.cell_limit()
     mark = fields.overflow(rule.fields(), cell) if cell & fields.OVERFLOW else None
     if mark is not None:
