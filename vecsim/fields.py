@@ -75,9 +75,11 @@ def limit(sizes: Mapping[str, Any]) -> int:
 def marking() -> Iterator[None]:
     """Within this context `pack` returns a mark for a cell with an overflow; see `overflow`.
 
-    bit  31 ...           8  7 ... 3              2  1  0
-         value that was too  number of the field  1  0  0
-         large (below 2^24)
+    The bits of a mark:
+
+        bit  31 ...           8  7 ... 3              2  1  0
+             value that was too  number of the field  1  0  0
+             large (below 2^24)
     """
     token = _marking.set(True)
     try:

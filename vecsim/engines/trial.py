@@ -221,8 +221,8 @@ def run_batch(start: Callable, advance: Callable, trials: Trials, tables: Tables
     """Outcomes of trials that are stepped together until all are over.
 
     start(trial): its state, which has a `record`. advance(trial, tables, state, step): the state
-    after one more step, of which `step` have gone before. Both are of one trial and are mapped over
-    all.
+    after another step, when `step` of them have been made. Both are for one trial, and are mapped
+    over all.
     """
 
     def body(carry):
@@ -248,7 +248,7 @@ def batch(program: Callable, shape: Any, mesh: Mesh, trials: Any, tables: Any) -
 def over_devices(run: Callable, mesh: Mesh, given: Any, made: Any) -> Callable:
     """The function on every device of the mesh.
 
-    given, made: SPLIT or WHOLE, for each argument and for the result.
+    given, made: how each argument, and the result, is held: SPLIT, WHOLE or another PartitionSpec.
     """
     return jax.shard_map(run, mesh=mesh, in_specs=given, out_specs=made, check_vma=False)
 

@@ -70,7 +70,7 @@ def raised_by_hydra(error: BaseException) -> bool:
 
 
 def _joined(error: BaseException) -> str:
-    """The lines of a message in one, without where it was searched and how types are called."""
+    """The lines of a message in one, without search paths and names of types."""
     text = str(error).partition("Config search path:")[0]
     lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if line and not line.startswith(("full_key:", "object_type="))]

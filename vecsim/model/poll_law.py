@@ -74,8 +74,8 @@ class Pool(NamedTuple):
 def binomial_pmf(trials: int, probability: Any) -> Floats:
     """Probabilities of 0 ... trials successes, [..., trials + 1].
 
-    probability: of a success, one, or several [..., 1]. As `scipy.stats.binom.pmf`, for trials up
-    to some hundred.
+    probability: of a success, one, or several [..., 1]. As `scipy.stats.binom.pmf`, for up to 1029
+    trials: the coefficients must fit a float64.
     """
     successes = np.arange(trials + 1)
     weights = np.array([comb(trials, i) for i in range(trials + 1)], float)

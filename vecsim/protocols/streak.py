@@ -11,7 +11,8 @@ from vecsim.types import Protocol
 class Streak(Protocol):
     """A rule that decides a colour after `beta` consecutive successes for it.
 
-    The defaults are those of avalanchego. ConfigError where a parameter is out of its range.
+    By default k, the alphas, beta and the variants are those of avalanchego. ConfigError where a
+    parameter is out of its range.
     """
 
     k: int = 20  # sample size, peers

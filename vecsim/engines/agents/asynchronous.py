@@ -41,7 +41,7 @@ def _start(shape: Shape, trial: Trials) -> _State:
 
 
 def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -> _State:
-    """One poll, of step % n = 0 ... n - 1 in its round; nothing changes once the trial is over."""
+    """One poll, number step % n of its round; no node changes once the trial is over."""
     rule, tally = trial.protocol, state.tally
     position = step % trial.round_steps
     ones_at_round = jnp.where(position == 0, tally.ones, state.ones_at_round)

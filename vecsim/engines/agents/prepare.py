@@ -28,8 +28,8 @@ from vecsim.model.point import Nodes, Point
 from vecsim.model.poll_draw import PollKind, boundary, thresholds
 from vecsim.types import Adversary
 
-# Values of beta below which a poll draws two words: with one word the probability of a run of 5 or
-# more successes has a relative error below 6e-7, but of a single rare success up to 12 %.
+# Values of beta below which a poll draws two words. With one word the relative error of P(a run of
+# successes) is below 6e-7 from beta 5 on, for runs down to 1e-15; with beta 1 it is 12 % at 1e-9.
 WIDE_BELOW = 5
 TABLE_BYTES = 2**25  # of threshold tables sent with a batch at most, unless one trial needs more
 POOLED_TABLES = 8  # tables of pooled minorities sent with a batch at most: one of each point

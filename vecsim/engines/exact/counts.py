@@ -82,7 +82,7 @@ class Census:
 
     @property
     def number_of_situations(self) -> int:
-        """A bound on how many `situations` there are, without listing them."""
+        """How many `situations` there are, without listing them."""
         honest = self.point.honest
         return (honest + 1) * (comb(honest + 2, 2) if self.looks else 1)
 

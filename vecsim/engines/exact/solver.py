@@ -24,8 +24,10 @@ from vecsim.model.poll_law import Floats
 
 MOST_HONEST = 5000  # honest nodes of a chain on 1-holders: its moves grow with their square
 MOST_COUNTED = 2**15 - 1  # honest nodes of a chain on censuses, whose counts have 16 bits
-MOST_CENSUSES = 20_000  # conceivable censuses up to which a point is supported without a look
-FEW_MOVES = 500_000  # moves up to which it is with more of them: `supports` has to list these moves
+MOST_CENSUSES = (
+    20_000  # conceivable censuses up to which `supports` does not list the chain's moves
+)
+FEW_MOVES = 500_000  # moves that `supports` lists, and a point may have, where there are more
 _RARE = 1e-20  # probability of a number of admitted identities, or of a start, that is left out
 
 
@@ -76,7 +78,7 @@ class _Part(NamedTuple):
 
 
 def supports(point: Point) -> str | None:
-    """Why a point cannot be solved; None if it can. May take seconds where censuses are many."""
+    """Why a point cannot be solved; None if it can. It may list up to FEW_MOVES moves."""
     if point.network.topology != "complete":
         return "only complete graphs are solved"
     if point.network.groups:

@@ -7,7 +7,7 @@ Snowflake with beta 2, where 4 of 10 nodes start at 1; the shares of a group add
     counter      0    0    1    1    decided
     state        0.6  0.4  0    0    0    0      float64 [cells], at the start
 
-`moves` [cells, cells x results] adds what each result takes to each cell.
+`moves` [cells, cells x results] takes each share, times P(each result), to the cell that follows.
 """
 
 from math import comb

@@ -85,7 +85,7 @@ def turning_chance(rule: QrAvalanche, joint: Floats) -> float:
 def after(rule: QrAvalanche, cells, positive, answered) -> SimpleNamespace:
     """The fields, as of `unpack`, of cells after the protocol's own step; few shapes compile.
 
-    cells, positive, answered: whole numbers that broadcast, of one axis at most.
+    cells, positive, answered: whole numbers that broadcast to one axis.
     """
     parts = np.broadcast_arrays(cells, positive, answered)
     stepped = _step(rule, *(padded(part.astype(np.uint32)) for part in parts)).items()

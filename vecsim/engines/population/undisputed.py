@@ -105,7 +105,7 @@ def polled(pool: Pool, colour: int) -> Floats:
 
 @lru_cache(maxsize=256)
 def law_of(rule: QrAvalanche, pool: Pool, colour: int, nodes: int) -> Floats:
-    """`decision_law` of a node among so many, which leaves out too little to matter to all."""
+    """`decision_law` of one of so many nodes; all together it leaves out at most 0.1 RISK."""
     return decision_law(rule, polled(pool, colour), 0.1 * RISK / nodes)
 
 

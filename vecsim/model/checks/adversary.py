@@ -1,8 +1,10 @@
 """The check of an adversary: its ways to answer, and what it answers in many situations.
 
-views      [ROUNDS, TRIALS]                   each part of View; one trial is one column
-mixes      int32 [ROUNDS, TRIALS, group, colour]
-memories   int32 [ROUNDS, TRIALS]             after each round; [..., slots] if there are several
+A trial is one column of these arrays:
+
+    views      [ROUNDS, TRIALS]          each part of View
+    mixes      int32 [ROUNDS, TRIALS, group, colour]
+    memories   int32 [ROUNDS, TRIALS]    after each round; [..., slots] if there are several
 """
 
 import inspect

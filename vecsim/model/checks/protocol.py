@@ -1,8 +1,10 @@
 """The check of a protocol: nodes are followed through many polls, and their cells looked at.
 
-polls      each part of Counts or Quorum: every result that a poll may have, [results]
-choices    index of the result that each walker meets, [STEPS, WALKERS]
-cells      uint32 [WALKERS]; before and after each poll, [STEPS, WALKERS]
+A walker is one column of these arrays, except of `polls`:
+
+    polls      each part of Counts or Quorum: every result that a poll may have, [results]
+    choices    index of the result that each walker meets, [STEPS, WALKERS]
+    cells      uint32 [WALKERS]; before and after each poll, [STEPS, WALKERS]
 """
 
 from functools import partial
