@@ -1,7 +1,7 @@
 """What an adversary does in every situation of a trial, tabulated from its own `answer`.
 
 All combinations of what it may see are asked at once. Sizes for n = 10, 9 of them honest, and an
-adversary of one group that looks at nothing but the 1-holders:
+adversary of one group that depends on nothing but the 1-holders:
 
     mixes   [round, memory, trial coin, round coin, pooled, situation, group, colour]
              1      1       1           1           1       10         1      2
@@ -31,7 +31,7 @@ from vecsim.types import Adversary, Protocol, View
 # Values of a coin, evenly spaced, at which answers are compared first: other answers within a piece
 # narrower than 1 / 512 may be missed.
 _GRID = 512
-MOST_MEMORIES = 16  # different memories that may come up in a trial: each multiplies the states
+MOST_MEMORIES = 16  # different memories that may occur in a trial: they multiply the states
 Memory = tuple[int, ...]  # what an adversary keeps, one number for each kind of its nodes
 MOST_SITUATIONS = 20_000_000  # rounds x coins x situations tabulated at most: bounds memory, time
 
@@ -172,7 +172,7 @@ def _pieces(table: Callable[[list[int]], Any], used: bool) -> list[tuple[int, fl
 
 
 def _memories(table: Callable[..., Any], used: frozenset[str], slots: int) -> list[Memory]:
-    """The adversary's memories that can come up, the one at the start first."""
+    """The memories that the adversary may reach, the one at the start first."""
     found = [(0,) * slots]
     if "memory" not in used:
         return found

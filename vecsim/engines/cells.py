@@ -1,6 +1,6 @@
 """Every cell that a protocol's nodes can be in, and where each result of a poll takes it.
 
-The protocol's own `step` is applied to every cell that can come up, starting from the two starts,
+The protocol's own `step` is applied to every reachable cell, beginning with the two starts,
 so that no engine needs a second copy of a rule. Snowflake with beta 2 and equal alphas:
 
     index        0  1  2  3  4  5
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from vecsim.errors import require
 from vecsim.types import Protocol, Quorum, decided, preference
 
-# What one poll may give a node of a protocol that looks at quorums, in the order of `Cells.after`.
+# The results that a poll may have for a protocol that uses quorums, in the order of `Cells.after`.
 # Flags are those of `Quorum`: agree, against, confident.
 RESULTS = (
     (False, False, False),  # none
@@ -41,7 +41,7 @@ _MOST_CELLS = 2**17  # cells of a protocol at most, to bound time and memory of 
 
 
 class Cells(NamedTuple):
-    """The cells that can come up, those nearest to a start first.
+    """The reachable cells, those nearest to a start first.
 
     cells: uint32 [cells], of which the first two are the starts of 0 and 1. preference: uint32
     [cells]. decided: bool [cells]. after: int32 [cells, results], index of the cell that follows
@@ -59,7 +59,7 @@ class Cells(NamedTuple):
 def enumerate_cells(protocol: Protocol, rounds: int, results: int = len(RESULTS)) -> Cells:
     """The cells that up to `rounds` polls can lead to, each with one of the first `results`.
 
-    ConfigError for a protocol that looks at counts, or that has more than _MOST_CELLS cells.
+    ConfigError for a protocol that uses counts, or that has more than _MOST_CELLS cells.
     """
     name = type(protocol).__name__
     require(not protocol.counts, "protocol", name, "a protocol that looks at quorums only")

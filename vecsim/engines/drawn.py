@@ -31,7 +31,7 @@ def admitted(point: Point, keys) -> np.ndarray:
 
 
 def first_ones(point: Point, keys) -> np.ndarray:
-    """Of the nodes that start at 1, those in the adversary's first group, int64 [trials, groups].
+    """Nodes of the adversary's first group that start at 1, int64 [trials, groups].
 
     groups: the network's. keys: the trials', two uint32 [trials].
     """

@@ -236,7 +236,7 @@ def run_batch(start: Callable, advance: Callable, trials: Trials, tables: Tables
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def batch(program: Callable, shape: Any, mesh: Mesh, trials: Any, tables: Any) -> Outcome:
-    """Outcomes of a batch; the trials are shared out over the devices of the mesh.
+    """Outcomes of a batch; the trials are divided among the devices of the mesh.
 
     program: of an engine; from a shape of its own it makes the function (trials, tables) ->
     Outcome. Every device goes on until its own trials are over. The number of trials must be a

@@ -48,7 +48,7 @@ def random_regular(degree: int, n: int, seed: int) -> NDArray[np.int64]:
     """Neighbours of each node, ascending [n, degree], in a graph that is uniform among all simple
     graphs in which every node has so many; n * degree even, degree below n.
 
-    Few neighbours: half-edges are paired at random until no loop and no double edge comes up, which
+    Few neighbours: half-edges are paired at random until there is no loop and no double edge, which
     is exact (Bollobás 1980). More: the graph of NetworkX (Steger and Wormald 1999), which is nearly
     uniform, is switched on by a Markov chain whose law is uniform in the end: two edges a-b, c-d
     become a-d, c-b where that leaves the graph simple. With more than half of the others as

@@ -18,7 +18,7 @@ _OWN = "vecsim"  # the package whose code is no part of a study's identity
 INSTALLED = {"site-packages", "dist-packages"}  # folders whose code belongs to no study
 
 # By file: the spec of the module as it was imported, which a reload makes anew, and the file's
-# hash when it was first looked at.
+# hash when it was first read here.
 _imported: dict[Path, tuple[Any, str]] = {}
 
 
@@ -30,7 +30,7 @@ def is_own(class_: type) -> bool:
 def code_of(components: Iterable[Any]) -> dict[str, dict[str, str]]:
     """{"sources": `sources` of the components' classes}, or {} where all are vecsim's.
 
-    Of a mixture the classes of its kinds count. The result can be joined to a configuration.
+    For a mixture the classes of its kinds count. The result can be joined to a configuration.
     """
     found = sources({type(kind) for each in components for kind in getattr(each, "kinds", (each,))})
     return {"sources": found} if found else {}

@@ -98,7 +98,7 @@ def check_trusted(config: Mapping[str, Any], given: Collection[str]) -> None:
 def check_output(output: Any) -> None:
     """ConfigError where a file chooses a folder outside the working folder.
 
-    output: the resolved value; what is no text is not looked at.
+    output: the resolved value; anything but text is accepted here.
     """
     if isinstance(output, str):
         inside = Path.cwd() in (Path.cwd() / output).resolve().parents

@@ -17,8 +17,8 @@ from vecsim.types import Adversary, View
 def uses(adversary: Adversary) -> frozenset[str]:
     """Names of the parts of its view (and `memory`) that an adversary's answers depend on.
 
-    A part that changes only a memory counts where the answers depend on the memory. Of a mixture
-    all that its kinds depend on. ConfigError where `answer` raises.
+    A part that changes only a memory counts where the answers depend on the memory. A mixture
+    depends on all that its kinds depend on. ConfigError where `answer` raises.
     """
     if len(adversary.kinds) > 1:
         return frozenset().union(*map(uses, adversary.kinds))

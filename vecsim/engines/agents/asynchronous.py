@@ -5,7 +5,7 @@ list, so that the choice is one draw. Of nine honest nodes, 1 and 6 have decided
 and decides, and the last undecided node takes its place:
 
     order   0 8 2 3 4 5 7 | 6 1    before: `tally.decided` is 2
-    order   0 8 2 7 4 5 | 7 6 1    after: what stands behind the bar is not looked at
+    order   0 8 2 7 4 5 | 7 6 1    after: the entries behind the bar are never read
 """
 
 from functools import partial

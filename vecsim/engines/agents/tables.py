@@ -22,8 +22,7 @@ class Stack:
     """Tables end to end; one that several trials use is there once.
 
     capacity: rows. row: shape of one, uint32. start: first row of each table, by key. made: tables
-    by key, those of earlier batches too, of which the one used longest ago is dropped past
-    CACHE_BYTES.
+    by key, those of earlier batches included; past CACHE_BYTES the least recently used is dropped.
     """
 
     def __init__(self, capacity: int, row: tuple[int, ...]):

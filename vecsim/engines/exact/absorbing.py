@@ -3,7 +3,7 @@
 Everything is made of sums and products of probabilities, so that rare events and very long times
 keep their relative accuracy. Times come from the elimination of Grassmann, Taksar and Heyman
 (1985, "Regenerative analysis and steady state distributions for Markov chains"), here as an LU
-factorisation by blocks: a pivot is what leaves a state, summed, and never 1 minus what stays.
+factorisation by blocks: a pivot is the sum of what leaves a state, never 1 minus what stays.
 
 For Slush with n = 10, all honest, 4 of them at 1, the states are the numbers of 1-holders:
 
@@ -30,7 +30,7 @@ _NEGLIGIBLE = 1e-25  # probability of going on at which the distribution of step
 DENSE = 6000  # states up to which times come from the elimination (288 MB), else from GMRES
 TOLERANCE = 1e-12  # relative residual that GMRES must reach
 _BLOCK = 64  # states eliminated before the rest is updated by one product of matrices
-CHECK = 16  # steps between two looks at how likely it still is to go on
+CHECK = 16  # steps between two tests of whether the probability of going on is negligible
 
 
 class Chain(NamedTuple):
@@ -170,7 +170,7 @@ def _visits(packed: Floats, pivots: Floats, start: Floats) -> Floats:
 def _eliminated(inner: Floats, leaving: Floats) -> tuple[Floats, Floats]:
     """I - Q = L U, for Q = inner and the probabilities of leaving (both are overwritten).
 
-    Row sums of Q plus `leaving` are 1; the diagonal of Q is not looked at. Returns in one array
+    Row sums of Q plus `leaving` are 1; the diagonal of Q is not used. Returns in one array
     minus L under its diagonal of ones and minus U off its own, and the diagonal of U.
     """
     size = len(leaving)

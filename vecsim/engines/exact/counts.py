@@ -1,6 +1,6 @@
 """The censuses of a point: how many honest nodes of each group are in each cell.
 
-Nodes of a group are exchangeable, so a census and the adversary's memory say all about a trial.
+Nodes of a group are exchangeable, so a census and the adversary's memory are a trial's whole state.
 Ten nodes, 9 of them honest, of which 4 start at 1, in one group, Snowflake with beta 2:
 
     cell         0  1   2  3    4  5
@@ -23,7 +23,7 @@ from vecsim.engines.drawn import first_ones_law
 from vecsim.model.point import Point
 from vecsim.model.uses import uses
 
-UNTIL_CLOSED = 2**30  # rounds to enumerate cells for: until no new one comes up
+UNTIL_CLOSED = 2**30  # rounds for which cells are enumerated: until no new one is found
 
 CellCounts = NDArray[np.int16]  # [..., group and cell]
 
@@ -44,7 +44,7 @@ class Census:
     colour are one. groups: of honest nodes that the adversary distinguishes. width: numbers in a
     census, groups x cells. sizes: nodes of each group. start: the census at the start. keys, ones,
     over [group and cell]: of one node there, its number, its preference and whether it has decided.
-    looks: whether the adversary looks at the decided nodes.
+    looks: whether the adversary depends on the decided nodes.
 
     ConfigError as `enumerate_cells` raises it.
     """
@@ -76,7 +76,7 @@ class Census:
 
     @property
     def bound(self) -> int:
-        """The number of censuses that are conceivable, whether they can come up or not."""
+        """The number of conceivable censuses, reachable or not."""
         cells = len(self.preference)
         return prod(comb(size + cells - 1, size) for size in self.sizes)
 
@@ -87,7 +87,7 @@ class Census:
         return (honest + 1) * (comb(honest + 2, 2) if self.looks else 1)
 
     def situations(self) -> Situations:
-        """All that the adversary may see: the decided nodes only where it looks at them."""
+        """All that the adversary may see; decided nodes vary only where it depends on them."""
         honest = self.point.honest
         most = honest if self.looks else 0
         all_ = np.indices((honest + 1, most + 1, most + 1)).reshape(3, -1)

@@ -1,6 +1,6 @@
 """Chain on how many honest nodes are in each cell, for a handful of nodes.
 
-Only the states that can come up are looked at, breadth first.
+Only reachable states are visited, breadth first.
 """
 
 from functools import cache

@@ -115,7 +115,7 @@ def solve(point: Point) -> Solution:
 
 
 def _simple(point: Point) -> bool:
-    """Whether the number of 1-holders says all: a node remembers its colour only (Slush)."""
+    """Whether the number of 1-holders is the whole state: a node keeps its colour only (Slush)."""
     if point.protocol.decides or point.adversary.groups > 1:
         return False
     return np.array_equal(Census(point).after, _TURNED)

@@ -97,12 +97,12 @@ def fixed_points(point: Point) -> list[FixedPoint]:
     that turn to 1 less nodes that turn to 0; for the others (Snowball) the mean change of how
     much stronger 1 is than 0. Byzantine nodes answer as in the first round, from an initial
     share that is the present one.
-    Raises ConfigError as `trajectory` does, and for adversaries that tell two groups apart.
+    Raises ConfigError as `trajectory` does, and for adversaries that distinguish two groups.
     """
     crowd, adversary = _crowd(point), point.adversary
     require(adversary.groups == 1, "adversary", adversary.title, "one group of nodes")
     grid = np.linspace(0, 1, _SHARES + 1)
-    # The middle is where adversaries change their minds: it is looked at from both sides.
+    # Adversaries change their answers in the middle, so the drift is taken on either side of it.
     grid = np.sort(np.concatenate([grid[grid != 0.5], [0.5 - _CLOSE, 0.5 + _CLOSE]]))
     values = _drift(crowd, grid)
     moving = np.flatnonzero(values)

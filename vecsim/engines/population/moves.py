@@ -1,10 +1,10 @@
 """How the nodes of each cell move on in a round, as draws between few rows of cells.
 
-The nodes of a cell are shared out over the results of a poll one column of results after the
-other: what is left after one draw is what the next divides. Cells that all later columns take to
-the same places are put together before they are drawn from, so that a round of Snowflake takes
-two draws for each colour and one for each counter. With beta 2 and equal alphas, cells as numbered
-in `engines.cells`:
+The nodes of a cell are divided among the results of a poll, one column of results after another:
+the nodes that one draw leaves are divided by the next. Cells that all later columns take to the
+same places are merged before they are drawn from, so that a round of Snowflake takes two draws for
+each colour and one for each counter. With beta 2 and equal alphas, cells as numbered in
+`engines.cells`:
 
     stage 0   agree, confident     rows 0, 1, 2, 3 (a cell each)              to 2, 3, 4, 5
     stage 1   no quorum            rows 0, 1 (cells 0 and 2, cells 1 and 3)   to 0, 1

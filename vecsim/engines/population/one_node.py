@@ -146,7 +146,7 @@ def nine_tenths(part: Part) -> Part:
     low, high = part.low, part.low + len(part.mass) - 1
     first, last = (int(np.searchsorted(least, end, "right")) - 1 for end in (low, high))
     sources = least[first : last + 1] - low
-    missing = sources[0] < 0  # the first is kept of two confidences, of which this is the second
+    missing = sources[0] < 0  # two confidences give the first one, and the part has only the second
     sources[0] += missing
     mass = part.mass.take(sources)
     start = first + missing

@@ -2,7 +2,7 @@
 
 Nodes of one class (colour, group) are exchangeable, so a round is exact multinomial draws between
 cells, and its cost does not depend on n. A node's rule is the protocol's own `step`, applied to
-every cell that can come up (`cells`); which draws a round takes is in `moves`.
+every reachable cell (`cells`); `moves` says which draws a round takes.
 
 Trials are run in blocks of one point each. A block is what is compiled, so that a trial's bits are
 the same in whatever batch its block is run.
@@ -206,8 +206,9 @@ def pooled_minority(trials: Trials, polls: Polls, round_, ones):
     """Whether 1 is the minority among k answers of honest nodes to each Byzantine node that pools.
 
     bool [trials]; False on a tie. round_: int64 [trials]. ones: honest 1-holders, int64 [trials].
-    The Byzantine nodes are shared out over how many of their answers are 1: halves of the possible
-    numbers, quarters, and so on. Those of one part are kept at its first number.
+    The Byzantine nodes are divided by how many of their answers are 1: first between the halves of
+    the possible numbers, then between quarters, and so on. Those of a part are kept at its first
+    number.
     """
     chances = honest_answers(polls, ones.astype(jnp.float64)).T
     levels = (chances.shape[-1] - 1).bit_length()

@@ -32,8 +32,8 @@ from vecsim.types import Adversary, Outcome
 RISK = 1e-9  # probability, per trial, that some node meets a quorum against it: bounds the error
 _COINS = 1000  # values of the shared coin that are averaged over: shares are good to 0.001
 BLOCK_TRIALS = 256  # trials drawn together, however many are wanted, so that their bits are fixed
-# Parts of the view that do not change while nobody turns: an adversary that looks at no others
-# keeps to its answers.
+# Parts of the view that do not change while nobody turns: an adversary that depends on no others
+# does not change its answers.
 STEADY = {"honest", "byzantine", "peers", "exclude_self", "k", "alpha", "start_ones", "ones"}
 # The trial's own coin keeps its value, too.
 STEADY |= {"trial_coin"}

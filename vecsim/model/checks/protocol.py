@@ -1,4 +1,4 @@
-"""The check of a protocol: nodes are followed through many polls, and their cells looked at.
+"""The check of a protocol: nodes are followed through many polls, and their cells tested.
 
 A walker is one column of these arrays, except of `polls`:
 
@@ -138,7 +138,7 @@ def _choices(total: int, usual: list[int]) -> NDArray[np.int64]:
 
 
 def _follow(rule: Protocol, starts: _Words, polls: Any, usual: list[int]) -> _Words:
-    """Undecided cells that come up, ascending; every poll on the way is checked."""
+    """Undecided cells that the walkers reach, ascending; every poll on the way is checked."""
     choices = _choices(len(polls[0]), usual)
     met = jax.tree.map(lambda part: part[choices], polls)
     begin = cells = np.resize(starts, WALKERS)
