@@ -24,9 +24,7 @@ from vecsim.model.poll_law import Floats
 
 MOST_HONEST = 5000  # honest nodes of a chain on 1-holders: its moves grow with their square
 MOST_COUNTED = 2**15 - 1  # honest nodes of a chain on censuses, whose counts have 16 bits
-MOST_CENSUSES = (
-    20_000  # conceivable censuses up to which `supports` does not list the chain's moves
-)
+MOST_CENSUSES = 20_000  # conceivable censuses up to which `supports` need not list the moves
 FEW_MOVES = 500_000  # moves that `supports` lists, and a point may have, where there are more
 _RARE = 1e-20  # probability of a number of admitted identities, or of a start, that is left out
 
