@@ -118,7 +118,7 @@ def fixed_points(point: Point) -> list[FixedPoint]:
 
 
 def critical_fraction(point: Point, coin: float = 0.5) -> float | None:
-    """The least Byzantine fraction at which the limit is no longer live; None if it always is.
+    """The least Byzantine fraction at which the limit is no longer live; None if it is up to 0.95.
 
     Only the point's protocol, adversary, initial_accept and loss count, neither its n nor its own
     Byzantine fraction. coin: the value of the adversary's shared coins, 0 to 1.
