@@ -5,10 +5,12 @@ import pytest
 import xarray as xr
 import yaml
 from command import assert_same, call, check_experiment
+from synthetic import dataset
 
 import vecsim
 from vecsim import places
 from vecsim.cluster import ScaleTestCluster, campaign, checkpoint
+from vecsim.errors import ConfigError
 from vecsim.results import plot, store
 from vecsim.studies.campaigns import Measured
 
@@ -73,6 +75,20 @@ def test_times_that_do_not_come_are_censored_not_averaged():
     assert found["half_s_median_low"].values.tolist() == [1, 1]
     assert found["half_s_median_high"].values.tolist() == [np.inf, np.inf]
     assert data.vecsim.mean("half_s")["value"].values.tolist() == [np.inf, np.inf]
+
+
+@pytest.mark.parametrize(("op", "held"), [(">", [0, 1, 1]), (">=", [1, 1, 1]), ("<", [0, 0, 0])])
+def test_what_is_not_reached_within_the_run_takes_longer_than_any_time(op, held):
+    """The level is reached after 4 s, after 9 s and never."""
+    share = np.array([np.arange(30) >= 3, np.arange(30) >= 8, np.zeros(30)], float)
+    data = dataset(trials=3, progressing=100 * share)
+    section = {"metric": "progressing", "statistic": "reached_s", "level": 50}
+    event = Measured.parse("late", section | {"op": op, "threshold": 4})
+    assert Measured.parse("s", section).measure(data).tolist() == [4, 9, np.inf]
+    assert event.measure(data).tolist() == held
+    event.require_seen("late", 4)
+    with pytest.raises(ConfigError, match=r"late\.threshold is 4; allowed: at most 3\.5 s"):
+        event.require_seen("late", 3.5)
 
 
 def test_a_seed_of_campaigns_alone_is_refused():

@@ -44,6 +44,13 @@ def quorum(p):
 # Closed forms
 
 
+def test_no_round_at_all_is_the_start():
+    rule = Snowflake(k=5, alpha_preference=3, alpha_confidence=4, beta=2)
+    p = point(rule, AlwaysReject(), initial_accept=0.7)
+    assert [float(part[0]) for part in trajectory(p, 0)] == pytest.approx([0.7, 0, 0, 1])
+    assert all(len(part) == 1 for part in trajectory(p, 0))
+
+
 def test_one_round_of_slush():
     for share in (0.1, 0.5, 0.62):
         path = trajectory(point(Slush(K, ALPHA, 1), RandomVoting(), n=100, initial_accept=share))

@@ -26,8 +26,8 @@ class Measured(NamedTuple):
     """What is measured on a campaign, a number for each trial; in an event, 1 or 0.
 
     metric, statistic, period, every_s, level: see `vecsim.results.measures.measure`. op, threshold:
-    with these the outcome is the event that the number compares so; a number that is missing or
-    infinite does not.
+    with these the outcome is the event that the number compares so: an infinite one is above every
+    threshold, one that is missing does not compare.
     """
 
     metric: str
@@ -67,8 +67,18 @@ class Measured(NamedTuple):
         values = np.asarray(found, float)
         if op is None or threshold is None:
             return values
+        values = np.minimum(values, np.finfo(float).max)  # to be compared it must be finite
         held = [compare.compares(compare.Estimate(v, v, v), op, float(threshold)) for v in values]
         return np.asarray(held, float)
+
+    def require_seen(self, name: str, end_s: float) -> None:
+        """ConfigError where a run of `end_s` seconds is too short to tell whether it happens."""
+        if self.op is not None and self.statistic in UNBOUNDED:
+            start, end = self.period or (0, None)
+            longest = min(end_s if end is None else end, end_s) - start
+            good = self.threshold is not None and self.threshold <= longest
+            where = f"campaign.outcomes.{name}.threshold"
+            require(good, where, self.threshold, f"at most {longest:g} s, which the run lasts")
 
     def variable(self, name: str, inner: tuple[str, ...] = ()) -> Variable:
         """How the outcome is stored. inner: dimensions that each trial has."""
@@ -99,8 +109,10 @@ class Campaigns(Work):
             self._series(study.points[0])
         parts = [(self.outcomes[0], ()), (self.series, tuple(self.inner))]
         self.variables = tuple(o.variable(n, dims) for of, dims in parts for n, o in of.items())
-        for point in study.points:
+        for point, outcomes in zip(study.points, self.outcomes, strict=True):
             campaign.check_run(point.run)
+            for name, outcome in outcomes.items():
+                outcome.require_seen(name, point.run.duration_s + point.run.drain_s)
         members = {type(p.run.cluster.adversary): p.run.cluster.adversary for p in study.points}
         self.roster = tuple(members.values())
 

@@ -86,7 +86,8 @@ def trajectory(point: Point, rounds: int | None = None, coin: float = 0.5) -> Tr
     Raises ConfigError on graphs, with groups and under async.
     """
     crowd = _crowd(point)
-    return follow(crowd, point.initial_accept, rounds or int(crowd.rule.max_rounds), coin)
+    rounds = int(crowd.rule.max_rounds) if rounds is None else rounds
+    return follow(crowd, point.initial_accept, rounds, coin)
 
 
 def fixed_points(point: Point) -> list[FixedPoint]:
