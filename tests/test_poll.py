@@ -31,7 +31,6 @@ from vecsim.engines.agents.prepare import Item, items
 from vecsim.engines.trial import Tally, answers, view
 from vecsim.model import poll_law as pools
 from vecsim.model.poll_draw import PollKind, boundary, draw, thresholds
-from vecsim.model.random import split64
 from vecsim.protocols.qr_avalanche import QrAvalanche
 
 SPLIT_KIND = PollKind(counts=False, silent=False, split=True, wide=False, k=0)
@@ -47,6 +46,10 @@ COUNTS_SILENT = COUNTS._replace(silent=True)
 
 # How likely a draw makes each result: the draw is evaluated on both sides of every threshold, and
 # a result counts for all words up to the next place where it was evaluated.
+
+
+def split(values):
+    return (values >> np.uint64(32)).astype(np.uint32), values.astype(np.uint32)
 
 
 def places(marks, bits):
@@ -71,7 +74,7 @@ def law_of_quorums(kind, rows, own, group=0):
     bits = 64 if kind.wide else 32
     marks = rows.reshape(-1, kind.words).astype(object)
     at, lengths = places((sum(w << 32 * i for i, w in enumerate(m[::-1])) for m in marks), bits)
-    words = split64(at) if kind.wide else (at.astype(np.uint32),)
+    words = split(at) if kind.wide else (at.astype(np.uint32),)
     full = np.full(len(at), own, np.uint32)
     poll = compiled_draw(kind, rows, full, np.full(len(at), bool(group)), words, np.uint32(0))
     law = Counter()
@@ -240,7 +243,7 @@ def test_wide_counts_are_drawn_as_often_as_they_should(pool):
         at, lengths = places(numbers, 64)
         for own in (0, 1):
             full = np.full(len(at), own, np.uint32)
-            poll = compiled_draw(kind, rows, full, full > 1, split64(at), np.uint32(pool.k))
+            poll = compiled_draw(kind, rows, full, full > 1, split(at), np.uint32(pool.k))
             positive = np.asarray(poll.positive, int)
             ones = positive if own else pool.k - positive
             given = Counter()

@@ -71,6 +71,7 @@ def test_times_that_do_not_come_are_censored_not_averaged():
     half = {"half_s": (("x", "trial"), times, variable.attrs)}
     data = xr.Dataset(half, {"x": [0, 1]}, {"kind": "campaigns"})
     found = data.vecsim.summary()
+    assert found["trials"].attrs == {"units": "1"}
     assert found["half_s_median"].values.tolist() == [4, np.inf]
     assert found["half_s_median_low"].values.tolist() == [1, 1]
     assert found["half_s_median_high"].values.tolist() == [np.inf, np.inf]
@@ -89,6 +90,16 @@ def test_what_is_not_reached_within_the_run_takes_longer_than_any_time(op, held)
     event.require_seen("late", 4)
     with pytest.raises(ConfigError, match=r"late\.threshold is 4; allowed: at most 3\.5 s"):
         event.require_seen("late", 3.5)
+    part = event._replace(period=(5.0, 8.0))
+    with pytest.raises(ConfigError, match=r"late\.threshold is 4; allowed: at most 3 s"):
+        part.require_seen("late", 30)
+
+
+def test_an_event_that_a_run_is_too_short_to_see_is_refused():
+    event = "{metric: progressing, statistic: reached_s, level: 50, op: '>', threshold: 40}"
+    result = call("defence=on", f"+campaign.outcomes.late={event}")
+    told = "campaign.outcomes.late.threshold is 40; allowed: at most 14 s, which the run lasts"
+    assert (result.code, result.err) == (2, f"vecsim: {told}\n")
 
 
 def test_a_seed_of_campaigns_alone_is_refused():

@@ -1,5 +1,7 @@
 """Crossings of a level: coverage on curves that are known, with trials placed as in a study."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from helpers import SIGMAS
@@ -166,6 +168,19 @@ def test_interval_is_the_profile(level, trials):
         cut = stats.t.ppf(quantile, counts.expected(level)) ** 2 / 2
         for end in (found.low, found.high):
             assert profile(end) - best == pytest.approx(cut, rel=0.03)
+
+
+def test_memory_does_not_grow_with_the_square_of_the_values(monkeypatch):
+    """600 values of x: all pairs at once would take 180 MB for each of some arrays."""
+    x = np.arange(600)
+    counts = EventCounts(x.astype(float), (x > 300).astype(float) * 4, np.full(600, 4.0))
+    tracemalloc.start()
+    found = crossing.crossing(counts, 0.5, 0, 600)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * 8 * crossing._AT_ONCE  # as many arrays of so many float64
+    monkeypatch.setattr(crossing, "_AT_ONCE", 100)
+    assert crossing.crossing(counts, 0.5, 0, 600) == found
 
 
 def test_the_misfit_is_uniform_and_finds_a_step():

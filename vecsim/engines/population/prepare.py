@@ -108,6 +108,11 @@ def _weight_bytes(shape: PopulationShape) -> int:
     return 8 * size * shape.mixes * 2 * len(RESULTS) * (size if shape.third else 1) * size
 
 
+def population_program_key(point: Point) -> tuple[Any, PopulationShape]:
+    """Points with the same key are run by the same compiled program."""
+    return jax.tree.structure(point.protocol), population_shape(point)
+
+
 def population_shape(point: Point) -> PopulationShape:
     """What the program that serves the point is compiled for, whatever other points are run.
 

@@ -25,7 +25,12 @@ from vecsim.engines.population import undisputed
 from vecsim.engines.population.binomial import Names, binomial, names_in
 from vecsim.engines.population.moves import Moves
 from vecsim.engines.population.poll_results import honest_answers, result_probabilities
-from vecsim.engines.population.prepare import Blocks, PopulationShape, blocks_of, population_shape
+from vecsim.engines.population.prepare import (
+    Blocks,
+    PopulationShape,
+    blocks_of,
+    population_program_key,
+)
 from vecsim.engines.population.weights import Polls
 from vecsim.engines.trial import Tally, TrialRecord, Trials, all_devices, answers, batch, seen
 from vecsim.model import random
@@ -251,8 +256,7 @@ def run(work: list[tuple[Point, np.ndarray]], seed: int, memory: int = 2**28) ->
     groups: dict[Any, list[int]] = {}
     for i, (point, trials) in enumerate(work):
         if not point.protocol.counts:
-            key = jax.tree.structure(point.protocol), population_shape(point)
-            groups.setdefault(key, []).append(i)
+            groups.setdefault(population_program_key(point), []).append(i)
             continue
         for name, array in undisputed.outcomes_of(point, trials, seed).items():
             out[name][starts[i] : starts[i + 1]] = array
