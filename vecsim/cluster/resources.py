@@ -1,6 +1,8 @@
 """How much of each node's CPU, link, memory and disk polls and vertices use (modelled figures).
 
-Everything is of one trial: float32 scalars, and arrays where a shape is said.
+Everything is of one trial: float32 scalars, and arrays where a shape is said. A node past its
+memory limit is killed and comes back after its restart and sync; one whose core is overloaded runs
+on, but answers nobody.
 
     rate, asked            scalar: vertices per second; peers that a node asks in a poll
     buckets                [RETAIN_BUCKETS]: vertices stored in each 10 s, the latest first
@@ -14,8 +16,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from vecsim.cluster.admission import Load
 from vecsim.cluster.constants import constants
-from vecsim.cluster.state import RETAIN_BUCKETS, Conditions, State, real
+from vecsim.cluster.state import ANSWERS, NEVER_MS, RETAIN_BUCKETS, Conditions, State, real
 
 MB = 1e6  # bytes; of a link, bits
 # ms of a bucket of stored vertices: a divisor of both times of retention, 180 s and 60 s.
@@ -164,6 +167,70 @@ def sync_ms(now: Conditions, recent, empty_disk):
     empty (bool)."""
     fixed = constants()
     size_mb = recent * (now.payload_bytes + fixed.vertex_bytes) / MB
-    from_disk = size_mb / fixed.disk_mb_per_s
-    from_peers = size_mb * 8 / now.link_mbps
-    return 1000 * jnp.where(empty_disk, from_peers, from_disk)
+    return 1000 * jnp.where(empty_disk, size_mb * 8 / now.link_mbps, size_mb / fixed.disk_mb_per_s)
+
+
+class Used(NamedTuple):
+    """Resources used in a window."""
+
+    demand: Demand  # of what began, or of all that was offered where the queue is full
+    rate: Any  # float32: vertices per second whose polls began
+    memory_mb: Any  # float32 [nodes]
+    kills: Any  # int32: nodes killed for memory
+
+
+def restarted(state: State) -> State:
+    """The state in which nodes whose time has come are up again, and answer at once."""
+    nodes = state.nodes
+    back = ~nodes.up & (nodes.up_at_ms <= state.now_ms)
+    return state.with_nodes(
+        up=nodes.up | back,
+        silent_since_ms=jnp.where(back, ANSWERS, nodes.silent_since_ms),
+        up_at_ms=jnp.where(back, NEVER_MS, nodes.up_at_ms),
+    )
+
+
+def use(now: Conditions, state: State, net, load: Load, length_ms) -> tuple[State, Used]:
+    """The state after a window's load on CPU, link, disk and memory, and what it used.
+
+    net: the sides, as `defence.sides` gives them. length_ms: int32. Nodes past their memory limit
+    are killed.
+    """
+    fixed, nodes = constants(), state.nodes
+    seconds = real(length_ms) / 1000
+    stored = real(load.first.sum() + load.disputed)
+    rate = (stored + real(load.again.sum())) / seconds
+    buckets, filling = store(state.buckets, state.filling_ms, stored, length_ms)
+    recent = retained(buckets, filling, fixed.retain_s)
+    pressed = retained(buckets, filling, fixed.retain_pressed_s)
+    kept = prune(now, state, recent, pressed, stored)
+    memory = memory_mb(now, recent, kept, nodes.external_mb)
+    offered = real(load.arrived) / seconds
+    full = jnp.where(net.holds, load.queue.waiting, 0).sum() > 0  # not the guard's doing
+    wanted = jnp.where(full, jnp.maximum(offered, rate), rate)
+    overloaded = nodes.up & (demand(now, net.asked, rate).cpu > nodes.capacity)
+    killed = nodes.running & (memory > nodes.limit_mb)
+    end = state.now_ms + length_ms
+    in_sync = sync_ms(now, recent, False).astype(jnp.int32)
+    back = end + jnp.int32(fixed.restart_s * 1000) + in_sync
+    silent = (killed | overloaded) & nodes.answers
+    answers = nodes.up & ~killed & ~overloaded
+    state = state.with_nodes(
+        up=nodes.up & ~killed,
+        up_at_ms=jnp.where(killed, back, nodes.up_at_ms),
+        silent_since_ms=jnp.where(answers, ANSWERS, jnp.where(silent, end, nodes.silent_since_ms)),
+        retained=jnp.where(killed, recent, kept),
+    )
+    inflow = (fixed.write_amplification - 1) * stored * now.payload_bytes / MB
+    at_once = jnp.minimum(rate, fixed.commits_per_s) * fixed.commit_bytes
+    at_once = (at_once + rate * now.payload_bytes) / MB
+    room = jnp.maximum(fixed.disk_mb_per_s - at_once, 0.0) * seconds
+    compaction = jnp.maximum(state.compaction_mb + inflow - room, 0.0)
+    grown = stored * (now.payload_bytes + fixed.vertex_bytes) / MB
+    state = state._replace(
+        buckets=buckets,
+        filling_ms=filling,
+        compaction_mb=compaction,
+        stored_mb=state.stored_mb + grown,
+    )
+    return state, Used(demand(now, net.asked, wanted), rate, memory, killed.sum())

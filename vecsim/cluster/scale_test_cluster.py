@@ -13,9 +13,8 @@ from vecsim.cluster.config import LONGEST_S, MOST_VERTICES, Run, tenths
 from vecsim.cluster.draws import Draws
 from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.roster import OneOf
-from vecsim.cluster.segment import SEGMENT, advance_windows, devices
 from vecsim.cluster.state import State, ticks_ahead, widened
-from vecsim.cluster.window import ClusterShape
+from vecsim.cluster.window import SEGMENT, ClusterShape, advance_windows, devices
 from vecsim.errors import ConfigError, require
 from vecsim.model import random
 from vecsim.results.files import hash64

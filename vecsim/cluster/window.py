@@ -1,4 +1,4 @@
-"""One window of simulated time, for one trial: a pure function of the state.
+"""One window of simulated time, a pure function of one trial's state; and many, compiled together.
 
     1  restarts; sides join               [nodes]
     2  whom issuers meet, by side         [SIDES]      defence.sides
@@ -8,16 +8,19 @@
        one vertex with a rival            [nodes]      votes, at every honest node
     6  ends booked and counted            [ticks]      flight
     7  evidence of the window before      [nodes]      defence.evidence
-    8  CPU, link, memory, disk            [nodes]      usage, resources
+    8  CPU, link, memory, disk            [nodes]      resources
 
-The batch adds an axis of trials in front of all of these.
+`advance_windows` adds an axis of trials in front of all of these, and shares them out over the
+devices.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import Mesh, PartitionSpec
 
 from vecsim.cluster import defence, resources, votes
 from vecsim.cluster.admission import Load, Sample, admit, sample
@@ -26,11 +29,14 @@ from vecsim.cluster.flight import Departed, arrive, book, depart, departed, due,
 from vecsim.cluster.parents import deeper, finish_ms
 from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.state import SIDES, Conditions, Gossip, Key, State, per, real, whole_number
-from vecsim.cluster.usage import Used, restarted, use
 from vecsim.cluster.votes import Peers, vertex_coin
+from vecsim.engines.trial import SPLIT, WHOLE, over_devices
 from vecsim.model import random
 
 RIVAL = 2**31  # number of the vertex with a rival, on the first side: above all other numbers
+# Windows of one call, at most. Every call is as long as that in memory, and shorter ones are padded
+# to it, so that one program serves all; a run is saved, and its progress told, between calls.
+SEGMENT = 64
 
 
 class ClusterShape(NamedTuple):
@@ -55,7 +61,7 @@ def window(
     key = random.threefry(
         *state.key, state.window.astype(jnp.uint32), random.counter(jnp.uint32(0), random.WINDOW)
     )
-    state = defence.rejoin(now, restarted(state))
+    state = defence.rejoin(now, resources.restarted(state))
     byzantine = now.byzantine(state.nodes)
     net = defence.sides(now, state, length_ms)
     ends, later = due(state.flight, length_ms)
@@ -89,7 +95,7 @@ def window(
         ),
         queue=load.queue,
     )
-    state, used = use(now, state, net, load, length_ms)
+    state, used = resources.use(now, state, net, load, length_ms)
     state = state.with_nodes(held=net.holds[state.nodes.side])
     state = state._replace(window=state.window + 1, now_ms=state.now_ms + length_ms)
     return state, _record(now, state, net, load, byzantine, ended, used, record)
@@ -164,7 +170,9 @@ def _judge(now: Conditions, state: State, net) -> State:
     return state.with_nodes(score=score, excluded=excluded)
 
 
-def _record(now, state: State, net, load: Load, byzantine, ended, used: Used, told) -> WindowRecord:
+def _record(
+    now, state: State, net, load: Load, byzantine, ended, used: resources.Used, told
+) -> WindowRecord:
     """The record of a window that has just been run: scalars, and `told` of its sample."""
     fixed, nodes, totals = constants(), state.nodes, state.totals
     alive = nodes.running.any()
@@ -226,3 +234,41 @@ def _record(now, state: State, net, load: Load, byzantine, ended, used: Used, to
         **ended,
         **told._asdict(),
     )
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def advance_windows(
+    shape: ClusterShape, mesh: Mesh, now: Conditions, state: State, arrived, length_ms, count
+) -> tuple[State, WindowRecord]:
+    """The state after `count` windows, and their records [SEGMENT, trials, ...].
+
+    arrived: int32 [SEGMENT, trials], vertices issued; length_ms: int32 [SEGMENT]; count: int32, at
+    most SEGMENT. Records after the first `count` are 0. Leaves of the state have an axis of trials
+    in front; trials are shared out over the devices of the mesh.
+    """
+    over = PartitionSpec(None, "trials")
+    given, made = (WHOLE, SPLIT, over, WHOLE, WHOLE), (SPLIT, over)
+    run = over_devices(partial(_advance, shape), mesh, given, made)
+    return run(now, state, arrived, length_ms, count)
+
+
+def _advance(shape: ClusterShape, now: Conditions, state: State, arrived, length_ms, count):
+    """`advance_windows` of the trials on one device."""
+    step = jax.vmap(partial(window, shape), (None, 0, 0, None))
+    example = jax.eval_shape(step, now, state, arrived[0], length_ms[0])[1]
+    space = jax.tree.map(lambda leaf: jnp.zeros((SEGMENT, *leaf.shape), leaf.dtype), example)
+
+    def body(i, carry):
+        state, records = carry
+        state, record = step(now, state, arrived[i], length_ms[i])
+        records = jax.tree.map(lambda all_, one: all_.at[i].set(one), records, record)
+        return state, records
+
+    return lax.fori_loop(0, count, body, (state, space))
+
+
+def devices(trials: int) -> Mesh:
+    """As many devices as share the trials out evenly, a mesh with the one axis `trials`."""
+    found = jax.devices()
+    count = max(d for d in range(1, len(found) + 1) if trials % d == 0)
+    return Mesh(found[:count], ("trials",))

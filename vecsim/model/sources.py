@@ -2,20 +2,22 @@
 
 import ast
 import importlib.util
+import inspect
+import linecache
 import os
 import struct
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from vecsim.errors import ConfigError, require
-from vecsim.model import typed
 from vecsim.results.files import file_digest
 
 _OWN = "vecsim"  # the package whose code is no part of a study's identity
 INSTALLED = {"site-packages", "dist-packages"}  # folders whose code belongs to no study
+_PLAIN = (bool, int, float, str, tuple)  # types of a session's globals that count by their values
 
 # By file: the spec of the module as it was imported, which a reload makes anew, and the file's
 # hash when it was first read here.
@@ -42,8 +44,8 @@ def sources(classes: Iterable[type]) -> dict[str, str]:
     Those are the files of their modules and of what these import, as far as import statements say,
     except Python's own and installed packages (in `site-packages`); data files that they read
     are not among them. Names are relative to the folder of the package, `mypackage/blizzard.py`.
-    For a class that was typed into a session, as in a notebook, what was typed is hashed
-    (`vecsim.model.typed`), under the class's name.
+    For a class that was typed into a session, as in a notebook, what was typed is hashed, under the
+    class's name.
     ConfigError where a file has changed since it was imported, or where a class has neither a file
     nor text that was typed.
     """
@@ -52,7 +54,7 @@ def sources(classes: Iterable[type]) -> dict[str, str]:
         module = sys.modules[class_.__module__]
         name = f"{class_.__module__}.{class_.__qualname__}"
         if not getattr(module, "__file__", None):
-            text = typed.typed_text(class_)
+            text = _typed_text(class_)
             require(bool(text), name, "a class without a file", "one of a module with a file")
             found[name] = _short(text.encode())
             continue
@@ -150,3 +152,45 @@ def _older(spec: Any, path: Path) -> bool:
     state = path.stat()
     # With flags set, Python compares the file's contents instead of its time and size.
     return not flags and noted != [int(state.st_mtime) % 2**32, state.st_size % 2**32]
+
+
+def _typed_text(class_: type) -> str:
+    """The text of every cell in which the class, and what it uses of the same session, is written.
+
+    Python keeps what was typed, by cell, for its tracebacks; "" where none is kept. Numbers and
+    words that it uses follow, with their values.
+    """
+    session = vars(sys.modules[class_.__module__])
+    waiting: list[Any] = [class_]
+    seen, cells, values = [], set(), set()
+    while waiting:
+        each = waiting.pop()
+        if each in seen:
+            continue
+        seen.append(each)
+        for code in _codes(each):
+            cells.add("".join(linecache.getlines(code.co_filename)))
+            for name in code.co_names:
+                used = session.get(name)
+                if getattr(used, "__module__", None) == class_.__module__:
+                    waiting.append(used)
+                elif isinstance(used, _PLAIN):
+                    values.add(f"{name} = {used!r}\n")
+        if isinstance(each, type):
+            waiting += [base for base in each.__bases__ if base.__module__ == class_.__module__]
+    written = "".join(sorted(cells))
+    return written + "".join(sorted(values)) if written else ""
+
+
+def _codes(each: Any) -> Iterator[CodeType]:
+    """The code of a function, or of all functions of a class, with the functions within them."""
+    waiting = list(vars(each).values()) if isinstance(each, type) else [each]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, CodeType):
+            yield part
+            waiting += [inner for inner in part.co_consts if isinstance(inner, CodeType)]
+            continue
+        # A property has its function in `fget`; Equinox wraps methods in an object of its own.
+        function = getattr(part, "fget", None) or getattr(part, "method", part)
+        waiting += [c for c in [getattr(inspect.unwrap(function), "__code__", None)] if c]

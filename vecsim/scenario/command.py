@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +19,13 @@ from vecsim.results.files import StoreError, json_digest, one_line
 from vecsim.scenario import config, export, finding, report, saved, verdict
 from vecsim.scenario.arguments import ScenarioWords, WantedScenarios
 from vecsim.scenario.judging import judge_all
-from vecsim.scenario.progress import telling
-from vecsim.scenario.simulate import own_code, prepare, run_scenario
+from vecsim.scenario.simulate import Tell, own_code, prepare, run_scenario
 from vecsim.scenario.verdict import ScenarioOutcome
 from vecsim.studies import counts, obey, overrides
 from vecsim.studies.planned import Planned
 
 SUITE = Path("results/scenario")  # of all results, unless the command names another folder
+EVERY_S = 10.0  # of wall time between lines that stay: a log of a day's run remains readable
 
 
 class _Job(NamedTuple):
@@ -127,7 +128,7 @@ def _one(job: _Job, console: Console) -> ScenarioOutcome:
     with saved.locked(job.folder), _told(job.folder):
         if found := _read(job, digest):  # another process has just written it
             return found
-        with telling(console) as tell:
+        with _telling(console) as tell:
             data, verdicts = run_scenario(job.config, partial, tell)
         outcome = ScenarioOutcome(job.config, verdicts, job.varied)
         _reports(job, outcome, data)
@@ -167,3 +168,23 @@ def _told(folder: Path) -> Iterator[None]:
         if isinstance(error.__cause__, BrokenPipeError):
             raise error.__cause__ from None
         raise
+
+
+@contextlib.contextmanager
+def _telling(console: Console) -> Iterator[Tell]:
+    """Gives a function that shows what is being done: on a terminal as one line that changes,
+    elsewhere as a line at first and then every ten seconds at most."""
+    began, last = time.monotonic(), -EVERY_S
+
+    def tell(text: str) -> None:
+        nonlocal last
+        spent = time.monotonic() - began
+        line = f"  {verdict.plain_text(text)}, {spent:,.0f} s"
+        if live:
+            live.update(line)
+        elif spent - last >= EVERY_S:
+            last = spent
+            console.print(line, markup=False, highlight=False)
+
+    with console.status("starting") if console.is_terminal else contextlib.nullcontext() as live:
+        yield tell
