@@ -210,8 +210,7 @@ class Actions:
     @action
     def set_protocol(self, **parameters) -> None:
         """Other parameters of the protocol, for vertices issued from now on."""
-        rule = protocol("set_protocol", self.now.rule, parameters)
-        self.now = self.now._replace(rule=rule)
+        self.now = self.now._replace(rule=protocol("set_protocol", self.now.rule, parameters))
 
 
 def _set(cluster, chosen: np.ndarray | bool, **values) -> None:
@@ -223,8 +222,7 @@ def _set(cluster, chosen: np.ndarray | bool, **values) -> None:
 
 def _kill(cluster, chosen: np.ndarray, back_ms) -> None:
     """Nodes go down; `back_ms` is when they are up again, int [trials, 1], or NEVER_MS."""
-    answered = chosen & cluster.state.nodes.answers
-    _set(cluster, answered, silent_since_ms=cluster.now_ms)
+    _set(cluster, chosen & cluster.state.nodes.answers, silent_since_ms=cluster.now_ms)
     _set(cluster, chosen, up=False, up_at_ms=back_ms, retained=_recent(cluster))
 
 

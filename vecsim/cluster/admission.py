@@ -67,7 +67,7 @@ def admit(
     most_per_s: vertices per second that a node's resources allow. Those issued again come first,
     then those that waited, then the arrivals, in order of time.
     """
-    fixed, old = constants(), state.queue
+    old = state.queue
     length, everywhere = real(length_ms), jnp.arange(SIDES)
     nobody = net.issuers.sum() == 0
     share = jnp.where(nobody, real(everywhere == 0), real(net.issuers))
@@ -82,7 +82,7 @@ def admit(
     able = jnp.where(net.holds, room - jnp.where(largest, due.sum(), 0), 0)
     admitted = jnp.minimum(old.waiting + coming, able)
     left = old.waiting + coming - admitted
-    most = whole_number(jnp.floor(fixed.most_waiting * share / share.sum()))
+    most = whole_number(jnp.floor(constants().most_waiting * share / share.sum()))
     kept = jnp.minimum(left, jnp.maximum(most, old.waiting - admitted))
     dropped = left - kept
     # The latest are dropped, the earliest admitted first.
@@ -157,8 +157,7 @@ def sample(shape, key: Key, load: Load, length_ms) -> Sample:
     # Those issued again: evenly over the window.
     place = slot - places
     ranked = (real(place) + 0.5) / real(jnp.maximum(old_places, 1))
-    few = old <= old_places
-    late = jnp.where(few, place, whole_number(jnp.floor(ranked * real(old))))
+    late = jnp.where(old <= old_places, place, whole_number(jnp.floor(ranked * real(old))))
     tried = (late[:, None] >= jnp.cumsum(load.again)).sum(axis=1)
     tried = jnp.minimum(tried, tries - 1)
     late_weight = _weights(place, jnp.minimum(old, old_places), old)

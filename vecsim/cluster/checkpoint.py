@@ -21,12 +21,10 @@ import jax
 import numpy as np
 
 from vecsim.cluster import record
-from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.scale_test_cluster import ScaleTestCluster
 from vecsim.cluster.workload import Workload
 from vecsim.model.sources import code_of
 from vecsim.results import files
-from vecsim.results.files import StoreError, damaged, file_digest
 
 # The files of a run, and what an interrupted save leaves.
 OURS = re.compile(r"(state|windows-\d{6,})\.npz(\.part)?")
@@ -52,7 +50,7 @@ class Checkpoint:
         arrays = _arrays(path, files.read_sealed(path))
         about = json.loads(str(arrays["about"]))
         if about["run"] != _identity(cluster):
-            raise StoreError(f"{path} belongs to another scenario; choose another output")
+            raise files.StoreError(f"{path} belongs to another scenario; choose another output")
         for name in ("state", "now"):
             setattr(cluster, name, _unpacked(getattr(cluster, name), arrays, name))
         for name in KEPT:
@@ -64,12 +62,12 @@ class Checkpoint:
             path = self._segment(number)
             with files.one_line(path):
                 content = path.read_bytes()
-            if file_digest(content) != known:
-                raise damaged(path, "it is not what was written here")
+            if files.file_digest(content) != known:
+                raise files.damaged(path, "it is not what was written here")
             part = _arrays(path, content)
             cluster.starts += part.pop("starts").tolist()
             cluster.lengths += part.pop("lengths").tolist()
-            cluster.records.append(WindowRecord(**part))
+            cluster.records.append(record.WindowRecord(**part))
         return about["actions"]
 
     def save(self, actions: int) -> None:
@@ -82,7 +80,7 @@ class Checkpoint:
             times = {"starts": cluster.starts[windows], "lengths": cluster.lengths[windows]}
             content = _bytes(cluster.records[number]._asdict() | times)
             files.write(self._segment(number), content)
-            self.saved.append(file_digest(content))
+            self.saved.append(files.file_digest(content))
         about = {name: getattr(cluster, name) for name in KEPT}
         about |= {"run": _identity(cluster), "segments": self.saved, "actions": actions}
         about["draws"] = cluster.draws.used
@@ -142,4 +140,4 @@ def _arrays(path: Path, content: bytes) -> dict[str, np.ndarray]:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise damaged(path, str(error).partition("\n")[0]) from error
+        raise files.damaged(path, str(error).partition("\n")[0]) from error

@@ -16,8 +16,7 @@ def constants() -> Any:
     text = Path(__file__).with_name("constants.yaml").read_text(encoding="utf-8")
     entries = yaml.safe_load(text)
     profiles = entries.pop("profiles")
-    values = {name: entry["value"] for name, entry in entries.items()}
-    return SimpleNamespace(profiles=profiles, **values)
+    return SimpleNamespace(profiles=profiles, **{k: each["value"] for k, each in entries.items()})
 
 
 def cost_usd(nodes: int, duration_s: float) -> float:

@@ -16,13 +16,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from vecsim.cluster import votes
 from vecsim.cluster.constants import constants
 from vecsim.cluster.roster import answering
 from vecsim.cluster.state import SIDES, Conditions, Key, Queue, State, per, real
-from vecsim.cluster.votes import Peers
 from vecsim.model import random
 
 # What one answer adds to a peer's score, the natural logarithm of the likelihood ratio of Byzantine
@@ -126,18 +124,16 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
     others = jnp.where(trusted & ~here, polled, 0.0).sum(axis=1)
     silent = count(~answers, still_polled) + others * across
     reached = truthful + adverse + silent  # members that a node trusts and polls, itself included
-    members = real(nodes.member.sum())
-    holds = (100 * reached > fixed.guard_percent * members + 1e-3) | ~now.guard
+    holds = (100 * reached > fixed.guard_percent * real(nodes.member.sum()) + 1e-3) | ~now.guard
     issuing, off = here & nodes.running & ~byzantine, too_far_off(now, state)
     issuers = issuing.sum(axis=1)
-    everybody = real(jnp.maximum(trusted.sum(), 1))
     return Sides(
         honest=jnp.round(truthful).astype(jnp.int32),
         byzantine=jnp.round(adverse).astype(jnp.int32),
         silent=jnp.round(silent).astype(jnp.int32),
         issuers=issuers,
         holds=holds & (issuers > 0),
-        benched=jnp.where(issuers > 0, 1 - reached / everybody, 0.0),
+        benched=jnp.where(issuers > 0, 1 - reached / real(jnp.maximum(trusted.sum(), 1)), 0.0),
         wrong_time=jnp.round(count(off & answers) * (1 - lossy)).astype(jnp.int32),
         wrong_share=per((issuing & off).sum(axis=1), issuers),
         asked=jnp.clip(reached.max() - 1, 0.0, real(now.rule.k)),
@@ -159,12 +155,12 @@ def _answering(now: Conditions, honest, byzantine):
     way to answer that the adversary has.
     """
 
-    def told(nodes: Peers, shared):
+    def told(nodes: votes.Peers, shared):
         mixes = jnp.asarray(now.adversary.mixes, jnp.float32)
         return mixes[votes.first_mix(now, nodes, (shared, shared))].sum()
 
     none = jnp.zeros(SIDES, jnp.int32)
-    nodes = Peers(honest.astype(jnp.int32), none, byzantine.astype(jnp.int32), none)
+    nodes = votes.Peers(honest.astype(jnp.int32), none, byzantine.astype(jnp.int32), none)
     some = jax.vmap(jax.vmap(told, (None, 0)), (0, None))(nodes, _COINS).max(axis=1)
     return jnp.where(now.disputed_share > 0, answering(now.adversary), some)
 
@@ -232,8 +228,9 @@ def evidence(now: Conditions, state: State, key: Key, vertices, wrong, chance):
         return vertex + 1, score, excluded | (score >= EXCLUDE)
 
     settled = nodes.score + AGREE * real(jnp.where(may, 0, vertices))
-    start = (jnp.int32(0), settled, nodes.excluded)
-    _, score, excluded = lax.while_loop(unsettled, judge, start)
+    _, score, excluded = jax.lax.while_loop(
+        unsettled, judge, (jnp.int32(0), settled, nodes.excluded)
+    )
     excluded = excluded | _proven(now, state, key, vertices)
     used = now.reputation
     return jnp.where(used, score, nodes.score), jnp.where(used, excluded, nodes.excluded)

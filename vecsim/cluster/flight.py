@@ -124,10 +124,9 @@ def arrive(
     finalised, rejected = ends.finalised - late, ends.rejected - late_rejected
     waiting = ends.again - load.again
     each = per(ends.age_ms, ends.again) + real(length_ms)
-    fixed = constants()
     again = later.again.at[0].add(waiting).at[0, 0].add(late)
     ages = later.age_ms.at[0].add(real(waiting) * each)
-    ages = ages.at[0, 0].add(real(late) * (2.0 * fixed.reissue_after_ms))
+    ages = ages.at[0, 0].add(real(late) * (2.0 * constants().reissue_after_ms))
     ended = {"finalised": finalised, "rejected": rejected, "given_up": ends.given_up}
     kept = later.rejected.at[0].add(late_rejected)
     after = later._replace(rejected=kept, again=again, age_ms=ages)

@@ -53,8 +53,7 @@ def finish_ms(shape, key: Key, chosen: Sample, fate: Fate):
     def place(i, finish):
         mine = parents[i]
         latest = jnp.where(mine >= 0, finish[jnp.maximum(mine, 0)], 0.0).max()
-        waits = jnp.where(final[i], jnp.maximum(own[i], latest), own[i])
-        return finish.at[i].set(waits)
+        return finish.at[i].set(jnp.where(final[i], jnp.maximum(own[i], latest), own[i]))
 
     return lax.fori_loop(0, shape.samples, place, own)
 

@@ -55,7 +55,7 @@ def dataset(cluster):
         values = np.moveaxis(columns[name], 1, 0)  # trials first
         dims = ("trial", "window", "sample")[: values.ndim]
         variables[name] = (dims, values, {"long_name": meaning, "units": unit})
-    cost = cost_usd(run.cluster.nodes, sum(cluster.lengths) / 1000)
+    length_s = sum(cluster.lengths) / 1000
     return xr.Dataset(
         variables,
         coords={
@@ -64,12 +64,12 @@ def dataset(cluster):
         },
         attrs={
             "config": json.dumps(described(run), sort_keys=True),
-            "duration_s": min(cluster.load_ends_s, sum(cluster.lengths) / 1000),
+            "duration_s": min(cluster.load_ends_s, length_s),
             "drain_s": run.drain_s,
             "nodes": run.cluster.nodes,
             "byzantine": run.cluster.byzantine,
             "max_rounds": run.cluster.protocol.max_rounds,
-            "cost_usd": round(cost, 2),
+            "cost_usd": round(cost_usd(run.cluster.nodes, length_s), 2),
             "seed": run.seed,
         },
     )

@@ -67,8 +67,8 @@ def demand(now: Conditions, asked, rate) -> Demand:
     """What polls and `rate` vertices per second use together."""
     fixed, base = constants(), polling(now, asked)
     payload = now.payload_bytes * 8 / (now.link_mbps * MB)
-    cpu, network = base.cpu + fixed.vertex_us * 1e-6 * rate, base.network + payload * rate
-    return Demand(cpu, network, disk(now, rate))
+    cpu = base.cpu + fixed.vertex_us * 1e-6 * rate
+    return Demand(cpu, base.network + payload * rate, disk(now, rate))
 
 
 def most_per_s(now: Conditions, asked, compaction_mb, length_ms):

@@ -20,8 +20,7 @@ class OneOf(Adversary):
     @classmethod
     def of(cls, adversary: Adversary, roster: tuple[Adversary, ...]) -> "OneOf":
         """`adversary` among one of each class in `roster`; ValueError if its class is not there."""
-        classes = [type(member) for member in roster]
-        which = classes.index(type(adversary))
+        which = [type(member) for member in roster].index(type(adversary))
         members = (*roster[:which], adversary, *roster[which + 1 :])
         return cls(members, jnp.int32(which))
 

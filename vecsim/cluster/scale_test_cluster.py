@@ -11,7 +11,6 @@ from vecsim.cluster import record, timeline, votes
 from vecsim.cluster.actions import Actions
 from vecsim.cluster.config import LONGEST_S, MOST_VERTICES, Run, tenths
 from vecsim.cluster.draws import Draws
-from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.roster import OneOf
 from vecsim.cluster.state import State, ticks_ahead, widened
 from vecsim.cluster.window import SEGMENT, ClusterShape, advance_windows, devices
@@ -50,7 +49,7 @@ class ScaleTestCluster(Actions):
         if len(roster) > 1:
             self.now = self.now._replace(adversary=OneOf.of(cluster.adversary, roster))
         self.mesh = devices(trials)
-        self.records: list[WindowRecord] = []
+        self.records: list[record.WindowRecord] = []
         self.starts: list[int] = []
         self.lengths: list[int] = []
         self.state = State.start(cluster, self.key, refused, spread, self.shape.ahead)

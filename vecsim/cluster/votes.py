@@ -85,31 +85,20 @@ def view_of_votes(
 ) -> View:
     """What an adversary sees of one vertex. nodes: those that take part, with the one that asks;
     coins: of the vertex, and of this poll."""
-    zero = jnp.int32(0)
-    return View(
-        round=jnp.asarray(poll, jnp.int32),
-        honest=nodes.ones + nodes.zeros,
-        byzantine=nodes.byzantine,
-        peers=nodes.all - 1,
-        exclude_self=jnp.int32(1),
-        k=jnp.asarray(now.rule.k, jnp.int32),
-        alpha=jnp.asarray(now.rule.alpha, jnp.int32),
-        start_ones=jnp.asarray(start_ones, jnp.int32),
-        ones=nodes.ones,
-        decided_0=zero + decided_0,
-        decided_1=zero + decided_1,
-        # Where all agree: an adversary that pools on other vertices is not `playable`.
-        pooled_minority=(nodes.ones < nodes.zeros).astype(jnp.int32),
-        trial_coin=coins[0],
-        round_coin=coins[1],
-    )
+    counts = dict(round=poll, honest=nodes.ones + nodes.zeros, byzantine=nodes.byzantine)
+    counts |= dict(peers=nodes.all - 1, exclude_self=1, k=now.rule.k, alpha=now.rule.alpha)
+    counts |= dict(start_ones=start_ones, ones=nodes.ones)
+    counts |= dict(decided_0=decided_0, decided_1=decided_1)
+    # Where all agree: an adversary that pools on other vertices is not `playable`.
+    counts["pooled_minority"] = nodes.ones < nodes.zeros
+    whole = {name: jnp.asarray(count, jnp.int32) for name, count in counts.items()}
+    return View(**whole, trial_coin=coins[0], round_coin=coins[1])
 
 
 def first_mix(now: Conditions, nodes: Peers, coins):
     """Which of its mixes the adversary plays in the first poll of a vertex, to those that prefer
     it."""
-    seen = view_of_votes(now, nodes, 0, nodes.ones, coins)
-    mix, _ = now.adversary.answer(seen, jnp.int32(0))
+    mix, _ = now.adversary.answer(view_of_votes(now, nodes, 0, nodes.ones, coins), jnp.int32(0))
     return mix[0, 1]
 
 
@@ -171,6 +160,7 @@ def _resolved_ms(spare: int, now: Conditions, key: Key, asker, poll, positive, a
     first = asker * jnp.uint32(MOST_ASKED) + term
     second = random.counter(jnp.asarray(poll, jnp.uint32), random.ROUND_TRIP)
     words = jnp.concatenate(random.threefry(*key, first, second))[:spare]
+    positive = positive.astype(jnp.int32)
     i = alpha + jnp.arange(spare).reshape(-1, *[1] * asker.ndim)
     middle = random.uniform(words) + 0.5 / random.COINS  # of its piece of [0, 1], so not 0
     share = jnp.exp(jnp.where(i <= positive, jnp.log(middle) / real(i), 0.0).sum(axis=0))
@@ -221,8 +211,7 @@ def vote_undisputed(shape, now: Conditions, key: Key, peers: Peers, number, exis
         mix = jnp.broadcast_to(mix, (samples, *mix.shape[1:]))[:, 0]
         accept, told = poll_chance(now, jnp.where(own == 1, mix[:, 1], mix[:, 0]))
         got = _ask(shape.most_k, now, key, asker, own, poll, peers, k, accept, told)
-        positive = got.positive.astype(jnp.int32)
-        resolved = _resolved_ms(shape.spare, now, key, asker, poll, positive, rule.alpha)
+        resolved = _resolved_ms(shape.spare, now, key, asker, poll, got.positive, rule.alpha)
         active = ~decided(cell)
         cell = jnp.where(active & ~empty, rule.step(cell, got), cell)
         ended = jnp.where(active, jnp.maximum(ended, resolved), ended)
@@ -277,8 +266,8 @@ def disputed(shape, now: Conditions, key: Key, peers: Peers, ones, shared) -> Di
         own_int = own.astype(jnp.int32)
         mine = peers._replace(ones=one - own_int, zeros=honest - one - (1 - own_int))
         got = _ask(shape.most_k, now, key, node, own, poll, mine, k, accept, told)
-        first = got.positive[:1].astype(jnp.int32)
-        resolved = _resolved_ms(shape.spare, now, key, node[:1], poll, first, rule.alpha)
+        replies = got.positive[:1]
+        resolved = _resolved_ms(shape.spare, now, key, node[:1], poll, replies, rule.alpha)
         active = ~decided(cell[:1])
         ended = jnp.where(active, jnp.maximum(ended, resolved), ended)
         asked = asked + jnp.stack([honest - one, one]).astype(jnp.float32)

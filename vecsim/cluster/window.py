@@ -29,7 +29,6 @@ from vecsim.cluster.flight import Departed, arrive, book, depart, departed, due,
 from vecsim.cluster.parents import deeper, finish_ms
 from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.state import SIDES, Conditions, Gossip, Key, State, per, real, whole_number
-from vecsim.cluster.votes import Peers, vertex_coin
 from vecsim.engines.trial import SPLIT, WHOLE, over_devices
 from vecsim.model import random
 
@@ -83,9 +82,8 @@ def window(
         divergent = fell.decided.all() & happens
         wrong = jnp.where(happens, fell.wrong * per(load.disputed, both), 0.0)
     state, ended = arrive(state, ends, later, net, load, ~byzantine, length_ms)
-    gathered = _gathered(state.nodes, load)
     state = _judge(now, state, net)._replace(
-        gossip=Gossip(key, gathered, wrong),
+        gossip=Gossip(key, _gathered(state.nodes, load), wrong),
         totals=state.totals.plus(
             issued=load.arrived,
             dropped=load.dropped,
@@ -101,14 +99,14 @@ def window(
     return state, _record(now, state, net, load, byzantine, ended, used, record)
 
 
-def _peers(net: defence.Sides, chosen: Sample, key: Key) -> Peers:
+def _peers(net: defence.Sides, chosen: Sample, key: Key) -> votes.Peers:
     """Whom each issuer may poll. Nodes refuse a vertex whose time is too far from their own."""
     side, number = chosen.side, chosen.number
     # Where the issuer's own clock is off, all others refuse it.
     alone = votes.coin(key, number, 0, random.PICK) < net.wrong_share[side]
     others = jnp.maximum(net.honest[side] - 1, 0)
     refuse = jnp.where(alone, others, jnp.minimum(net.wrong_time[side], others))
-    return Peers(others - refuse, refuse, net.byzantine[side], net.silent[side])
+    return votes.Peers(others - refuse, refuse, net.byzantine[side], net.silent[side])
 
 
 def _dispute(
@@ -120,7 +118,7 @@ def _dispute(
     differently either. `decided` is of all these sides together; all else is of the side that
     issues.
     """
-    shared = vertex_coin(key, jnp.uint32(RIVAL))
+    shared = votes.vertex_coin(key, jnp.uint32(RIVAL))
     side = jnp.arange(SIDES)
     runs = (load.disputed > 0) & (net.holds | (side == load.side))
     fell = lax.map(lambda i: _rivals(shape, now, key, net, i, runs[i], shared), side)
@@ -139,7 +137,7 @@ def _rivals(shape, now: Conditions, key: Key, net: defence.Sides, side, runs, sh
     first = constants().double_spend_seen_first
     seen = jnp.where((word & 1) == 1, first, 1 - first)
     ones = jnp.clip(whole_number(jnp.round(real(honest) * seen)), 1, jnp.maximum(honest, 1))
-    peers = Peers(ones, honest - ones, net.byzantine[side], net.silent[side])
+    peers = votes.Peers(ones, honest - ones, net.byzantine[side], net.silent[side])
     own = random.threefry(word, other, number, random.counter(jnp.uint32(2), random.VERTEX))
     return votes.disputed(shape, now, own, peers, ones, shared)
 
@@ -156,11 +154,11 @@ def _judge(now: Conditions, state: State, net) -> State:
     """The reputation test on what gossip has brought of the window before."""
     key, gathered, wrong = state.gossip
     side = jnp.argmax(net.issuers)
-    nodes = Peers(net.honest[side], jnp.int32(0), net.byzantine[side], net.silent[side])
+    nodes = votes.Peers(net.honest[side], jnp.int32(0), net.byzantine[side], net.silent[side])
 
     def chance(vertex):
         number = vertex.astype(jnp.uint32)
-        coins = vertex_coin(key, number), votes.poll_coin(key, number, 0)
+        coins = votes.vertex_coin(key, number), votes.poll_coin(key, number, 0)
         accept, told = votes.poll_chance(now, votes.first_mix(now, nodes, coins))
         return (told - accept) / jnp.maximum(told, 1e-9), told
 

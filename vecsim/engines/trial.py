@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from vecsim.model import random
@@ -230,7 +229,7 @@ def run_batch(start: Callable, advance: Callable, trials: Trials, tables: Tables
         return step + 1, jax.vmap(advance, (0, None, 0, None))(trials, tables, states, step)
 
     carry = jnp.int32(0), jax.vmap(start)(trials)
-    _, states = lax.while_loop(lambda carry: carry[1].record.running.any(), body, carry)
+    _, states = jax.lax.while_loop(lambda carry: carry[1].record.running.any(), body, carry)
     return states.record.outcome
 
 

@@ -23,7 +23,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from vecsim.model import poll_law as pools
-from vecsim.model.poll_law import Pool
 from vecsim.types import Counts, Quorum
 
 FOLD = np.uint32(2**32 - 2)  # the largest word but one, as which the largest counts, too
@@ -96,7 +95,7 @@ def _count_boundaries(pmf, kind: PollKind):
     return boundary(below, np.pad(above, padding), kind.wide)
 
 
-def thresholds(pool: Pool, kind: PollKind, quorums: tuple[int, int]):
+def thresholds(pool: pools.Pool, kind: PollKind, quorums: tuple[int, int]):
     """The table of a pool: row c is for c honest peers that prefer 1.
 
     uint32 [pool.honest + 1, 2 or 1, columns, words]. quorums: the protocol's two alphas.

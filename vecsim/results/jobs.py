@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from vecsim.results import files
 from vecsim.results import join as joining
 from vecsim.results import store as stores
-from vecsim.results.files import StoreError, one_line
+from vecsim.results.files import StoreError, json_digest, one_line, write
 
 ALL = "all"  # as `multirun`: every store in the folder, whether a job's or not
 
@@ -185,14 +184,14 @@ def _record(folder: Path, overrides: Sequence[str]) -> Path:
 
 
 def _hash(value: Any) -> str:
-    return files.json_digest(value)[:8]
+    return json_digest(value)[:8]
 
 
 def _write(path: Path, about: Mapping[str, Any]) -> None:
     """Whole or not at all; jobs of other multiruns may write the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    files.write(path, json.dumps(about, indent=2).encode(), part)
+    write(path, json.dumps(about, indent=2).encode(), part)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from numpy.typing import NDArray
 
 from vecsim.engines import behaviour
@@ -173,7 +172,7 @@ def _draw(key, nodes, p, q):
 
     left = jnp.full(BLOCK_TRIALS, nodes)
     start = jnp.int32(0), left, jnp.zeros((len(p), BLOCK_TRIALS))
-    return lax.while_loop(going, body, start)[2]
+    return jax.lax.while_loop(going, body, start)[2]
 
 
 def outcome(point: Point, decided: Floats) -> dict[str, np.ndarray]:

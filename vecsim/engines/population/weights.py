@@ -18,7 +18,6 @@ import numpy as np
 from vecsim.engines.cells import RESULTS
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
-from vecsim.model.poll_law import Floats
 
 
 class Polls(NamedTuple):
@@ -108,7 +107,7 @@ def _polls_of(point: Point, mixes: int, size: int, third: bool, k: int, unheard:
 @lru_cache(maxsize=512)
 def result_weights(
     k: int, low: int, high: int, loss: float, apart: tuple[pools.Voters, ...], third: bool
-) -> Floats:
+) -> pools.Floats:
     """Ways to draw x own answers and y of the third part, times P(each result | x, y).
 
     low, high: alpha_preference, alpha_confidence. apart: of each kind of nodes in the third part
@@ -150,7 +149,7 @@ def _third(way, kinds: tuple[int, ...], own: int) -> tuple[pools.Voters, ...]:
     return tuple((0 if alone else nodes, mix[1 - own], mix[own]) for nodes, mix in found)
 
 
-def _rests(total: int, k: int) -> Floats:
+def _rests(total: int, k: int) -> pools.Floats:
     """[total]_x [total]_(d-x) / [total]_d for d = k - y draws, [y, x]."""
     j = np.arange(k)
     under = total - (k - np.arange(k + 1)[:, None] - 1.0 - j)
@@ -158,7 +157,7 @@ def _rests(total: int, k: int) -> Floats:
     return np.cumprod(np.pad(ratios, ((0, 0), (1, 0)), constant_values=1.0), axis=1, dtype=float)
 
 
-def _trinomial(trials: int, first: float, second: float) -> Floats:
+def _trinomial(trials: int, first: float, second: float) -> pools.Floats:
     """P(i of the first kind, j of the second) in so many trials, [trials + 1, trials + 1]."""
     either = first + second
     share = first / either if either else 0.0

@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from vecsim.errors import name_of, raised_by, require, whole
 from vecsim.model.random import COINS
@@ -136,7 +135,7 @@ def _answered(adversary: Adversary, views: View):
 
     number = adversary.memories
     begin = jnp.zeros((TRIALS, number) if number > 1 else TRIALS, jnp.int32)
-    return lax.scan(jax.vmap(one_round), begin, views)[1]
+    return jax.lax.scan(jax.vmap(one_round), begin, views)[1]
 
 
 def _check_mixes(adversary: Adversary, mixes: Any, memories: Any, views: View) -> None:

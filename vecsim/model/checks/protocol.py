@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from numpy.typing import NDArray
 
 from vecsim import fields
@@ -162,7 +161,7 @@ def _walk(rule: Protocol, begin, cells, polls):
         after = jax.vmap(partial(_called, rule, "step"))(cells, poll)
         return jnp.where((after & jnp.uint32(2)) == 0, after, begin), (cells, after)
 
-    cells, (before, after) = lax.scan(move, cells, polls)
+    cells, (before, after) = jax.lax.scan(move, cells, polls)
     return cells, before, after
 
 
