@@ -127,17 +127,15 @@ def _numbered(memories: list[Memory], found: NDArray[np.int64]) -> NDArray[np.in
     allowed = f"at most {MOST_MEMORIES} different ones, none that hardly ever comes up"
     missing = [memory for memory in met if memory not in number]
     require(not missing, "the adversary's memory", missing[:1], allowed)
-    numbers = np.array([number[memory] for memory in met])
-    return numbers[which.reshape(found.shape[:-1])]
+    return np.array([number[memory] for memory in met])[which.reshape(found.shape[:-1])]
 
 
 def _pooled(point: Point, admitted: Nodes, situations: Situations) -> list[NDArray[np.float64]]:
     """P(the pooled minority is 0) and P(it is 1), [situations] each; one of ones without pools."""
     if not point.adversary.pools:
         return [np.ones(len(situations.ones))]
-    rule, replacement = point.protocol, point.network.replacement
-    samples = point.adversary.pooling(admitted)
-    one = pools.pooled_minority_one(point.honest, samples, rule.k, replacement)
+    samples, replacement = point.adversary.pooling(admitted), point.network.replacement
+    one = pools.pooled_minority_one(point.honest, samples, point.protocol.k, replacement)
     return [1 - one[situations.ones], one[situations.ones]]
 
 

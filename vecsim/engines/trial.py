@@ -172,8 +172,7 @@ def answers(trial: Trials, seen: View, memory):
     groups = max(adversary.groups for adversary in trial.adversaries)
     given = [asked(adversary, seen, memory) for adversary in trial.adversaries]
     mixes = jnp.stack([jnp.broadcast_to(mix, (groups, 2)) for mix, _ in given])
-    memories = jnp.stack([kept for _, kept in given])
-    return mixes[trial.which], memories[trial.which]
+    return mixes[trial.which], jnp.stack([kept for _, kept in given])[trial.which]
 
 
 def asked(adversary: Adversary, seen: View, memory):
@@ -207,8 +206,7 @@ def in_lockstep(begin: Callable, count: Callable, move: Callable) -> Callable:
 
     def advance(trial: Trials, tables: Tables, state: _Rounds, round_):
         tally, flips = count(trial, state.nodes)
-        polls = trial.honest - tally.decided
-        record = state.record.update(trial, tally, round_, flips, polls)
+        record = state.record.update(trial, tally, round_, flips, trial.honest - tally.decided)
         seen = view(trial, tables, tally, round_, tally.ones)
         nodes, memory = move(trial, tables, state.nodes, seen, state.memory)
         return _Rounds(nodes, memory, record)

@@ -138,8 +138,7 @@ def _class(kind: str, target: str) -> Any:
         module, _, name = target.rpartition(".")
         class_: Any = trust.handed_over(target) or getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        told = f"{key} is {target!r}; allowed: {allowed} ({sentence(error)})"
-        raise ConfigError(told) from None
+        raise ConfigError(f"{key} is {target!r}; allowed: {allowed} ({sentence(error)})") from None
     except Exception as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ConfigError(f"{key} is {target!r}, which raises {found}") from None
@@ -162,8 +161,7 @@ def _built(kind: str, class_: Any, section: str):
             values[name] = int(value)  # 1e3 is 1000
     try:
         with raised_by(class_, "__check_init__", COMPOSING):
-            schema = OmegaConf.structured(class_)
-            made: Any = OmegaConf.to_object(OmegaConf.merge(schema, values))
+            made: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(class_), values))
     except OmegaConfBaseException as error:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None

@@ -57,14 +57,12 @@ def random_regular(degree: int, n: int, seed: int) -> NDArray[np.int64]:
     if degree > (n - 1) // 2:
         table = np.ones((n, n), bool)
         np.fill_diagonal(table, False)
-        rest = random_regular(n - 1 - degree, n, seed)
-        table[np.arange(n)[:, None], rest] = False
+        table[np.arange(n)[:, None], random_regular(n - 1 - degree, n, seed)] = False
         return np.nonzero(table)[1].reshape(n, degree)
     if degree <= MOST_PAIRED:
         edges = _paired(degree, n, seed)
     else:
-        graph = nx.random_regular_graph(degree, n, seed)
-        edges = np.sort(np.array(graph.edges, np.int64), axis=1)
+        edges = np.sort(np.array(nx.random_regular_graph(degree, n, seed).edges, np.int64), axis=1)
         edges = edges[np.lexsort(edges.T)]
         for sweep in range(SWEEPS):
             edges = _switched(edges, n, _words(seed, sweep, len(edges)))

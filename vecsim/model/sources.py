@@ -8,6 +8,7 @@ import os
 import struct
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -115,8 +116,8 @@ def _mentioned(module: ModuleType) -> Iterator[str]:
 
 
 def _packages(name: str) -> Iterator[str]:
-    parts = name.split(".")
-    return (".".join(parts[:i]) for i in range(1, len(parts) + 1))
+    """The packages that a module is in, the outermost first, and the module."""
+    return accumulate(name.split("."), "{}.{}".format)
 
 
 def _hash(path: Path, module: ModuleType, alone: bool) -> str:

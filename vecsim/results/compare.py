@@ -60,8 +60,7 @@ def paired_rate_difference(
     """
     a, b = (estimate.rate_interval(each, pairs, level) for each in (only_a, only_b))
     odds = [each.value / np.where(each.value < 1, 1 - each.value, np.nan) for each in (a, b)]
-    together = np.nan_to_num(-np.sqrt(odds[0] * odds[1]))
-    return _clipped(recovered(a, b, together))
+    return _clipped(recovered(a, b, np.nan_to_num(-np.sqrt(odds[0] * odds[1]))))
 
 
 def _clipped(found: Interval) -> Interval:
@@ -203,8 +202,7 @@ def _rates(shown, levels, paired: bool) -> tuple[Interval, list[Array]]:
     if not paired:
         return rate_difference(tuple(events), tuple(trials), levels), values
     only_a, only_b = (shown[i][0] & ~shown[1 - i][0] for i in (0, 1))
-    unlike = only_a.sum(-1), only_b.sum(-1)
-    return paired_rate_difference(*unlike, trials[0], max(levels)), values
+    return paired_rate_difference(only_a.sum(-1), only_b.sum(-1), trials[0], max(levels)), values
 
 
 def _means(samples, limit: Array, level: float, paired: bool) -> tuple[Interval, list[Array]]:

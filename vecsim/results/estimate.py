@@ -219,8 +219,7 @@ def rare_interval(estimates: ArrayLike, level=0.95) -> Rare:
     low = centre * np.exp(np.minimum(-quantile * error / centre, shift - quantile * cox))
     high = centre * np.exp(np.maximum(quantile * error / centre, shift + quantile * cox))
     high = np.minimum(high, 1.0)
-    value = np.where(known, mean, np.nan)
-    return Rare(value[()], error[()], low[()], high[()], gap[()])
+    return Rare(np.where(known, mean, np.nan)[()], error[()], low[()], high[()], gap[()])
 
 
 def _gap(estimates: Array) -> Array:

@@ -111,8 +111,7 @@ def remove_earlier(path: Path) -> None:
     for aside in _named(path).values():
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # begun before
             state = json.loads((aside / "vecsim" / "zarr.json").read_bytes())["attributes"]
-            layout = Layout(**state["layout"]).checked()
-            for name in layout.arrays:
+            for name in Layout(**state["layout"]).checked().arrays:
                 shutil.rmtree(aside / name, ignore_errors=True)
             (aside / "zarr.json").unlink(missing_ok=True)
         shutil.rmtree(aside / "vecsim", ignore_errors=True)

@@ -37,7 +37,8 @@ class _Found(NamedTuple):
 def write_list(folder: Path, command: str, jobs: Sequence[Sequence[str]]) -> None:
     """Record which jobs a multirun will have in this folder: the overrides of each."""
     listed = sorted({tuple(job) for job in jobs})
-    _write(folder / f"jobs-{_hash(listed)}.json", {"command": command, "jobs": listed})
+    path = folder / f"jobs-{json_digest(listed)[:8]}.json"
+    _write(path, {"command": command, "jobs": listed})
 
 
 def write_record(folder: Path, overrides: Sequence[str], **about: Any) -> None:
@@ -180,11 +181,7 @@ def _natural(text: str) -> list:
 
 
 def _record(folder: Path, overrides: Sequence[str]) -> Path:
-    return folder / "jobs" / f"{_hash(list(overrides))}.json"
-
-
-def _hash(value: Any) -> str:
-    return json_digest(value)[:8]
+    return folder / "jobs" / f"{json_digest(list(overrides))[:8]}.json"
 
 
 def _write(path: Path, about: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from itertools import chain
 from typing import Any
 
@@ -75,7 +76,7 @@ def join(jobs: Mapping[str, xr.Dataset]) -> xr.Dataset:
             table = joined(along, [job[name].variable for job in every])
             coords[name] = _typed(_narrowed(table, [dim for dim in along if dim not in swept]))
     attrs = {k: v for k, v in first.attrs.items() if all(job.attrs.get(k) == v for job in every)}
-    attrs["config"] = json.dumps(_common(configs))
+    attrs["config"] = json.dumps(reduce(_shared, configs))
     attrs["jobs"] = json.dumps([{"job": name, **job.attrs} for name, job in jobs.items()])
     return xr.Dataset(variables, coords, attrs)
 
@@ -201,14 +202,12 @@ def _coordinate(values: Sequence) -> np.ndarray:
     return np.array(labels(["" if value is None else value for value in values]))
 
 
-def _common(configs: list[dict]) -> dict:
-    """What all configs agree on."""
-    common = {}
-    for key in configs[0]:
-        values = [config[key] for config in configs if key in config]
-        if len(values) == len(configs):
-            if all(isinstance(value, dict) for value in values):
-                common[key] = _common(values)
-            elif all(value == values[0] for value in values):
-                common[key] = values[0]
-    return common
+def _shared(one: dict, other: dict) -> dict:
+    """What both configs agree on."""
+    shared = {}
+    for key, value in one.items():
+        if isinstance(value, dict) and isinstance(other.get(key), dict):
+            shared[key] = _shared(value, other[key])
+        elif key in other and value == other[key]:
+            shared[key] = value
+    return shared

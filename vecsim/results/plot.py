@@ -206,8 +206,7 @@ def power_law(axes: Axes, n: ArrayLike, found: Ends, look: Look, label: str, roo
     sizes, value, low, high = parts[:, np.isfinite(parts).all(axis=0)]
     colour = look["color"]
     bars = {"marker": look["marker"], "linestyle": "none", "elinewidth": 1, "capsize": 2}
-    ends = value - low, high - value
-    axes.errorbar(sizes, value, ends, color=colour, label=label, **bars)
+    axes.errorbar(sizes, value, (value - low, high - value), color=colour, label=label, **bars)
     if np.unique(sizes).size < 2 or not (low > 0).all():
         return ""
     fit = estimate.fit_power(sizes, value, low, high)

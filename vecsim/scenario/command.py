@@ -66,8 +66,7 @@ def run_one(words: ScenarioWords, console: Console) -> tuple[_Job, ScenarioOutco
     the words stand for several."""
     with _ready(words) as jobs:
         require(len(jobs) == 1, "scenario", [job.config["name"] for job in jobs], "one at a time")
-        outcome = _one(jobs[0], console)
-        return jobs[0], outcome, netcdf.load_netcdf(jobs[0].folder / saved.DATA)
+        return jobs[0], _one(jobs[0], console), netcdf.load_netcdf(jobs[0].folder / saved.DATA)
 
 
 @contextlib.contextmanager

@@ -67,8 +67,7 @@ def topological_order(parents: np.ndarray) -> np.ndarray:
                 placed[each] = True
                 listed.append(each)
                 ready += waiting[each]
-    good = len(listed) == count
-    require(good, "parents", "a cycle", "no vertex among its own ancestors")
+    require(len(listed) == count, "parents", "a cycle", "no vertex among its own ancestors")
     return np.array(listed)
 
 
@@ -123,8 +122,8 @@ class Vertices:
         rows = self._rows
         require(width <= MOST, "parents", f"{width} of a vertex", f"at most {MOST}")
         new = np.arange(first, last)
-        good = in_order(parents, new)
-        require(good, "parents", "out of order", "vertices before the child, or -1")
+        allowed = "vertices before the child, or -1"
+        require(in_order(parents, new), "parents", "out of order", allowed)
         if payload is not None:
             require(len(payload) == count, "payload", f"{len(payload)} payloads", f"{count}")
         if last > len(rows):

@@ -142,8 +142,7 @@ def compared(dataset: xr.Dataset, names: Sequence[str]) -> Figure:
         "avg_rounds_to_finalize": "polls to finalise",
     }
     records = [record(of_variant(dataset, name)) for name in names]
-    height = len(fields) * (0.6 + 0.22 * len(names))
-    figure, grid = panels(len(fields), 1, WIDTH, height)
+    figure, grid = panels(len(fields), 1, WIDTH, len(fields) * (0.6 + 0.22 * len(names)))
     place = np.arange(len(names))
     for axes, (field, label) in zip(grid[:, 0], fields.items(), strict=True):
         value, low, high = np.array([found[field] for found in records]).T
@@ -229,8 +228,7 @@ def _lines(axes: Axes, time: Array, values: Mapping[str, Array], scale: str = "l
 def _plain_ticks(axes: Axes) -> None:
     """Labels of a logarithmic axis as plain numbers, evenly spaced where it spans little."""
     low, high = axes.get_ylim()
-    narrow = high < 10 * low
-    axes.yaxis.set_major_locator(MaxNLocator(4) if narrow else LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_locator(MaxNLocator(4) if high < 10 * low else LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 

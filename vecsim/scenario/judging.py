@@ -114,8 +114,7 @@ def _found(criterion: Criterion, values: Array, dataset: xr.Dataset) -> _Found:
         return _Found(found, of, found, with_)
     found = estimate(values, level)
     if criterion.metric in _EVENTS and criterion.statistic in TOTALS and found == (0, 0, 0):
-        any_ = share(values, level)
-        return _Found(any_, f"share of {_runs(values)} with any", found, with_)
+        return _Found(share(values, level), f"share of {_runs(values)} with any", found, with_)
     mixed = found.low < found.high and np.isin(values, (0, 1)).all()
     return _Found(found, f"{'share' if mixed else 'mean'} of {_runs(values)}", found, with_)
 
@@ -138,8 +137,7 @@ def _named(criterion: Criterion, values: Array) -> Verdict:
     """A metric that is a name: it must be the same in all trials."""
     found = sorted(set(values.tolist()))
     passed = criterion.op == "reported" or found == [criterion.threshold]
-    fails = criterion.expect == "fails"
-    good = passed if not fails else criterion.threshold not in found
+    good = passed if criterion.expect != "fails" else criterion.threshold not in found
     about = (", ".join(found), math.nan, math.nan, criterion.interval, "")
     return Verdict(criterion.name, criterion.op, criterion.threshold, *about, passed, good)
 

@@ -114,8 +114,7 @@ def messages_across_cut(config: Config) -> Values:
     found["parts_after_healing"] = np.where(sides > 1, sides, 0)
     # What was issued before the cut or its end has run in the windows before.
     for name, start in (("while_cut", 5), ("after_healing", 5 + CUT_S)):
-        windows = data.isel(window=slice(start, start + CUT_S))
-        found[f"answered_{name}"] = _attempts(windows)
+        found[f"answered_{name}"] = _attempts(data.isel(window=slice(start, start + CUT_S)))
     return found
 
 

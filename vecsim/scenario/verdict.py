@@ -143,8 +143,7 @@ def summary_table(outcomes: Sequence[ScenarioOutcome]) -> Table:
         text = "ok" if outcome.good else "".join(first) or "nothing judged"
         criteria = f"{len(outcome.verdicts) - len(wrong)} of {len(outcome.verdicts)}"
         usd = f"{scenario_cost_usd(outcome.config):,.2f}"
-        category = outcome.config["category"]
-        rows.append((category, outcome.name, criteria, outcome.status, text, usd))
+        rows.append((outcome.config["category"], outcome.name, criteria, outcome.status, text, usd))
     rows.sort(key=lambda row: (CATEGORIES.index(row[0]), row[1]))
     return Table("Scenarios", SUMMARY, rows, [row[4] != "ok" for row in rows])
 

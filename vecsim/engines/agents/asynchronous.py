@@ -65,10 +65,9 @@ def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -
     colour, before = preference(new).astype(jnp.int32), preference(cell).astype(jnp.int32)
     tally = Tally(*map(jnp.add, tally, (colour - before, decides, decides * colour)))
     flips = (colour != before).astype(jnp.int32)
-    last = state.order[undecided - 1]
     return _State(
         cells=state.cells.at[node].set(new),
-        order=state.order.at[slot].set(jnp.where(decides > 0, last, node)),
+        order=state.order.at[slot].set(jnp.where(decides > 0, state.order[undecided - 1], node)),
         tally=tally,
         ones_at_round=ones_at_round,
         memory=jnp.where(position == trial.round_steps - 1, memory, state.memory),

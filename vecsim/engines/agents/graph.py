@@ -77,8 +77,7 @@ def graph_program(shape: Shape):
         vertex = jnp.arange(shape.nodes, dtype=jnp.uint32)
         word, _ = random.threefry(*trial.key, vertex, jnp.uint32(random.PLACE))
         nodes = jnp.argsort(word).astype(jnp.int32)  # on each vertex; honest ones come first
-        cells = trial.protocol.start(trial.starts_at_one(nodes))
-        return nodes, cells, jnp.zeros_like(trial.honest)
+        return nodes, trial.protocol.start(trial.starts_at_one(nodes)), jnp.zeros_like(trial.honest)
 
     def count(trial: Trials, state):
         nodes, cells, flips = state

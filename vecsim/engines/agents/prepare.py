@@ -142,9 +142,9 @@ class Assembler:
         self.polls = Stack(0 if graph else min(apart * size, tables) * longest, row)
         pooling = any(adversary.pools for adversary in listed)
         self.pooled = Stack(POOLED_TABLES * longest if pooling else 1, ())
-        network = points[0].network
-        none = np.full((1, 1, 1), -1, np.int32)
-        self.neighbours = graphs.neighbours(network, points[0].n, seed) if graph else none
+        self.neighbours = np.full((1, 1, 1), -1, np.int32)
+        if graph:
+            self.neighbours = graphs.neighbours(points[0].network, points[0].n, seed)
 
     def batches(self, items_: Iterable[Item]) -> Iterator[tuple[Trials, Tables, np.ndarray]]:
         """Trials, tables, and where the outcomes belong: as many as there are trials, of which the

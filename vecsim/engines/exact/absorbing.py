@@ -134,8 +134,7 @@ def _times(moves, done, state: Floats) -> tuple[float, float]:
     leaving = moves[inside][:, np.flatnonzero(done)].sum(axis=1)
     visits_from = partial(_iterate, inner)
     if len(inside) <= DENSE:
-        factors = _eliminated(inner.toarray(), np.asarray(leaving, float))
-        visits_from = partial(_visits, *factors)
+        visits_from = partial(_visits, *_eliminated(inner.toarray(), np.asarray(leaving, float)))
     visits = visits_from(state[inside])
     again = visits_from(visits)
     mean, square = float(visits.sum()), float(2 * again.sum() - visits.sum())
@@ -193,7 +192,6 @@ def _eliminated(inner: Floats, leaving: Floats) -> tuple[Floats, Floats]:
 
 def _iterate(inner, start: Floats) -> Floats:
     """The same visits by GMRES, for chains too large to eliminate."""
-    back = inner.T.tocsr()
-    system = aslinearoperator(sparse.eye_array(len(start)) - back)
+    system = aslinearoperator(sparse.eye_array(len(start)) - inner.T.tocsr())
     visits, failed = gmres(system, start, rtol=TOLERANCE, restart=100, maxiter=100)
     return np.full(len(start), nan) if failed else visits

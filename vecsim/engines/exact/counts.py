@@ -77,8 +77,7 @@ class Census:
     @property
     def bound(self) -> int:
         """The number of conceivable censuses, reachable or not."""
-        cells = len(self.preference)
-        return prod(comb(size + cells - 1, size) for size in self.sizes)
+        return prod(comb(size + len(self.preference) - 1, size) for size in self.sizes)
 
     @property
     def number_of_situations(self) -> int:

@@ -137,8 +137,7 @@ class _Walk:
         """All undecided nodes poll."""
         if scene != self._scene:
             self._scene, self._laws = scene, {}
-        cells = np.flatnonzero((row > 0) & ~self.census.over).tolist()
-        moving = [(i, int(row[i])) for i in cells]
+        moving = [(i, int(row[i])) for i in np.flatnonzero((row > 0) & ~self.census.over).tolist()]
         decided = np.where(self.census.over, row, 0).astype(np.int16)
         return _together(self._fixed(decided), self._all(scene, tuple(moving)))
 
@@ -199,8 +198,7 @@ def _together(one: Law, other: Law) -> Law:
     """Two lots of nodes that move independently."""
     keys = (one.keys[:, None] + other.keys).ravel()
     weights = (one.weights[:, None] * other.weights).ravel()
-    rows = (one.rows[:, None] + other.rows).reshape(len(keys), -1)
-    law = Law(keys, weights, rows)
+    law = Law(keys, weights, (one.rows[:, None] + other.rows).reshape(len(keys), -1))
     return law if min(len(one.keys), len(other.keys)) == 1 else _merged(law)
 
 

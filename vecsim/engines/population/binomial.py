@@ -169,8 +169,7 @@ def _rejected(names: Names, n, p, q):
         found = attempt(*_uniform(names, number, jnp.stack(names.counters)))
         return number + jnp.uint32(1), jnp.where(drawn < 0.0, found, drawn)
 
-    start = jnp.uint32(0), jnp.where(n > 0.0, -1.0, 0.0)
-    _, drawn = lax.while_loop(going, body, start)
+    _, drawn = lax.while_loop(going, body, (jnp.uint32(0), jnp.where(n > 0.0, -1.0, 0.0)))
     return jnp.where(drawn < 0.0, mode, drawn)
 
 

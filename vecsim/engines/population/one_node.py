@@ -104,15 +104,13 @@ def _polled(rule: QrAvalanche, joint: Floats) -> tuple[_Moves, _Moves, float]:
     """
     answered, positive = np.nonzero(joint)
     chance = joint[answered, positive]
-    blank = rule.pack(preference=0, streak=0, confidence=0)
-    polled = after(rule, blank, positive, answered)
+    polled = after(rule, rule.pack(preference=0, streak=0, confidence=0), positive, answered)
     longer, stays = polled.streak == 1, polled.preference == 0
     somebody = stays & (answered > 0)
 
     def moves(chosen) -> _Moves:
         added, group = np.unique(polled.confidence[chosen], return_inverse=True)
-        total = np.bincount(group, chance[chosen], len(added)).astype(float)
-        return added.astype(np.int64), total
+        return added.astype(np.int64), np.bincount(group, chance[chosen], len(added)).astype(float)
 
     return moves(longer), moves(somebody & ~longer), float(joint[0, 0])
 

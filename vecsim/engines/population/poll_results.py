@@ -120,8 +120,7 @@ def _terms(polls: Polls, a, b, c, apart):
     rest, mine, theirs, *third = _products(*ratios)
     mine, theirs = mine if apart is None else mine * jnp.where(apart, 1.0, rest), theirs[back]
     padded = jnp.pad(theirs, ((0, height - 1), (0, 0)))
-    shifted = jnp.stack([padded[y : y + width] for y in range(height)])
-    terms = mine * shifted
+    terms = mine * jnp.stack([padded[y : y + width] for y in range(height)])
     if height > 1:
         terms = terms * (third[0] * third[1] * third[2][back])[:, None]
     if apart is None:

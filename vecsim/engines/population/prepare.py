@@ -188,8 +188,7 @@ def _batch(taken: list[tuple[Blocks, np.ndarray]], room: int) -> tuple[Blocks, n
     """The blocks on a new first axis, filled up to `room` with blocks of trials of no nodes."""
     last = taken[-1][0]
     empty = last._replace(trials=last.trials._replace(honest=np.zeros_like(last.trials.honest)))
-    nowhere = np.full_like(taken[0][1], -1)
-    taken = taken + [(empty, nowhere)] * (room - len(taken))
+    taken = taken + [(empty, np.full_like(taken[0][1], -1))] * (room - len(taken))
     blocks = jax.tree.map(lambda *leaves: np.stack(leaves), *(block for block, _ in taken))
     return blocks, np.stack([place for _, place in taken])
 

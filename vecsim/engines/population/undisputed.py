@@ -126,8 +126,7 @@ def outcomes_of(point: Point, trials: np.ndarray, seed: int) -> dict[str, np.nda
     The names are those of `stepping.run`; steps are -1 for never.
     """
     key = random.trial_key(random.point_key(seed, point.hash()), trials)
-    coins = random.uniform(random.trial_coin(key))
-    mixes = mixes_of(point, coins)[:, _colour(point)]
+    mixes = mixes_of(point, random.uniform(random.trial_coin(key)))[:, _colour(point)]
     decided = np.zeros((len(trials), point.protocol.max_rounds + 1))
     for mix in np.unique(mixes).tolist():
         pool = point.pool(point.adversary.ways[mix], point.kinds)
@@ -152,8 +151,7 @@ def shared_out(key, nodes: int, law: Floats) -> Floats:
     size = 1 << (rounds - 1).bit_length()
     p, q = (np.pad(v, (0, size - rounds), constant_values=end) for v, end in ((p, 0.0), (q, 1.0)))
     with jax.enable_x64(True):
-        drawn = _draw(key, np.float64(nodes), p, q)
-        return np.asarray(drawn).T[:, :rounds]
+        return np.asarray(_draw(key, np.float64(nodes), p, q)).T[:, :rounds]
 
 
 @jax.jit

@@ -36,8 +36,7 @@ def check_protocol(rule: Protocol) -> None:
     _check_numbers(rule)
     starts = _check_start(rule)
     polls, usual = _polls(rule)
-    cells = _follow(rule, starts, polls, usual)
-    _check_every_poll(rule, starts, cells, polls)
+    _check_every_poll(rule, starts, _follow(rule, starts, polls, usual), polls)
 
 
 def _check_numbers(rule: Protocol) -> None:

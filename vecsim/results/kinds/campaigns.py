@@ -22,8 +22,7 @@ class CampaignResults(TrialResults):
 
     def run(self, data: xr.Dataset) -> xr.DataArray:
         """Which trials were run (bool): those in which any outcome has a value."""
-        known = data[self._outcomes(data)].notnull().to_dataarray()
-        return known.any("variable", keep_attrs=False)
+        return data[self._outcomes(data)].notnull().to_dataarray().any("variable", keep_attrs=False)
 
     def rates(self, data: xr.Dataset) -> dict[str, str]:
         """The outcomes whose attribute `event` says so, with their meanings."""

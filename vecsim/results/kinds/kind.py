@@ -43,7 +43,6 @@ class Kind:
         dims = self.swept(data)
         table = xr.Dataset({name: (dims, column) for name, column in columns.items()}, attrs=about)
         for name in table:
-            counted = name in ("events", "trials", "censored")
-            table[name].attrs["units"] = "1" if counted else units
+            table[name].attrs["units"] = "1" if name in ("events", "trials", "censored") else units
         others = {name: c for name, c in data.coords.items() if set(c.dims) <= {*dims}}
         return table.assign_coords(others)

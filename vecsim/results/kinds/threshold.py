@@ -23,8 +23,7 @@ class ThresholdResults(Kind):
         run = self.run(data).transpose(..., "trial").values
         x = data["byzantine_fraction"].transpose(..., "trial").values
         happened = data["event"].transpose(..., "trial").values > 0
-        searched = about["low"], about["high"]
-        found = crossings(x, happened, run, about["crossed"], *searched, level)
+        found = crossings(x, happened, run, about["crossed"], about["low"], about["high"], level)
         kept = {"outcome": about["outcome"], "crossed": about["crossed"]}
         kept |= {"searched_low": about["low"], "searched_high": about["high"]}
         kept |= {"interval": "profile likelihood", "level": level}

@@ -117,8 +117,7 @@ def latency_curve(data: xr.Dataset, points: int = 30) -> tuple[Array, Array]:
     """
     latency, weight = in_time(sampled(data, "latency_ms")), in_time(data["weight"])
     load = in_time(data["issued"] / data["length_s"])
-    edges = np.linspace(0, load.max() * (1 + 1e-9), points + 1)
-    place = np.digitize(load, edges) - 1
+    place = np.digitize(load, np.linspace(0, load.max() * (1 + 1e-9), points + 1)) - 1
     loads, quantiles = [], []
     for point in range(points):
         inside = (place == point) & (load > 0)
