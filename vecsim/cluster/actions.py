@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from vecsim.cluster import resources
-from vecsim.cluster.config import LONGEST_S, MOST_MEMBERS, Run, parse_run, protocol, tenths
+from vecsim.cluster.config import LONGEST_S, MOST_MEMBERS, Cluster, Run, parse_run, protocol, tenths
 from vecsim.cluster.constants import constants
-from vecsim.cluster.draws import Draws
-from vecsim.cluster.state import ANSWERS, NEVER_MS, SIDES, Conditions, State
+from vecsim.cluster.state import ANSWERS, NEVER_MS, SIDES, Conditions, Key, State
 from vecsim.cluster.workload import Workload
 from vecsim.errors import ConfigError, number, require, whole
+from vecsim.model import random
 
 ACTIONS: dict[str, Any] = {}  # the methods by name, in the order in which they are defined
 
@@ -47,6 +47,39 @@ def action(act):
 
     ACTIONS[act.__name__] = method
     return method
+
+
+class Draws:
+    """Random numbers of actions, one block after another, from each trial's own key.
+
+    Each call of `uniform` takes the next block of its trial's stream, so the order of calls decides
+    the numbers. key: two uint32 arrays [trials]. used: blocks taken so far; checkpoints keep it.
+    """
+
+    def __init__(self, key):
+        self.key: Key = (key[0][:, None], key[1][:, None])
+        self.used = 0
+
+    def uniform(self, count: int) -> np.ndarray:
+        """float64 [trials, count] in [0, 1)."""
+        number = np.arange(count, dtype=np.uint32)[None]
+        block = random.counter(np.uint32(self.used), random.ACTION)
+        high, low = random.threefry(*self.key, number, block)
+        self.used += 1
+        return random.uniform53(high, low)
+
+    def refused(self, cluster: Cluster) -> np.ndarray:
+        """Byzantine identities that are not admitted, each with probability 1 - `admission` of the
+        adversary; bool [trials, nodes]."""
+        chance = 1.0 - float(cluster.adversary.admission)
+        return (self.uniform(cluster.nodes) < chance) & (np.arange(cluster.nodes) >= cluster.honest)
+
+    def choose(self, able: np.ndarray, count: int) -> np.ndarray:
+        """`count` of the nodes that are able, at random, or all where there are fewer; bool
+        [trials, nodes]."""
+        order = np.where(able, self.uniform(able.shape[1]), 2.0)
+        rank = order.argsort(axis=1).argsort(axis=1)
+        return able & (rank < count)
 
 
 class Actions:

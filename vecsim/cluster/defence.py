@@ -109,10 +109,9 @@ def sides(now: Conditions, state: State, length_ms) -> Sides:
     across = not_noticed(queries_per_s, lasted_s, lasted_s + over_s)
     across = jnp.where((state.cut_since_ms >= 0) & bench, across, 1.0)
     here = nodes.side == jnp.arange(SIDES)[:, None]
-    mine = here & trusted
 
     def count(which, weight: Any = 1.0):
-        return jnp.where(mine & which, weight, 0.0).sum(axis=1)
+        return jnp.where(here & trusted & which, weight, 0.0).sum(axis=1)
 
     honest_here, byzantine_here = count(answers & ~byzantine), count(answers & byzantine)
     silence = 1 - _answering(now, honest_here, byzantine_here)

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vecsim.cluster import record, timeline, votes
-from vecsim.cluster.actions import Actions
+from vecsim.cluster.actions import Actions, Draws
 from vecsim.cluster.config import LONGEST_S, MOST_VERTICES, Run, tenths
-from vecsim.cluster.draws import Draws
 from vecsim.cluster.roster import OneOf
 from vecsim.cluster.state import State, ticks_ahead, widened
 from vecsim.cluster.window import SEGMENT, ClusterShape, advance_windows, devices

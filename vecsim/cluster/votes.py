@@ -197,7 +197,6 @@ def vote_undisputed(shape, now: Conditions, key: Key, peers: Peers, number, exis
     shared = vertex_coin(key, number)
     asker = jnp.arange(samples, dtype=jnp.uint32)
     k, rule = _sampling(now.rule, peers)
-    empty = peers.all == 0
 
     def polled(carry):
         poll, cell, memory, rounds, ended = carry
@@ -213,7 +212,7 @@ def vote_undisputed(shape, now: Conditions, key: Key, peers: Peers, number, exis
         got = _ask(shape.most_k, now, key, asker, own, poll, peers, k, accept, told)
         resolved = _resolved_ms(shape.spare, now, key, asker, poll, got.positive, rule.alpha)
         active = ~decided(cell)
-        cell = jnp.where(active & ~empty, rule.step(cell, got), cell)
+        cell = jnp.where(active & (peers.all != 0), rule.step(cell, got), cell)
         ended = jnp.where(active, jnp.maximum(ended, resolved), ended)
         return poll + 1, cell, memory, rounds + active.astype(jnp.int32), ended
 

@@ -179,7 +179,6 @@ def _record(
     cpu = jnp.where(nodes.running, jnp.minimum(taken.cpu / nodes.capacity, 1.0) * 100, 0.0)
     network = jnp.where(alive, jnp.minimum(taken.network, 1.0) * now.link_mbps, 0.0)
     sent = resources.messages_per_s(now, net.asked, fixed.messages_sent_per_peer)
-    headers = sent * fixed.header_bytes
     access_ms = resources.access_ms(taken.disk)
     flight, waiting = state.flight, state.queue.waiting.sum()
     ending = (flight.finalised, flight.rejected, flight.given_up, flight.again)
@@ -218,7 +217,7 @@ def _record(
         memory_mb=per(memory_mb.sum(), nodes.running.sum()),
         peak_memory_mb=memory_mb.max(),
         network_mbps=network,
-        header_mbps=jnp.where(alive, headers * 8 / resources.MB, 0.0),
+        header_mbps=jnp.where(alive, sent * fixed.header_bytes * 8 / resources.MB, 0.0),
         read_iops=fixed.read_miss * used.rate,
         write_iops=jnp.minimum(used.rate, fixed.commits_per_s),
         read_latency_ms=access_ms,

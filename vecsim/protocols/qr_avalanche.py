@@ -99,11 +99,10 @@ class QrAvalanche(Protocol):
         """
 
         def left(cell):
-            now = self.unpack(cell)
             doubt = 1 - self.confidence(cell)
             allowed = jnp.maximum(1 - jnp.float32(self.confidence_threshold), 1 / SCALE)
             surer = jnp.ceil(jnp.log(allowed / jnp.maximum(doubt, 1 / SCALE)) / jnp.log(0.9))
-            missing = self.beta - now.streak.astype(jnp.int32)
+            missing = self.beta - self.unpack(cell).streak.astype(jnp.int32)
             return jnp.maximum(jnp.maximum(missing, surer.astype(jnp.int32)), 1)
 
         turned = 1 + left(self.start(jnp.asarray(colour, jnp.uint32)))

@@ -9,7 +9,7 @@ infinity that it ended before the event happened (censored). Intervals are two-s
     rare events          estimates         [..., replicas, scores]  ->  [...]
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,11 +20,11 @@ from vecsim.results.layout import Array
 
 
 class Interval(NamedTuple):
-    """What is estimated, and the ends of its interval."""
+    """What is estimated, and the ends of its interval: arrays, or numbers."""
 
-    value: Array
-    low: Array
-    high: Array
+    value: Any
+    low: Any
+    high: Any
 
 
 def wilson(events: ArrayLike, trials: ArrayLike, level=0.95) -> tuple[Array, Array]:
@@ -291,6 +291,5 @@ def _line(x: Array, y: ArrayLike, errors: ArrayLike, level: float) -> Line:
         scatter = (weights * (y - height - slope * (x - centre)) ** 2).sum() / freedom
         width = max(width, special.stdtrit(freedom, tail) * np.sqrt(scatter))
     half = width / np.sqrt(spread)
-    return Line(
-        float(slope), (float(slope - half), float(slope + half)), float(height - slope * centre)
-    )
+    ends = float(slope - half), float(slope + half)
+    return Line(float(slope), ends, float(height - slope * centre))

@@ -68,9 +68,9 @@ def candidates(data: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     found["fed"] = data["fed"].isel(trial=0).where(tried == found["chosen_beta"]).max("attempt")
     estimates = data["probability"].where(tried == found["chosen_beta"]).max("attempt")
     rare = estimate.rare_interval(estimates.transpose(..., "trial", "score").values, level)
-    for part, values in {"": rare.value, "_low": rare.low, "_high": rare.high}.items():
-        found[f"probability{part}"] = (found["state"].dims, values, {"units": "1"})
-    found["gap"] = (found["state"].dims, rare.gap, {"units": "1"})
+    ends = {"probability": rare.value, "probability_low": rare.low, "probability_high": rare.high}
+    for name, values in (ends | {"gap": rare.gap}).items():
+        found[name] = (found["state"].dims, values, {"units": "1"})
     found["replicas"] = data["chosen_beta"].notnull().sum("trial")
     states = np.asarray(STATES)[found["state"].fillna(0).values.astype(int)]
     found["state"] = (found["state"].dims, np.where(found["state"].isnull(), "", states))

@@ -59,9 +59,8 @@ def read_words(arguments: Sequence[str]) -> ScenarioWords:
         wanted = []
         for words, own in zip(jobs, varied, strict=True):
             about = {each.key_or_group: each for each in composing.parsed(words)}
-            wanted.append(
-                WantedScenarios(about["scenario"].value(), _changes(words), _changes(own))
-            )
+            pattern = about["scenario"].value()
+            wanted.append(WantedScenarios(pattern, _changes(words), _changes(own)))
     alone: dict[str, Any] = {each.key_or_group: each.value() for each in parsed}
     texts = {each.key: each.text for each in map(overrides.parse_word, asked.overrides)}
     folders = [*asked.folders, *trust.searched(texts.get(trust.SEARCH, "[]"))]
@@ -88,9 +87,7 @@ def _check(overrides: Sequence[Any], several: bool) -> None:
         if override.is_sweep_override() and not (several and key.startswith("scenario")):
             value = text.partition("=")[2]
             lists = f"{key}=[{value}] (a list), or " if key.startswith("scenario.") else ""
-            raise ConfigError(
-                f"{key} is several values; allowed: {lists}-m (one job for each value of "
-                f"scenario and scenario.KEY)"
-            )
+            jobs = "-m (one job for each value of scenario and scenario.KEY)"
+            raise ConfigError(f"{key} is several values; allowed: {lists}{jobs}")
     if all(override.key_or_group != "scenario" for override in overrides):
         raise ConfigError("scenario is not set; allowed: scenario=NAME, a pattern, or all")

@@ -149,10 +149,8 @@ def _trend(criterion: Criterion, dataset: xr.Dataset) -> Verdict:
     """
     values = [_measured(criterion._replace(variant=name), dataset) for name in criterion.over]
     sign = 1 if criterion.op == "not_rising" else -1
-    steps = [
-        estimate(sign * (after - before), criterion.interval)
-        for before, after in itertools.pairwise(values)
-    ]
+    pairs = itertools.pairwise(values)
+    steps = [estimate(sign * (after - before), criterion.interval) for before, after in pairs]
     worst = max(steps, key=lambda step: math.inf if math.isnan(step.high) else step.high)
     ends = sorted((sign * worst.low, sign * worst.high))
     found = _Found(Estimate(sign * worst.value, *ends), f"step, {_runs(values[0])}", worst, 0.0)

@@ -86,31 +86,13 @@ def html(outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = "") -> str:
     from vecsim.scenario.draw import drawn
 
     head = f"<p><strong>{outcome.status}</strong>. {escape(cost(outcome.config))}.</p>"
-    figures = [
-        f"<h2>{escape(caption)}</h2>\n<figure>{image}</figure>"
-        for caption, image in drawn(dataset, variants(outcome.config)).items()
-    ]
-    criteria, *measured = [
-        f"<h2>{escape(table.title)}</h2>\n{_page_table(table)}"
-        for table in _sections(outcome, dataset)
-    ]
+    images, tables = drawn(dataset, variants(outcome.config)), _sections(outcome, dataset)
+    figures = [_headed(title, f"<figure>{image}</figure>") for title, image in images.items()]
+    criteria, *measured = [_headed(table.title, _page_table(table)) for table in tables]
     config = escape(json.dumps(outcome.config, indent=2))
     config = f"<h2>Configuration</h2><pre>{config}</pre>"
     parts = [f"<p>{escape(about)}</p>", head, criteria, *figures, *measured, config]
     return _page(outcome.name, parts)
-
-
-def summary_markdown(outcomes: Sequence[ScenarioOutcome]) -> str:
-    """Many scenarios in Markdown, a row for each, and how many of each category show what they
-    must."""
-    table = verdict.summary_table(outcomes)
-    return f"# {table.title}\n\n{verdict.by_category(outcomes)}\n\n{_table(table)}\n"
-
-
-def summary_html(outcomes: Sequence[ScenarioOutcome]) -> str:
-    """The same as an HTML page."""
-    table, head = verdict.summary_table(outcomes), verdict.by_category(outcomes)
-    return _page(table.title, [f"<p>{escape(head)}</p>", _page_table(table)])
 
 
 def write_report(
@@ -122,9 +104,12 @@ def write_report(
 
 
 def write_summary(folder: Path, outcomes: Sequence[ScenarioOutcome]) -> None:
-    """Save `summary.md` and `summary.html` in a folder."""
-    files.write(folder / "summary.md", summary_markdown(outcomes).encode())
-    files.write(folder / "summary.html", summary_html(outcomes).encode())
+    """Save `summary.md` and `summary.html` in a folder: a row for each scenario, and how many of
+    each category show what they must."""
+    table, head = verdict.summary_table(outcomes), verdict.by_category(outcomes)
+    files.write(folder / "summary.md", f"# {table.title}\n\n{head}\n\n{_table(table)}\n".encode())
+    page = _page(table.title, [f"<p>{escape(head)}</p>", _page_table(table)])
+    files.write(folder / "summary.html", page.encode())
 
 
 def _sections(outcome: ScenarioOutcome, dataset: xr.Dataset) -> Iterator[Table]:
@@ -170,6 +155,10 @@ def _page_table(table: Table) -> str:
 
     rows = [line(row, "td", wrong) for row, wrong in zip(table.rows, table.wrong, strict=True)]
     return f"<div><table>{line(table.headers, 'th')}{''.join(rows)}</table></div>"
+
+
+def _headed(title: str, body: str) -> str:
+    return f"<h2>{escape(title)}</h2>\n{body}"
 
 
 def _page(title: str, parts: Sequence[str]) -> str:

@@ -122,9 +122,8 @@ def _inverted(names: Names, n, p, q):
     def body(state):
         step, count, tail, mass = state
         number = step.astype(jnp.float64)
-        more = uniform < tail
         mass = mass * odds * jnp.maximum(n - number, 0.0) / (number + 1.0)
-        count = jnp.where(more, number + 1.0, count)
+        count = jnp.where(uniform < tail, number + 1.0, count)
         return step + 1, count, tail - mass, mass
 
     start = (jnp.int32(0), jnp.zeros_like(uniform), -jnp.expm1(none), jnp.exp(none))

@@ -36,9 +36,9 @@ def list_of(where: str, given: Any, of: str) -> list[Any]:
     return list(given or ())
 
 
-def word(where: str, given: Any, known: Collection[str]) -> Any:
-    """One of some words, or nothing."""
-    good = given is None or (isinstance(given, str) and given in known)
+def word(where: str, given: Any, known: Collection[str], needed: bool = False) -> Any:
+    """One of some words, or nothing unless one is needed."""
+    good = (given is None and not needed) or (isinstance(given, str) and given in known)
     require(good, where, given, ", ".join(known))
     return given
 

@@ -2,10 +2,10 @@
 
 import math
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
+from vecsim.results.estimate import Interval as Estimate
 from vecsim.results.estimate import mean_interval, rate_interval
 from vecsim.results.layout import Array
 
@@ -14,18 +14,7 @@ COMPARISONS = (">=", "<=", ">", "<", "==", "covers")  # covers: the interval hol
 OPPOSITE = {">=": "<", "<=": ">", ">": "<=", "<": ">=", "==": "!="}
 _CLOSE = 1e-9  # relative difference below which numbers are equal: sums of floats are rounded
 LEVEL = 0.95  # of intervals, where a criterion names no other
-
-
-class Estimate(NamedTuple):
-    """A value over trials with the ends of its interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-# Of what was not measured.
-NOTHING = Estimate(math.nan, math.nan, math.nan)
+NOTHING = Estimate(math.nan, math.nan, math.nan)  # of what was not measured
 
 
 def estimate(values: Array, level: float = LEVEL, events: bool = False) -> Estimate:
