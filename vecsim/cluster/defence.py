@@ -227,9 +227,8 @@ def evidence(now: Conditions, state: State, key: Key, vertices, wrong, chance):
         return vertex + 1, score, excluded | (score >= EXCLUDE)
 
     settled = nodes.score + AGREE * real(jnp.where(may, 0, vertices))
-    _, score, excluded = jax.lax.while_loop(
-        unsettled, judge, (jnp.int32(0), settled, nodes.excluded)
-    )
+    start = jnp.int32(0), settled, nodes.excluded
+    _, score, excluded = jax.lax.while_loop(unsettled, judge, start)
     excluded = excluded | _proven(now, state, key, vertices)
     used = now.reputation
     return jnp.where(used, score, nodes.score), jnp.where(used, excluded, nodes.excluded)

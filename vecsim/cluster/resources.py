@@ -226,11 +226,8 @@ def use(now: Conditions, state: State, net, load: Load, length_ms) -> tuple[Stat
     at_once = (at_once + rate * now.payload_bytes) / MB
     room = jnp.maximum(fixed.disk_mb_per_s - at_once, 0.0) * seconds
     compaction = jnp.maximum(state.compaction_mb + inflow - room, 0.0)
-    grown = stored * (now.payload_bytes + fixed.vertex_bytes) / MB
+    on_disk = state.stored_mb + stored * (now.payload_bytes + fixed.vertex_bytes) / MB
     state = state._replace(
-        buckets=buckets,
-        filling_ms=filling,
-        compaction_mb=compaction,
-        stored_mb=state.stored_mb + grown,
+        buckets=buckets, filling_ms=filling, compaction_mb=compaction, stored_mb=on_disk
     )
     return state, Used(demand(now, net.asked, wanted), rate, memory, killed.sum())

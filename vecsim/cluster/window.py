@@ -22,11 +22,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from vecsim.cluster import defence, resources, votes
+from vecsim.cluster import defence, flight, resources, votes
 from vecsim.cluster.admission import Load, Sample, admit, sample
 from vecsim.cluster.constants import constants
-from vecsim.cluster.flight import Departed, arrive, book, depart, departed, due, tick_after
-from vecsim.cluster.parents import deeper, finish_ms
 from vecsim.cluster.record import WindowRecord
 from vecsim.cluster.state import SIDES, Conditions, Gossip, Key, State, per, real, whole_number
 from vecsim.engines.trial import SPLIT, WHOLE, over_devices
@@ -57,31 +55,30 @@ def window(
 
     arrived: vertices that clients issue in it, int32. length_ms: int32, whole ticks of 100 ms.
     """
-    key = random.threefry(
-        *state.key, state.window.astype(jnp.uint32), random.counter(jnp.uint32(0), random.WINDOW)
-    )
+    second = random.counter(jnp.uint32(0), random.WINDOW)
+    key = random.threefry(*state.key, state.window.astype(jnp.uint32), second)
     state = defence.rejoin(now, resources.restarted(state))
     byzantine = now.byzantine(state.nodes)
     net = defence.sides(now, state, length_ms)
-    ends, later = due(state.flight, length_ms)
+    ends, later = flight.due(state.flight, length_ms)
     most_per_s = resources.most_per_s(now, net.asked, state.compaction_mb, length_ms)
     load = admit(now, state, ends, net, arrived, length_ms, most_per_s)
     chosen = sample(shape, key, load, length_ms)
     peers = _peers(net, chosen, key)
     fate = votes.vote_undisputed(shape, now, key, peers, chosen.number, chosen.exists)
-    finish = finish_ms(shape, key, chosen, fate)
-    ends, later, record = depart(ends, later, chosen, fate, finish, length_ms)
+    finish = flight.finish_ms(shape, key, chosen, fate)
+    ends, later, record = flight.depart(ends, later, chosen, fate, finish, length_ms)
     divergent, wrong = jnp.bool_(False), jnp.float32(0)
     if shape.disputed:
         fell, dispute = _dispute(shape, now, key, net, load)
         record = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), record, dispute)
         # A client that spends twice does not issue again what timed out.
-        when = tick_after(real(length_ms) / 2 + fell.fate.after_ms[0], length_ms)
-        ends, later = book(ends, later, fell.fate.outcome[0], load.disputed, when)
+        when = flight.tick_after(real(length_ms) / 2 + fell.fate.after_ms[0], length_ms)
+        ends, later = flight.book(ends, later, fell.fate.outcome[0], load.disputed, when)
         happens, both = load.disputed > 0, load.disputed + load.first.sum()
         divergent = fell.decided.all() & happens
         wrong = jnp.where(happens, fell.wrong * per(load.disputed, both), 0.0)
-    state, ended = arrive(state, ends, later, net, load, ~byzantine, length_ms)
+    state, ended = flight.arrive(state, ends, later, net, load, ~byzantine, length_ms)
     state = _judge(now, state, net)._replace(
         gossip=Gossip(key, _gathered(state.nodes, load), wrong),
         totals=state.totals.plus(
@@ -89,7 +86,7 @@ def window(
             dropped=load.dropped,
             disputed=load.disputed,
             divergent=jnp.where(divergent, load.disputed, 0),
-            depth=deeper(shape, key, chosen, load),
+            depth=flight.deeper(shape, key, chosen, load),
         ),
         queue=load.queue,
     )
@@ -111,7 +108,7 @@ def _peers(net: defence.Sides, chosen: Sample, key: Key) -> votes.Peers:
 
 def _dispute(
     shape: ClusterShape, now: Conditions, key: Key, net: defence.Sides, load: Load
-) -> tuple[votes.Dispute, Departed]:
+) -> tuple[votes.Dispute, flight.Departed]:
     """One vertex with a rival stands for all of the window's.
 
     It is run on every side that may finalise: nodes of different sides must not finalise
@@ -126,7 +123,7 @@ def _dispute(
     decided = (fell.decided & counts[:, None]).any(axis=0)
     own = jax.tree.map(lambda leaf: leaf[load.side], fell)._replace(decided=decided)
     outcome = jnp.where(load.disputed == 0, votes.EMPTY, own.fate.outcome)
-    return own, departed(own.fate, outcome, load.disputed[None], own.fate.after_ms, 1)
+    return own, flight.departed(own.fate, outcome, load.disputed[None], own.fate.after_ms, 1)
 
 
 def _rivals(shape, now: Conditions, key: Key, net: defence.Sides, side, runs, shared):
@@ -180,8 +177,8 @@ def _record(
     network = jnp.where(alive, jnp.minimum(taken.network, 1.0) * now.link_mbps, 0.0)
     sent = resources.messages_per_s(now, net.asked, fixed.messages_sent_per_peer)
     access_ms = resources.access_ms(taken.disk)
-    flight, waiting = state.flight, state.queue.waiting.sum()
-    ending = (flight.finalised, flight.rejected, flight.given_up, flight.again)
+    ahead, waiting = state.flight, state.queue.waiting.sum()
+    ending = (ahead.finalised, ahead.rejected, ahead.given_up, ahead.again)
     in_flight = waiting + sum(part.sum() for part in ending)
     done = totals.finalised + totals.rejected + totals.given_up + totals.dropped
     missing = totals.issued - done - in_flight

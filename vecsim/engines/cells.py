@@ -92,8 +92,5 @@ def padded(values: NDArray[Any]) -> NDArray[Any]:
 @jax.jit
 def _step(protocol: Protocol, cells):
     """The cell after each result, uint32 [cells, results], by the protocol's own step."""
-
-    def after(result):
-        return protocol.step(cells, Quorum(*(jnp.full(cells.shape, flag) for flag in result)))
-
-    return jnp.stack([after(result) for result in RESULTS], axis=1)
+    polls = [Quorum(*(jnp.full(cells.shape, flag) for flag in result)) for result in RESULTS]
+    return jnp.stack([protocol.step(cells, poll) for poll in polls], axis=1)

@@ -17,8 +17,10 @@ querier's colour with probability 0.3 and against it with probability 0.2:
     columns             threshold 0               threshold 1
 """
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -205,10 +207,7 @@ def _descend(words, boundaries):
         if not half:
             return count
         upper, lower = boundaries[half + 1 :], boundaries[:half]
-        boundaries = [
-            [jnp.where(above, *pair) for pair in zip(*both, strict=True)]
-            for both in zip(upper, lower, strict=True)
-        ]
+        boundaries = jax.tree.map(partial(jnp.where, above), upper, lower)
 
 
 def _look_up(kind: PollKind, rows, own, group, answered, word):

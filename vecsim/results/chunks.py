@@ -30,8 +30,7 @@ class Chunks:
         self.marks: dict[Index, list[int]] = {}
         # The number that ties marks to their study and layout.
         self._identity = zlib.crc32((path / disk.LAYOUT).read_bytes())
-        directory = path / "vecsim" / "marks"
-        for file in sorted(directory.iterdir()) if directory.is_dir() else ():
+        for file in sorted((path / "vecsim" / "marks").glob("*")):
             try:
                 index = tuple(map(int, re.findall(r"\d+", file.name)))
                 layout.region(index)

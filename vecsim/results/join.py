@@ -155,9 +155,8 @@ def _differing(jobs: list[xr.Dataset], configs: list[dict], swept: list[str]) ->
     """
     options = [json.loads(job.attrs.get("options", "{}")) for job in jobs]
     flat = [leaves({**each, "points": None, "sweep": None}) for each in configs]
-    columns: dict[str, list] = {
-        group: [each.get(group) for each in options] for group in dict.fromkeys(chain(*options))
-    }
+    groups = dict.fromkeys(chain(*options))
+    columns: dict[str, list] = {group: [each.get(group) for each in options] for group in groups}
     for key in dict.fromkeys(chain(*flat)):
         owner, _, last = key.rpartition(".")
         column = [each.get(key) for each in flat]

@@ -110,11 +110,9 @@ def _marked(state: Array, *costs: Array) -> tuple[Array, Array]:
     names, each = np.ravel(state), np.column_stack([np.ravel(cost) for cost in costs])
     verified = names == "verified"
     on = pareto(np.where(verified[:, None], each, np.nan))
-    missed = [
-        name == "beaten" and not any(before(row, own) for row in each[verified])
-        for name, own in zip(names, each, strict=True)
-    ]
-    return on.reshape(np.shape(state)), np.reshape(missed, np.shape(state))
+    worse = np.array([any(before(row, own) for row in each[verified]) for own in each], bool)
+    missed = (names == "beaten") & ~worse
+    return on.reshape(np.shape(state)), missed.reshape(np.shape(state))
 
 
 def quorum_name(values: dict[str, Any], i: int) -> str:

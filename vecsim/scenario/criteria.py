@@ -74,8 +74,7 @@ def parse_criterion(section: Any, where: str = "criteria") -> Criterion:
     given = dict(mapping(where, section, Criterion._fields))
     checks.check_measured(where, given)
     op, threshold, over = given.get("op"), given.get("threshold"), given.get("over")
-    known = (*COMPARISONS, "reported", *TRENDS)
-    require(isinstance(op, str) and op in known, f"{where}.op", op, ", ".join(known))
+    checks.word(f"{where}.op", op, (*COMPARISONS, "reported", *TRENDS), needed=True)
     good = (threshold is not None) == (op in COMPARISONS)
     allowed = f"a value with {', '.join(COMPARISONS)}, and only then"
     require(good, f"{where}.threshold", threshold, allowed)

@@ -203,10 +203,8 @@ def _latencies(data: xr.Dataset, parts: Sequence[Array]) -> dict[str, Array]:
     def quantile(share: float, part: Array) -> list[float]:
         return [weighted_quantile(v[part].ravel(), w[part].ravel(), share) for v, w in trials]
 
-    return {
-        label: np.array([quantile(share, part) for part in parts])
-        for label, share in QUANTILES.items()
-    }
+    shares = QUANTILES.items()
+    return {label: np.array([quantile(share, part) for part in parts]) for label, share in shares}
 
 
 def _lines(axes: Axes, time: Array, values: Mapping[str, Array], scale: str = "linear") -> None:

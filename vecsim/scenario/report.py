@@ -136,9 +136,8 @@ def _beside(outcome: ScenarioOutcome, dataset: xr.Dataset) -> list[Performance]:
 
 
 def _table(table: Table) -> str:
-    lines = [
-        [_text(cell).replace("|", "\\|") for cell in row] for row in (table.headers, *table.rows)
-    ]
+    rows = table.headers, *table.rows
+    lines = [[_text(cell).replace("|", "\\|") for cell in row] for row in rows]
     lines.insert(1, ["---"] * len(table.headers))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -94,10 +94,8 @@ def items(point: Point, seed: int, trials: np.ndarray, place: np.ndarray) -> lis
     number = admitted(point, random.trial_key(key, trials))
     found, which = np.unique(number, axis=0, return_inverse=True)
     which = which.reshape(-1)
-    return [
-        Item(point, key, trials[which == i], place[which == i], tuple(kinds))
-        for i, kinds in enumerate(found.tolist())
-    ]
+    parts = enumerate(map(tuple, found.tolist()))
+    return [Item(point, key, trials[which == i], place[which == i], kinds) for i, kinds in parts]
 
 
 def roster_of(points: Iterable[Point]) -> Roster:
