@@ -5,9 +5,8 @@ import pytest
 from synthetic import dataset
 
 from vecsim.results.measures.compare import Estimate, compares, estimate
-from vecsim.results.measures.measure import measure
+from vecsim.results.measures.measure import measure, metrics
 from vecsim.results.measures.per_window import runs
-from vecsim.results.measures.record import metrics
 from vecsim.scenario import simulate, verdict
 from vecsim.scenario.config import scenario_cost_usd
 from vecsim.scenario.criteria import parse_criterion

@@ -69,8 +69,7 @@ def admit(
     """
     old = state.queue
     length, everywhere = real(length_ms), jnp.arange(SIDES)
-    nobody = net.issuers.sum() == 0
-    share = jnp.where(nobody, real(everywhere == 0), real(net.issuers))
+    share = jnp.where(net.issuers.sum() == 0, real(everywhere == 0), real(net.issuers))
     coming = _spread(arrived, share)
     room = whole_number(jnp.floor(most_per_s * length / 1000))
     side = jnp.argmax(jnp.where(net.holds, net.issuers, -1))

@@ -107,8 +107,7 @@ def retained(buckets, filling_ms, seconds):
     Of the oldest bucket the part counts that lies within that time, as if it was filled evenly.
     """
     count = int(seconds) * 1000 // BUCKET_MS
-    part = 1 - real(filling_ms) / BUCKET_MS
-    return buckets[:count].sum() + part * buckets[count]
+    return buckets[:count].sum() + (1 - real(filling_ms) / BUCKET_MS) * buckets[count]
 
 
 def store(buckets, filling_ms, vertices, length_ms):
@@ -148,8 +147,7 @@ def prune(now: Conditions, state: State, recent, pressed_recent, vertices):
     memory pressure. vertices: stored in the window; without pruning all are kept.
     """
     fixed, nodes = constants(), state.nodes
-    usual = memory_mb(now, recent, recent, nodes.external_mb)
-    pressed = usual > fixed.pressed_at * nodes.limit_mb
+    pressed = memory_mb(now, recent, recent, nodes.external_mb) > fixed.pressed_at * nodes.limit_mb
     kept = jnp.where(pressed, jnp.minimum(pressed_recent, recent), recent)
     return jnp.where(now.pruning, kept, nodes.retained + vertices)
 

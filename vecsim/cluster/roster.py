@@ -21,8 +21,7 @@ class OneOf(Adversary):
     def of(cls, adversary: Adversary, roster: tuple[Adversary, ...]) -> "OneOf":
         """`adversary` among one of each class in `roster`; ValueError if its class is not there."""
         which = [type(member) for member in roster].index(type(adversary))
-        members = (*roster[:which], adversary, *roster[which + 1 :])
-        return cls(members, jnp.int32(which))
+        return cls((*roster[:which], adversary, *roster[which + 1 :]), jnp.int32(which))
 
     @property
     def mixes(self):  # type: ignore[override]

@@ -162,7 +162,7 @@ class ScaleTestCluster(Actions):
 
     def metrics(self) -> dict[str, np.ndarray]:
         """The metrics record so far: fifteen figures by name, each [trials]."""
-        from vecsim.results.measures.record import metrics
+        from vecsim.results.measures.measure import metrics
 
         return metrics(self.results())
 

@@ -278,6 +278,5 @@ def disputed(shape, now: Conditions, key: Key, peers: Peers, ones, shared) -> Di
     start = (zero, cell, zero, jnp.zeros(1, jnp.int32), jnp.zeros(1, f32), jnp.zeros(2, f32))
     _, cell, _, rounds, ended, asked = _until_decided(rule, exists, polled, start)
     one, *decisions = count(cell)
-    minority = jnp.where(2 * one >= honest, asked[0], asked[1])
-    wrong = minority / jnp.maximum(asked.sum(), 1.0)
+    wrong = jnp.where(2 * one >= honest, asked[0], asked[1]) / jnp.maximum(asked.sum(), 1.0)
     return Dispute(_fate(rule, cell[:1], rounds, ended), jnp.stack(decisions) > 0, wrong)

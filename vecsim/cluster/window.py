@@ -159,8 +159,7 @@ def _judge(now: Conditions, state: State, net) -> State:
         accept, told = votes.poll_chance(now, votes.first_mix(now, nodes, coins))
         return (told - accept) / jnp.maximum(told, 1e-9), told
 
-    off = defence.too_far_off(now, state)
-    wrong = jnp.where(off, 1 - net.wrong_share[state.nodes.side], wrong)
+    wrong = jnp.where(defence.too_far_off(now, state), 1 - net.wrong_share[state.nodes.side], wrong)
     score, excluded = defence.evidence(now, state, key, gathered, wrong, chance)
     return state.with_nodes(score=score, excluded=excluded)
 

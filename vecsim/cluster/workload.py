@@ -93,12 +93,10 @@ class Workload(NamedTuple):
         if self.kind == "ramp":
             inside = np.minimum(t, v["ramp_s"])
             slope = (v["end_tps"] - v["start_tps"]) / v["ramp_s"]
-            ramped = v["start_tps"] * inside + slope * inside**2 / 2
-            return ramped + v["then_tps"] * (t - inside)
+            return v["start_tps"] * inside + slope * inside**2 / 2 + v["then_tps"] * (t - inside)
         if self.kind == "burst":
             after = np.maximum(t - v["at_s"], 0.0)
-            every = v["every_s"] or math.inf
-            bursts = np.floor(after / every)
+            bursts = np.floor(after / (v["every_s"] or math.inf))
             inside = np.minimum(after - bursts * (v["every_s"] or 0.0), v["burst_s"])
             return v["rate_tps"] * t + v["burst_tps"] * (bursts * v["burst_s"] + inside)
         if self.kind == "sine":

@@ -61,8 +61,7 @@ def hypergeometric(total: int, good: int, draws: int) -> tuple[int, Floats]:
     least, most = max(0, draws + good - total), min(good, draws)
     mode = min(max((draws + 1) * (good + 1) // (total + 2), least), most)
     # From the mode to where a probability is below _TAIL times that of the mode (Hoeffding).
-    smaller = min(good, draws, total - good, total - draws)
-    reach = int(np.sqrt(smaller * -np.log(_TAIL))) + 100
+    reach = int(np.sqrt(min(good, draws, total - good, total - draws) * -np.log(_TAIL))) + 100
 
     def ratios(i):
         """P(i + 1) / P(i)."""

@@ -37,5 +37,4 @@ def run(
     from vecsim.studies import overrides
 
     keywords = {f"scenario.{key}": value for key, value in changes.items()}
-    words = overrides.from_python((), {"scenario": name, **keywords})
-    return single.run(words, output, config_dir)
+    return single.run(overrides.from_python((), {"scenario": name, **keywords}), output, config_dir)

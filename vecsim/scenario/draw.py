@@ -21,10 +21,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from vecsim.results.estimate import mean_interval
 from vecsim.results.layout import Array
-from vecsim.results.measures.measure import of_variant
+from vecsim.results.measures.measure import of_variant, record
 from vecsim.results.measures.per_trial import latency_curve, weighted_quantile
 from vecsim.results.measures.per_window import RESOURCES, sampled
-from vecsim.results.measures.record import record
 from vecsim.results.plot import GREY, PALETTE, panels, style
 
 BINS = 300  # points of a course in time, at most: as many as a page shows apart

@@ -13,8 +13,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from vecsim.results import files
 from vecsim.results.measures.compare import NOTHING
-from vecsim.results.measures.measure import of_variant
-from vecsim.results.measures.record import record
+from vecsim.results.measures.measure import of_variant, record
 from vecsim.results.measures.variables import COUNTS
 from vecsim.scenario.config import scenario_cost_usd, variants
 from vecsim.scenario.judging import Verdict

@@ -60,8 +60,8 @@ def compose_scenario(
     from vecsim.model import trust
 
     path = _path(name, folders)
-    own = not name.endswith(SUFFIX)  # in a folder `scenario` of a configuration folder
-    folder = path.parent.parent if own else path.parent
+    # What has a name is in a folder `scenario` of a configuration folder.
+    folder = path.parent if name.endswith(SUFFIX) else path.parent.parent
     words = [change.lstrip("+") for change in changes]
     session = composing.session([folder, *folders])
     with within(f"scenario {name}"), composing.refusals(), session:

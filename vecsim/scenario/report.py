@@ -10,8 +10,7 @@ from typing import NamedTuple
 import xarray as xr
 
 from vecsim.results import files
-from vecsim.results.measures.measure import of_variant
-from vecsim.results.measures.record import record
+from vecsim.results.measures.measure import of_variant, record
 from vecsim.scenario import verdict
 from vecsim.scenario.config import variants
 from vecsim.scenario.verdict import ScenarioOutcome, Table, cost, plain_text, shown_number
@@ -89,8 +88,7 @@ def html(outcome: ScenarioOutcome, dataset: xr.Dataset, about: str = "") -> str:
     images, tables = drawn(dataset, variants(outcome.config)), _sections(outcome, dataset)
     figures = [_headed(title, f"<figure>{image}</figure>") for title, image in images.items()]
     criteria, *measured = [_headed(table.title, _page_table(table)) for table in tables]
-    config = escape(json.dumps(outcome.config, indent=2))
-    config = f"<h2>Configuration</h2><pre>{config}</pre>"
+    config = f"<h2>Configuration</h2><pre>{escape(json.dumps(outcome.config, indent=2))}</pre>"
     parts = [f"<p>{escape(about)}</p>", head, criteria, *figures, *measured, config]
     return _page(outcome.name, parts)
 

@@ -22,7 +22,6 @@ from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.results import store
 from vecsim.results.layout import Layout
 from vecsim.scenario import dag
-from vecsim.scenario.dag import Vertices, hashes
 from vecsim.studies.decisions import DECISION_VARIABLES, Program, batch_size
 
 RUNS = 7  # of one piece of work, at least: the quickest of a few is left alone now and then
@@ -78,11 +77,11 @@ def vertex_creation(best: Timer = best) -> dict[str, float]:
     payloads = [bytes([i]) * 10_000 for i in range(200)]
 
     def create(parents, *payload) -> np.ndarray:
-        vertices = Vertices()
+        vertices = dag.Vertices()
         vertices.append(parents, *payload)
         return vertices.ids
 
-    genesis = best(lambda: Vertices().append(none), VERTICES)
+    genesis = best(lambda: dag.Vertices().append(none), VERTICES)
     return {
         "genesis_vertex": genesis,
         "genesis_id": best(lambda: create(none), VERTICES) - genesis,
@@ -96,15 +95,15 @@ def graph_operations(best: Timer = best) -> dict[str, float]:
     sorted as they are kept, where sorting is only a check, and `shuffled`, in any order."""
     generator = np.random.default_rng(0)
     parents = dag.recent_parents(VERTICES, generator)
-    vertices = Vertices()
+    vertices = dag.Vertices()
     vertices.append(parents)
     ids = vertices.ids[generator.permutation(VERTICES)]
     vertices.find(ids)
     kept, place = parents[:100], generator.permutation(100)
     shuffled = np.where(kept >= 0, place[kept], -1)[np.argsort(place)]
     return {
-        "add_100": best(lambda: Vertices().append(parents[:100]), 1),
-        "add_1000": best(lambda: Vertices().append(parents[:1000]), 1),
+        "add_100": best(lambda: dag.Vertices().append(parents[:100]), 1),
+        "add_1000": best(lambda: dag.Vertices().append(parents[:1000]), 1),
         "look_up": best(lambda: vertices.find(ids), VERTICES),
         "topological_sort_100": best(lambda: dag.topological_order(kept), 1),
         "topological_sort_100_shuffled": best(lambda: dag.topological_order(shuffled), 1),
@@ -119,7 +118,7 @@ def hashing(best: Timer = best) -> dict[str, float]:
     """
 
     def spent(size: int) -> float:
-        return best(lambda: hashes([bytes(size)] * 500), 500)
+        return best(lambda: dag.hashes([bytes(size)] * 500), 500)
 
     block = (spent(1024) - spent(64)) / 15
     call = spent(0) - block

@@ -36,8 +36,7 @@ def draw_peers(shape: Shape, trial: Trials, neighbours, round_):
     _, again = random.threefry(*trial.key, slots, random.counter(round_, random.REPEATS))
     repeated = random.below(again, degree).astype(jnp.int32)
     distinct = jnp.pad(distinct, ((0, 0), (0, k - distinct.shape[1])))
-    chosen = jnp.where(trial.replacement, repeated, distinct)
-    return jnp.take_along_axis(neighbours, chosen, axis=1)
+    return jnp.take_along_axis(neighbours, jnp.where(trial.replacement, repeated, distinct), axis=1)
 
 
 def _ask(shape: Shape, trial: Trials, peers, colours, nodes, mixes, round_) -> Counts:

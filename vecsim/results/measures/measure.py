@@ -1,12 +1,12 @@
-"""One value for each trial: a statistic of a metric over a period of a run."""
+"""One value for each trial: a statistic of a metric over a period of a run; the metrics record."""
 
 import numpy as np
 import xarray as xr
 
 from vecsim.results.layout import Array
 from vecsim.results.measures import per_window
+from vecsim.results.measures.compare import Estimate, estimate
 from vecsim.results.measures.per_trial import FIGURES, at_first, weighted_quantile
-from vecsim.results.measures.per_window import SERIES, default_statistic, in_time
 from vecsim.results.measures.probed import METRICS
 from vecsim.results.measures.variables import OF_SAMPLES, VARIABLES
 
@@ -17,6 +17,24 @@ HOUR_S = 3600.0  # s at each end of a run, between whose means growth is measure
 SIMPLE = ("mean", "max", "min", "first", "last", "sum", "variance", "rate")
 TIMES = ("longest_below_s", "reached_s")  # those that compare with a level, in seconds
 STATISTICS = (*SIMPLE, "p50", "p95", "p99", "growth_percent", *TIMES)
+# The metrics record: field -> metric and statistic.
+_FIELDS: dict[str, tuple[str, str | None]] = {
+    "avg_tps": ("avg_tps", None),
+    "peak_tps": ("peak_tps", None),
+    "total_vertices": ("total_vertices", None),
+    "latency_p50": ("latency_ms", "p50"),
+    "latency_p95": ("latency_ms", "p95"),
+    "latency_p99": ("latency_ms", "p99"),
+    "avg_cpu_percent": ("cpu_percent", "mean"),
+    "peak_cpu_percent": ("peak_cpu_percent", "max"),
+    "avg_memory_mb": ("memory_mb", "mean"),
+    "peak_memory_mb": ("peak_memory_mb", "max"),
+    "avg_network_mbps": ("network_mbps", "mean"),
+    "avg_rounds_to_finalize": ("rounds_to_finalise", "mean"),
+    "confidence_at_finalization": ("confidence", "mean"),
+    "byzantine_detected": ("byzantine_detected", None),
+    "false_positives": ("false_positives", None),
+}
 
 
 def measure(
@@ -47,8 +65,8 @@ def measure(
     data = of_variant(dataset, variant)
     if metric in FIGURES:
         return np.asarray(FIGURES[metric](cut(data, period)))
-    series = SERIES[metric](data) if metric in SERIES else data[metric]
-    statistic = statistic or default_statistic(metric)
+    series = per_window.SERIES[metric](data) if metric in per_window.SERIES else data[metric]
+    statistic = statistic or per_window.default_statistic(metric)
     if "window" not in series.dims:
         values = series.transpose("trial", ...).values.astype(float)
         values = values.reshape(len(values), -1)
@@ -69,7 +87,7 @@ def measure(
         first = at_first(values >= level - 1e-9, ends, missing=np.inf)
         return first - (period[0] if period else 0.0)
     if every_s is not None:
-        how = "sum" if default_statistic(metric) == "sum" else "mean"
+        how = "sum" if per_window.default_statistic(metric) == "sum" else "mean"
         stretch = (times // every_s).astype(int)
         parts = [stretch == number for number in np.unique(stretch)]
         values = np.stack([reduce(values[:, p], weights[:, p], how) for p in parts], axis=1)
@@ -112,16 +130,16 @@ def reduce(values: Array, weights: Array, statistic: str) -> Array:
 def _flat(data: xr.Dataset, series: xr.DataArray) -> tuple[Array, Array, Array]:
     """Values and weights [trial, value] and the time of each value."""
     time, length = data["time_s"].values, data["length_s"].values.astype(float)
-    values = in_time(series).astype(float)
+    values = per_window.in_time(series).astype(float)
     if "sample" in series.dims:
-        weights, flat = in_time(data["weight"]).astype(float), (len(values), -1)
+        weights, flat = per_window.in_time(data["weight"]).astype(float), (len(values), -1)
         return values.reshape(flat), weights.reshape(flat), np.repeat(time, values.shape[2])
     return values, np.broadcast_to(length, values.shape), time
 
 
 def known(metric: str) -> bool:
     """Whether there is a metric of that name."""
-    listed = (FIGURES, SERIES, VARIABLES, METRICS)
+    listed = (FIGURES, per_window.SERIES, VARIABLES, METRICS)
     return metric not in OF_SAMPLES and any(metric in part for part in listed)
 
 
@@ -151,3 +169,19 @@ def _inside(data: xr.Dataset, period: Period | None) -> Array:
     time = data["time_s"].values
     start, end = period or (0, None)
     return (time >= start - 1e-9) & (time < (np.inf if end is None else end) - 1e-9)
+
+
+def metrics(dataset: xr.Dataset) -> dict[str, Array]:
+    """The metrics record of a run without variants: fifteen figures, a value for each trial.
+
+    Rates are vertices per second (peak_tps: the largest over 10 s), latencies ms, memory MB (10^6
+    bytes), network Mbit/s, CPU per cent of what a node has; total_vertices, byzantine_detected and
+    false_positives are counts, avg_rounds_to_finalize is in polls, confidence as the rule defines
+    it.
+    """
+    return {field: measure(dataset, *of) for field, of in _FIELDS.items()}
+
+
+def record(data: xr.Dataset) -> dict[str, Estimate]:
+    """The metrics record of one variant: means over trials with their 95 % intervals."""
+    return {field: estimate(values) for field, values in metrics(data).items()}
