@@ -1,6 +1,7 @@
 """Studies that are given more trials or values: as if asked for at once, nothing computed twice."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -18,8 +19,10 @@ from vecsim.studies.decisions import Engines
 from vecsim.studies.design.designs import Designs
 from vecsim.studies.threshold import Threshold
 
+TESTS = Path(__file__).parent
+
 REST = ("byzantine_fraction=0.2",)
-PROVENANCE = {"command", "started", "wall_time_s", "extends"}
+PROVENANCE = {"command", "started", "wall_time_s", "extends", "workers"}
 
 
 @pytest.fixture(autouse=True)
@@ -271,43 +274,22 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from vecsim.studies import runner
-from vecsim.studies.dimensions import Dimension
 from vecsim.results import disk
-from vecsim.results.layout import Variable
-from vecsim.studies.sweep import Study
-from vecsim.studies.work import Work
+import made
 
-class Number(int):
-    def lasting(self):
-        return int(self)
-
-class Made(Work):
-    variables = Variable("x", "int32", {}), Variable("y", "float64", {})
-
+class Logged(made.Made):
     def __init__(self, study, log):
         super().__init__(study)
         self.log = log
-
-    def chunks(self):
-        return 2, 4
 
     def compute(self, numbers, trials):
         points = [int(self.study.points[number]) for number in numbers]
         with open(self.log, "a") as file:
             file.writelines(f"{p} {t}\\n" for p in points for t in trials)
-        values = np.array(points)[:, None] * 1000 + trials
-        return {"x": values, "y": values / 4}
-
-class Silent:
-    start = advance = finish = lambda *_: None
+        return super().compute(numbers, trials)
 
 def study(values, trials, path, log):
-    points = [Number(value) for value in values]
-    config = {"seed": 0, "trials": trials, "sweep": {"n": values}}
-    made = Study("made", [Dimension("n", "n", values)], points, trials, trials, None, 0, config,
-                 ["made"] * len(points))
-    runner.run_study(made, Made(made, log), path, {}, Silent())
+    made.run(made.study(values, trials), path, work=lambda each: Logged(each, log))
 
 def dying(after, *arguments):
     """In a process of its own, killed at the start of one of the file system's operations."""
@@ -359,7 +341,11 @@ print("killed until step", after)
 def test_killed_anywhere(folder):
     """At every other step of an extension: the same command loses and computes nothing twice."""
     result = subprocess.run(
-        [sys.executable, "-c", KILLS, str(folder)], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", KILLS, str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [TESTS, *sys.path]))},
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert int(result.stdout.split()[-1]) > 20

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from subprocess import DEVNULL
 
+import made
 import numpy as np
 import pytest
 from command import assert_same, call, start
@@ -20,7 +21,7 @@ from scipy import optimize, stats
 
 import vecsim
 from vecsim.results.estimate import Precision
-from vecsim.studies import decisions, runner
+from vecsim.studies import decisions
 from vecsim.studies.dimensions import Dimension
 from vecsim.studies.sweep import Study
 
@@ -156,6 +157,7 @@ class Made:
     10 % stall and take longer."""
 
     variables, inner, grows = decisions.DECISION_VARIABLES, {}, "trials"
+    always = frozenset()
 
     def __init__(self, study: Study):
         self.study = study
@@ -181,20 +183,6 @@ class Made:
         pass
 
 
-class Number(int):
-    """A point that is only a number."""
-
-    def lasting(self):
-        return int(self)
-
-
-class Silent:
-    def start(self, *_):
-        pass
-
-    advance = finish = start
-
-
 @pytest.mark.parametrize(
     ("block", "most", "half_width"), [(64, 512, 0.06), (50, 200, 0.07), (250, 1000, 0.03)]
 )
@@ -205,10 +193,10 @@ def test_coverage_after_stopping(block, most, half_width):
     studies = list(range(STUDIES))
     config = {"precision": {"target": "finalised"}}
     study = Study(
-        "made", [Dimension("study", "study", studies)], [Number(i) for i in studies], most, block,
-        precision, 0, config, ["made"] * STUDIES,
+        "made", [Dimension("study", "study", studies)], [made.Number(i) for i in studies], most,
+        block, precision, 0, config, ["made"] * STUDIES,
     )  # fmt: skip
-    runner.run_study(study, Made(study), "made.zarr", {}, Silent())
+    made.run(study, Path("made.zarr"), work=Made)
     data = vecsim.open("made.zarr").vecsim
     trials = data.rate("finalised")["trials"]
     assert len(np.unique(trials)) > 1

@@ -14,6 +14,7 @@ import xarray as xr
 from vecsim import progress, report
 from vecsim.results import accessor as _accessor  # noqa: F401
 from vecsim.results import kinds, table, text
+from vecsim.studies.tally import Tally
 
 WORDS = ["random_voting", "coordinated_collusion"]
 
@@ -185,18 +186,29 @@ def clock(monkeypatch):
     return now
 
 
+def made_tally(points: int, trials: int, done: int = 0, chunks: int = 8, taken: int = 0) -> Tally:
+    counts = np.zeros((2, points), int)
+    return Tally("made", points * trials, trials, chunks, done, taken, None, *counts)
+
+
 def test_pace(clock):
     """Chunks read back and the chunk that compiles do not count for the time left, and while one
     is being computed the speed stays that of those before."""
-    pace = progress.Pace(points=10, trials=100)
-    pace.advance(0, 100)
+    tally = made_tally(points=10, trials=100)
+    pace = progress.Pace(tally)
+
+    def advance(run: int, skipped: int) -> None:
+        tally.passed += run + skipped
+        pace.advance(run, skipped)
+
+    advance(0, 100)
     clock.time = 5
     assert str(pace) == "1 of 10 points, compiling and running the first, 0:00:05"
     clock.time = 30
-    pace.advance(100, 0)
+    advance(100, 0)
     assert str(pace) == "2 of 10 points, 0:00:30"
     clock.time = 40
-    pace.advance(150, 50)
+    advance(150, 50)
     assert str(pace) == "4 of 10 points, 0:00:40, 15 trials/s, 0:00:30 left"
     clock.time = 50
     assert str(pace) == "4 of 10 points, 0:00:50, 15 trials/s, 0:00:20 left"
@@ -222,7 +234,7 @@ def test_signs_of_life_while_the_first_chunk_is_computed(monkeypatch):
     written.write = write  # type: ignore[method-assign]
     monkeypatch.setattr("sys.stdout", written)
     lines = progress.reporter()
-    lines.start(points=4, trials=1000, done=1, chunks=8, taken=500)
+    lines.start(made_tally(points=4, trials=1000, done=1, chunks=8, taken=500))
     assert seen.wait(60)
     lines.advance(1000, 0)
     lines.finish()
@@ -244,7 +256,7 @@ def test_lines_end_where_nobody_reads_them(monkeypatch):
     lines = progress.reporter()
     closed = io.StringIO()
     closed.close()
-    lines.start(points=4, trials=1000, done=0, chunks=8, taken=0)
+    lines.start(made_tally(points=4, trials=1000))
     monkeypatch.setattr("sys.stdout", closed)
     while threads():  # a thread that raises would fail the test
         pass

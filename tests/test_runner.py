@@ -3,13 +3,13 @@
 import json
 import signal
 import time
-from pathlib import Path
 from subprocess import DEVNULL
 
 import numpy as np
 import pytest
 import yaml
 from command import assert_same, call, check_experiment, files, process, refused, start
+from stores import chunks
 
 import vecsim
 from vecsim import places, report
@@ -25,12 +25,6 @@ PRECISE = "precision={target:finalised,half_width:0.2,min_trials:8}"
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def chunks(store: Path) -> dict[str, bytes]:
-    """Every file of the store but for the attributes, which tell the time, and their checksum."""
-    told = ("zarr.json", "vecsim/checksums")
-    return {name: data for name, data in files(store).items() if name not in told}
 
 
 @pytest.fixture(scope="module")

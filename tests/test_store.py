@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from vecsim.results import jobs, netcdf
 from vecsim.results import store as stores
@@ -68,6 +69,22 @@ def refusal(path: Path, layout: Layout = LAYOUT, config: dict = CONFIG) -> str:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "study.zarr"
+
+
+def test_the_bytes_are_those_that_zarr_writes(path):
+    """Whole chunks, those at the ends of the grid, and one without a single value."""
+    run(path)
+    before = tree(path)
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        arrays = {v.name: zarr.open_array(path / v.name, mode="r+") for v in VARIABLES}
+        for file in path.glob("*/c/**/*"):
+            if file.is_file() and file.parents[3].name in arrays:
+                file.unlink()
+        assert len(tree(path)) == len(before) - 3 * 12
+        for index in np.ndindex(*LAYOUT.grid):
+            for name, array in value(LAYOUT, index).items():
+                arrays[name][LAYOUT.region(index)] = array
+    assert tree(path) == before
 
 
 def test_reads_back_through_xarray(path: Path):

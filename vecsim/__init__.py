@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Paths = str | Path | Sequence[str | Path]
     Folders = Paths | None
 
-__all__ = ["check", "collect", "compare", "open", "point", "run", "scenario", "study"]
+__all__ = ["check", "collect", "compare", "merge", "open", "point", "run", "scenario", "study"]
 
 
 def check(component: Protocol | Adversary | Network) -> None:
@@ -60,6 +60,19 @@ def collect(
     from vecsim.results import jobs
 
     return jobs.collect(source, store, missing, multirun)
+
+
+def merge(output: str | Path) -> xr.Dataset:
+    """Make one store of the shards of a study, and return its dataset, as `vecsim merge` does.
+
+    output: the folder of the results, in which commands with `shard=i/N` have put their stores. The
+    bits are those of the same command without `shard`; which, run then, draws the figures. With
+    defence=[off,on] the dataset is that of the single decisions. StoreError, one line, where a
+    shard is missing, unfinished, damaged or of another study.
+    """
+    from vecsim.results import merging
+
+    return open(merging.merge(output)[0])
 
 
 def compare(a: xr.Dataset, b: xr.Dataset, level: float = 0.95) -> xr.Dataset:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from vecsim import streams
 from vecsim.errors import ConfigError, JobKilled
@@ -26,8 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`vecsim` and `python -m vecsim`. argv: the arguments; those of the process if None.
 
     Exit codes: 0 done, 1 a scenario does not show what it should, 2 bad input, 3 an error of
-    vecsim itself in a scenario, 4 a job of a multirun was killed, 74 output could not be written
-    (disk full, quota, file size), 130 interrupted, 141 the reader of the output has gone.
+    vecsim itself in a scenario, 4 a job of a multirun or a worker was killed, 74 output could not
+    be written (disk full, quota, file size), 130 interrupted, 141 the reader of the output has
+    gone. What ended with 2 will do so again; after any other the same command may be tried again.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     streams.stand_in()
@@ -64,34 +64,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def execute(task, reporter, begun=lambda output, options: None, planned=None) -> tuple[Any, Path]:
-    """Compute what the task's stores still lack; return the studies by store, and their folder.
+def execute(task, reporter, begun=lambda output, options: None, planned=None):
+    """Compute what the task's stores still lack; return its `plan.Plan`.
 
-    reporter: hears of progress, a `vecsim.studies.runner.Reporter`.
+    reporter: hears of progress, a `vecsim.studies.tally.Reporter`.
     begun: called with the folder and the chosen options of the groups before anything is computed.
     planned: the result of `plan.plan` for the task, if there is one already.
     """
     from vecsim import device, plan, provenance, report
     from vecsim.model import build
-    from vecsim.studies import runner
+    from vecsim.studies import executors, runner
 
     device.forget_programs()  # of earlier studies, in a notebook or a multirun
-    studies, works, output = planned or plan.plan(task)
+    planned = planned or plan.plan(task)
     options = {each: task.options[each] for each in build.GROUPS if task.options.get(each)}
-    begun(output, options)
+    begun(planned.output, options)
     about = {**provenance.provenance(task.command), "options": options}
-    for name, study in studies.items():
-        report.announce(study, about["device"])
-        if not runner.run_study(study, works[name], output / name, about, reporter):
+    for name, study in planned.studies.items():
+        work, engine = planned.works[name], planned.engine
+        report.announce(study, executors.described(engine, about["device"]), planned.shard)
+        run = planned.assignment(name), work, planned.folder / name, about, reporter
+        if not runner.run_study(*run, executors.executor(engine, work), planned.shard):
             print("complete, nothing to compute", flush=True)
-    return studies, output
+    return planned
 
 
 def _command(given: list[str]) -> int:
     """Do what the arguments ask for: jobs, help, the configuration, shell completion."""
-    from vecsim import composing, launch, options, showing
+    from vecsim import composing, launch, options, showing, subcommands
     from vecsim.scenario import arguments
 
+    if given and given[0] in subcommands.SUBCOMMANDS:
+        return subcommands.run(*given)
     asked = options.parse_options(given)
     words = asked.overrides
     if asked.version:
@@ -143,13 +147,13 @@ def _job(jobs: list[list[str]], command: list[str] | None, config) -> int | Exce
     from hydra.core.hydra_config import HydraConfig
 
     environment()  # a launcher's process has not called `main`
-    from vecsim import composing, launch, outside, plan, progress, report
+    from vecsim import composing, device, launch, outside, plan, progress, report
 
     hydra = HydraConfig.get()
     number = hydra.job.num if command is None else 0
-    if command is None and "VECSIM_GPUS" in os.environ:
+    if command is None and device.GPUS in os.environ:
         # Otherwise all jobs of a multirun on one machine would take the first GPU.
-        gpus = os.environ["VECSIM_GPUS"].split(",")
+        gpus = os.environ[device.GPUS].split(",")
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
     words = jobs[number]
     composing.register()
@@ -162,8 +166,8 @@ def _job(jobs: list[list[str]], command: list[str] | None, config) -> int | Exce
     task = plan.Task(config, [*paths, *words], options, folder, ["vecsim", *(command or words)])
     try:
         with job or contextlib.nullcontext(), outside.closed(), composing.refusals():
-            studies, output = execute(task, progress.reporter(), *begun)
-            report.show_studies(studies, output, config.netcdf, config.figure, config.theory)
+            planned = execute(task, progress.reporter(), *begun)
+            report.show(planned, config.netcdf, config.figure, config.theory)
     except (ConfigError, StoreError) as error:
         return _fail(f"{job.name}: {error}" if job else str(error), error.__cause__)
     except Exception as error:

@@ -12,6 +12,8 @@ from vecsim.results.files import write
 
 VECTOR_FLAG = "--xla_cpu_prefer_vector_width"  # bits; XLA uses 256 by default, AVX-512 has more
 SHARE = "VECSIM_JOB_CORES"  # environment variable: cores for each of several concurrent jobs
+GPUS = "VECSIM_GPUS"  # environment variable: GPUs for concurrent processes, which take turns, 0,1,2
+GPU_MEMORY = 0.75  # share of a GPU's memory that JAX takes by default
 MOST_CORES = 4096  # CPU devices that may be asked for, more than any one machine has
 PROC = Path("/proc")  # where Linux describes the process and its limits
 ZSTD = b"\x28\xb5\x2f\xfd"  # the first bytes of a Zstandard frame
@@ -20,6 +22,19 @@ ZSTD = b"\x28\xb5\x2f\xfd"  # the first bytes of a Zstandard frame
 def cores() -> int:
     """Cores that this process may use; macOS knows only how many there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share() -> int:
+    """Cores for this process: all that it may use, or its share among concurrent jobs."""
+    return int(os.environ.get(SHARE, cores()))
+
+
+def described() -> str:
+    """What JAX computes on, such as `2 x cpu (cpu)`."""
+    import jax
+
+    devices = jax.devices()
+    return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
 
 
 def configure(wanted: Any = None) -> None:
@@ -39,7 +54,7 @@ def configure(wanted: Any = None) -> None:
 
     if "xla_force_host_platform_device_count" not in flags:
         with contextlib.suppress(RuntimeError):  # JAX has been used
-            jax.config.update("jax_num_cpu_devices", wanted or int(os.environ.get(SHARE, cores())))
+            jax.config.update("jax_num_cpu_devices", wanted or share())
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache")  # a full disk
     cache = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else cache_folder()

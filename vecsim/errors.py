@@ -15,7 +15,11 @@ class ConfigError(ValueError):
 
 
 class JobKilled(Exception):
-    """A job of a multirun ended without a result."""
+    """A job of a multirun, or a worker of a study, ended without a result."""
+
+
+class WorkerError(JobKilled):
+    """A worker's answer that cannot be right; nothing of it is kept."""
 
 
 def require(condition: bool, name: str, value, allowed: str) -> None:

@@ -75,15 +75,16 @@ class Command:
         """
         task = self._task
         with composing.command_session(self._folders):
-            studies, folder = execute(task, progress.reporter(), planned=self._plan)
+            planned = execute(task, progress.reporter(), planned=self._plan)
             wanted = {overrides.parse_word(word).key for word in task.words}
             if wanted & {"netcdf", "figure", "theory"}:
                 drawn = bool(wanted & {"figure", "theory"}) and task.config.figure
-                report.save_files(studies, folder, task.config.netcdf, drawn, task.config.theory)
+                wanted = task.config.netcdf, drawn, task.config.theory
+                report.save_files(planned.studies, planned.folder, *wanted)
         return self
 
     def _read(self, name: str) -> xr.Dataset:
-        path = self.output / name
+        path = self._plan.folder / name
         if not path.exists():
             raise store.StoreError(f"{path} does not exist; allowed: after run()")
         data = store.open(path)

@@ -10,8 +10,11 @@ from vecsim import composing, device, places
 from vecsim.engines.choose import ENGINES
 from vecsim.errors import ConfigError, count, require, within
 from vecsim.model import trust
+from vecsim.results.shards import Shard
 from vecsim.results.store import STORES
-from vecsim.studies import obey, overrides, resolve, runner, sweep
+from vecsim.studies import executors, obey, overrides, resolve, runner, sweep
+from vecsim.studies.work import Work
+from vecsim.studies.works import Assignment
 
 # Groups of which one option must be chosen, if there is any.
 OPTIONS = ("protocol", "adversary", "network", "engine", "campaign", "estimator")
@@ -42,12 +45,24 @@ class Plan(NamedTuple):
     """What a command computes.
 
     studies: by the name of their store (`data.zarr`, `defended.zarr`). works: a `Work` for each,
-    under the same name. output: the folder of the results.
+    under the same name. output: the folder of the results. engine: how it is computed, `engine` in
+    the configuration. shard: which part of it.
     """
 
     studies: dict[str, sweep.Study]
-    works: dict[str, Any]
+    works: dict[str, Work]
     output: Path
+    engine: Mapping[str, Any]
+    shard: Shard
+
+    @property
+    def folder(self) -> Path:
+        """Where the stores are."""
+        return self.output / self.shard.folder
+
+    def assignment(self, name: str) -> Assignment:
+        """What workers are sent of the study of this store."""
+        return _assignment(self.studies[name], self.folder, self.engine)
 
 
 def plan(task: Task) -> Plan:
@@ -85,28 +100,17 @@ def plan(task: Task) -> Plan:
             allowed = f"with figure=true and experiment={' or '.join(drawn)}"
             require(config.figure and task.name in drawn, "theory", True, allowed)
         stores: dict[str, sweep.Study] = dict(zip(STORES, studies, strict=False))
-        works = {name: _work(study, output, config) for name, study in stores.items()}
+        shard, engine = Shard.parse(config.shard), dict(config.engine)
+        folder = output / shard.folder
+        works = {name: _assignment(each, folder, engine).work() for name, each in stores.items()}
     for name, study in stores.items():
         with within("sweep", ValueError):
             runner.layout(study, works[name]).checked()
-    return Plan(stores, works, output)
+    return Plan(stores, works, output, engine, shard)
 
 
-def _work(study: sweep.Study, output: Path, config: DictConfig):
-    """What a study computes: single decisions, or campaigns of the cluster."""
-    if study.kind == "campaigns":
-        from vecsim.studies.campaigns import Campaigns
-
-        return Campaigns(study, output / "partial")
-    from vecsim.studies.decisions import Decisions
-    from vecsim.studies.design.designs import Designs
-    from vecsim.studies.rare.rare_events import RareEvents
-    from vecsim.studies.threshold import Threshold
-
-    works = dict(decisions=Decisions, splitting=RareEvents, threshold=Threshold, design=Designs)
-    name: Any = study.estimator.get("name")
-    require(study.kind in works, "estimator.name", name, f"plain, {', '.join([*works][1:])}")
-    return works[study.kind](study, config.engine.memory_mb * 2**20)
+def _assignment(study: sweep.Study, folder: Path, engine: Mapping[str, Any]) -> Assignment:
+    return Assignment(study, engine["memory_mb"] * 2**20, folder / "partial")
 
 
 def _check(config: DictConfig) -> None:
@@ -115,6 +119,7 @@ def _check(config: DictConfig) -> None:
     require(isinstance(engine, DictConfig), "engine", engine, "an option, such as auto")
     name = engine.get("name")
     require(isinstance(name, str) and name in ENGINES, "engine.name", name, ", ".join(ENGINES))
+    executors.check_workers(engine.get("workers"))
     engine.memory_mb = count("engine.memory_mb", engine.get("memory_mb"), 1, 2**20)
     output = config.get("output")
     require(output is None or isinstance(output, str), "output", output, "a folder, or null")

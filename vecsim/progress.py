@@ -4,28 +4,29 @@ import sys
 import threading
 import time
 
+from vecsim.studies.tally import Tally
+
 FIRST = 2.0  # seconds until the first line without a terminal: short runs print none
 LOG_EVERY = 10.0  # seconds between later lines, so that logs stay short
+NAMED = 3  # hosts that a line names, so that it fits a terminal
 DRAW_EVERY = 0.1  # seconds between redraws of the bar, which then looks continuous
 
 
 class Pace:
     """How far a run has come and how fast it is, leaving out the first chunk, which compiles.
 
-    points, trials: of the run, trials per point. passed: trials that are done, whether they were
-    run, had been there or are not needed. run, fresh: those that were run, and all that are done,
-    in the chunks after the first of which some trials had to be run.
+    tally: of the run. run, fresh: trials that were run, and all that are done, in the chunks after
+    the first of which some trials had to be run.
     """
 
-    def __init__(self, points: int, trials: int):
-        self.points, self.trials, self.total = points, trials, points * trials
-        self.passed = self.run = self.fresh = 0
+    def __init__(self, tally: Tally):
+        self.tally = tally
+        self.run = self.fresh = 0
         self.started = self.last = time.monotonic()
         self.began: float | None = None  # when the first chunk had been compiled and run
 
     def advance(self, run: int, skipped: int) -> None:
         """Count trials that were run, and trials that were there or need not be run."""
-        self.passed += run + skipped
         self.last = time.monotonic()
         if run and self.began is None:
             self.began = self.last
@@ -34,7 +35,8 @@ class Pace:
             self.fresh += run + skipped
 
     def __str__(self) -> str:
-        points = f"{self.passed // self.trials:,} of {self.points:,} points"
+        tally = self.tally
+        points = f"{tally.passed // tally.trials:,} of {tally.points:,} points"
         now = time.monotonic()
         elapsed = clock(now - self.started)
         if self.began is None:
@@ -42,9 +44,22 @@ class Pace:
         if not self.fresh:
             return f"{points}, {elapsed}"
         spent = self.last - self.began  # up to the end of the last chunk; the next one is running
-        left = spent * (self.total - self.passed) / self.fresh - (now - self.last)
+        left = spent * (tally.total - tally.passed) / self.fresh - (now - self.last)
         speed = f"{self.run / spent:,.0f} trials/s" if spent else "fast"
-        return f"{points}, {elapsed}, {speed}, {clock(max(left, 0.0))} left"
+        told = f"{points}, {elapsed}, {speed}, {clock(max(left, 0.0))} left"
+        return f"{told}, {named(tally)}" if tally.remote else told
+
+
+def named(tally: Tally) -> str:
+    """How many workers have answered, and their hosts.
+
+    An example: 12 workers on node1, node2, node3 and 1 more.
+    """
+    hosts = sorted({host.name for host in tally.hosts.values()})
+    workers = sum(len(host.processes) for host in tally.hosts.values())
+    more = f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else ""
+    plural = "" if workers == 1 else "s"
+    return f"{workers} worker{plural} on {', '.join(hosts[:NAMED])}{more}"
 
 
 def clock(seconds: float) -> str:
@@ -59,17 +74,17 @@ def clock(seconds: float) -> str:
 
 class Lines:
     """Prints a line after FIRST seconds and then one every LOG_EVERY seconds, also while a chunk is
-    being computed; for logs and notebooks. A `vecsim.studies.runner.Reporter`."""
+    being computed; for logs and notebooks. A `vecsim.studies.tally.Reporter`."""
 
     def __init__(self):
         self._lock, self._over = threading.Lock(), threading.Event()
 
-    def start(self, points: int, trials: int, done: int, chunks: int, taken: int) -> None:
+    def start(self, tally: Tally) -> None:
         """Print what is there already, and begin to print lines."""
-        self.pace = Pace(points, trials)
-        if done:
-            print(f"{done} of {chunks} chunks are there already", flush=True)
-        _tell_taken(taken, self.pace.total)
+        self.pace = Pace(tally)
+        if tally.done:
+            print(f"{tally.done} of {tally.chunks} chunks are there already", flush=True)
+        _tell_taken(tally)
         self._over.clear()
         self._watch = threading.Thread(target=self._tell, name="vecsim progress", daemon=True)
         self._watch.start()
@@ -78,6 +93,10 @@ class Lines:
         """Count trials, for the next line."""
         with self._lock:
             self.pace.advance(run, skipped)
+
+    def tell(self, line: str) -> None:
+        """Print a line."""
+        print(f"vecsim: {line}", flush=True)
 
     def finish(self) -> None:
         """Stop printing; no line comes after this returns."""
@@ -89,7 +108,7 @@ class Lines:
         while not self._over.wait(wait):
             wait = LOG_EVERY
             with self._lock:
-                line = f"{self.pace.passed / self.pace.total:4.0%}, {self.pace}"
+                line = f"{self.pace.tally.passed / self.pace.tally.total:4.0%}, {self.pace}"
             try:
                 print(line, flush=True)
             except (OSError, ValueError):  # the reader of the output has gone
@@ -97,7 +116,7 @@ class Lines:
 
 
 class Bar:
-    """A progress bar on a terminal. A `vecsim.studies.runner.Reporter`."""
+    """A progress bar on a terminal. A `vecsim.studies.tally.Reporter`."""
 
     def __init__(self):
         from rich.progress import BarColumn, Progress, TextColumn
@@ -105,17 +124,21 @@ class Bar:
         bar, text = BarColumn(30), TextColumn("{task.percentage:3.0f} %  {task.fields[pace]}")
         self.progress = Progress(bar, text, transient=True, refresh_per_second=1 / DRAW_EVERY)
 
-    def start(self, points: int, trials: int, done: int, chunks: int, taken: int) -> None:
+    def start(self, tally: Tally) -> None:
         """Print what is there already, and draw the bar."""
-        self.pace = Pace(points, trials)  # read again whenever the bar is drawn
-        _tell_taken(taken, self.pace.total)
-        self.task = self.progress.add_task("", total=self.pace.total, pace=self.pace)
+        self.pace = Pace(tally)  # read again whenever the bar is drawn
+        _tell_taken(tally)
+        self.task = self.progress.add_task("", total=tally.total, pace=self.pace)
         self.progress.start()
 
     def advance(self, run: int, skipped: int) -> None:
         """Count trials, and move the bar."""
         self.pace.advance(run, skipped)
-        self.progress.update(self.task, completed=self.pace.passed)
+        self.progress.update(self.task, completed=self.pace.tally.passed)
+
+    def tell(self, line: str) -> None:
+        """Print a line above the bar."""
+        self.progress.console.print(f"vecsim: {line}", highlight=False)
 
     def finish(self) -> None:
         """Take the bar away."""
@@ -127,6 +150,6 @@ def reporter() -> Bar | Lines:
     return Bar() if sys.stdout.isatty() else Lines()
 
 
-def _tell_taken(taken: int, total: int) -> None:
-    if taken:
-        print(f"{taken:,} of {total:,} trials are there already", flush=True)
+def _tell_taken(tally: Tally) -> None:
+    if tally.taken:
+        print(f"{tally.taken:,} of {tally.total:,} trials are there already", flush=True)

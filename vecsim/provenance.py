@@ -7,21 +7,18 @@ import shlex
 import subprocess
 from typing import Any
 
-from vecsim import places
+from vecsim import device, places
 
 
 def provenance(command: list[str]) -> dict[str, Any]:
     """Versions, commit, device and command, as attributes of a dataset. command: its words."""
-    import jax
-
     packages = ("vecsim", "jax", "jaxlib", "numpy", "scipy", "xarray", "zarr", "equinox")
-    devices = jax.devices()
     return {
         "command": shlex.join(command),
         "versions": {name: importlib.metadata.version(name) for name in packages},
         "python": platform.python_version(),
         "commit": _commit(),
-        "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
+        "device": device.described(),
         "key_implementation": "threefry2x32-20, one block per node (or pair of nodes) and round",
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import runpy
+import shlex
+from collections import defaultdict
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -11,32 +13,42 @@ from typing import Any
 import xarray as xr
 
 from vecsim import places
+from vecsim.plan import Plan
 from vecsim.results import files, kinds, netcdf, store
+from vecsim.results.shards import Shard
 from vecsim.studies import counts
 from vecsim.studies.sweep import Study
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a formula begins in a spreadsheet
 
 
-def announce(study: Study, device: str) -> None:
+def announce(study: Study, computed_by: str, shard: Shard) -> None:
     """Print the first line of a run: what runs, and on what; then what rounding does to shares.
 
-    device: as `provenance` names it.
+    computed_by: devices or workers, in words.
     """
     points = f"{len(study.points):,} points of" if len(study.points) > 1 else "1 point of"
     most = "up to " if study.precision else ""
     engine = f"engine {', '.join(sorted(set(study.engines)))}"
     what = [f"{study.name}: {points} {most}{study.trials:,} trials", counts.range_of(study.points)]
-    print(", ".join(filter(None, [*what, engine, device])), flush=True)
+    part = f"shard {shard}" if shard.of > 1 else ""
+    print(", ".join(filter(None, [*what, part, engine, computed_by])), flush=True)
     single = () if study.kind == "campaigns" else (counts.started, counts.missing)
     for told in (each(study.points) for each in (counts.rounded, *single)):
         if told:
             print(f"vecsim: {told}", flush=True)
 
 
-def show_studies(studies: Mapping[str, Study], output: Path, *wanted: bool) -> None:
-    """Save the summaries, print the tables and all paths. wanted: other files, by `save_files`."""
-    for name in studies:
+def show(planned: Plan, *wanted: bool) -> None:
+    """Save the summaries, print the tables, all paths and what workers cost; of a shard, say where
+    it is. wanted: other files, by `save_files`."""
+    output = planned.output
+    if planned.shard.of > 1:
+        for name in planned.studies:
+            print(f"shard    {planned.folder / name}")
+        print(f"when all {planned.shard.of} are there: vecsim merge {shlex.quote(str(output))}")
+        return
+    for name in planned.studies:
         stem = name.removesuffix(".zarr")
         data = store.open(output / name)
         summary = data.vecsim.summary()
@@ -47,8 +59,26 @@ def show_studies(studies: Mapping[str, Study], output: Path, *wanted: bool) -> N
         kinds.kind_of(data).show(data, summary)
         print(f"dataset  {output / name}")
         print(f"summary  {output / summarised}.nc and .csv")
-    for kind, path in save_files(studies, output, *wanted):
+        price = planned.engine["price_per_core_hour"]
+        if price is not None or planned.engine["workers"] is not None:
+            print(f"cost     {cost(data.attrs, price)}")
+    for kind, path in save_files(planned.studies, output, *wanted):
         print(f"{kind:8} {path}")
+
+
+def cost(attrs: Mapping[str, Any], price: float | None) -> str:
+    """What the trials of a study cost: core-hours by host.
+
+    attrs: of its dataset. price: of a core-hour, in any currency.
+    """
+    hours: dict[str, float] = defaultdict(float)
+    for stage in (*json.loads(attrs.get("extends", "[]")), attrs):
+        for each in json.loads(stage.get("workers", "[]")):
+            hours[each["host"]] += each["core_s"] / 3600
+    hosts = ", ".join(f"{each:.3g} on {host}" for host, each in hours.items())
+    total = sum(hours.values())
+    paid = "" if price is None else f"; {total * price:.3g} at {price:g} per core-hour"
+    return f"{total:.3g} core-hours of CPU time ({hosts}){paid}"
 
 
 def save_files(

@@ -130,6 +130,11 @@ class Point(NamedTuple):
         return eqx.tree_at(lambda rule: rule.max_rounds, rule, rule.max_rounds * self.steps)
 
     @property
+    def components(self) -> tuple[Any, ...]:
+        """The protocol, the adversary and the network."""
+        return self.protocol, self.adversary, self.network
+
+    @property
     def nodes(self) -> int:
         """n, under the name that studies of clusters use, too."""
         return self.n

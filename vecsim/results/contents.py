@@ -65,8 +65,7 @@ def require_more(path: Path, there: Contents, here: Contents) -> None:
     """StoreError, one line, unless what is wanted here holds all that is there."""
     _require_sources(path, there.config.get(SOURCES, {}), here.config.get(SOURCES, {}))
     if not (there.points and here.points):  # an older store, or nothing to know points by
-        _require_same(path, "config", there.config, here.config)
-        _require_same(path, "layout", there.layout.described(), here.layout.described())
+        require_same(path, there._replace(points=()), here._replace(points=()))
     moving = {*OF_POINTS, SOURCES} | _swept(there.config) | _swept(here.config)
     fixed = ({k: v for k, v in each.config.items() if k not in moving} for each in (there, here))
     _require_same(path, "config", *fixed)
@@ -85,6 +84,14 @@ def require_more(path: Path, there: Contents, here: Contents) -> None:
     old, new = there.layout.trials, here.layout.trials
     _require(new >= old, f"trials is {new}, {path} holds {old}", f"{old} or more")
     _require_precision(path, there.config.get("precision"), here.config.get("precision"))
+
+
+def require_same(path: Path, there: Contents, here: Contents) -> None:
+    """StoreError, one line, unless both are the same study, point by point."""
+    _require_same(path, "config", there.config, here.config)
+    _require_same(path, "layout", there.layout.described(), here.layout.described())
+    if there.points != here.points:
+        raise StoreError(f"{path} holds points with other identities; {_INSTEAD}")
 
 
 def _require_same(path: Path, kind: str, there: Mapping, here: Mapping) -> None:

@@ -28,17 +28,11 @@ class Store:
     """A study being written. `done` (bool over the chunk grid) says which chunks are on disk."""
 
     def __init__(self, chunks: Chunks, *locks: IO[bytes]):
-        import zarr
-
         self.path, self.layout = chunks.path, chunks.layout
         self._chunks, self._locks = chunks, locks
         self.done = np.zeros(self.layout.grid, bool)
         for index in chunks.marks:
             self.done[index] = True
-        # A chunk without a single value must be a file too, or a lost file would pass for one.
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            names = [variable.name for variable in self.layout.variables]
-            self._arrays = {name: zarr.open_array(self.path / name, mode="r+") for name in names}
 
     @classmethod
     def open_or_create(
@@ -109,10 +103,7 @@ class Store:
             raise ValueError(f"chunk {index} is {', '.join(shapes)}, each of shape {shape}")
         with one_line(self.path), disk.uninterrupted():
             self.done[index] = False
-            self._chunks.mark_file(index).unlink(missing_ok=True)
-            for name, array in self._arrays.items():
-                array[region] = np.asarray(values[name], array.dtype)
-            self._chunks.mark(index)
+            self._chunks.write(index, values)
             self.done[index] = True
 
     def read(self, index: Index) -> dict[str, np.ndarray]:
@@ -125,12 +116,21 @@ class Store:
         with one_line(self.path):
             return self._chunks.values(index)
 
-    def finish(self, attrs: Mapping) -> None:
-        """Mark the study complete, add `attrs` (wall time ...) and release the store."""
+    def attributes(self) -> dict[str, Any]:
+        """What is recorded of the study so far."""
+        return json.loads((self.path / "zarr.json").read_bytes())["attributes"]
+
+    def record(self, attrs: Mapping) -> None:
+        """Add to what is recorded of the study, or replace it."""
         with one_line(self.path):
             root = json.loads((self.path / "zarr.json").read_bytes())
-            root["attributes"] |= json_safe(attrs) | {"complete": 1}
+            root["attributes"] |= json_safe(attrs)
             disk.write_root(self.path, root)
+
+    def finish(self, attrs: Mapping) -> None:
+        """Mark the study complete, add `attrs` (wall time ...) and release the store."""
+        self.record({**attrs, "complete": 1})
+        with one_line(self.path):
             extension.remove_earlier(self.path)
         self.close()
 

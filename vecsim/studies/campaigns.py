@@ -94,12 +94,13 @@ class Measured(NamedTuple):
 class Campaigns(Work):
     """The work of a study whose trials are campaigns of the cluster.
 
-    folder: where a campaign that takes long is saved as it goes. outcomes: by name, of each point.
-    series: outcomes of every stretch of `every_s` seconds, by name. roster: an adversary of each
-    class that occurs. ConfigError where what is measured has no meaning, or series are too long.
+    folder: where a campaign that takes long is saved as it goes, None for nowhere. outcomes: by
+    name, of each point. series: outcomes of every stretch of `every_s` seconds, by name. roster: an
+    adversary of each class that occurs. ConfigError where what is measured has no meaning, or
+    series are too long.
     """
 
-    def __init__(self, study: Study, folder: Path):
+    def __init__(self, study: Study, folder: Path | None):
         super().__init__(study)
         self.folder = folder
         # Points may differ in them: whatever is wrong is told before a store is made.
@@ -133,7 +134,8 @@ class Campaigns(Work):
         point = self.study.points[number]
         first, stop = int(trials[0]), int(trials[-1]) + 1
         run = point.run._replace(trials=stop - first, first_trial=first)
-        data = simulate(run, self._partial(point), self.roster, short=False)
+        saved = self.folder / _partial(point) if self.folder else None
+        data = simulate(run, saved, self.roster, short=False)
         data = data.isel(trial=trials - first)
         values = {name: outcome.measure(data) for name, outcome in self.outcomes[number].items()}
         rows = {name: [] for name in self.series}
@@ -145,13 +147,17 @@ class Campaigns(Work):
 
     def written(self, numbers: list[int]) -> None:
         """What was saved of the campaigns as they went is not needed any more."""
-        for each in numbers if self.folder.is_dir() else ():
-            checkpoint.remove_checkpoint(self._partial(self.study.points[each]))
+        if self.folder is None or not self.folder.is_dir():
+            return
+        for each in numbers:
+            checkpoint.remove_checkpoint(self.folder / _partial(self.study.points[each]))
         with contextlib.suppress(OSError):  # others are still to be done
             self.folder.rmdir()
 
-    def _partial(self, point: Planned) -> Path:
-        return self.folder / f"{point.hash():016x}"
+
+def _partial(point: Planned) -> str:
+    """The folder in which a point's campaigns are saved as they go."""
+    return f"{point.hash():016x}"
 
 
 def _outcomes(section: Mapping[str, Any], key: str) -> dict[str, Measured]:

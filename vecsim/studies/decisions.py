@@ -26,6 +26,7 @@ ACCELERATOR_NODES = 2**25  # the same for an accelerator, which steps many more 
 CHUNK_NODES = 2**25  # nodes x trials of a chunk: small enough that a killed run loses little
 # Nodes of the agents engine that take as long as a trial of the population engine of any larger n.
 COUNTED_NODES = 20_000
+_NEVER = "missing: never"  # the meaning of a variable that has no value in some trials
 _Pairs = Iterable[tuple[Point, str]]  # points and what runs each
 
 
@@ -36,10 +37,10 @@ def _variables(counts: str = "int32") -> tuple[Variable, ...]:
         "decided_1": ("honest nodes that decided 1", nodes),
         "undecided": ("honest nodes undecided at the end", nodes, "above 0: a liveness failure"),
         "rounds": ("rounds run", rounds),
-        "first_decision": ("rounds to the first decision", rounds, "missing: never"),
-        "median_decision": ("rounds until half have decided", rounds, "missing: never"),
-        "last_decision": ("rounds until all have decided", rounds, "missing: never"),
-        "unanimity": ("rounds until all first hold one preference", rounds, "missing: never"),
+        "first_decision": ("rounds to the first decision", rounds, _NEVER),
+        "median_decision": ("rounds until half have decided", rounds, _NEVER),
+        "last_decision": ("rounds until all have decided", rounds, _NEVER),
+        "unanimity": ("rounds until all first hold one preference", rounds, _NEVER),
         "start_ones": ("honest nodes that prefer 1 at the start", nodes),
         "final_ones": ("honest nodes that prefer 1 at the end", nodes),
         "flips": ("changes of preference", "changes", "summed over honest nodes and polls"),
@@ -67,6 +68,7 @@ class Decisions(Work):
         pairs = zip(study.points, study.engines, strict=True)
         self.engines = Engines(pairs, study.seed, memory, study.block)
         self.variables = self.engines.variables
+        self.always = frozenset(v.name for v in self.variables if v.attrs.get("meaning") != _NEVER)
         target = study.precision.target if study.precision else None
         others = ", ".join(name for name in outcomes.RATES if name not in outcomes.MAJORITY)
         for point in study.points if target in outcomes.MAJORITY else ():

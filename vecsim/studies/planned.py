@@ -20,6 +20,11 @@ class Planned(NamedTuple):
     section: dict[str, Any]  # resolved, `campaign` in the configuration
 
     @property
+    def components(self) -> tuple[Any, ...]:
+        """The adversary; protocol and network are the cluster's own."""
+        return (self.run.cluster.adversary,)
+
+    @property
     def nodes(self) -> int:
         """All nodes, honest and Byzantine."""
         return self.run.cluster.nodes

@@ -27,7 +27,7 @@ _MOST_TRIALS = 10**9  # per point: more are taken for a slip of the hand, and ar
 TRIALS = 1000  # per point: what conf/config.yaml sets, so that files which say nothing are known
 _NONE: Given = MappingProxyType({})  # nothing was set by hand
 # The estimator of a study that only counts; it has no settings, and stays out of the stored config.
-_PLAIN: Mapping[str, Any] = MappingProxyType({"name": "plain"})
+_PLAIN: Mapping[str, Any] = {"name": "plain"}  # a plain mapping: workers are sent it
 
 
 class Study(NamedTuple):
@@ -52,6 +52,11 @@ class Study(NamedTuple):
             return "campaigns"
         name = str(self.estimator.get("name"))
         return "decisions" if name == _PLAIN["name"] else name
+
+    @property
+    def components(self) -> list[Any]:
+        """Protocols, adversaries and networks of all points."""
+        return [part for point in self.points for part in point.components]
 
     @property
     def beside(self) -> dict[str, Beside]:
@@ -162,7 +167,7 @@ def _decisions(
     kept = {"seed": values["seed"], "trials": trials, "precision": stopped, "sweep": _swept(swept)}
     kept |= full | {key: every[0][key] for key in top}
     kept["engine"] = ", ".join(sorted(set(engines)))
-    kept |= _identity(points, engines, [part for p in points for part in p[-len(build.GROUPS) :]])
+    kept |= _identity(points, engines)
     if any(len(point.kinds) > 1 for point in points):  # whole nodes, by kind, of every point
         kept["kinds"] = [point.adversary.told(point.byzantine) for point in points]
     if estimator != _PLAIN:
@@ -189,7 +194,7 @@ def _campaigns(
     require(not others, "sweep", "campaign.trials", "what may differ between points")
     kept = {"seed": seed, "sweep": _swept(swept)} | {k: every[0][k] for k in (CAMPAIGN, *top)}
     engines = ["cluster"] * len(points)
-    kept |= _identity(points, engines, [point.run.cluster.adversary for point in points])
+    kept |= _identity(points, engines)
     return Study(name, swept, points, trials, trials, None, seed, kept, engines)
 
 
@@ -214,11 +219,14 @@ def _swept(dimensions: list[Dimension]) -> dict[str, Any]:
     return {d.key: {each.key: each.values for each in d.zipped} or d.values for d in dimensions}
 
 
-def _identity(points: list[Any], engines: list[str], components: list[Any]) -> dict[str, Any]:
+def _identity(points: list[Any], engines: list[str]) -> dict[str, Any]:
     """What stands for all parameters of the points, and for the code of components of others."""
     pairs = zip(points, engines, strict=True)
     hashes = ",".join(f"{point.hash():016x} {engine}" for point, engine in pairs)
-    return {"points": file_digest(hashes.encode()), **code_of(components)}
+    return {
+        "points": file_digest(hashes.encode()),
+        **code_of(part for point in points for part in point.components),
+    }
 
 
 def study_digest(studies: Sequence[Study]) -> str:

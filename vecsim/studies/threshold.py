@@ -59,6 +59,7 @@ class Threshold(Work):
             variable(FRACTION, "float64", "share of Byzantine nodes in the trial", "1"),
             variable("event", "int32", ended, "1", **about),
         )
+        self.always = frozenset((FRACTION, "event"))
 
     def _range(self, n: int) -> tuple[int, int]:
         """Fewest and most Byzantine nodes."""

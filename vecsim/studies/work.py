@@ -19,12 +19,13 @@ def variable(
 class Work:
     """What is computed at the points of a study, and how much of it at once.
 
-    variables: what every trial gives. inner: coordinates of the variables' own dimensions. grows:
-    what a study may be given more of, with what is there unchanged: "trials" (and points),
-    "points" alone, or nothing.
+    variables: what every trial gives. always: names of those that are never missing. inner:
+    coordinates of the variables' own dimensions. grows: what a study may be given more of, with
+    what is there unchanged: "trials" (and points), "points" alone, or nothing.
     """
 
     variables: tuple[Variable, ...]
+    always: frozenset[str] = frozenset()
     inner: dict[str, list] = {}  # noqa: RUF012
     grows: str | None = "trials"
 

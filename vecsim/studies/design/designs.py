@@ -82,6 +82,7 @@ class Designs(Work):
             _check(point, engine, each.adversary)
         self.inner = {"attempt": list(range(1, ATTEMPTS + 1)), "score": list(SCORES[EVENT])[:2]}
         self.variables = variables(self._own_dimensions())
+        self.always = frozenset(("state",))
 
     def _own_dimensions(self) -> list[str]:
         """Dimensions along which only the protocol differs: candidates for the same network."""

@@ -1,0 +1,48 @@
+"""Where chunks are computed: in this process, in others of this machine, in a cluster of Dask."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from vecsim import device
+from vecsim.errors import require
+from vecsim.studies.executors.executor import Executor, InProcess
+from vecsim.studies.work import Work
+
+_ADDRESS = re.compile(r"tcp://[^\s/]+:\d{1,5}")  # of a scheduler
+
+
+def is_address(text: str) -> bool:
+    """Whether this is the address of a Dask scheduler."""
+    return bool(_ADDRESS.fullmatch(text))
+
+
+def check_workers(workers: Any) -> None:
+    """ConfigError unless this is a value of `engine.workers`."""
+    number = isinstance(workers, int) and not isinstance(workers, bool)
+    good = workers is None or (number and 1 <= workers <= device.MOST_CORES)
+    good = good or (isinstance(workers, str) and is_address(workers))
+    allowed = f"null, 1 to {device.MOST_CORES} processes, or tcp://HOST:PORT of a Dask scheduler"
+    require(good, "engine.workers", workers, allowed)
+
+
+def described(engine: Mapping[str, Any], own: str) -> str:
+    """What computes, in words. engine: in the configuration. own: what this process computes on."""
+    workers = engine["workers"]
+    if workers is None:
+        return own
+    return f"workers of {workers}" if isinstance(workers, str) else f"{workers} processes"
+
+
+def executor(engine: Mapping[str, Any], work: Work) -> Executor:
+    """What computes the work. engine: in the configuration."""
+    workers, cores = engine["workers"], engine["cores"]
+    if workers is None:
+        return InProcess(work)
+    if isinstance(workers, int):
+        from vecsim.studies.executors.processes import Processes
+
+        return Processes(workers, cores or max(1, device.share() // workers))
+    from vecsim.studies.executors.dask_cluster import DaskCluster
+
+    return DaskCluster(workers, cores)

@@ -1,0 +1,166 @@
+"""The chains of requests that a study consists of, and what becomes of the answers."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Generator, Iterator
+from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
+
+import numpy as np
+
+from vecsim.errors import WorkerError
+from vecsim.results.estimate import enough
+from vecsim.results.extension import missing
+from vecsim.results.layout import Array, Index
+from vecsim.results.shards import Shard, chain_of
+from vecsim.results.store import Store
+from vecsim.studies.chains import Chain, Request, Values
+from vecsim.studies.executors.bench import Answer, Worker, require_alike, this_worker
+from vecsim.studies.sweep import Study
+from vecsim.studies.tally import Reporter, Tally
+from vecsim.studies.work import Work
+
+
+class StudyChains:
+    """The chains of a study, or of a shard of it: one for each cell of points with a precision, its
+    blocks in order, else one for each chunk.
+
+    points: the identity of each. tally: how far they have come; the events in it decide which
+    points go on.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        work: Work,
+        points: list[int],
+        store: Store,
+        reporter: Reporter,
+        shard: Shard,
+    ):
+        self.study, self.work, self.points = study, work, points
+        self.store, self.reporter = store, reporter
+        self.numbers = np.arange(len(points)).reshape(store.layout.shape[:-1])
+        self._shard, self._before = shard, json.loads(store.attributes().get("workers", "[]"))
+        chunks = sum(1 for _ in self._indices())
+        done = sum(bool(store.done[index]) for index in self._indices())
+        self.tally = Tally(
+            study.name,
+            sum(math.prod(part.stop - part.start for part in each) for each in self._regions()),
+            study.trials,
+            chunks,
+            done,
+            # An earlier store is being deleted once nothing lacks any more.
+            taken=store.earlier.count(points) if done < chunks else 0,
+            precision=study.precision,
+            events=np.zeros(len(points), int),
+            counted=np.zeros(len(points), int),
+        )
+
+    def _indices(self) -> Iterator[Index]:
+        """The chunks of the shard, in order."""
+        (number, of), plan = self._shard, self.store.layout
+        precise = self.study.precision is not None
+        return (i for i in np.ndindex(plan.grid) if chain_of(plan, precise, i) % of == number)
+
+    def _regions(self) -> Iterator[tuple[slice, ...]]:
+        return map(self.store.layout.region, self._indices())
+
+    @cached_property
+    def driver(self) -> Worker:
+        """This process, which workers must be like."""
+        return this_worker(self.study.config.get("sources", {}))
+
+    def chains(self) -> Iterator[Chain]:
+        """All chains, in order."""
+        kept = slice(
+            -1 if self.study.precision else None
+        )  # of an index, what a chain has in common
+        return (self._chain([*group]) for _, group in groupby(self._indices(), itemgetter(kept)))
+
+    def _chain(self, indices: list[Index]) -> Chain:
+        """Chunk by chunk, each point as long as its interval is too wide."""
+        study, tally, store = self.study, self.tally, self.store
+        for index in indices:
+            *region, trials = store.layout.region(index)
+            numbers = self.numbers[tuple(region)]
+            row, run = np.arange(trials.start, trials.stop), 0
+            values = None
+            if not store.done[index]:
+                wanted = np.ones(numbers.shape, bool)
+                if study.precision:
+                    happened, of = tally.events[numbers], tally.counted[numbers]
+                    wanted = (of == 0) | ~enough(happened, np.maximum(of, 1), study.precision)
+                values, run = yield from self._chunk(numbers, wanted, row)
+                store.write(index, values)
+            self.work.written(numbers.ravel().tolist())
+            if study.precision:
+                happened, of = self.work.events(values or store.read(index))
+                tally.events[numbers] += happened.sum(axis=-1)
+                tally.counted[numbers] += of.sum(axis=-1)
+            skipped = numbers.size * len(row) - run
+            tally.run, tally.passed = tally.run + run, tally.passed + run + skipped
+            self.reporter.advance(run, skipped)
+
+    def _chunk(
+        self, indices: Array, wanted: Array, trials: Array
+    ) -> Generator[Request, Values, tuple[Values, int]]:
+        """One chunk: trials of the points still wanted, taken from an earlier store where it holds
+        them; the rest is missing. Returns how many were run, too.
+
+        indices: numbers of the chunk's points, in its shape; wanted: bool, in the same.
+        """
+        store, numbers = self.store, indices.ravel()
+        size, plan = (len(numbers), len(trials)), store.layout
+        out = {v.name: v.unset((*size, *plan.within(v))) for v in plan.variables}
+        alike: dict[bytes, list[int]] = defaultdict(list)  # points that lack the same trials
+        for row in np.flatnonzero(wanted):
+            rows = {name: array[row] for name, array in out.items()}
+            lacking = store.earlier.take(self.points[numbers[row]], trials, rows)
+            alike[lacking.tobytes()].append(int(row))
+        run = 0
+        for mask, rows in alike.items():
+            columns = np.flatnonzero(np.frombuffer(mask, bool))
+            if len(columns):
+                values = yield numbers[rows].tolist(), trials[columns]
+                for name, array in out.items():
+                    array[np.array(rows)[:, None], columns] = values[name]
+                run += len(rows) * len(columns)
+        shape = indices.shape
+        return {name: a.reshape(*shape, *a.shape[1:]) for name, a in out.items()}, run
+
+    def accept(self, request: Request, answer: Answer) -> Values:
+        """The values of an answer, as the store holds them.
+
+        ConfigError where its worker differs from this process, WorkerError where the values cannot
+        be what was asked for.
+        """
+        worker, values = answer.worker, answer.values
+        require_alike(worker, self.driver)
+        if self.tally.hear(answer):
+            self.store.record(self.workers())
+        numbers, trials = request
+        accepted: Values = {}
+        for v in self.store.layout.variables:
+            shape = len(numbers), len(trials), *self.store.layout.within(v)
+            array = values.get(v.name)
+            told = f"worker {worker.name} answers with {v.name}"
+            if not (isinstance(array, np.ndarray) and array.dtype.kind in "biuf"):
+                raise WorkerError(f"{told} {type(array).__name__}; allowed: an array of numbers")
+            if array.shape != shape:
+                raise WorkerError(f"{told} of shape {array.shape}; allowed: {shape}")
+            with np.errstate(invalid="ignore"):  # NaN as a whole number
+                accepted[v.name] = array.astype(v.dtype)
+            if not np.array_equal(accepted[v.name], array, equal_nan=array.dtype.kind == "f"):
+                raise WorkerError(f"{told} that does not fit; allowed: values of {v.dtype}")
+            if v.name in self.work.always and np.any(missing(accepted[v.name])):
+                raise WorkerError(f"{told} missing in some trials; allowed: a value in each")
+        return accepted
+
+    def workers(self) -> dict[str, list[dict]]:
+        """The attribute of the store that says what has computed it, this time and before."""
+        return {
+            "workers": [*self._before, *(host.described() for host in self.tally.hosts.values())]
+        }

@@ -1,0 +1,48 @@
+"""Commands that compute no study of their own: `vecsim merge`, `vecsim worker`."""
+
+import re
+from collections.abc import Sequence
+
+from vecsim import device
+from vecsim.errors import require
+from vecsim.results import disk, merging
+from vecsim.studies import executors, overrides
+
+USAGE = {
+    "merge": "vecsim merge FOLDER: makes one store of the shards in the output folder",
+    "worker": "vecsim worker tcp://HOST:PORT [engine.cores=N]: computes for a Dask scheduler",
+}
+SUBCOMMANDS = tuple(USAGE)
+
+
+def run(name: str, *words: str) -> int:
+    """Do what `vecsim NAME WORDS` asks for; returns the exit code. ConfigError where the words have
+    no meaning, StoreError where shards cannot be merged."""
+    if "--help" in words or "-h" in words:
+        print(USAGE[name])
+        return 0
+    return (_merge if name == "merge" else _worker)(words)
+
+
+def _merge(words: Sequence[str]) -> int:
+    allowed = "one folder, the output of commands with shard=i/N"
+    require(len(words) == 1, "vecsim merge", " ".join(words), allowed)
+    for path in merging.merge(words[0]):
+        print(f"dataset  {path}")
+        command = disk.read_metadata(path)[0]["command"]
+    print(f"tables and figures: {command}")
+    return 0
+
+
+def _worker(words: Sequence[str]) -> int:
+    address, *settings = words or [""]
+    require(executors.is_address(address), "vecsim worker", address, "tcp://HOST:PORT")
+    cores = None
+    for word in settings:
+        key, text, _ = overrides.parse_word(word)
+        require(key == "engine.cores", "vecsim worker", word, "engine.cores=N")
+        cores = int(text) if re.fullmatch(r"\d{1,9}", text) else text
+    device.configure(cores)
+    from vecsim.studies.executors.dask_worker import serve
+
+    return serve(address)
