@@ -98,6 +98,11 @@ class Decisions(Work):
         values = self.engines.run([(points[i], engines[i], trials) for i in numbers])
         return {name: array.reshape(len(numbers), -1) for name, array in values.items()}
 
+    def node_rounds(self, numbers: list[int], values: dict[str, np.ndarray]) -> float:
+        """Rounds of each trial, by the nodes of its point."""
+        nodes = np.array([self.study.points[number].n for number in numbers], float)
+        return float(nodes @ values["rounds"].sum(axis=1))
+
     def events(self, values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Which trials show what the precision is about, and which count for it."""
         assert self.study.precision

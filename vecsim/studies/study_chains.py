@@ -157,6 +157,9 @@ class StudyChains:
                 raise WorkerError(f"{told} that does not fit; allowed: values of {v.dtype}")
             if v.name in self.work.always and np.any(missing(accepted[v.name])):
                 raise WorkerError(f"{told} missing in some trials; allowed: a value in each")
+        rounds = self.work.node_rounds(numbers, accepted)
+        if rounds is not None:
+            self.tally.node_rounds = (self.tally.node_rounds or 0.0) + rounds
         return accepted
 
     def workers(self) -> dict[str, list[dict]]:

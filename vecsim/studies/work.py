@@ -49,6 +49,11 @@ class Work:
     def written(self, numbers: list[int]) -> None:
         """Hears that the values of these points are stored."""
 
+    def node_rounds(self, numbers: list[int], values: dict[str, np.ndarray]) -> float | None:
+        """Rounds that nodes went through, in all, in the trials of these points that were run;
+        None where that is not counted."""
+        return None
+
     def events(self, values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Which trials show what the study's precision is about, and which count for it (bool).
         Of studies with a precision alone: the others have a fixed number of trials."""

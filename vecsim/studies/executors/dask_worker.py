@@ -7,7 +7,7 @@ import platform
 import sys
 
 from distributed import Worker
-from distributed.comm import parse_host_port
+from distributed.comm.addressing import parse_host_port
 from distributed.utils import get_ip
 
 from vecsim import device
