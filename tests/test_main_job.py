@@ -24,6 +24,7 @@ from vecsim.results.estimate import Precision
 from vecsim.studies import decisions
 from vecsim.studies.dimensions import Dimension
 from vecsim.studies.sweep import Study
+from vecsim.studies.work import Work
 
 
 @pytest.fixture(autouse=True)
@@ -152,15 +153,14 @@ STUDIES = 1500  # made-up ones, points of one
 SLOWER = 3.0  # times as long as others take trials that stall
 
 
-class Made:
+class Made(Work):
     """The work of a study whose points are all alike: 85 % of the trials finalise, 5 % disagree,
     10 % stall and take longer."""
 
-    variables, inner, grows = decisions.DECISION_VARIABLES, {}, "trials"
-    always = frozenset()
+    variables = decisions.DECISION_VARIABLES
 
     def __init__(self, study: Study):
-        self.study = study
+        super().__init__(study)
         random = np.random.default_rng(8)
         shape = len(study.points), study.trials
         self.kind = random.choice(3, shape, p=[0.85, 0.05, 0.1])
@@ -178,9 +178,6 @@ class Made:
 
     def events(self, values):
         return decisions.Decisions.events(self, values)
-
-    def written(self, numbers):
-        pass
 
 
 @pytest.mark.parametrize(
