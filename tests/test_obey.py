@@ -26,6 +26,9 @@ SAME_STUDY = {
     "theory": "lines in a drawing",
     "engine.memory_mb": "batches; results do not depend on them",
     "engine.cores": "how many do the work",
+    "engine.workers": "who does the work",
+    "engine.price_per_core_hour": "what is told of it at the end",
+    "shard": "which part of it, for a store of its own",
     "precision.max_trials": "none by itself: the target makes it one (test_precision)",
     "precision.min_trials": "the same",
     "precision.half_width": "the same",
@@ -311,8 +314,9 @@ def test_no_key_is_without_effect():
 )
 def test_what_leaves_the_study_as_it_is(key):
     cores = str(len(jax.devices()))  # others cannot be had once JAX has been used
-    other = {"output": "there", "engine.memory_mb": "64", "engine.cores": cores}.get(key)
-    value = other or str(key in ("netcdf", "theory")).lower()
+    other = {"output": "there", "engine.memory_mb": "64", "engine.cores": cores}
+    other |= {"engine.workers": "2", "engine.price_per_core_hour": "0.5", "shard": "1/3"}
+    value = other.get(key) or str(key in ("netcdf", "theory")).lower()
     base = ["experiment=scale_sweep"] * (key == "theory")  # whose figure has it
 
     def digest(*words):

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from vecsim import composing, device, places
 from vecsim.engines.choose import ENGINES
-from vecsim.errors import ConfigError, count, require, within
+from vecsim.errors import ConfigError, count, number, require, within
 from vecsim.model import trust
 from vecsim.results.shards import Shard
 from vecsim.results.store import STORES
@@ -120,6 +120,9 @@ def _check(config: DictConfig) -> None:
     name = engine.get("name")
     require(isinstance(name, str) and name in ENGINES, "engine.name", name, ", ".join(ENGINES))
     executors.check_workers(engine.get("workers"))
+    price = engine.get("price_per_core_hour")
+    if price is not None:
+        number("engine.price_per_core_hour", price, "0 or more, or null", lambda v: v >= 0)
     engine.memory_mb = count("engine.memory_mb", engine.get("memory_mb"), 1, 2**20)
     output = config.get("output")
     require(output is None or isinstance(output, str), "output", output, "a folder, or null")
