@@ -17,6 +17,7 @@ from vecsim import places
 
 DEPLOY = places.PACKAGE.parent / "deploy"
 TOOLS = Path(sys.executable).parent  # where the extra `deploy` installs its commands
+DASK = DEPLOY / "kubernetes/dask.yaml"
 KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 # The oldest version in which all that is used is stable, and the newest that the validator knows.
 VERSIONS = "1.33.0", "1.37.0"
@@ -167,29 +168,23 @@ def test_every_shard_is_computed_once():
     job = document("shards.yaml", "Job")["spec"]
     assert job["completionMode"] == "Indexed"
     [container] = job["template"]["spec"]["containers"]
-    shards = [shard(container, i) for i in range(job["completions"])]
-    assert shards == [f"shard={i}/{job['completions']}" for i in range(job["completions"])]
+    for i in range(count := job["completions"]):
+        assert f"shard={i}/{count}" in words(container, JOB_COMPLETION_INDEX=str(i))
 
 
-def shard(container: dict, index: int) -> str:
-    taken = words(container, JOB_COMPLETION_INDEX=str(index))
-    [found] = [word for word in taken if word.startswith("shard=")]
-    return found
-
-
-@pytest.mark.parametrize(("file", "kind"), [("shards.yaml", "Job"), ("dask.yaml", "Job")])
-def test_words_of_studies(file, kind):
-    [container] = document(file, kind)["spec"]["template"]["spec"]["containers"]
+@pytest.mark.parametrize("file", ["shards.yaml", "dask.yaml"])
+def test_words_of_studies(file):
+    [container] = document(file, "Job")["spec"]["template"]["spec"]["containers"]
     command, *taken = words(container, JOB_COMPLETION_INDEX="3")
     assert command == "vecsim"
     check_composition(taken)
 
 
 def test_shards_and_merge(tmp_path, monkeypatch):
-    """The containers of both jobs one after the other, with a small study in place of theirs."""
+    """The containers of both jobs one after the other, with a small study (8 points) for theirs."""
     monkeypatch.chdir(tmp_path)
     small = "n=30", "trials=4", "defence=off", "figure=false", "sweep.protocol=[snowball]"
-    small = *small, "sweep.adversary=[always_reject]", "sweep.byzantine_fraction=[0,0.1,0.2]"
+    small = *small, "sweep.adversary=[always_reject]", "sweep.byzantine_fraction=[0,0.1,0.2,0.3]"
     if call("shard=0/2", "--cfg", "job").code:
         pytest.skip("vecsim does not take shard yet")
     job = document("shards.yaml", "Job")["spec"]
@@ -218,13 +213,28 @@ def test_everybody_finds_the_scheduler():
     assert words(scheduler)[:2] == ["dask", "scheduler"]
     assert words(scheduler)[words(scheduler).index("--port") + 1] == "8786"
     assert scheduler["ports"] == [{"name": "dask", "containerPort": 8786}]
-    named = [
-        each for each in documents(DEPLOY / "kubernetes/dask.yaml") if each["kind"] == "Service"
-    ]
-    services = {each["metadata"]["name"]: each["spec"] for each in named}
-    service = services["vecsim-scheduler"]
+    service, _ = (each["spec"] for each in documents(DASK) if each["kind"] == "Service")
     assert service["ports"] == [{"name": "dask", "port": 8786, "targetPort": "dask"}]
     assert service["selector"] == deployment["metadata"]["labels"]
+
+
+def test_the_scheduler_starts():
+    """With the arguments of its container, but for a port of its own, and on loopback."""
+    psutil = pytest.importorskip("psutil", reason="needs the extra dask")
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    [container] = document("dask.yaml", "Deployment")["spec"]["template"]["spec"]["containers"]
+    own = {"8786": "0", "127.0.0.1:8787": "127.0.0.1:0", "0.0.0.0": "127.0.0.1"}
+    command = [own.get(word, word) for word in words(container)]
+    assert command.count("127.0.0.1") == command.count("127.0.0.1:0") == command.count("0") == 1
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen([TOOLS / command[0], *command[1:]], text=True, **pipes) as running:
+        try:
+            assert any("Scheduler at:" in line for line in running.stdout)
+            heard = psutil.Process(running.pid).net_connections()
+            assert {each.laddr.ip for each in heard if each.status == "LISTEN"} == {"127.0.0.1"}
+        finally:
+            running.terminate()
+            running.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -274,9 +284,10 @@ def test_names_that_compose_uses_exist(compose):
 
 
 def test_files_that_compose_mounts(compose):
-    mounted = [each.split(":")[0] for each in compose["services"]["prometheus"]["volumes"]]
-    mounted += [each.split(":")[0] for each in compose["services"]["grafana"]["volumes"]]
-    folders = [DEPLOY / each for each in mounted if each.startswith(".")]
+    named = [
+        each for name in ("prometheus", "grafana") for each in compose["services"][name]["volumes"]
+    ]
+    folders = [DEPLOY / each.split(":")[0] for each in named if each.startswith(".")]
     assert len(folders) == 3
     absent = [str(folder.relative_to(DEPLOY)) for folder in folders if not folder.is_dir()]
     if absent:
