@@ -196,8 +196,7 @@ def test_shards_and_merge(tmp_path, monkeypatch):
     [container] = document("merge.yaml", "Job")["spec"]["template"]["spec"]["containers"]
     command, *taken = (word.replace("/work/", f"{tmp_path}/") for word in words(container))
     assert command == "vecsim"
-    result = call(*taken)
-    assert (result.code, result.err) == (0, "")
+    assert call(*taken).code == 0
     whole = vecsim.run("experiment=byzantine_sweep", *small, output="whole")
     assert_same(vecsim.open(tmp_path / "byzantine_sweep/data.zarr"), whole)
 
@@ -284,10 +283,10 @@ def test_names_that_compose_uses_exist(compose):
 
 
 def test_files_that_compose_mounts(compose):
-    named = [
-        each for name in ("prometheus", "grafana") for each in compose["services"][name]["volumes"]
-    ]
-    folders = [DEPLOY / each.split(":")[0] for each in named if each.startswith(".")]
+    mounted = (
+        compose["services"]["prometheus"]["volumes"] + compose["services"]["grafana"]["volumes"]
+    )
+    folders = [DEPLOY / each.split(":")[0] for each in mounted if each.startswith(".")]
     assert len(folders) == 3
     absent = [str(folder.relative_to(DEPLOY)) for folder in folders if not folder.is_dir()]
     if absent:
