@@ -108,7 +108,6 @@ def test_kubernetes_takes(file, version):
 )
 def test_misspelt_keys_are_found(file, key, tmp_path):
     text = (DEPLOY / "kubernetes" / f"{file}.yaml").read_text()
-    assert key in text
     changed = tmp_path / "changed.yaml"
     changed.write_text(text.replace(key, f"{key}s"))
     result = tool("kubernetes-validate", "--strict", str(changed))
