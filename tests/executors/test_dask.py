@@ -36,7 +36,7 @@ class Cluster:
     """A scheduler and its workers, each a process of its own; all listen on loopback only."""
 
     def __init__(self, folder: Path):
-        self.folder, self.workers = folder, []
+        self.folder, self.workers, self.started = folder, [], 0
         [self.port] = free_ports("scheduler").values()
         self.address = f"tcp://127.0.0.1:{self.port}"
         page = ("--dashboard-address", "127.0.0.1:0")
@@ -46,7 +46,8 @@ class Cluster:
 
     def _started(self, module: str, *words: str, path: str = "") -> subprocess.Popen:
         environment = {**outside(), **QUIET, "PYTHONPATH": path or os.environ.get("PYTHONPATH", "")}
-        log = (self.folder / f"{len(self.workers)}.log").open("w")
+        log = (self.folder / f"{self.started}.log").open("w")  # the scheduler's has number 0
+        self.started += 1
         command = [sys.executable, "-m", module, *words]
         with log:
             return subprocess.Popen(
@@ -103,15 +104,17 @@ def test_workers_come_and_go(cluster, tmp_path):
     words = (*STUDY, f"engine.workers={cluster.address}", "output=here")
     wait_until(lambda: listening([cluster.scheduler.pid])[cluster.scheduler.pid], 30, "scheduler")
     running = start(*words, cwd=tmp_path, code=SMALL_CHUNKS, env=QUIET, stdout=PIPE, stderr=PIPE)
+    assert running.stdout
+    told = f"vecsim: no worker at {cluster.address} yet: waiting for the first\n"
+    while running.stdout.readline() != told:
+        assert running.poll() is None
     first = cluster.add()
     marks = tmp_path / "here/data.zarr/vecsim/marks"
     wait_until(lambda: marks.is_dir() and len(list(marks.iterdir())) > 2, 60, "chunks", [running])
     first.kill()
     cluster.add()
-    out, err = running.communicate(timeout=120)
+    _, err = running.communicate(timeout=120)
     assert (running.returncode, err) == (0, "")
-    told = f"vecsim: no worker at {cluster.address} yet: waiting for the first"
-    assert told in out.splitlines()
     [host] = hosts("here")
     assert (host["processes"], host["chunks"]) == (2, 36)
     for name in ("decided_1", "rounds", "polls"):
@@ -135,7 +138,7 @@ def test_a_scheduler_that_is_killed(cluster, tmp_path):
     assert err.endswith("; the same command goes on\n")
     assert err.count("\n") == 1
     assert cluster.workers[0].wait(30) == 0
-    assert cluster.log(0).splitlines()[-1] == "the scheduler is gone"
+    assert cluster.log(1).splitlines()[-1] == "the scheduler is gone"
     done = len(list(marks.iterdir()))
     result = process(*words, "trials=8000", cwd=tmp_path, code=SMALL_CHUNKS, env=QUIET)
     assert (result.code, result.err) == (0, "")

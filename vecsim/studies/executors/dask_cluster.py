@@ -50,7 +50,7 @@ class DaskCluster:
 
     def start(self, assignment: Assignment, tell: Callable[[str], None]) -> None:
         """Send the study to all workers, and to those that come later."""
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # errors are told in one line
+        quiet_logs()
         with self._one_line():
             self._client = Client(self.address, timeout=_TIMEOUT_S, set_as_default=False)
         if not self._threads():
@@ -110,6 +110,12 @@ class DaskCluster:
         except (OSError, FutureCancelledError, RuntimeError) as error:
             told = " ".join(str(error).split()) or type(error).__name__
             raise JobKilled(f"{self.address}: the scheduler is gone ({told}); {_AGAIN}") from None
+
+
+def quiet_logs() -> None:
+    """Keep the log of Dask from the terminal: what goes wrong is told in one line."""
+    for name in ("distributed", "distributed.client"):  # which have handlers of their own
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class _Plugin(WorkerPlugin):

@@ -1,7 +1,6 @@
 """A worker of a Dask cluster, for `vecsim worker`."""
 
 import asyncio
-import logging
 import os
 import platform
 import sys
@@ -12,6 +11,7 @@ from distributed.utils import get_ip
 
 from vecsim import device
 from vecsim.errors import JobKilled
+from vecsim.studies.executors.dask_cluster import quiet_logs
 
 _PATIENCE_S = 60  # for the scheduler to come: the parts of a cluster start in any order
 
@@ -22,7 +22,7 @@ def serve(address: str) -> int:
     One chunk at a time is computed, on all devices of this process. It listens on the address by
     which it reaches the scheduler, and nowhere else. JobKilled where no scheduler comes.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    quiet_logs()
 
     async def live() -> None:
         host, port = parse_host_port(address.removeprefix("tcp://"))
