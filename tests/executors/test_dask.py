@@ -140,7 +140,7 @@ def test_a_scheduler_that_is_killed(cluster, tmp_path):
     assert cluster.workers[0].wait(30) == 0
     assert cluster.log(1).splitlines()[-1] == "the scheduler is gone"
     done = len(list(marks.iterdir()))
-    result = process(*words, "trials=8000", cwd=tmp_path, code=SMALL_CHUNKS, env=QUIET)
+    result = process(*words, cwd=tmp_path, code=SMALL_CHUNKS, env=QUIET)
     assert (result.code, result.err) == (0, "")
     assert f"{done} of 1000 chunks are there already" in result.out
 
