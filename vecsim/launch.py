@@ -49,21 +49,28 @@ def multirun(words: Sequence[str], task: Callable[[list[list[str]]], Callable[[A
     try:
         with _shared_cores(hydra.launcher, len(listed)):
             returned = made.launch([composing.told(job) for job in listed], 0)
+        if "submitit" in str(hydra.launcher._target_):  # their output is in their own logs
+            for number, job in enumerate(listed):
+                about = jobs.read_record(folder(hydra.sweep.dir, job), job)
+                if about.get("state") in ("refused", "failed"):
+                    told = f"vecsim: {_heading(number, job)}: {about.get('told')}"
+                    print(told, file=sys.stderr, flush=True)
+        return next(filter(None, map(_code, returned)), 0)
     except BrokenExecutor:
         fewer = "fewer at once take less memory: hydra.launcher.n_jobs=1"
         raise JobKilled(f"a job was killed, and others with it; {_AGAIN}; {fewer}") from None
     except Exception as error:
-        if not type(error).__module__.startswith("submitit"):
+        if not _of_queue(error):
             raise
-        line = str(error).strip().partition("\n")[0]
+        lines = str(error).strip().splitlines()
+        said = [line for line in lines[1:2] if "(state: " in line]  # such as CANCELLED
+        line = " ".join([*lines[:1], *said])
         raise JobKilled(f"a job ended without a result; {_AGAIN}; {line}") from None
-    if "submitit" in str(hydra.launcher._target_):  # their output is in their own logs
-        for number, job in enumerate(listed):
-            about = jobs.read_record(folder(hydra.sweep.dir, job), job)
-            if about.get("state") in ("refused", "failed"):
-                told = f"vecsim: {_heading(number, job)}: {about.get('told')}"
-                print(told, file=sys.stderr, flush=True)
-    return next(filter(None, map(_code, returned)), 0)
+
+
+def _of_queue(error: BaseException) -> bool:
+    """Whether submitit raised an error: a job is lost, or it is told that its time is over."""
+    return type(error).__module__.startswith("submitit")
 
 
 def _without_mode(words: Sequence[str]) -> list[str]:
@@ -153,6 +160,7 @@ class Job:
         elif isinstance(error, Exception):
             refused = isinstance(error, (ConfigError, files.StoreError))
             told = str(error) if refused else f"{kind.__name__}: {error}".partition("\n")[0]
-            self.record(state="refused" if refused else "failed", told=told)
+            if not _of_queue(error):  # at its time limit a job was stopped, and that is recorded
+                self.record(state="refused" if refused else "failed", told=told)
             if "SUBMITIT_FOLDER" in os.environ:  # otherwise the queue would call it completed
                 streams.skip_teardown(2 if refused else 1)
