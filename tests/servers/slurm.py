@@ -105,21 +105,21 @@ class Slurm:
         options = {"capture_output": True, "text": True, "env": environment, **options}
         return subprocess.run(words, check=check, **options).stdout.strip()
 
-    def accounts(self, job: str, fields: str = "State,ExitCode") -> dict[str, list[str]]:
-        """What `sacct` says of a job, or of each task of an array, by number; not of its steps."""
-        told = self.command("sacct", "-n", "-P", "-X", "-j", job, f"--format=JobID,{fields}")
-        rows = (line.split("|") for line in told.splitlines())
-        return {row[0]: row[1:] for row in rows}
+    def accounts(self, job: str, *options: str, fields: str = "State,ExitCode") -> list[list[str]]:
+        """What `sacct` says of a job, or of each task of an array, the number first; not of its
+        steps. Of former runs of a requeued job only with --duplicates among the options."""
+        words = "sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}"
+        told = self.command(*words, f"--format=JobID,{fields}", *options)
+        return [line.split("|") for line in told.splitlines()]
 
-    def ended(self, job: str, within_s: float = 120) -> dict[str, list[str]]:
-        """The same once a job, with all tasks of an array, has ended."""
+    def ended(self, *jobs: str, within_s: float = 120) -> None:
+        """Wait for the end of jobs, with all tasks where they are arrays."""
 
         def over() -> bool:
-            states = {row[0] for row in self.accounts(job).values()}
-            return bool(states) and not states & set(GOING_ON)
+            states = [{row[1] for row in self.accounts(job)} for job in jobs]
+            return all(each and not each & set(GOING_ON) for each in states)
 
-        wait_until(over, within_s, f"the end of job {job}")
-        return self.accounts(job)
+        wait_until(over, within_s, f"the end of {', '.join(jobs)}")
 
     def processes(self) -> dict[int, str]:
         """Number and name of each of its daemons, of their steps and of `srun` within jobs."""
@@ -141,7 +141,8 @@ class Slurm:
     def daemon(self, *words: str, user: str | None = None, namespace: bool = True) -> None:
         environment = {**os.environ, **self.environment, "PATH": _path()}
         environment["MYSQL_UNIX_PORT"] = f"{self.folder}/mariadb/socket"
-        prefix = _namespace() if namespace else []
+        prefix = ["setpriv", "--pdeathsig", "TERM"]  # it ends with whoever started it
+        prefix += _namespace() if namespace else []
         with (self.folder / f"{words[0]}.log").open("w") as log:
             options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
             begun = subprocess.Popen(
