@@ -97,6 +97,7 @@ class Slurm:
         self.folder = folder
         self.conf = folder / "slurm.conf"
         self.environment = {"SLURM_CONF": str(self.conf)}
+        self.mark = f"SLURM_CONF={self.conf}"  # in the environment of all its processes
         self.started: list[subprocess.Popen] = []
 
     def command(self, *words: str, check: bool = True, **options) -> str:
@@ -123,7 +124,7 @@ class Slurm:
 
     def processes(self) -> dict[int, str]:
         """Number and name of each of its daemons, of their steps and of `srun` within jobs."""
-        every = marked(f"SLURM_CONF={self.conf}")
+        every = marked(self.mark)
         return {number: name for number, name in every.items() if name in DAEMONS}
 
     def listening(self) -> dict[str, set[str]]:
@@ -181,7 +182,7 @@ def running() -> Iterator[Slurm]:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             slurm.command("scancel", "--me", timeout=10, check=False)
         end(reversed(slurm.started))  # a daemon before those that it needs
-        kill(slurm.processes())  # steps of jobs that ran
+        kill(marked(slurm.mark).keys() - {os.getpid()})  # jobs that ran, with their steps
         shutil.rmtree(folder, ignore_errors=True)
 
 

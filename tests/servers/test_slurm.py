@@ -22,7 +22,7 @@ SLUSH = "protocol=slush", "n=50", "trials=20"
 MULTIRUN = Path("results/multirun/study")
 # One core, so that it takes several seconds however many there are.
 LONG = "protocol=slush", "n=400", "trials=30000", "seed=7", "engine.cores=1"
-ENDLESS = "protocol=slush", "n=400", "trials=100000000"
+ENDLESS = "protocol=slush", "n=400", "trials=100000000", "engine.cores=1"
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +89,9 @@ def test_nothing_is_left():
     if reason := servers.lacking():
         pytest.skip(reason)
     with servers.running() as running:
-        mark = f"SLURM_CONF={running.conf}"
         running.command("sbatch", "--output=/dev/null", "--wrap", "srun sleep 600")
-        wait_until(lambda: "sleep" in marked(mark).values(), 20, "the job")
-    assert marked(mark) == {}
+        wait_until(lambda: "sleep" in marked(running.mark).values(), 20, "the job")
+    assert marked(running.mark) == {}
     assert not running.folder.exists()
 
 
@@ -138,17 +137,17 @@ def test_a_refused_job(slurm, folder):
 def test_a_cancelled_job(slurm):
     """The driver ends with a line, and what the other job computed is there."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    study = "protocol=slush", "n=400", "trials=20,100000000"
+    study = "protocol=slush", "n=400", "trials=20,100000000", "engine.cores=1"
     with driving(slurm, *study, "hydra/launcher=slurm") as driver:
         wait_until(lambda: begun(*ENDLESS), 60, "the job")
         slurm.command("scancel", f"{number()}_1")
-        out, err = driver.communicate(timeout=60)
+        out, err = driver.communicate(timeout=120)
     assert (driver.returncode, out) == (4, "")
     assert err.startswith("vecsim: a job ended without a result; the same command goes on; Job ")
     assert f" Job {number()}_1 (" in err
     assert err.endswith(f"(state: CANCELLED by {os.geteuid()})\n")
     assert err.count("\n") == 1
-    done = jobs.read_record(MULTIRUN, ["protocol=slush", "n=400", "trials=20"])
+    done = jobs.read_record(MULTIRUN, ["protocol=slush", "n=400", "trials=20", "engine.cores=1"])
     assert vecsim.open(MULTIRUN / done["output"]).attrs["complete"] == 1
     slurm.ended(number())
     limits = {row[1] for row in slurm.accounts(number(), fields="Timelimit")}
@@ -168,7 +167,7 @@ def test_a_job_whose_time_is_over(times, slurm):
     with driving(slurm, *study, *options) as driver:
         wait_until(lambda: begun(*study), 60, "the job")
         slurm.command("scancel", "--signal=USR2", number())
-        _, err = driver.communicate(timeout=100)
+        _, err = driver.communicate(timeout=120)
     slurm.ended(number())
     states = [row[1] for row in slurm.accounts(number(), "--duplicates")]
     record = jobs.read_record(MULTIRUN, study)
