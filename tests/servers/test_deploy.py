@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from command import assert_same, call
@@ -184,8 +185,6 @@ def test_shards_and_merge(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = "n=30", "trials=4", "defence=off", "figure=false", "sweep.protocol=[snowball]"
     small = *small, "sweep.adversary=[always_reject]", "sweep.byzantine_fraction=[0,0.1,0.2,0.3]"
-    if call("shard=0/2", "--cfg", "job").code:
-        pytest.skip("vecsim does not take shard yet")
     job = document("shards.yaml", "Job")["spec"]
     [container] = job["template"]["spec"]["containers"]
     for i in range(job["completions"]):
@@ -218,8 +217,6 @@ def test_everybody_finds_the_scheduler():
 
 def test_the_scheduler_starts():
     """With the arguments of its container, but for a port of its own, and on loopback."""
-    psutil = pytest.importorskip("psutil", reason="needs the extra dask")
-    pytest.importorskip("distributed", reason="needs the extra dask")
     [container] = document("dask.yaml", "Deployment")["spec"]["template"]["spec"]["containers"]
     own = {"8786": "0", "127.0.0.1:8787": "127.0.0.1:0", "0.0.0.0": "127.0.0.1"}
     command = [own.get(word, word) for word in words(container)]

@@ -262,7 +262,6 @@ def test_merging_waits(slurm):
     assert lines == ["1 0 1: shard=1/3", "2 0 1: shard=2/3", "- 0 2: merge here"]
 
 
-@pytest.mark.skipif(not hasattr(vecsim, "merge"), reason="vecsim.merge is not there yet")
 def test_shards(slurm):
     """Three shards, merged, are the undivided study, bit for bit."""
     study = "protocol=slush", "n=50", "trials=40", "sweep.byzantine_fraction=[0.0,0.1,0.2,0.3]"
