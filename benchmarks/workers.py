@@ -56,6 +56,7 @@ def _timed(*words: str) -> tuple[float, float]:
 def saturate() -> None:
     """Print for each number of workers how busy the driver kept them, and what it took itself."""
     import vecsim
+    from vecsim import progress
     from vecsim.studies import decisions, runner
     from vecsim.studies.executors.bench import Answer, this_worker
 
@@ -67,7 +68,7 @@ def saturate() -> None:
             self.free = [0.0] * count  # when each worker is free
             self.due: list = []
 
-        def start(self, *_) -> None:
+        def start(self, assignment, tell) -> None:
             self.worker = this_worker({})
 
         def submit(self, ticket, numbers, trials) -> None:
@@ -96,7 +97,7 @@ def saturate() -> None:
             executor = Sleeping(count, runner.layout(plan.studies[name], work))
             began, cpu = time.monotonic(), time.process_time()
             runner.run_study(
-                plan.assignment(name), work, plan.folder / name, {}, _Silent(), executor
+                plan.assignment(name), work, plan.folder / name, {}, progress.Lines(), executor
             )
             wall, cpu = time.monotonic() - began, time.process_time() - cpu
         busy = CHUNKS_EACH * CHUNK_S / wall
@@ -105,13 +106,6 @@ def saturate() -> None:
             f"{told}, {busy:.0%} busy, {1000 * cpu / chunks:.1f} ms of the driver a chunk",
             flush=True,
         )
-
-
-class _Silent:
-    def start(self, *_) -> None:
-        pass
-
-    advance = tell = finish = start
 
 
 if __name__ == "__main__":

@@ -24,12 +24,12 @@ from vecsim.cluster import (
     checkpoint,
     defence,
     scale_test_cluster,
-    segment,
     simulate,
     votes,
+    window,
 )
 from vecsim.cluster.config import parse_run
-from vecsim.cluster.window import vertex_coin
+from vecsim.cluster.votes import vertex_coin
 from vecsim.errors import ConfigError
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.results.files import StoreError
@@ -479,7 +479,7 @@ def assert_identical(first, second):
 
 def test_window_batching(monkeypatch):
     whole = simulate(BUSY)
-    monkeypatch.setattr(segment, "SEGMENT", 3)
+    monkeypatch.setattr(window, "SEGMENT", 3)
     monkeypatch.setattr(scale_test_cluster, "SEGMENT", 3)
     assert_identical(simulate(BUSY), whole)
 
@@ -588,7 +588,7 @@ def test_wrong_configurations(change, message):
 def test_a_run_that_is_killed_goes_on(segments, tmp_path, monkeypatch):
     """Stopped in the middle, the same call gives the same bits, and leaves no files."""
     whole = simulate(BUSY)
-    monkeypatch.setattr(segment, "SEGMENT", 3)
+    monkeypatch.setattr(window, "SEGMENT", 3)
     monkeypatch.setattr(scale_test_cluster, "SEGMENT", 3)
     monkeypatch.setattr(campaign, "SAVE_EVERY_S", 0.0)
     step, steps = ScaleTestCluster.step, []

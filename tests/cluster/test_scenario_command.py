@@ -83,7 +83,7 @@ def test_a_killed_scenario_goes_on(name, overrides, saves, folder):
     in the middle."""
     assert call(f"scenario={name}", "output=whole", *overrides).code in (0, 1)
     code = (
-        "from vecsim.cluster import campaign as c, scale_test_cluster as f, segment as p;"
+        "from vecsim.cluster import campaign as c, scale_test_cluster as f, window as p;"
         "c.SAVE_EVERY_S = 0; f.SEGMENT = p.SEGMENT = 2"
     )
     saved = folder / "out" / name / "partial/run/state.npz"
