@@ -91,6 +91,10 @@ def plan(task: Task) -> Plan:
         usual = task.folder / f"{task.name}-{sweep.study_digest(studies)}"
         output = Path(task.output or config.output or usual)
         require(not output.is_file(), "output", str(output), "a folder, not a file")
+        shard = Shard.parse(config.shard)
+        for key in ("netcdf", "figure", "theory"):
+            good = shard.of == 1 or key not in given or not config[key]
+            require(good, key, True, f"without shard={shard}, when all shards are merged")
         if "figure" in given and config.figure:
             drawn = _drawn()
             allowed = f"with experiment={', '.join(drawn)}, which have figures"
@@ -100,7 +104,7 @@ def plan(task: Task) -> Plan:
             allowed = f"with figure=true and experiment={' or '.join(drawn)}"
             require(config.figure and task.name in drawn, "theory", True, allowed)
         stores: dict[str, sweep.Study] = dict(zip(STORES, studies, strict=False))
-        shard, engine = Shard.parse(config.shard), dict(config.engine)
+        engine = dict(config.engine)
         folder = output / shard.folder
         works = {name: _assignment(each, folder, engine).work() for name, each in stores.items()}
     for name, study in stores.items():

@@ -42,28 +42,35 @@ def announce(study: Study, computed_by: str, shard: Shard) -> None:
 def show(planned: Plan, *wanted: bool) -> None:
     """Save the summaries, print the tables, all paths and what workers cost; of a shard, say where
     it is. wanted: other files, by `save_files`."""
-    output = planned.output
-    if planned.shard.of > 1:
-        for name in planned.studies:
-            print(f"shard    {planned.folder / name}")
+    output, whole = planned.output, planned.shard.of == 1
+    price, workers = (planned.engine[key] for key in ("price_per_core_hour", "workers"))
+    for name in planned.studies:
+        path = planned.folder / name
+        data = store.open(path)
+        if whole:
+            _show_summary(data, path)
+        else:
+            print(f"shard    {path}")
+        if price is not None or workers is not None:
+            print(f"cost     {cost(data.attrs, price)}")
+    if not whole:
         print(f"when all {planned.shard.of} are there: vecsim merge {shlex.quote(str(output))}")
         return
-    for name in planned.studies:
-        stem = name.removesuffix(".zarr")
-        data = store.open(output / name)
-        summary = data.vecsim.summary()
-        summary.attrs |= {k: data.attrs[k] for k in ("config", "versions") if k in data.attrs}
-        summarised = "summary" if stem == "data" else f"{stem}_summary"
-        netcdf.save_netcdf(summary, output / f"{summarised}.nc")
-        to_csv(summary, output / f"{summarised}.csv")
-        kinds.kind_of(data).show(data, summary)
-        print(f"dataset  {output / name}")
-        print(f"summary  {output / summarised}.nc and .csv")
-        price = planned.engine["price_per_core_hour"]
-        if price is not None or planned.engine["workers"] is not None:
-            print(f"cost     {cost(data.attrs, price)}")
     for kind, path in save_files(planned.studies, output, *wanted):
         print(f"{kind:8} {path}")
+
+
+def _show_summary(data: xr.Dataset, path: Path) -> None:
+    """Save the summary of the store at `path` beside it, and print its table."""
+    stem = path.stem
+    summary = data.vecsim.summary()
+    summary.attrs |= {k: data.attrs[k] for k in ("config", "versions") if k in data.attrs}
+    summarised = path.with_name("summary" if stem == "data" else f"{stem}_summary")
+    netcdf.save_netcdf(summary, Path(f"{summarised}.nc"))
+    to_csv(summary, Path(f"{summarised}.csv"))
+    kinds.kind_of(data).show(data, summary)
+    print(f"dataset  {path}")
+    print(f"summary  {summarised}.nc and .csv")
 
 
 def cost(attrs: Mapping[str, Any], price: float | None) -> str:

@@ -1,9 +1,10 @@
 """From a study to what it computes."""
 
+import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vecsim.errors import require
+from vecsim.errors import ConfigError, require
 from vecsim.model.sources import code_of
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
@@ -23,6 +24,15 @@ class Assignment(NamedTuple):
     def sources(self) -> dict[str, str]:
         """Hashes of the files, as they are here, of the code of the study's own components."""
         return code_of(self.study.components).get("sources", {})
+
+    def sent(self) -> bytes:
+        """Pickled, for other processes; ConfigError where a component cannot be."""
+        try:
+            return pickle.dumps(self)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            told = " ".join(str(error).split())
+            allowed = "null, as a component cannot be sent to other processes"
+            raise ConfigError(f"engine.workers is set; allowed: {allowed}: {told}") from None
 
     def work(self) -> Work:
         """What the study computes: single decisions, or campaigns of the cluster."""

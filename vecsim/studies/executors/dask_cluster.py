@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import pickle
 import time
 import uuid
 from collections.abc import Callable
@@ -51,12 +50,12 @@ class DaskCluster:
     def start(self, assignment: Assignment, tell: Callable[[str], None]) -> None:
         """Send the study to all workers, and to those that come later."""
         quiet_logs()
+        sent = assignment._replace(folder=None).sent()
         with self._one_line():
             self._client = Client(self.address, timeout=_TIMEOUT_S, set_as_default=False)
         if not self._threads():
             tell(f"no worker at {self.address} yet: waiting for the first")
         self._name = f"vecsim-{uuid.uuid4()}"
-        sent = pickle.dumps(assignment._replace(folder=None))
         try:
             self._client.register_plugin(_Plugin(sent, self.cores, self._name))
         except Exception as error:

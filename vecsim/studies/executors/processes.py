@@ -3,7 +3,6 @@
 import contextlib
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 from collections.abc import Callable
@@ -39,7 +38,7 @@ class Processes:
 
     def start(self, assignment: Assignment, tell: Callable[[str], None]) -> None:
         """Send the study to processes, which start as chunks come."""
-        self._sent, self._tell, self._killed = pickle.dumps(assignment), tell, 0
+        self._sent, self._tell, self._killed = assignment.sent(), tell, 0
         self._pool = self._made()
 
     def _made(self) -> ProcessPoolExecutor:
