@@ -74,18 +74,22 @@ def execute(task, reporter, begun=lambda output, options: None, planned=None):
     from vecsim import device, plan, provenance, report
     from vecsim.model import build
     from vecsim.studies import executors, runner
+    from vecsim.watching.study import told_to
+    from vecsim.watching.watch import watched
 
     device.forget_programs()  # of earlier studies, in a notebook or a multirun
     planned = planned or plan.plan(task)
     options = {each: task.options[each] for each in build.GROUPS if task.options.get(each)}
     begun(planned.output, options)
     about = {**provenance.provenance(task.command), "options": options}
-    for name, study in planned.studies.items():
-        work, engine = planned.works[name], planned.engine
-        report.announce(study, executors.described(engine, about["device"]), planned.shard)
-        run = planned.assignment(name), work, planned.folder / name, about, reporter
-        if not runner.run_study(*run, executors.executor(engine, work), planned.shard):
-            print("complete, nothing to compute", flush=True)
+    with watched(planned.watch, planned.folder) as watch:
+        for name, study in planned.studies.items():
+            work, engine = planned.works[name], planned.engine
+            report.announce(study, executors.described(engine, about["device"]), planned.shard)
+            hears = told_to(reporter, watch, study, name)
+            run = planned.assignment(name), work, planned.folder / name, about, hears
+            if not runner.run_study(*run, executors.executor(engine, work), planned.shard):
+                print("complete, nothing to compute", flush=True)
     return planned
 
 

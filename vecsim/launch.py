@@ -17,7 +17,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import HydraContext
 
 from vecsim import composing, device, streams
-from vecsim.errors import ConfigError, JobKilled
+from vecsim.errors import ConfigError, JobKilled, require
 from vecsim.results import files, jobs
 from vecsim.studies import overrides
 
@@ -38,6 +38,9 @@ def multirun(words: Sequence[str], task: Callable[[list[list[str]]], Callable[[A
     """
     listed, _, shared = composing.jobs(_without_mode(words))
     configs = [composing.compose([*job, *shared, "hydra.mode=MULTIRUN"]) for job in listed]
+    for config in configs:
+        allowed = "null with -m, whose jobs would be shown in one place"
+        require(config.get("watch") is None, "watch", config.get("watch"), allowed)
     hydra = configs[0].hydra
     made = Plugins.instance().instantiate_launcher(_context(), task(listed), configs[0])
     folders: dict[Path, list[list[str]]] = {}

@@ -15,6 +15,7 @@ from vecsim.results.store import STORES
 from vecsim.studies import executors, obey, overrides, resolve, runner, sweep
 from vecsim.studies.work import Work
 from vecsim.studies.works import Assignment
+from vecsim.watching.place import Place, read_place
 
 # Groups of which one option must be chosen, if there is any.
 OPTIONS = ("protocol", "adversary", "network", "engine", "campaign", "estimator")
@@ -46,7 +47,7 @@ class Plan(NamedTuple):
 
     studies: by the name of their store (`data.zarr`, `defended.zarr`). works: a `Work` for each,
     under the same name. output: the folder of the results. engine: how it is computed, `engine` in
-    the configuration. shard: which part of it.
+    the configuration. shard: which part of it. watch: where it shows how far it is.
     """
 
     studies: dict[str, sweep.Study]
@@ -54,6 +55,7 @@ class Plan(NamedTuple):
     output: Path
     engine: Mapping[str, Any]
     shard: Shard
+    watch: Place | None
 
     @property
     def folder(self) -> Path:
@@ -110,7 +112,7 @@ def plan(task: Task) -> Plan:
     for name, study in stores.items():
         with within("sweep", ValueError):
             runner.layout(study, works[name]).checked()
-    return Plan(stores, works, output, engine, shard)
+    return Plan(stores, works, output, engine, shard, read_place(config.get("watch")))
 
 
 def _assignment(study: sweep.Study, folder: Path, engine: Mapping[str, Any]) -> Assignment:
@@ -130,6 +132,7 @@ def _check(config: DictConfig) -> None:
     engine.memory_mb = count("engine.memory_mb", engine.get("memory_mb"), 1, 2**20)
     output = config.get("output")
     require(output is None or isinstance(output, str), "output", output, "a folder, or null")
+    read_place(config.get("watch"))
     for key in ("netcdf", "figure", "theory"):
         require(isinstance(config.get(key), bool), key, config.get(key), "true or false")
 

@@ -16,12 +16,14 @@ class Pace:
     """How far a run has come and how fast it is, leaving out the first chunk, which compiles.
 
     tally: of the run. run, fresh: trials that were run, and all that are done, in the chunks after
-    the first of which some trials had to be run.
+    the first of which some trials had to be run. rounds_before: of nodes, up to the end of that
+    first chunk.
     """
 
     def __init__(self, tally: Tally):
         self.tally = tally
         self.run = self.fresh = 0
+        self.rounds_before = 0.0
         self.started = self.last = time.monotonic()
         self.began: float | None = None  # when the first chunk had been compiled and run
 
@@ -29,24 +31,46 @@ class Pace:
         """Count trials that were run, and trials that were there or need not be run."""
         self.last = time.monotonic()
         if run and self.began is None:
-            self.began = self.last
+            self.began, self.rounds_before = self.last, self.tally.node_rounds or 0.0
         elif run:
             self.run += run
             self.fresh += run + skipped
 
+    @property
+    def spent_s(self) -> float:
+        """Seconds from the end of the first chunk to that of the last; the next one is running."""
+        return self.last - self.began if self.began is not None and self.fresh else 0.0
+
+    @property
+    def trials_per_second(self) -> float | None:
+        """None where nothing can be said yet."""
+        return self.run / self.spent_s if self.spent_s else None
+
+    @property
+    def node_rounds_per_second(self) -> float | None:
+        """None where nothing can be said yet, or rounds are not counted."""
+        rounds, spent = self.tally.node_rounds, self.spent_s
+        return (rounds - self.rounds_before) / spent if spent and rounds is not None else None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until all is done, at this speed; None where nothing can be said yet."""
+        if not self.fresh:
+            return None
+        left = self.spent_s * (self.tally.total - self.tally.passed) / self.fresh
+        return max(left - (time.monotonic() - self.last), 0.0)
+
     def __str__(self) -> str:
         tally = self.tally
         points = f"{tally.passed // tally.trials:,} of {tally.points:,} points"
-        now = time.monotonic()
-        elapsed = clock(now - self.started)
+        elapsed, left_s = clock(time.monotonic() - self.started), self.left_s
         if self.began is None:
             return f"{points}, compiling and running the first, {elapsed}"
-        if not self.fresh:
+        if left_s is None:
             return f"{points}, {elapsed}"
-        spent = self.last - self.began  # up to the end of the last chunk; the next one is running
-        left = spent * (tally.total - tally.passed) / self.fresh - (now - self.last)
-        speed = f"{self.run / spent:,.0f} trials/s" if spent else "fast"
-        told = f"{points}, {elapsed}, {speed}, {clock(max(left, 0.0))} left"
+        speed = self.trials_per_second
+        told = f"{points}, {elapsed}, {f'{speed:,.0f} trials/s' if speed else 'fast'}"
+        told = f"{told}, {clock(left_s)} left"
         return f"{told}, {named(tally)}" if tally.remote else told
 
 
@@ -55,8 +79,8 @@ def named(tally: Tally) -> str:
 
     An example: 12 workers on node1, node2, node3 and 1 more.
     """
-    hosts = sorted({host.name for host in tally.hosts.values()})
-    workers = sum(len(host.processes) for host in tally.hosts.values())
+    hosts = sorted({host.name for host in [*tally.hosts.values()]})
+    workers = sum(len(host.processes) for host in [*tally.hosts.values()])
     more = f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else ""
     plural = "" if workers == 1 else "s"
     return f"{workers} worker{plural} on {', '.join(hosts[:NAMED])}{more}"

@@ -2,8 +2,8 @@
 
 An experiment that somebody shares, or a folder given by `--config-dir`, is data. It may not bring
 code to run (components come from vecsim and from the packages that the command line names), steer
-Hydra (callbacks, logging, launchers, folders), read the environment, or choose an output outside
-the working folder.
+Hydra (callbacks, logging, launchers, folders), read the environment, choose an output outside the
+working folder, or have a run watched.
 """
 
 import re
@@ -91,8 +91,9 @@ def check_trusted(config: Mapping[str, Any], given: Collection[str]) -> None:
         text = value if isinstance(value, str) else ""
         known = set(FUNCTION.findall(text)) <= {*RESOLVERS}
         require(known and not NESTED.search(text), key, value, allowed)
-    if config.get("packages") and "packages" not in given:
-        raise ConfigError("packages is set by a file; allowed: packages=... on the command line")
+    for key in ("packages", "watch"):  # code that runs, files that are replaced
+        if config.get(key) and key not in given:
+            raise ConfigError(f"{key} is set by a file; allowed: {key}=... on the command line")
 
 
 def check_output(output: Any) -> None:

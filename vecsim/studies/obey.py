@@ -21,12 +21,12 @@ _FILES = ("output", "netcdf", "figure")  # where results go, and what is made of
 # The other keys of a configuration.
 OTHERS = (
     *("seed", "trials", "precision", "sweep", *_FILES, "theory", "engine"),
-    *("shard", "defence", "estimator", "packages", CAMPAIGN),
+    *("shard", "watch", "defence", "estimator", "packages", CAMPAIGN),
 )
 KNOWN = (*SYSTEM, *OTHERS)  # every key of a configuration at its top
 # What single decisions are made of, and what every study uses, whatever it is of.
 DECISIONS = (*SYSTEM, "trials", "precision", "estimator", "engine", "theory")
-ALWAYS = ("seed", "sweep", "defence", *_FILES, "shard", "experiment", "packages")
+ALWAYS = ("seed", "sweep", "defence", *_FILES, "shard", "watch", "experiment", "packages")
 ALWAYS += ("engine.cores", "engine.workers", "engine.price_per_core_hour")
 # By a key that campaigns do not use: what they have instead.
 INSTEAD = {

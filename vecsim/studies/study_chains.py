@@ -95,6 +95,7 @@ class StudyChains:
                     wanted = (of == 0) | ~enough(happened, np.maximum(of, 1), study.precision)
                 values, run = yield from self._chunk(numbers, wanted, row)
                 store.write(index, values)
+                tally.written += 1
             self.work.written(numbers.ravel().tolist())
             if study.precision:
                 happened, of = self.work.events(values or store.read(index))

@@ -1,5 +1,6 @@
 """How far a run has come: the runner counts, reporters show it."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ class Host:
     """What processes of one machine, alike in all that decides bits, have computed.
 
     devices, code: as of `Worker`. processes: numbers of these. chunks: requests that they answered.
-    core_s: seconds of CPU time.
+    core_s: seconds of CPU time. heard: when the last answer came, seconds since 1970.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Host:
     processes: set[int] = field(default_factory=set)
     chunks: int = 0
     core_s: float = 0.0
+    heard: float = 0.0
 
     def described(self) -> dict[str, Any]:
         """As JSON can hold it, with the number of processes."""
@@ -36,11 +38,11 @@ class Tally:
 
     total: trials in all, at most. trials: of each point, at most. chunks: of the run; done: those
     on disk before it. taken: trials in all that an earlier, smaller study holds. run: trials that
-    were run; passed: those too that had been there, or need not be run. precision: when a point
-    stops; events, counted: of each point of the study, trials that show what the precision is
-    about, and those that count for it. node_rounds: rounds that nodes went through in the trials
-    that were run; None where that is not counted. hosts: what has computed, by machine. remote:
-    whether other processes compute.
+    were run; passed: those too that had been there, or need not be run. written: chunks that this
+    run has put on disk. precision: when a point stops; events, counted: of each point of the study,
+    trials that show what the precision is about, and those that count for it. node_rounds: rounds
+    that nodes went through in the trials that were run; None where that is not counted. hosts: what
+    has computed, by machine. remote: whether other processes compute.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Tally:
     counted: Array
     run: int = 0
     passed: int = 0
+    written: int = 0
     node_rounds: float | None = None
     hosts: dict[tuple, Host] = field(default_factory=dict)
     remote: bool = False
@@ -72,6 +75,7 @@ class Tally:
         host.processes.add(worker.process)
         host.chunks += 1
         host.core_s += answer.core_s
+        host.heard = time.time()
         return new
 
 

@@ -9,6 +9,9 @@ from vecsim.studies.executors.bench import Answer, this_worker
 from vecsim.studies.work import Work
 from vecsim.studies.works import Assignment
 
+# The line that says so.
+LOST = "a worker was killed; its chunks are computed again"
+
 
 class Executor(Protocol):
     """Computes chunks anywhere, and hands them back in any order."""

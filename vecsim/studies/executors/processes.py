@@ -16,6 +16,7 @@ from vecsim import device
 from vecsim.errors import JobKilled
 from vecsim.results.layout import Array
 from vecsim.studies.executors.bench import Answer, Bench
+from vecsim.studies.executors.executor import LOST
 from vecsim.studies.works import Assignment
 
 _PATIENCE = 3  # times that workers are killed without any answer in between, before it is given up
@@ -80,7 +81,7 @@ class Processes:
         if self._killed == _PATIENCE:
             fewer = f"fewer workers than {self.count} take less memory"
             raise JobKilled(f"workers were killed {_PATIENCE} times; {again}; {fewer}")
-        self._tell("a worker was killed; its chunks are computed again")
+        self._tell(LOST)
         self.close()
         self._pool, flying, self._flying = self._made(), self._flying, {}
         for ticket, (_, numbers, trials) in flying.items():

@@ -1,0 +1,1 @@
+"""What `watch` shows of a running study or scenario, for Prometheus."""
