@@ -21,6 +21,7 @@ from vecsim.studies import sweep
 SAME_STUDY = {
     "packages": "whose components may be named; the component says which it is",
     "output": "where results go",
+    "watch": "where it shows how far it is",
     "netcdf": "a copy of them",
     "figure": "a drawing of them",
     "theory": "lines in a drawing",
@@ -314,7 +315,7 @@ def test_no_key_is_without_effect():
 )
 def test_what_leaves_the_study_as_it_is(key):
     cores = str(len(jax.devices()))  # others cannot be had once JAX has been used
-    other = {"output": "there", "engine.memory_mb": "64", "engine.cores": cores}
+    other = {"output": "there", "watch": "a.prom", "engine.memory_mb": "64", "engine.cores": cores}
     other |= {"engine.workers": "2", "engine.price_per_core_hour": "0.5", "shard": "1/3"}
     value = other.get(key) or str(key in ("netcdf", "theory")).lower()
     base = ["experiment=scale_sweep"] * (key == "theory")  # whose figure has it

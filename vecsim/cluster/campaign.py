@@ -24,6 +24,7 @@ def simulate(
     roster: tuple[Adversary, ...] = (),
     short: bool = True,
     tell: Callable[[float, float], None] = lambda now_s, end_s: None,
+    show: Callable[[ScaleTestCluster], None] = lambda cluster: None,
 ):
     """Run what a configuration describes; returns its xarray.Dataset.
 
@@ -32,8 +33,8 @@ def simulate(
     results. The caller removes the files (`checkpoint.remove_checkpoint`) once it has saved the
     results. short: whether a run that ends before it was first saved is saved too. roster: see
     ScaleTestCluster. tell: is called with the simulated time that has passed, and its end, in
-    seconds. ConfigError where the configuration has no meaning; StoreError where what was saved is
-    damaged or of another run.
+    seconds; show, beside it, with the cluster, which is only to be read. ConfigError where the
+    configuration has no meaning; StoreError where what was saved is damaged or of another run.
     """
     run = config if isinstance(config, Run) else parse_run(config)
     cluster = ScaleTestCluster(run, roster)
@@ -44,9 +45,11 @@ def simulate(
         cluster.settled_ms = SETTLING_MS
     saved, end_s = time.monotonic(), run.duration_s + run.drain_s
     tell(cluster.now_ms / 1000, end_s)
+    show(cluster)
     while cluster.now_ms < 1000 * end_s:
         cluster.step(round(1000 * end_s))
         tell(cluster.now_ms / 1000, end_s)
+        show(cluster)
         if checkpoint and time.monotonic() - saved > SAVE_EVERY_S:
             checkpoint.save(cluster.acted)
             saved = time.monotonic()

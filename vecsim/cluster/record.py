@@ -39,16 +39,22 @@ def described(run: Run) -> dict[str, Any]:
     }
 
 
-def dataset(cluster):
+def dataset(cluster, since_ms: int = 0):
     """The cluster's records so far as an xarray.Dataset over trial, window and sample.
 
     Each variable has its meaning and unit in its attributes; coordinates of a window are its start
-    and its length in seconds.
+    and its length in seconds. since_ms: segments that end before are left out, all but the last.
     """
     import xarray as xr
 
     run = cluster.run
-    whole = jax.tree.map(lambda *parts: np.concatenate(parts), *cluster.records)
+    segment, first = len(cluster.records) - 1, len(cluster.starts)
+    first -= len(cluster.records[segment].issued)
+    while cluster.starts[first] > since_ms:
+        segment -= 1
+        first -= len(cluster.records[segment].issued)
+    starts, lengths = cluster.starts[first:], cluster.lengths[first:]
+    whole = jax.tree.map(lambda *parts: np.concatenate(parts), *cluster.records[segment:])
     columns = whole._asdict() | {"refused": np.broadcast_to(cluster.refused, whole.issued.shape)}
     variables = {}
     for name, (meaning, unit) in VARIABLES.items():
@@ -59,8 +65,8 @@ def dataset(cluster):
     return xr.Dataset(
         variables,
         coords={
-            "time_s": ("window", np.array(cluster.starts) / 1000, {"units": "s"}),
-            "length_s": ("window", np.array(cluster.lengths) / 1000, {"units": "s"}),
+            "time_s": ("window", np.array(starts) / 1000, {"units": "s"}),
+            "length_s": ("window", np.array(lengths) / 1000, {"units": "s"}),
         },
         attrs={
             "config": json.dumps(described(run), sort_keys=True),

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 from vecsim.errors import ConfigError, require
 from vecsim.model import trust
 from vecsim.studies import overrides
+from vecsim.watching.place import Place, read_place
 
 # What refusals say is allowed.
 _ALLOWED = (
     "scenario=NAME, scenario.KEY=VALUE, output=FOLDER, engine.cores=NUMBER, "
-    "packages=NAME, --config-dir FOLDER, and -m with several values"
+    "packages=NAME, watch=FILE.prom, --config-dir FOLDER, and -m with several values"
 )
+_KEYS = ("scenario", "output", "engine.cores", "packages", "watch", trust.SEARCH)
 
 
 class WantedScenarios(NamedTuple):
@@ -35,6 +37,7 @@ class ScenarioWords(NamedTuple):
     output: Path | None
     cores: Any
     packages: Any = None  # that components may come from, beside vecsim
+    watch: Place | None = None  # where it shows what runs
 
 
 def concerns(arguments: Sequence[str]) -> bool:
@@ -68,7 +71,9 @@ def read_words(arguments: Sequence[str]) -> ScenarioWords:
     good = output is None or (isinstance(output, str) and bool(output))
     require(good, "output", output, "a folder")
     path = None if output is None else Path(output)
-    return ScenarioWords(wanted, folders, path, alone.get("engine.cores"), alone.get("packages"))
+    watch = read_place(alone.get("watch"))
+    cores, packages = alone.get("engine.cores"), alone.get("packages")
+    return ScenarioWords(wanted, folders, path, cores, packages, watch)
 
 
 def _changes(words: Sequence[str]) -> list[str]:
@@ -79,7 +84,7 @@ def _changes(words: Sequence[str]) -> list[str]:
 def _check(overrides: Sequence[Any], several: bool) -> None:
     for override in overrides:
         key, text = override.key_or_group, override.input_line
-        known = key in ("scenario", "output", "engine.cores", "packages", trust.SEARCH)
+        known = key in _KEYS
         if not (known or key.startswith("scenario.")) or override.package is not None:
             raise ConfigError(f"{key} is no parameter of scenarios; allowed: {_ALLOWED}")
         if known and override.is_delete():

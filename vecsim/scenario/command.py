@@ -23,6 +23,8 @@ from vecsim.scenario.simulate import Tell, own_code, prepare, run_scenario
 from vecsim.scenario.verdict import ScenarioOutcome
 from vecsim.studies import counts, obey, overrides
 from vecsim.studies.planned import Planned
+from vecsim.watching.scenario import Scenarios
+from vecsim.watching.watch import watched
 
 SUITE = Path("results/scenario")  # of all results, unless the command names another folder
 EVERY_S = 10.0  # of wall time between lines that stay: a log of a day's run remains readable
@@ -45,13 +47,13 @@ def run_command(words: ScenarioWords, console: Console) -> int:
     was interrupted goes on.
     """
     folder, outcomes = words.output or SUITE, []
-    with _ready(words) as jobs:
+    with _ready(words) as (jobs, shown):
         for number, job in enumerate(jobs, 1):
             name = ScenarioOutcome(job.config, [], job.varied).name
             text = f"[{number}/{len(jobs)}] {name}{': ' if job.about else ''}{job.about}"
             for line in (text, *job.nodes):
                 console.print(verdict.plain_text(line), markup=False, highlight=False)
-            outcomes.append(_one(job, console))
+            outcomes.append(_one(job, console, shown))
             verdict.show_verdicts(outcomes[-1], console)
     if len(outcomes) > 1:
         verdict.show_summary(outcomes, console)
@@ -64,17 +66,24 @@ def run_command(words: ScenarioWords, console: Console) -> int:
 def run_one(words: ScenarioWords, console: Console) -> tuple[_Job, ScenarioOutcome, xr.Dataset]:
     """Run one scenario, or read it; returns it, what came of it, and its dataset. ConfigError where
     the words stand for several."""
-    with _ready(words) as jobs:
+    with _ready(words) as (jobs, shown):
         require(len(jobs) == 1, "scenario", [job.config["name"] for job in jobs], "one at a time")
-        return jobs[0], _one(jobs[0], console), netcdf.load_netcdf(jobs[0].folder / saved.DATA)
+        return (
+            jobs[0],
+            _one(jobs[0], console, shown),
+            netcdf.load_netcdf(jobs[0].folder / saved.DATA),
+        )
 
 
 @contextlib.contextmanager
-def _ready(words: ScenarioWords) -> Iterator[list[_Job]]:
-    """The scenarios, and this machine and the packages of components as they want them."""
+def _ready(words: ScenarioWords) -> Iterator[tuple[list[_Job], Scenarios]]:
+    """The scenarios, this machine and the packages of components as they want them, and what shows
+    how far they are."""
     device.configure(words.cores)
     with trust.packages(words.packages):
-        yield planned_scenarios(words)
+        jobs = planned_scenarios(words)
+        with watched(words.watch, words.output or SUITE) as watch:
+            yield jobs, Scenarios(watch, len(jobs))
 
 
 def planned_scenarios(words: ScenarioWords) -> list[_Job]:
@@ -112,7 +121,14 @@ def _nodes(given: dict[str, Any], changes: list[str]) -> list[str]:
     return [f"  {line}" for line in lines if line]
 
 
-def _one(job: _Job, console: Console) -> ScenarioOutcome:
+def _one(job: _Job, console: Console, shown: Scenarios) -> ScenarioOutcome:
+    """One scenario, done, and shown to be."""
+    outcome = _done(job, console, shown)
+    shown.judged(outcome.good)
+    return outcome
+
+
+def _done(job: _Job, console: Console, shown: Scenarios) -> ScenarioOutcome:
     """One scenario: read if it is complete and the same, else run, judged and written."""
     digest = json_digest(job.config | own_code(job.config))
     partial, names = job.folder / saved.PARTIAL, config.variants(job.config)
@@ -128,7 +144,8 @@ def _one(job: _Job, console: Console) -> ScenarioOutcome:
         if found := _read(job, digest):  # another process has just written it
             return found
         with _telling(console) as tell:
-            data, verdicts = run_scenario(job.config, partial, tell)
+            show = shown.of(job.folder.name)
+            data, verdicts = run_scenario(job.config, partial, tell, show)
         outcome = ScenarioOutcome(job.config, verdicts, job.varied)
         _reports(job, outcome, data)
         data.attrs |= {"digest": digest, "verdicts": json.dumps(export.plain_verdicts(verdicts))}

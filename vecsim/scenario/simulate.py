@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from vecsim.scenario.probes import PROBES
 from vecsim.scenario.saved import Saved
 
 Tell = Callable[[str], None]  # is called with what is being done, in a few words
+Show = Callable[[str, Any], None]  # is called with a variant's name and its cluster as it runs
 
 
 def prepare(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +34,10 @@ def prepare(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_scenario(
-    config: Mapping[str, Any], folder: Path | None = None, tell: Tell = lambda text: None
+    config: Mapping[str, Any],
+    folder: Path | None = None,
+    tell: Tell = lambda text: None,
+    show: Show = lambda variant, cluster: None,
 ) -> tuple[xr.Dataset, list[Verdict]]:
     """The raw outcomes of a scenario and the verdict on each of its criteria.
 
@@ -47,7 +52,12 @@ def run_scenario(
     for number, (name, variant) in enumerate(changed.items(), 1):
         which = f"variant {name} ({number} of {len(changed)}), " if name else ""
         saved = Saved(folder, name, _about(variant)) if folder else None
-        runs[name] = _run(variant, saved, lambda text, which=which: tell(f"{which}{text}"))
+        runs[name] = _run(
+            variant,
+            saved,
+            lambda text, which=which: tell(f"{which}{text}"),
+            partial(show, name),
+        )
     data = runs[""] if "" in runs else joined(runs)
     data.attrs["config"] = json.dumps(config)
     return data, judge_all(criteria(config), data)
@@ -68,7 +78,9 @@ def own_code(config: Mapping[str, Any]) -> dict[str, Any]:
     return code_of(parse_run(simulated(each)).cluster.adversary for each in run)
 
 
-def _run(config: dict[str, Any], saved: Saved | None, tell: Tell) -> xr.Dataset:
+def _run(
+    config: dict[str, Any], saved: Saved | None, tell: Tell, show: Callable[[Any], None]
+) -> xr.Dataset:
     """One variant: as it was saved, or simulated unless the scenario says otherwise, and probed."""
     if saved and (found := saved.load()) is not None:
         return found
@@ -80,7 +92,7 @@ def _run(config: dict[str, Any], saved: Saved | None, tell: Tell) -> xr.Dataset:
         def passed(now_s: float, end_s: float) -> None:
             tell(f"{now_s:,.0f} of {end_s:,.0f} s simulated")
 
-        data = simulate(simulated(config), saved and saved.folder, tell=passed)
+        data = simulate(simulated(config), saved and saved.folder, tell=passed, show=show)
         # As variables they may differ between variants.
         for name in ("nodes", "byzantine", "duration_s"):
             data[name] = data.attrs[name]

@@ -16,7 +16,7 @@ from vecsim.watching.metric import Metric, Reading
 from vecsim.watching.watch import Watch
 
 WIDEST = 20  # points with a label of their own: a study may have a million
-LONGEST = 80  # characters of a point's label
+_LONGEST = 80  # characters of a point's label
 _OWN = ("study", "store", "output")  # labels of every metric
 _EACH = f"of each of the {WIDEST} points with the widest intervals"
 
@@ -25,7 +25,7 @@ def _metric(name: str, help: str, *labels: str) -> Metric:
     return Metric(f"vecsim_study_{name}", help, (*_OWN, *labels))
 
 
-METRICS = {
+STUDY_METRICS = {
     each.name.removeprefix("vecsim_study_"): each
     for each in (
         _metric("points", "Points of the study; of a shard, as many as its trials are worth."),
@@ -135,7 +135,7 @@ class Watched:
 
     def _read(self, name: str, value: float | None, *labels: str) -> Iterator[Reading]:
         if value is not None:
-            yield Reading(METRICS[name], (*self._labels, *labels), value)
+            yield Reading(STUDY_METRICS[name], (*self._labels, *labels), value)
 
     def _totals(self) -> Iterator[Reading]:
         pace, tally = self._pace, self._pace.tally
@@ -226,4 +226,4 @@ def label_of(study: Study, number: int) -> str:
         for each, place in zip(study.dimensions, at, strict=False)
     )
     text = f"{number}: {values}" if values else str(number)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -13,7 +13,7 @@ from vecsim.results import files
 from vecsim.watching.metric import Metric, Reading
 from vecsim.watching.place import Place
 
-EVERY_S = 5.0  # seconds between writes of the file: a third of Prometheus' usual interval
+_EVERY_S = 5.0  # seconds between writes of the file: a third of Prometheus' usual interval
 _RUNNING = Metric(
     "vecsim_running", "1 while the command computes, 0 in a file once it has ended.", ("output",)
 )
@@ -23,7 +23,7 @@ _UPDATED = Metric(
     "1, its process was killed.",
     ("output",),
 )
-METRICS = (_RUNNING, _UPDATED)
+WATCH_METRICS = (_RUNNING, _UPDATED)
 
 
 class Source(Protocol):
@@ -109,7 +109,7 @@ def _written(path: Path, watch: Watch) -> Iterator[None]:
         files.write(path, prometheus_client.generate_latest(registry))
 
     def keep_writing() -> None:
-        while not over.wait(EVERY_S):
+        while not over.wait(_EVERY_S):
             with contextlib.suppress(OSError):  # the last one is told
                 write()
 
