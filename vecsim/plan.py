@@ -15,7 +15,7 @@ from vecsim.results.store import STORES
 from vecsim.studies import executors, obey, overrides, resolve, runner, sweep
 from vecsim.studies.work import Work
 from vecsim.studies.works import Assignment
-from vecsim.watching.place import Place, read_place
+from vecsim.watching.place import WatchPlace, read_place
 
 # Groups of which one option must be chosen, if there is any.
 OPTIONS = ("protocol", "adversary", "network", "engine", "campaign", "estimator")
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
     output: Path
     engine: Mapping[str, Any]
     shard: Shard
-    watch: Place | None
+    watch: WatchPlace | None
 
     @property
     def folder(self) -> Path:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from vecsim.errors import ConfigError, require
 from vecsim.model import trust
 from vecsim.studies import overrides
-from vecsim.watching.place import Place, read_place
+from vecsim.watching.place import WatchPlace, read_place
 
 # What refusals say is allowed.
 _ALLOWED = (
@@ -37,7 +37,7 @@ class ScenarioWords(NamedTuple):
     output: Path | None
     cores: Any
     packages: Any = None  # that components may come from, beside vecsim
-    watch: Place | None = None  # where it shows what runs
+    watch: WatchPlace | None = None  # where it shows what runs
 
 
 def concerns(arguments: Sequence[str]) -> bool:

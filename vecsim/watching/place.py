@@ -24,10 +24,10 @@ class Address(NamedTuple):
     said: str
 
 
-Place = Path | Address
+WatchPlace = Path | Address
 
 
-def read_place(value: Any) -> Place | None:
+def read_place(value: Any) -> WatchPlace | None:
     """Where `watch` says; ConfigError where that is neither a file's name nor of loopback, or where
     the package that is needed is not installed."""
     if value is None:

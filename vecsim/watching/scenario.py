@@ -32,7 +32,7 @@ class _Moment(NamedTuple):
 
 
 class Scenarios:
-    """What a command about scenarios shows while it runs them. A `vecsim.watching.watch.Source`.
+    """What a command about scenarios shows while it runs them. A `vecsim.watching.watch.Readable`.
 
     watch: shows it; None: nothing does. suite: how many scenarios there are.
     """

@@ -98,7 +98,7 @@ def told_to(reporter: Reporter, watch: Watch | None, study: Study, store: str) -
 
 class Watched:
     """Hands on to another reporter what it hears, and reads the metrics of a study. A
-    `vecsim.studies.tally.Reporter` and a `vecsim.watching.watch.Source`."""
+    `vecsim.studies.tally.Reporter` and a `vecsim.watching.watch.Readable`."""
 
     def __init__(self, reporter: Reporter, watch: Watch, study: Study, store: str):
         self._reporter, self._watch, self._study = reporter, watch, study

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from vecsim.errors import ConfigError, require
 from vecsim.results import files
 from vecsim.watching.metric import Metric, Reading
-from vecsim.watching.place import Place
+from vecsim.watching.place import WatchPlace
 
 _EVERY_S = 5.0  # seconds between writes of the file: a third of Prometheus' usual interval
 _RUNNING = Metric(
@@ -26,7 +26,7 @@ _UPDATED = Metric(
 WATCH_METRICS = (_RUNNING, _UPDATED)
 
 
-class Source(Protocol):
+class Readable(Protocol):
     """Something that runs and can be read."""
 
     def readings(self) -> Iterable[Reading]:
@@ -42,7 +42,7 @@ class Watch:
 
     def __init__(self, output: Path):
         self.output = str(output)
-        self.sources: list[Source] = []
+        self.sources: list[Readable] = []
         self.running = True
 
     def collect(self) -> Iterator[Any]:
@@ -65,7 +65,7 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watched(place: Place | None, output: Path) -> Iterator[Watch | None]:
+def watched(place: WatchPlace | None, output: Path) -> Iterator[Watch | None]:
     """While this lasts a watch shows its sources at a place; None where there is none.
 
     ConfigError, before anything is shown, where the file cannot be written or the port not be had.
