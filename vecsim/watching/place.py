@@ -12,7 +12,7 @@ _ALLOWED = (
     "null, FILE.prom, or ADDRESS:PORT with an address of this machine's loopback "
     "(127.0.0.0/8, localhost, [::1]) and a port, 1 to 65535"
 )
-_ADDRESS = re.compile(r"(\[[^][]*\]|[^][:/]*):([0-9]{1,5})")
+_ADDRESS = re.compile(r"(\[[^][%]*\]|[^][:/]*):([0-9]{1,5})")
 _PACKAGE = "prometheus_client"
 
 
