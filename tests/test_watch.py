@@ -2,7 +2,9 @@
 
 import contextlib
 import importlib.util
+import signal
 import socket
+import subprocess
 import threading
 import time
 import urllib.error
@@ -12,7 +14,7 @@ from pathlib import Path
 import made
 import numpy as np
 import pytest
-from command import call, refused
+from command import call, refused, start
 from prometheus_client.parser import text_string_to_metric_families
 from test_obey import experiment
 
@@ -185,6 +187,26 @@ def test_a_study_at_an_address_while_it_runs(tmp_path):
     assert "node_rounds_total" not in values
     with pytest.raises(urllib.error.URLError):
         fetched(port)
+
+
+def test_a_file_after_an_interruption_and_after_a_kill():
+    endless = "protocol=slush", "n=400", "trials=3000000", "engine.cores=1", "output=out"
+    endless = *endless, "engine.memory_mb=1"
+    for stop, code, runs in ((signal.SIGINT, 130, 0), (signal.SIGKILL, -9, 1)):
+        Path("a.prom").unlink(missing_ok=True)
+        often = "from vecsim.watching import watch; watch._EVERY_S = 0.1"
+        given = {"cwd": Path.cwd(), "code": often, "stdout": subprocess.DEVNULL}
+        with start(*endless, "watch=a.prom", **given) as running:
+            end, values = time.monotonic() + 60, {}
+            while "node_rounds_total" not in values and time.monotonic() < end:
+                time.sleep(0.1)
+                if Path("a.prom").exists():
+                    values = parsed(Path("a.prom").read_text())
+            running.send_signal(stop)
+            assert running.wait(30) == code
+        values = parsed(Path("a.prom").read_text())
+        assert values["vecsim_running"] == {(): runs}
+        assert 0 < alone(values["trials_run_total"]) < 3000000
 
 
 def test_points_are_named_to_a_bound():
