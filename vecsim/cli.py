@@ -141,12 +141,12 @@ def _scenarios(given: list[str]) -> int:
         return FAILED
 
 
-def _job(jobs: list[list[str]], command: list[str] | None, config) -> int | Exception:
-    """One job, in this process or in one that a launcher has started.
+def _job(jobs: list[list[str]], command: list[str] | None, config):
+    """One job, in this process or in one that a launcher has started: a `launch.Ended`.
 
     jobs: the words of every job, by its number. command: what was typed; None in a multirun, whose
-    jobs have words of their own. Returns the exit code, or the exception where vecsim itself fails:
-    Hydra would print a line of its own about an exception that it catches.
+    jobs have words of their own. An exception is returned: Hydra would print a line of its own
+    about one that it catches.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -163,20 +163,23 @@ def _job(jobs: list[list[str]], command: list[str] | None, config) -> int | Exce
     composing.register()
     composing.add_swept(config, words)
     job = launch.Job(hydra, words) if command is None else None
+    if job and job.on_ray and (elsewhere := job.not_shared(hydra.runtime.cwd)):
+        return launch.Ended(elsewhere)
     folder = job.folder if job else Path("results")
     begun = [job.begun] if job else []
     options = dict(hydra.runtime.choices)
     paths = composing.searching(hydra.overrides.hydra) if job else []
     task = plan.Task(config, [*paths, *words], options, folder, ["vecsim", *(command or words)])
+    code: int | Exception = 0
     try:
         with job or contextlib.nullcontext(), outside.closed(), composing.refusals():
             planned = execute(task, progress.reporter(), *begun)
             report.show(planned, config.netcdf, config.figure, config.theory)
     except (ConfigError, StoreError) as error:
-        return _fail(f"{job.name}: {error}" if job else str(error), error.__cause__)
+        code = _fail(f"{job.name}: {error}" if job else str(error), error.__cause__)
     except Exception as error:
-        return error
-    return 0
+        code = error
+    return launch.Ended(code, job.text.getvalue() if job and job.on_ray else "")
 
 
 def _fail(message: str, cause: BaseException | None = None, code: int = BAD) -> int:

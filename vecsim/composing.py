@@ -86,6 +86,9 @@ def register() -> None:
     """
     for plugin in (outside.Checked, Folders):
         Plugins.instance().register(plugin)
+    # The schema of hydra-ray-launcher, which lists no argument of ray.remote, would be merged with
+    # vecsim's own file of that name, with a warning.
+    ConfigStore.instance().repo["hydra"]["launcher"].pop("ray.yaml", None)
     ConfigStore.instance().store("open", OmegaConf.create({key: _open() for key in OPEN}))
 
     def exact(value) -> Decimal:

@@ -1,27 +1,41 @@
 """Jobs of a multirun: what the driver does before and after them, and what each job does."""
 
 import contextlib
+import importlib.util
 import io
 import os
 import shlex
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, run_job
 from hydra.experimental.callback import Callback
 from hydra.types import HydraContext
+from omegaconf import OmegaConf
 
-from vecsim import composing, device, streams
+from vecsim import composing, device, places, streams
 from vecsim.errors import ConfigError, JobKilled, require
 from vecsim.results import files, jobs
 from vecsim.studies import overrides
 
 _AGAIN = "the same command goes on"  # part of the messages about jobs that were killed
+# Environment variables that Ray's workers get from the driver: names, or how they begin.
+_PASSED = "HYDRA_", "JAX_", "TF_CPP_", "VECSIM_", "XLA_", "PYTHONPATH", "XDG_CACHE_HOME"
+_ANSWER_S = 20  # seconds in which a cluster answers
+
+
+class Ended(NamedTuple):
+    """What a job returns: its exit code, or the exception where vecsim itself fails; its output
+    where the driver is to print it."""
+
+    code: int | Exception
+    text: str = ""
 
 
 def run_jobs(words: Sequence[str], task: Callable[[Any], Any]) -> int:
@@ -42,6 +56,8 @@ def multirun(words: Sequence[str], task: Callable[[list[list[str]]], Callable[[A
         allowed = "null with -m, whose jobs would be shown in one place"
         require(config.get("watch") is None, "watch", config.get("watch"), allowed)
     hydra = configs[0].hydra
+    if on_ray(hydra) and not importlib.util.find_spec("hydra_plugins.hydra_ray_launcher"):
+        raise ConfigError('hydra/launcher=ray is not installed: pip install "vecsim[ray]"')
     made = Plugins.instance().instantiate_launcher(_context(), task(listed), configs[0])
     folders: dict[Path, list[list[str]]] = {}
     for job in listed:
@@ -50,9 +66,11 @@ def multirun(words: Sequence[str], task: Callable[[list[list[str]]], Callable[[A
     for path, jobs_there in folders.items():
         jobs.write_list(path, shlex.join(["vecsim", *task_words]), jobs_there)
     try:
-        with _shared_cores(hydra.launcher, len(listed)):
+        with _ray(hydra) if on_ray(hydra) else _shared_cores(hydra.launcher, len(listed)):
             returned = made.launch([composing.told(job) for job in listed], 0)
-        if "submitit" in str(hydra.launcher._target_):  # their output is in their own logs
+        for job in returned:
+            print(job.return_value.text, end="", flush=True)
+        if on_ray(hydra) or "submitit" in str(hydra.launcher._target_):  # stderr is in their logs
             for number, job in enumerate(listed):
                 about = jobs.read_record(folder(hydra.sweep.dir, job), job)
                 if about.get("state") in ("refused", "failed"):
@@ -63,17 +81,25 @@ def multirun(words: Sequence[str], task: Callable[[list[list[str]]], Callable[[A
         fewer = "fewer at once take less memory: hydra.launcher.n_jobs=1"
         raise JobKilled(f"a job was killed, and others with it; {_AGAIN}; {fewer}") from None
     except Exception as error:
-        if not _of_queue(error):
+        if not _lost(error):
             raise
-        lines = str(error).strip().splitlines()
-        said = [line for line in lines[1:2] if "(state: " in line]  # such as CANCELLED
-        line = " ".join([*lines[:1], *said])
-        raise JobKilled(f"a job ended without a result; {_AGAIN}; {line}") from None
+        others = ", and others with it" if on_ray(hydra) else ""
+        said = str(error).strip().splitlines()[1:2]
+        state = [line for line in said if "(state: " in line]  # such as CANCELLED
+        line = " ".join([_first_line(error), *state])
+        raise JobKilled(f"a job ended without a result{others}; {_AGAIN}; {line}") from None
 
 
 def _of_queue(error: BaseException) -> bool:
     """Whether submitit raised an error: a job is lost, or it is told that its time is over."""
     return type(error).__module__.startswith("submitit")
+
+
+def _lost(error: BaseException) -> bool:
+    """Whether submitit or Ray raised an error because a job is lost, not what a job raised."""
+    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).mro()}
+    ray = "ray.RayError" in names and "ray.RayTaskError" not in names
+    return ray or _of_queue(error)
 
 
 def _without_mode(words: Sequence[str]) -> list[str]:
@@ -87,9 +113,9 @@ def _context() -> HydraContext:
 
 def _code(job: JobReturn) -> int:
     """The exit code that a job returned; an exception that it returned is raised."""
-    if isinstance(job.return_value, Exception):
-        raise job.return_value
-    return job.return_value
+    if isinstance(job.return_value.code, Exception):
+        raise job.return_value.code
+    return job.return_value.code
 
 
 def folder(multirun: str, given: Sequence[str]) -> Path:
@@ -104,6 +130,63 @@ def folder(multirun: str, given: Sequence[str]) -> Path:
 
 def _heading(number: int, given: Sequence[str]) -> str:
     return f"job {number} ({', '.join(given)})"
+
+
+def on_ray(hydra: Any) -> bool:
+    """Whether the jobs run in workers of Ray. hydra: Hydra's own settings."""
+    return str(hydra.launcher._target_).endswith(".RayLauncher")
+
+
+@contextlib.contextmanager
+def _ray(hydra: Any) -> Iterator[None]:
+    """Ray for the jobs of a multirun, at the end of which what still runs of them is ended.
+
+    Their processes begin in the folder of the driver, not in that where Ray was started, and with
+    its variables; each takes the cores that Ray counts for it.
+    """
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # else lines that jobs have in common are dropped
+    asked: Any = OmegaConf.to_container(hydra.launcher.ray, resolve=True)
+    init, cores = asked["init"], asked["remote"].get("num_cpus") or 1
+    passed = {name: text for name, text in os.environ.items() if name.startswith(_PASSED)}
+    passed |= {device.SHARE: str(max(1, int(cores))), places.FOLDER: os.getcwd()}
+    about = init.get("runtime_env") or {}
+    about["env_vars"] = passed | about.get("env_vars", {})
+    init["runtime_env"] = {"worker_process_setup_hook": "vecsim.places.enter_folder", **about}
+    ray = _connected(init)
+    if cores > max(node["Resources"].get("CPU", 0) for node in ray.nodes()):
+        told = f"no node has {cores} cores (hydra.launcher.ray.remote.num_cpus); jobs wait for one"
+        print(f"vecsim: {told}", file=sys.stderr, flush=True)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # Ray tells there what is wrong with nodes
+            yield
+    finally:
+        ray.shutdown()
+
+
+def _connected(init: dict[str, Any]) -> Any:
+    """The module `ray`, connected to a cluster, or to a Ray that begins here. init: arguments of
+    its function of that name."""
+    address = init.get("address") or os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local":  # only with a token may others make it run anything
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
+        init = {"object_store_memory": 2**27, "include_dashboard": False, **init}
+    ray = importlib.import_module("ray")
+    host, _, port = address.rpartition(":")
+    try:
+        if port.isdigit() and "/" not in host:  # Ray would try for minutes
+            socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
+        ray.init(**init | {"address": address})
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"hydra.launcher.ray.init: {_first_line(error)}") from None
+    except (OSError, RuntimeError, ray.exceptions.RayError) as error:
+        told = f"no Ray at {address} ({_first_line(error)})"
+        raise JobKilled(f"hydra.launcher.ray.init.address: {told}") from None
+    return ray
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 @contextlib.contextmanager
@@ -132,6 +215,15 @@ class Job:
         self.folder, self.given = folder(hydra.sweep.dir, given), given
         self.name = _heading(hydra.job.num, given)
         self.beside = "BasicLauncher" not in str(hydra.launcher._target_)
+        self.on_ray = on_ray(hydra)
+        self.text = io.StringIO()
+
+    def not_shared(self, driver: str) -> ConfigError | None:
+        """The error that the driver's folder, with its list of jobs, is not on this machine."""
+        if os.getcwd() == driver and any(self.folder.glob("jobs-*.json")):
+            return None
+        told = f"{self.name}: {driver} is not there on {socket.gethostname()}"
+        return ConfigError(f"{told}; allowed: a folder that all nodes share")
 
     def record(self, **about: Any) -> None:
         """Write what has become of the job; about: as of `vecsim.results.jobs.write_record`."""
@@ -147,7 +239,6 @@ class Job:
 
     def __enter__(self) -> "Job":
         self.record(state="begun")
-        self.text = io.StringIO()
         self.redirected = contextlib.ExitStack()
         if self.beside:  # others print at the same time
             self.redirected.enter_context(contextlib.redirect_stdout(self.text))
@@ -156,7 +247,7 @@ class Job:
 
     def __exit__(self, kind, error, _) -> None:
         self.redirected.close()
-        if self.beside:
+        if self.beside and not self.on_ray:
             print(self.text.getvalue(), end="", flush=True)
         if error is None:
             self.record(state="done", **self.results)

@@ -1,8 +1,10 @@
 """Where vecsim's own files are (configuration and figure scripts), and what it needs to run."""
 
+import contextlib
 import os
 from pathlib import Path
 
+FOLDER = "VECSIM_FOLDER"  # environment variable: where a worker of Ray works
 PACKAGE = Path(__file__).resolve().parent  # the folder `vecsim`
 
 
@@ -26,3 +28,9 @@ def require_working_folder() -> None:
         os.getcwd()
     except FileNotFoundError:
         raise ConfigError("the working folder is deleted; allowed: one that exists") from None
+
+
+def enter_folder() -> None:
+    """Go to the folder that FOLDER names; a worker of Ray begins with it."""
+    with contextlib.suppress(OSError):  # the job tells that it is not there
+        os.chdir(os.environ[FOLDER])
