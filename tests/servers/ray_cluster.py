@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from processes import end, wait_until
+from processes import wait_until
 
 from vecsim import places
 
@@ -128,7 +128,8 @@ def namespace(environment: Path) -> Iterator[Cluster]:
         wait_until(up.exists, WAIT_S, "the namespace", [holder])
         yield Cluster(environment, folder, holder)
     finally:
-        end([holder])
+        holder.kill()  # unshare ignores what else ends a process
+        holder.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
