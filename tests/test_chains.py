@@ -96,11 +96,11 @@ def test_shards(whole, of, tmp_path):
     for number in reversed(range(of)):
         shard = Shard(number, of)
         made.run(study, tmp_path / shard.folder / "data.zarr", shard=shard)
-    assert merging.merge(tmp_path) == [tmp_path / "data.zarr"]
+    assert merging.merge_shards(tmp_path) == [tmp_path / "data.zarr"]
     assert chunks(tmp_path / "data.zarr") == chunks(path)
     assert store.open(tmp_path / "data.zarr").attrs["command"] == "vecsim made=1"
     before = files(tmp_path)
-    assert merging.merge(tmp_path) == [tmp_path / "data.zarr"]
+    assert merging.merge_shards(tmp_path) == [tmp_path / "data.zarr"]
     assert files(tmp_path) == before
 
 
@@ -111,26 +111,26 @@ def test_shards_that_are_missing(whole, tmp_path):
         shard = Shard(number, 4)
         made.run(study, tmp_path / shard.folder / "data.zarr", shard=shard)
     with pytest.raises(StoreError, match=r"lacks shards 1/4, whose commands have not begun"):
-        merging.merge(tmp_path)
+        merging.merge_shards(tmp_path)
     path = tmp_path / "shards/1-of-4/data.zarr"
     made.run(made.study([*VALUES[:-1], 8], 40, study.precision), path, shard=Shard(1, 4))
     with pytest.raises(StoreError, match=r"1-of-4.* belongs to another config: sweep.n"):
-        merging.merge(tmp_path)
+        merging.merge_shards(tmp_path)
     path.rename(tmp_path / "gone")
     made.run(study, path, shard=Shard(1, 4))
     mark = next((path / "vecsim/marks").iterdir())
     text = mark.read_text()
     mark.unlink()
     with pytest.raises(StoreError, match=r"lacks shards 1/4, which are not complete"):
-        merging.merge(tmp_path)
+        merging.merge_shards(tmp_path)
     mark.write_text(text)
     file = path / "x/c" / mark.name.replace(".", "/")
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(StoreError, match=r"is damaged: x, chunk"):
-        merging.merge(tmp_path)
+        merging.merge_shards(tmp_path)
     made.run(study, tmp_path / "shards/0-of-3/data.zarr", shard=Shard(0, 3))
     with pytest.raises(StoreError, match=r"holds parts of 3 and 4"):
-        merging.merge(tmp_path)
+        merging.merge_shards(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["0", "1/1/1", "3/3", "-1/3", "a/b", "0/0", 3, "0/1000001", ""])

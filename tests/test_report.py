@@ -14,7 +14,7 @@ import xarray as xr
 from vecsim import progress, report
 from vecsim.results import accessor as _accessor  # noqa: F401
 from vecsim.results import kinds, table, text
-from vecsim.studies.tally import Tally
+from vecsim.studies.tally import RunTally
 
 WORDS = ["random_voting", "coordinated_collusion"]
 
@@ -186,9 +186,11 @@ def clock(monkeypatch):
     return now
 
 
-def made_tally(points: int, trials: int, done: int = 0, chunks: int = 8, taken: int = 0) -> Tally:
+def made_tally(
+    points: int, trials: int, done: int = 0, chunks: int = 8, taken: int = 0
+) -> RunTally:
     counts = np.zeros((2, points), int)
-    return Tally("made", points * trials, trials, chunks, done, taken, None, *counts)
+    return RunTally("made", points * trials, trials, chunks, done, taken, None, *counts)
 
 
 def test_pace(clock):

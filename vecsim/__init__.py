@@ -72,7 +72,7 @@ def merge(output: str | Path) -> xr.Dataset:
     """
     from vecsim.results import merging
 
-    return open(merging.merge(output)[0])
+    return open(merging.merge_shards(output)[0])
 
 
 def compare(a: xr.Dataset, b: xr.Dataset, level: float = 0.95) -> xr.Dataset:

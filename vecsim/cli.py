@@ -85,7 +85,7 @@ def execute(task, reporter, begun=lambda output, options: None, planned=None):
     with watched(planned.watch, planned.folder) as watch:
         for name, study in planned.studies.items():
             work, engine = planned.works[name], planned.engine
-            report.announce(study, executors.described(engine, about["device"]), planned.shard)
+            report.announce(study, executors.computed_by(engine, about["device"]), planned.shard)
             hears = told_to(reporter, watch, study, name)
             run = planned.assignment(name), work, planned.folder / name, about, hears
             if not runner.run_study(*run, executors.executor(engine, work), planned.shard):
@@ -174,7 +174,7 @@ def _job(jobs: list[list[str]], command: list[str] | None, config):
     try:
         with job or contextlib.nullcontext(), outside.closed(), composing.refusals():
             planned = execute(task, progress.reporter(), *begun)
-            report.show(planned, config.netcdf, config.figure, config.theory)
+            report.show_studies(planned, config.netcdf, config.figure, config.theory)
     except (ConfigError, StoreError) as error:
         code = _fail(f"{job.name}: {error}" if job else str(error), error.__cause__)
     except Exception as error:

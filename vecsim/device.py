@@ -24,12 +24,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def share() -> int:
+def share_of_cores() -> int:
     """Cores for this process: all that it may use, or its share among concurrent jobs."""
     return int(os.environ.get(SHARE, cores()))
 
 
-def described() -> str:
+def device_names() -> str:
     """What JAX computes on, such as `2 x cpu (cpu)`."""
     import jax
 
@@ -54,7 +54,7 @@ def configure(wanted: Any = None) -> None:
 
     if "xla_force_host_platform_device_count" not in flags:
         with contextlib.suppress(RuntimeError):  # JAX has been used
-            jax.config.update("jax_num_cpu_devices", wanted or share())
+            jax.config.update("jax_num_cpu_devices", wanted or share_of_cores())
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache")  # a full disk
     cache = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else cache_folder()

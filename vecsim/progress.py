@@ -4,11 +4,11 @@ import sys
 import threading
 import time
 
-from vecsim.studies.tally import Tally
+from vecsim.studies.tally import RunTally
 
 FIRST = 2.0  # seconds until the first line without a terminal: short runs print none
 LOG_EVERY = 10.0  # seconds between later lines, so that logs stay short
-NAMED = 3  # hosts that a line names, so that it fits a terminal
+HOSTS_NAMED = 3  # hosts that a line names, so that it fits a terminal
 DRAW_EVERY = 0.1  # seconds between redraws of the bar, which then looks continuous
 
 
@@ -20,7 +20,7 @@ class Pace:
     first chunk.
     """
 
-    def __init__(self, tally: Tally):
+    def __init__(self, tally: RunTally):
         self.tally = tally
         self.run = self.fresh = 0
         self.rounds_before = 0.0
@@ -74,16 +74,16 @@ class Pace:
         return f"{told}, {named(tally)}" if tally.remote else told
 
 
-def named(tally: Tally) -> str:
+def named(tally: RunTally) -> str:
     """How many workers have answered, and their hosts.
 
     An example: 12 workers on node1, node2, node3 and 1 more.
     """
     hosts = sorted({host.name for host in [*tally.hosts.values()]})
     workers = sum(len(host.processes) for host in [*tally.hosts.values()])
-    more = f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else ""
+    more = f" and {len(hosts) - HOSTS_NAMED} more" if len(hosts) > HOSTS_NAMED else ""
     plural = "" if workers == 1 else "s"
-    return f"{workers} worker{plural} on {', '.join(hosts[:NAMED])}{more}"
+    return f"{workers} worker{plural} on {', '.join(hosts[:HOSTS_NAMED])}{more}"
 
 
 def clock(seconds: float) -> str:
@@ -103,7 +103,7 @@ class Lines:
     def __init__(self):
         self._lock, self._over = threading.Lock(), threading.Event()
 
-    def start(self, tally: Tally) -> None:
+    def start(self, tally: RunTally) -> None:
         """Print what is there already, and begin to print lines."""
         self.pace = Pace(tally)
         if tally.done:
@@ -148,7 +148,7 @@ class Bar:
         bar, text = BarColumn(30), TextColumn("{task.percentage:3.0f} %  {task.fields[pace]}")
         self.progress = Progress(bar, text, transient=True, refresh_per_second=1 / DRAW_EVERY)
 
-    def start(self, tally: Tally) -> None:
+    def start(self, tally: RunTally) -> None:
         """Print what is there already, and draw the bar."""
         self.pace = Pace(tally)  # read again whenever the bar is drawn
         _tell_taken(tally)
@@ -174,6 +174,6 @@ def reporter() -> Bar | Lines:
     return Bar() if sys.stdout.isatty() else Lines()
 
 
-def _tell_taken(tally: Tally) -> None:
+def _tell_taken(tally: RunTally) -> None:
     if tally.taken:
         print(f"{tally.taken:,} of {tally.total:,} trials are there already", flush=True)

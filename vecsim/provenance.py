@@ -18,7 +18,7 @@ def provenance(command: list[str]) -> dict[str, Any]:
         "versions": {name: importlib.metadata.version(name) for name in packages},
         "python": platform.python_version(),
         "commit": _commit(),
-        "device": device.described(),
+        "device": device.device_names(),
         "key_implementation": "threefry2x32-20, one block per node (or pair of nodes) and round",
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -39,7 +39,7 @@ def announce(study: Study, computed_by: str, shard: Shard) -> None:
             print(f"vecsim: {told}", flush=True)
 
 
-def show(planned: Plan, *wanted: bool) -> None:
+def show_studies(planned: Plan, *wanted: bool) -> None:
     """Save the summaries, print the tables, all paths and what workers cost; of a shard, say where
     it is. wanted: other files, by `save_files`."""
     output, whole = planned.output, planned.shard.of == 1
@@ -52,7 +52,7 @@ def show(planned: Plan, *wanted: bool) -> None:
         else:
             print(f"shard    {path}")
         if price is not None or workers is not None:
-            print(f"cost     {cost(data.attrs, price)}")
+            print(f"cost     {cost_line(data.attrs, price)}")
     if not whole:
         print(f"when all {planned.shard.of} are there: vecsim merge {shlex.quote(str(output))}")
         return
@@ -73,7 +73,7 @@ def _show_summary(data: xr.Dataset, path: Path) -> None:
     print(f"summary  {summarised}.nc and .csv")
 
 
-def cost(attrs: Mapping[str, Any], price: float | None) -> str:
+def cost_line(attrs: Mapping[str, Any], price: float | None) -> str:
     """What the trials of a study cost: core-hours by host.
 
     attrs: of its dataset. price: of a core-hour, in any currency.

@@ -80,7 +80,7 @@ class Chunks:
             whole[tuple(map(slice, values.shape))] = values
             values = whole
         plain = np.ascontiguousarray(values, np.dtype(variable.dtype).newbyteorder("<"))
-        packed = compress(plain, disk.LEVEL)
+        packed = compress(plain, disk.COMPRESSION)
         return packed + crc32c(packed).to_bytes(4, "little")
 
     def _mark(self, index: Index) -> str:

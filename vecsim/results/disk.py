@@ -33,7 +33,7 @@ from vecsim.results import files
 from vecsim.results.files import StoreError, damaged, file_digest
 from vecsim.results.layout import Layout
 
-LEVEL = 3  # of compression by Zstandard: its default, which loses little to slower ones
+COMPRESSION = 3  # of compression by Zstandard: its default, which loses little to slower ones
 FORMAT = 3  # version of the format on disk; a store of another one is refused
 POINTS = "vecsim/points"  # the points' identities, little-endian uint64
 CHECKSUMS, LAYOUT = "vecsim/checksums", "vecsim/zarr.json"  # paths in the store
@@ -150,7 +150,7 @@ def _create_arrays(path: Path, layout: Layout, attrs: dict) -> None:
         plain = values.astype(np.dtypes.StringDType()) if values.dtype.kind in "OU" else values
         options = {"config": {"write_empty_chunks": True}}
         array(name, plain.shape, plain.shape, plain.dtype, dims, about, **options)[...] = plain
-    options = {"compressors": [ZstdCodec(level=LEVEL), Crc32cCodec()]}
+    options = {"compressors": [ZstdCodec(level=COMPRESSION), Crc32cCodec()]}
     for v in layout.variables:
         shape, chunks = (part + layout.within(v) for part in (layout.shape, layout.chunks))
         dims, dtype = layout.dims + v.inner, np.dtype(v.dtype).newbyteorder("<")

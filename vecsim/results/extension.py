@@ -81,11 +81,11 @@ def was_run(values: Mapping[str, np.ndarray]) -> np.ndarray:
     """Which trials [trials] have been run: those with any value that is not missing."""
     found = []
     for array in values.values():
-        found.append((~missing(array)).any(axis=tuple(range(1, array.ndim))))
+        found.append((~is_missing(array)).any(axis=tuple(range(1, array.ndim))))
     return np.any(found, axis=0)
 
 
-def missing(array: np.ndarray) -> np.ndarray:
+def is_missing(array: np.ndarray) -> np.ndarray:
     """Which values are missing (bool, in the same shape): -1 of whole numbers, NaN of others."""
     return array == -1 if array.dtype.kind == "i" else np.isnan(array)
 

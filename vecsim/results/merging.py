@@ -15,13 +15,13 @@ from vecsim.results.contents import Contents
 from vecsim.results.disk import read_metadata
 from vecsim.results.files import StoreError, one_line
 from vecsim.results.layout import Index
-from vecsim.results.shards import FOLDER, Shard, chain_of
+from vecsim.results.shards import SHARDS, Shard, chain_of
 from vecsim.results.store import STORES, Store
 
 _NAMED = 5  # shards that a message names
 
 
-def merge(output: str | Path) -> list[Path]:
+def merge_shards(output: str | Path) -> list[Path]:
     """Make one store of the shards in a folder of results, for each of the study's stores; returns
     their paths. The shards stay where they are.
 
@@ -40,15 +40,15 @@ def merge(output: str | Path) -> list[Path]:
 
 def _shards(output: Path) -> list[Shard]:
     """All that there should be, by those that are there."""
-    named = (re.fullmatch(r"\d+-of-(\d+)", each.name) for each in (output / FOLDER).glob("*"))
+    named = (re.fullmatch(r"\d+-of-(\d+)", each.name) for each in (output / SHARDS).glob("*"))
     counts = sorted({int(match[1]) for match in named if match})
     if not counts:
         allowed = "the output of commands with shard=i/N"
-        raise StoreError(f"{output} holds no {FOLDER}; allowed: {allowed}")
+        raise StoreError(f"{output} holds no {SHARDS}; allowed: {allowed}")
     if len(counts) > 1:
         different = " and ".join(map(str, counts))
         raise StoreError(
-            f"{output / FOLDER} holds parts of {different}; delete those of all but one"
+            f"{output / SHARDS} holds parts of {different}; delete those of all but one"
         )
     return [Shard(number, counts[0]) for number in range(counts[0])]
 

@@ -18,8 +18,8 @@ import numpy as np
 from vecsim.errors import require
 from vecsim.results.layout import Index, Layout
 
-FOLDER = "shards"  # in the output folder
-MOST = 10**6  # shards: more than any study has chains
+SHARDS = "shards"  # in the output folder
+_MOST = 10**6  # shards: more than any study has chains
 
 
 class Shard(NamedTuple):
@@ -34,11 +34,11 @@ class Shard(NamedTuple):
         if text is None:
             return cls()
         match = re.fullmatch(r"(\d{1,7})/(\d{1,7})", text) if isinstance(text, str) else None
-        allowed = f"null, or i/N with 0 <= i < N <= {MOST}, as 0/8 to 7/8"
+        allowed = f"null, or i/N with 0 <= i < N <= {_MOST}, as 0/8 to 7/8"
         require(match is not None, "shard", text, allowed)
         assert match
         number, of = int(match[1]), int(match[2])
-        require(number < of <= MOST, "shard", text, allowed)
+        require(number < of <= _MOST, "shard", text, allowed)
         return cls(number, of)
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Shard(NamedTuple):
     @property
     def folder(self) -> str:
         """Where its stores are, in the output folder; empty for the whole."""
-        return "" if self.of == 1 else f"{FOLDER}/{self.number}-of-{self.of}"
+        return "" if self.of == 1 else f"{SHARDS}/{self.number}-of-{self.of}"
 
 
 def chain_of(layout: Layout, precise: bool, index: Index) -> int:

@@ -17,12 +17,14 @@ from vecsim.studies.executors.bench import Answer
 from vecsim.studies.executors.executor import Executor
 
 Request = tuple[list[int], Array]  # numbers of points, and numbers of their trials
-Values = dict[str, Array]  # of each variable [points, trials, ...]
-Chain = Generator[Request, Values, None]
+ChunkValues = dict[str, Array]  # of each variable [points, trials, ...]
+ChunkChain = Generator[Request, ChunkValues, None]
 
 
 def drive(
-    chains: Iterator[Chain], executor: Executor, accept: Callable[[Request, Answer], Values]
+    chains: Iterator[ChunkChain],
+    executor: Executor,
+    accept: Callable[[Request, Answer], ChunkValues],
 ) -> None:
     """Run all chains to their ends, with as many requests in flight as the executor has slots.
 
@@ -30,10 +32,10 @@ def drive(
     values of an answer, or raises where they cannot be right. WorkerError where an answer is to no
     request that is in flight.
     """
-    flying: dict[int, tuple[Chain, Request]] = {}
+    flying: dict[int, tuple[ChunkChain, Request]] = {}
     tickets = count()
 
-    def advance(chain: Chain, values: Values | None) -> None:
+    def advance(chain: ChunkChain, values: ChunkValues | None) -> None:
         try:
             request = chain.send(values)  # pyright: ignore[reportArgumentType]
         except StopIteration:

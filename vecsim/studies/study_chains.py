@@ -12,14 +12,14 @@ import numpy as np
 
 from vecsim.errors import WorkerError
 from vecsim.results.estimate import enough
-from vecsim.results.extension import missing
+from vecsim.results.extension import is_missing
 from vecsim.results.layout import Array, Index
 from vecsim.results.shards import Shard, chain_of
 from vecsim.results.store import Store
-from vecsim.studies.chains import Chain, Request, Values
+from vecsim.studies.chains import ChunkChain, ChunkValues, Request
 from vecsim.studies.executors.bench import Answer, Worker, require_alike, this_worker
 from vecsim.studies.sweep import Study
-from vecsim.studies.tally import Reporter, Tally
+from vecsim.studies.tally import Reporter, RunTally
 from vecsim.studies.work import Work
 
 
@@ -46,7 +46,7 @@ class StudyChains:
         self._shard, self._before = shard, json.loads(store.attributes().get("workers", "[]"))
         chunks = sum(1 for _ in self._indices())
         done = sum(bool(store.done[index]) for index in self._indices())
-        self.tally = Tally(
+        self.tally = RunTally(
             study.name,
             sum(math.prod(part.stop - part.start for part in each) for each in self._regions()),
             study.trials,
@@ -73,14 +73,14 @@ class StudyChains:
         """This process, which workers must be like."""
         return this_worker(self.study.config.get("sources", {}))
 
-    def chains(self) -> Iterator[Chain]:
+    def chains(self) -> Iterator[ChunkChain]:
         """All chains, in order."""
         kept = slice(
             -1 if self.study.precision else None
         )  # of an index, what a chain has in common
         return (self._chain([*group]) for _, group in groupby(self._indices(), itemgetter(kept)))
 
-    def _chain(self, indices: list[Index]) -> Chain:
+    def _chain(self, indices: list[Index]) -> ChunkChain:
         """Chunk by chunk, each point as long as its interval is too wide."""
         study, tally, store = self.study, self.tally, self.store
         for index in indices:
@@ -107,7 +107,7 @@ class StudyChains:
 
     def _chunk(
         self, indices: Array, wanted: Array, trials: Array
-    ) -> Generator[Request, Values, tuple[Values, int]]:
+    ) -> Generator[Request, ChunkValues, tuple[ChunkValues, int]]:
         """One chunk: trials of the points still wanted, taken from an earlier store where it holds
         them; the rest is missing. Returns how many were run, too.
 
@@ -132,7 +132,7 @@ class StudyChains:
         shape = indices.shape
         return {name: a.reshape(*shape, *a.shape[1:]) for name, a in out.items()}, run
 
-    def accept(self, request: Request, answer: Answer) -> Values:
+    def accept(self, request: Request, answer: Answer) -> ChunkValues:
         """The values of an answer, as the store holds them.
 
         ConfigError where its worker differs from this process, WorkerError where the values cannot
@@ -143,7 +143,7 @@ class StudyChains:
         if self.tally.hear(answer):
             self.store.record(self.workers())
         numbers, trials = request
-        accepted: Values = {}
+        accepted: ChunkValues = {}
         for v in self.store.layout.variables:
             shape = len(numbers), len(trials), *self.store.layout.within(v)
             array = values.get(v.name)
@@ -156,7 +156,7 @@ class StudyChains:
                 accepted[v.name] = array.astype(v.dtype)
             if not np.array_equal(accepted[v.name], array, equal_nan=array.dtype.kind == "f"):
                 raise WorkerError(f"{told} that does not fit; allowed: values of {v.dtype}")
-            if v.name in self.work.always and np.any(missing(accepted[v.name])):
+            if v.name in self.work.always and np.any(is_missing(accepted[v.name])):
                 raise WorkerError(f"{told} missing in some trials; allowed: a value in each")
         rounds = self.work.node_rounds(numbers, accepted)
         if rounds is not None:

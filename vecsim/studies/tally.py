@@ -33,7 +33,7 @@ class Host:
 
 
 @dataclass
-class Tally:
+class RunTally:
     """How far the run of a study has come.
 
     total: trials in all, at most. trials: of each point, at most. chunks: of the run; done: those
@@ -82,7 +82,7 @@ class Tally:
 class Reporter(Protocol):
     """Hears of progress."""
 
-    def start(self, tally: Tally) -> None:
+    def start(self, tally: RunTally) -> None:
         """The run begins; the tally is kept up to date until it ends."""
 
     def advance(self, run: int, skipped: int) -> None:

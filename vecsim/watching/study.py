@@ -10,7 +10,7 @@ from vecsim.progress import Pace
 from vecsim.results.estimate import Precision, clopper_pearson, enough, stopping_level
 from vecsim.studies.executors.executor import LOST
 from vecsim.studies.sweep import Study
-from vecsim.studies.tally import Reporter, Tally
+from vecsim.studies.tally import Reporter, RunTally
 from vecsim.watching import memory
 from vecsim.watching.metric import Metric, Reading
 from vecsim.watching.watch import Watch
@@ -106,7 +106,7 @@ class Watched:
         self._lost = 0
         self._lock = threading.Lock()  # between threads that read
 
-    def start(self, tally: Tally) -> None:
+    def start(self, tally: RunTally) -> None:
         """Begin to show the tally."""
         self._pace, self._heard = Pace(tally), time.time()
         self._widths = Widths(tally.precision, len(tally.events)) if tally.precision else None

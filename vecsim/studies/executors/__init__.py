@@ -26,7 +26,7 @@ def check_workers(workers: Any) -> None:
     require(good, "engine.workers", workers, allowed)
 
 
-def described(engine: Mapping[str, Any], own: str) -> str:
+def computed_by(engine: Mapping[str, Any], own: str) -> str:
     """What computes, in words. engine: in the configuration. own: what this process computes on."""
     workers = engine["workers"]
     if workers is None:
@@ -42,7 +42,7 @@ def executor(engine: Mapping[str, Any], work: Work) -> Executor:
     if isinstance(workers, int):
         from vecsim.studies.executors.processes import Processes
 
-        return Processes(workers, cores or max(1, device.share() // workers))
+        return Processes(workers, cores or max(1, device.share_of_cores() // workers))
     from vecsim.studies.executors.dask_cluster import DaskCluster
 
     return DaskCluster(workers, cores)

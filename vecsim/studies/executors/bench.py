@@ -63,7 +63,7 @@ class Answer(NamedTuple):
 def this_worker(sources: Mapping[str, str]) -> Worker:
     """This process. sources: hashes of the files of the study's own components."""
     code = {**_versions(), **sources}
-    return Worker(platform.node(), os.getpid(), device.described(), tuple(code.items()))
+    return Worker(platform.node(), os.getpid(), device.device_names(), tuple(code.items()))
 
 
 @cache

@@ -32,7 +32,7 @@ def serve(address: str) -> int:
         options = {"nthreads": 1, "memory_limit": 0, "host": own, "name": name}
         worker = Worker(address, dashboard_address=f"{own}:0", death_timeout=_PATIENCE_S, **options)
         async with worker:
-            print(f"worker {name}: {device.described()}, for {address}", flush=True)
+            print(f"worker {name}: {device.device_names()}, for {address}", flush=True)
             await worker.finished()
 
     try:
