@@ -148,7 +148,7 @@ def _ray(hydra: Any) -> Iterator[None]:
     asked: Any = OmegaConf.to_container(hydra.launcher.ray, resolve=True)
     init, cores = asked["init"], asked["remote"].get("num_cpus") or 1
     passed = {name: text for name, text in os.environ.items() if name.startswith(_PASSED)}
-    passed |= {device.SHARE: str(max(1, int(cores))), places.FOLDER: os.getcwd()}
+    passed |= {device.SHARE: str(max(1, int(cores))), places.WORKING_FOLDER: os.getcwd()}
     about = init.get("runtime_env") or {}
     about["env_vars"] = passed | about.get("env_vars", {})
     init["runtime_env"] = {"worker_process_setup_hook": "vecsim.places.enter_folder", **about}

@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-FOLDER = "VECSIM_FOLDER"  # environment variable: where a worker of Ray works
+WORKING_FOLDER = "VECSIM_FOLDER"  # environment variable: where a worker of Ray works
 PACKAGE = Path(__file__).resolve().parent  # the folder `vecsim`
 
 
@@ -31,6 +31,6 @@ def require_working_folder() -> None:
 
 
 def enter_folder() -> None:
-    """Go to the folder that FOLDER names; a worker of Ray begins with it."""
+    """Go to the folder that WORKING_FOLDER names; a worker of Ray begins with it."""
     with contextlib.suppress(OSError):  # the job tells that it is not there
-        os.chdir(os.environ[FOLDER])
+        os.chdir(os.environ[WORKING_FOLDER])

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -211,7 +212,25 @@ def test_the_recipe(environment, folder):
         assert result.returncode == 0, result.stderr
         assert [name[0] for name in blocks(result.stdout)] == ["0", "1"]
         assert len(list(Path("told").iterdir())) == 2
-        left = {"raylet", "gcs_server"}
-        mark = f"HOME={space.folder}"
-        wait_until(lambda: not left & set(marked(mark).values()), 20, "the end of Ray")
-    assert vecsim.collect(MULTIRUN).sizes["protocol"] == 2
+        ended(space)
+        assert vecsim.collect(MULTIRUN).sizes["protocol"] == 2
+
+        # Stopped in the middle of a job that would take an hour.
+        variables["NODES"] = ""
+        endless = "protocol=slush", "n=400", "trials=30000000", "engine.cores=1"
+        with space.start(str(RECIPE), *endless, cwd=folder, **variables) as running:
+            about = MULTIRUN, endless
+            wait_until(lambda: "output" in jobs.read_record(*about), 60, "the job", [running])
+            [recipe] = [
+                n for n, name in marked(f"HOME={space.folder}").items() if name == "cluster"
+            ]
+            os.kill(recipe, signal.SIGTERM)
+            running.communicate(timeout=60)
+        assert running.returncode == 143
+        ended(space)
+
+
+def ended(space) -> None:
+    mark = f"HOME={space.folder}"
+    every = {"raylet", "gcs_server", "vecsim", "ray::_run_job", "ray::IDLE"}
+    wait_until(lambda: not every & set(marked(mark).values()), 20, "the end of Ray")
