@@ -1,7 +1,7 @@
 """Jobs of a multirun: what the driver does before and after them, and what each job does."""
 
 import contextlib
-import importlib.util
+import importlib
 import io
 import os
 import shlex
@@ -56,7 +56,7 @@ def multirun(words: Sequence[str], task: Callable[[list[list[str]]], Callable[[A
         allowed = "null with -m, whose jobs would be shown in one place"
         require(config.get("watch") is None, "watch", config.get("watch"), allowed)
     hydra = configs[0].hydra
-    if on_ray(hydra) and not importlib.util.find_spec("hydra_plugins.hydra_ray_launcher"):
+    if on_ray(hydra) and hydra.launcher._target_ not in Plugins.instance().class_name_to_class:
         raise ConfigError('hydra/launcher=ray is not installed: pip install "vecsim[ray]"')
     made = Plugins.instance().instantiate_launcher(_context(), task(listed), configs[0])
     folders: dict[Path, list[list[str]]] = {}
