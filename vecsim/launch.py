@@ -156,11 +156,12 @@ def _ray(hydra: Any) -> Iterator[None]:
     if cores > max(node["Resources"].get("CPU", 0) for node in ray.nodes()):
         told = f"no node has {cores} cores (hydra.launcher.ray.remote.num_cpus); jobs wait for one"
         print(f"vecsim: {told}", file=sys.stderr, flush=True)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # Ray tells there what is wrong with nodes
+    # Until all of its threads have ended Ray prints what is wrong with nodes, on standard output.
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
             yield
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 def _connected(init: dict[str, Any]) -> Any:
