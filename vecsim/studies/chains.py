@@ -13,7 +13,7 @@ from itertools import count
 
 from vecsim.errors import WorkerError
 from vecsim.results.layout import Array
-from vecsim.studies.executors.bench import Answer
+from vecsim.studies.executors.bench import Answer, require_formed
 from vecsim.studies.executors.executor import Executor
 
 Request = tuple[list[int], Array]  # numbers of points, and numbers of their trials
@@ -29,8 +29,8 @@ def drive(
     """Run all chains to their ends, with as many requests in flight as the executor has slots.
 
     chains: taken from only when a slot is free, so that few are held at once. accept: returns the
-    values of an answer, or raises where they cannot be right. WorkerError where an answer is to no
-    request that is in flight.
+    values of an answer, or raises where they cannot be right. WorkerError where an answer is none,
+    or is to no request that is in flight.
     """
     flying: dict[int, tuple[ChunkChain, Request]] = {}
     tickets = count()
@@ -50,6 +50,7 @@ def drive(
         if not flying:
             return
         answer = executor.next()
+        require_formed(answer)
         if answer.ticket not in flying:
             raise WorkerError(f"{answer.worker.name} answers {answer.ticket}, which nobody asked")
         chain, request = flying.pop(answer.ticket)

@@ -140,24 +140,29 @@ class StudyChains:
         """
         worker, values = answer.worker, answer.values
         require_alike(worker, self.driver)
-        if self.tally.hear(answer):
-            self.store.record(self.workers())
         numbers, trials = request
         accepted: ChunkValues = {}
+        told = f"worker {worker.name} answers with"
         for v in self.store.layout.variables:
             shape = len(numbers), len(trials), *self.store.layout.within(v)
-            array = values.get(v.name)
-            told = f"worker {worker.name} answers with {v.name}"
-            if not (isinstance(array, np.ndarray) and array.dtype.kind in "biuf"):
-                raise WorkerError(f"{told} {type(array).__name__}; allowed: an array of numbers")
+            array, about = values.get(v.name), f"{told} {v.name}"
+            # An array of another class, such as a masked one, may mean more than its numbers.
+            if not (type(array) is np.ndarray and array.dtype.kind in "biuf"):
+                raise WorkerError(f"{about} {type(array).__name__}; allowed: an array of numbers")
             if array.shape != shape:
-                raise WorkerError(f"{told} of shape {array.shape}; allowed: {shape}")
+                raise WorkerError(f"{about} of shape {array.shape}; allowed: {shape}")
             with np.errstate(invalid="ignore"):  # NaN as a whole number
                 accepted[v.name] = array.astype(v.dtype)
-            if not np.array_equal(accepted[v.name], array, equal_nan=array.dtype.kind == "f"):
-                raise WorkerError(f"{told} that does not fit; allowed: values of {v.dtype}")
+                again = accepted[v.name].astype(array.dtype)
+            nan = array.dtype.kind == "f"
+            if not all(np.array_equal(each, array, nan) for each in (accepted[v.name], again)):
+                raise WorkerError(f"{about} that does not fit; allowed: values of {v.dtype}")
             if v.name in self.work.always and np.any(is_missing(accepted[v.name])):
-                raise WorkerError(f"{told} missing in some trials; allowed: a value in each")
+                raise WorkerError(f"{about} missing in some trials; allowed: a value in each")
+        if more := [repr(name) for name in values if name not in accepted]:
+            raise WorkerError(f"{told} {more[0]}; allowed: {', '.join(accepted)}")
+        if self.tally.hear(answer):
+            self.store.record(self.workers())
         rounds = self.work.node_rounds(numbers, accepted)
         if rounds is not None:
             self.tally.node_rounds = (self.tally.node_rounds or 0.0) + rounds

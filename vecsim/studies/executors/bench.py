@@ -1,6 +1,7 @@
 """What every worker does: it loads a study once, and computes chunks of it."""
 
 import importlib.metadata
+import math
 import os
 import pickle
 import platform
@@ -8,10 +9,11 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import cache, cached_property
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 from vecsim import device, places
-from vecsim.errors import ConfigError
+from vecsim.errors import ConfigError, WorkerError
 from vecsim.results.files import file_digest, json_digest
 from vecsim.results.layout import Array
 from vecsim.studies.work import Work
@@ -58,6 +60,24 @@ class Answer(NamedTuple):
         began = time.process_time()
         values = work.compute(numbers, trials)
         return cls(ticket, values, worker, time.process_time() - began)
+
+
+def require_formed(answer: Any) -> None:
+    """WorkerError unless this is an `Answer` of a `Worker`, whatever the values in it are."""
+    good = isinstance(answer, Answer) and isinstance(answer.worker, Worker)
+    try:
+        ticket, values, (host, process, devices, code), core_s = answer
+        types = type(ticket), type(values), type(process), type(core_s)
+        words = [host, devices, *chain.from_iterable(dict(code).items())]
+        good = good and types == (int, dict, int, float) and 0 <= core_s < math.inf
+        good = good and all(isinstance(word, str) and word.isprintable() for word in words)
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        allowed = "an answer of a vecsim worker"
+        raise WorkerError(
+            f"a worker answers with a broken {type(answer).__name__}; allowed: {allowed}"
+        )
 
 
 def this_worker(sources: Mapping[str, str]) -> Worker:
