@@ -38,6 +38,29 @@ class Shuffled(InProcess):
         return super().next()
 
 
+class Stopping(Shuffled):
+    """Is interrupted after some answers."""
+
+    left = 0
+
+    def next(self):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return super().next()
+
+    @classmethod
+    def after(cls, answers: int, seed: int = 0):
+        """Of a work: what makes it."""
+
+        def made_of(work):
+            executor = cls(work, seed, 4)
+            executor.left = answers
+            return executor
+
+        return made_of
+
+
 @pytest.fixture(scope="module", params=[None, PRECISE], ids=["every trial", "precision"])
 def whole(request, tmp_path_factory):
     """A study, and its store as this process makes it."""
@@ -69,19 +92,10 @@ def test_any_order(whole, seed, slots):
 def test_stopped_and_gone_on_in_another_order(whole, seed, after):
     study, path = whole
 
-    class Stopping(Shuffled):
-        left = after
-
-        def next(self):
-            self.left -= 1
-            if self.left < 0:
-                raise KeyboardInterrupt
-            return super().next()
-
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder) / "data.zarr"
         try:
-            made.run(study, here, lambda work: Stopping(work, seed, 4))
+            made.run(study, here, Stopping.after(after, seed))
         except KeyboardInterrupt:
             done = store.open(here)["x"].notnull().sum()
             assert done < store.open(path)["x"].notnull().sum()
@@ -133,6 +147,90 @@ def test_shards_that_are_missing(whole, tmp_path):
         merging.merge_shards(tmp_path)
 
 
+@pytest.fixture
+def parts(whole, tmp_path):
+    """A folder with both halves of the study."""
+    for number in range(2):
+        shard = Shard(number, 2)
+        made.run(whole[0], tmp_path / shard.folder / "data.zarr", shard=shard)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["0-of-0", "0-of-1", "2-of-2", "00-of-02", "0-of-99999999999"])
+def test_folders_that_are_no_shards(parts, name):
+    (parts / "shards" / name).mkdir()
+    with pytest.raises(StoreError, match=rf"shards/{name} is no shard of a study; delete it$"):
+        merging.merge_shards(parts)
+    assert not (parts / "data.zarr").exists()
+
+
+@pytest.mark.parametrize("name", ["shards", "shards/1-of-2", "shards/1-of-2/data.zarr"])
+def test_shards_that_are_links(parts, name):
+    (parts / name).rename(parts / "elsewhere")
+    (parts / name).symlink_to(parts / "elsewhere")
+    with pytest.raises(StoreError, match=rf"{name} is a link; allowed: a folder$"):
+        merging.merge_shards(parts)
+    assert not (parts / "data.zarr").exists()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_second_store_that_one_shard_lacks(whole, parts, number):
+    """Nothing is merged then, whichever shard it is."""
+    path = parts / f"shards/{1 - number}-of-2/defended.zarr"
+    made.run(whole[0], path, shard=Shard(1 - number, 2))
+    told = rf"lacks shards {number}/2, whose commands have not begun defended.zarr; "
+    with pytest.raises(StoreError, match=told):
+        merging.merge_shards(parts)
+    assert not (parts / "data.zarr").exists()
+
+
+def test_shards_merged_into_what_is_there(whole, parts):
+    """A store that another command began is filled; it tells of all that computed."""
+    study, path = whole
+
+    class Interrupted(InProcess):
+        def next(self):
+            answer = super().next()
+            if answer.ticket == 3:
+                raise KeyboardInterrupt
+            return answer._replace(worker=answer.worker._replace(host="north"))
+
+    with pytest.raises(KeyboardInterrupt):
+        made.run(study, parts / "data.zarr", Interrupted)
+    for _ in range(2):
+        merging.merge_shards(parts)
+        assert chunks(parts / "data.zarr") == chunks(path)
+        attrs = store.open(parts / "data.zarr").attrs
+        hosts = [each["host"] for each in json.loads(attrs["workers"])]
+        assert hosts[0] == "north"
+        assert len(hosts) == 3
+        assert len(json.loads(attrs["shards"])) == 2
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=10, deadline=None)
+def test_shards_of_an_extension(whole, seed):
+    """Of fewer trials and points first, stopped anywhere: the same files, nothing beside them."""
+    study, path = whole
+    choose = random.Random(seed)
+    precise = study.precision
+    fewer = made.study(VALUES[:3], 20, precise and precise._replace(max_trials=20))
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(2):
+            shard = Shard(number, 2)
+            here = Path(folder, shard.folder, "data.zarr")
+            made.run(fewer, here, lambda work: Shuffled(work, seed, 3), shard=shard)
+            while True:
+                try:
+                    made.run(study, here, Stopping.after(choose.randrange(2, 12)), shard=shard)
+                    break
+                except KeyboardInterrupt:
+                    assert store.open(here).attrs["complete"] == 0
+            assert [each.name for each in here.parent.iterdir()] == ["data.zarr"]
+        merging.merge_shards(folder)
+        assert chunks(Path(folder, "data.zarr")) == chunks(path)
+
+
 @pytest.mark.parametrize("text", ["0", "1/1/1", "3/3", "-1/3", "a/b", "0/0", 3, "0/1000001", ""])
 def test_what_is_no_shard(text):
     with pytest.raises(ConfigError, match=r"^shard is .*; allowed: null, or i/N"):
@@ -158,7 +256,9 @@ def refused(path: Path, spoil, error: type[Exception] = WorkerError) -> str:
     with pytest.raises(error) as raised:
         made.run(made.study(VALUES, 40), path, Spoiling)
     assert len(list((path / "vecsim/marks").iterdir())) == 1
-    assert store.open(path)["x"].notnull().sum() == 8
+    data = store.open(path)
+    assert data["x"].notnull().sum() == 8
+    assert sum(host["chunks"] for host in json.loads(data.attrs["workers"])) == 1
     return str(raised.value)
 
 
@@ -176,8 +276,24 @@ def with_values(**changes):
         (with_values(x=np.full((2, 4), 0.5)), "x that does not fit; allowed: values of int32"),
         (with_values(x=np.full((2, 4), np.nan)), "x that does not fit"),
         (with_values(x=np.full((2, 4), -1)), "x missing in some trials; allowed: a value in each"),
+        (with_values(x=np.full((2, 4), 2**64 - 1, np.uint64)), "x that does not fit"),
+        (with_values(y=np.full((2, 4), 2**53 + 1)), "y that does not fit; allowed: .* float64"),
+        (with_values(x=np.full((2, 4), 7, object)), "x ndarray; allowed: an array of numbers"),
+        # Its mask hides that all is missing.
+        (with_values(x=np.ma.masked_equal(np.full((2, 4), -1), -1)), "x MaskedArray; allowed"),
+        (with_values(z=np.zeros((2, 4))), "answers with 'z'; allowed: x, y"),
         (lambda answer: answer._replace(ticket=77), "answers 77, which nobody asked"),
+        (lambda answer: answer._replace(ticket=0), "answers 0, which nobody asked"),
         (lambda answer: answer._replace(values={}), "x NoneType"),
+        (lambda _: None, "answers with a broken NoneType; allowed: an answer of a vecsim worker"),
+        (lambda answer: answer._replace(ticket=[1]), "answers with a broken Answer"),
+        (lambda answer: answer._replace(values=None), "answers with a broken Answer"),
+        (lambda answer: answer._replace(worker=None), "answers with a broken Answer"),
+        (lambda answer: answer._replace(core_s=math.nan), "answers with a broken Answer"),
+        (
+            lambda answer: answer._replace(worker=answer.worker._replace(host="a\nb")),
+            "answers with a broken Answer",
+        ),
     ],
 )
 def test_answers_that_cannot_be_right(spoil, told, tmp_path):
@@ -185,6 +301,25 @@ def test_answers_that_cannot_be_right(spoil, told, tmp_path):
     with pytest.raises(WorkerError, match=told):
         raise WorkerError(line)
     assert "\n" not in line
+
+
+def test_answers_in_other_forms(tmp_path):
+    """Bytes in another order, and memory that cannot be written or is there once: the same bits."""
+    forms = [
+        lambda array: array.astype(array.dtype.newbyteorder(">")),
+        lambda array: np.asfortranarray(array),
+        lambda array: np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape),
+    ]
+
+    class Formed(InProcess):
+        def next(self):
+            answer = super().next()
+            form = forms[answer.ticket % len(forms)]
+            return with_values(**{k: form(v) for k, v in answer.values.items()})(answer)
+
+    made.run(made.study(VALUES, 40), tmp_path / "one/data.zarr")
+    made.run(made.study(VALUES, 40), tmp_path / "two/data.zarr", Formed)
+    assert chunks(tmp_path / "two/data.zarr") == chunks(tmp_path / "one/data.zarr")
 
 
 @pytest.mark.parametrize("name", ["jax", "vecsim", "vecsim's own files", "mine/blizzard.py"])

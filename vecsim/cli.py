@@ -82,6 +82,8 @@ def execute(task, reporter, begun=lambda output, options: None, planned=None):
     options = {each: task.options[each] for each in build.GROUPS if task.options.get(each)}
     begun(planned.output, options)
     about = {**provenance.provenance(task.command), "options": options}
+    if planned.shard.of > 1:
+        about["stores"] = [*planned.studies]  # all of which are merged
     with watched(planned.watch, planned.folder) as watch:
         for name, study in planned.studies.items():
             work, engine = planned.works[name], planned.engine

@@ -82,10 +82,10 @@ def cost_line(attrs: Mapping[str, Any], price: float | None) -> str:
     for stage in (*json.loads(attrs.get("extends", "[]")), attrs):
         for each in json.loads(stage.get("workers", "[]")):
             hours[each["host"]] += each["core_s"] / 3600
-    hosts = ", ".join(f"{each:.3g} on {host}" for host, each in hours.items())
+    where = ", ".join(f"{each:.3g} on {host}" for host, each in hours.items())
     total = sum(hours.values())
     paid = "" if price is None else f"; {total * price:.3g} at {price:g} per core-hour"
-    return f"{total:.3g} core-hours of CPU time ({hosts}){paid}"
+    return f"{total:.3g} core-hours of CPU time{f' ({where})' if where else ''}{paid}"
 
 
 def save_files(

@@ -26,7 +26,7 @@ def run(name: str, *words: str) -> int:
 
 def _merge(words: Sequence[str]) -> int:
     allowed = "one folder, the output of commands with shard=i/N"
-    require(len(words) == 1, "vecsim merge", " ".join(words), allowed)
+    require(len(words) == 1 and bool(words[0]), "vecsim merge", " ".join(words), allowed)
     for path in merging.merge_shards(words[0]):
         print(f"dataset  {path}")
         command = disk.read_metadata(path)[0]["command"]

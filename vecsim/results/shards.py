@@ -45,6 +45,11 @@ class Shard(NamedTuple):
         return f"{self.number}/{self.of}"
 
     @property
+    def is_part(self) -> bool:
+        """Whether it is a part of a study, not the whole or nothing that there can be."""
+        return self.number < self.of <= _MOST and self.of > 1
+
+    @property
     def folder(self) -> str:
         """Where its stores are, in the output folder; empty for the whole."""
         return "" if self.of == 1 else f"{SHARDS}/{self.number}-of-{self.of}"

@@ -130,9 +130,13 @@ class Store:
     def finish(self, attrs: Mapping) -> None:
         """Mark the study complete, add `attrs` (wall time ...) and release the store."""
         self.record({**attrs, "complete": 1})
+        self.remove_earlier()
+        self.close()
+
+    def remove_earlier(self) -> None:
+        """Delete what was set aside for this store, which takes no more of it."""
         with one_line(self.path):
             extension.remove_earlier(self.path)
-        self.close()
 
     def close(self) -> None:
         """Release the store for other processes, finished or not."""

@@ -72,4 +72,6 @@ def run_study(
         if shard.of == 1:
             wall = {"wall_time_s": round(time.monotonic() - began, 3)} if fresh else {}
             store.finish(wall)
+        else:
+            store.remove_earlier()
     return lacked
