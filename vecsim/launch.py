@@ -56,6 +56,10 @@ def multirun(words: Sequence[str], task: Callable[[list[list[str]]], Callable[[A
         allowed = "null with -m, whose jobs would be shown in one place"
         require(config.get("watch") is None, "watch", config.get("watch"), allowed)
     hydra = configs[0].hydra
+    for config in configs if "joblib" in str(hydra.launcher._target_).lower() else ():
+        workers = OmegaConf.select(config, "engine.workers")
+        allowed = "null or tcp://HOST:PORT with hydra/launcher=joblib, whose jobs are processes"
+        require(not isinstance(workers, int), "engine.workers", workers, allowed)
     if on_ray(hydra) and hydra.launcher._target_ not in Plugins.instance().class_name_to_class:
         raise ConfigError('hydra/launcher=ray is not installed: pip install "vecsim[ray]"')
     made = Plugins.instance().instantiate_launcher(_context(), task(listed), configs[0])

@@ -12,12 +12,13 @@ from subprocess import PIPE
 
 import made
 import pytest
-from command import call, process, start
+from command import call, process, refused, start
 from stores import chunks
 
 import vecsim
 from vecsim.errors import ConfigError, JobKilled
 from vecsim.results import store
+from vecsim.studies import executors, runner
 from vecsim.studies.executors.processes import Processes
 
 STUDY = ("n=40", "trials=24", "figure=false", "byzantine_fraction=0.1")
@@ -229,3 +230,58 @@ def test_a_command_with_workers(folder):
     paid = host["core_s"]
     hours = f"{paid / 3600:.3g} core-hours of CPU time ({paid / 3600:.3g} on {host['host']})"
     assert cost == f"cost     {hours}; {paid:.3g} at 3600 per core-hour"
+
+
+def test_processes_of_processes(folder):
+    """The jobs of joblib are processes that can start no others: it is refused at once."""
+    words = ("-m", "n=40,50", "trials=8", "engine.workers=2", "hydra/launcher=joblib")
+    told = "engine.workers is 2; allowed: null or tcp://HOST:PORT with hydra/launcher=joblib"
+    assert refused(call(*words)).startswith(told)
+    assert not (folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["h:0", "h:65536", "h", ":1", "a:b:1", "[::1]", "[h]:1", "a..b:1", f"{'a' * 64}:1", "h:1/x"],
+)
+def test_what_is_no_address(address):
+    for words in (
+        ("trials=8", f"engine.workers='tcp://{address}'"),
+        ("worker", f"tcp://{address}"),
+    ):
+        assert f"tcp://{address}'; allowed: " in refused(call(*words))
+
+
+@pytest.mark.parametrize("address", ["h:1", "10.0.0.5:8786", "node-1.local:65535", "[::1]:8786"])
+def test_what_is_an_address(address):
+    assert executors.is_address(f"tcp://{address}")
+
+
+def test_a_shard_of_which_there_is_nothing(folder):
+    """Of one chunk in two shards the second has none; both are merged, however shard was said."""
+    words = ("n=40", "trials=8", "figure=false", "output=here", "engine.price_per_core_hour=1")
+    assert call(*words, "++shard=0/2").code == 0
+    lines = call(*words, "shard=1/2").out.splitlines()
+    assert "cost     0 core-hours of CPU time; 0 at 1 per core-hour" in lines
+    assert call("merge", "here").out.splitlines() == [
+        "dataset  here/data.zarr",
+        f"tables and figures: vecsim {' '.join(words)}",
+    ]
+
+
+def test_shards_name_the_stores_of_the_study(folder, monkeypatch):
+    """With two stores both are missed, even where no shard has come to the second one."""
+    run = runner.run_study
+
+    def killed(assignment, work, path, *others):
+        if path.name == "defended.zarr":
+            raise JobKilled("gone")
+        return run(assignment, work, path, *others)
+
+    monkeypatch.setattr(runner, "run_study", killed)
+    for number in range(2):
+        words = ("n=40", "trials=8", "defence=[off,on]", "output=here", f"shard={number}/2")
+        assert call(*words).code == 4
+    told = "here lacks shards 0/2, 1/2, whose commands have not begun defended.zarr"
+    assert refused(call("merge", "here")).startswith(told)
+    assert not (folder / "here/data.zarr").exists()

@@ -9,12 +9,17 @@ from vecsim.errors import require
 from vecsim.studies.executors.executor import Executor, InProcess
 from vecsim.studies.work import Work
 
-_ADDRESS = re.compile(r"tcp://[^\s/]+:\d{1,5}")  # of a scheduler
+# Of a scheduler: a name or a number, or one of version 6 in brackets; then the port.
+_ADDRESS = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s/:\[\]]{1,253}):(\d{1,5})")
+_LABEL = 63  # characters of a part of a host's name, at most
 
 
 def is_address(text: str) -> bool:
     """Whether this is the address of a Dask scheduler."""
-    return bool(_ADDRESS.fullmatch(text))
+    found = _ADDRESS.fullmatch(text)
+    if not found or not 1 <= int(found[2]) <= 65535:
+        return False
+    return found[1][0] == "[" or all(0 < len(part) <= _LABEL for part in found[1].split("."))
 
 
 def check_workers(workers: Any) -> None:
