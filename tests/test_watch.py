@@ -298,6 +298,18 @@ def test_a_scenario_is_shown_as_it_is_stored():
     assert "simulated_seconds" not in again
 
 
+def test_a_scenario_that_is_shorter_than_ten_seconds():
+    """All of it is shown."""
+    Path("small.yaml").write_text(SCENARIO.replace("30", "4"))
+    result = call("scenario=./small.yaml", "output=out", "watch=a.prom")
+    assert (result.code, result.err) == (0, "")
+    values = parsed(Path("a.prom").read_text())
+    assert values["simulated_seconds"] == {("",): 4}
+    issued = measure(vecsim.open("out/small/data.nc"), "issued", "sum").mean()
+    assert values["issued_vertices_total"] == {("",): issued}
+    assert values["offered_vertices_per_second"][("",)] == issued / 4
+
+
 def test_a_scenario_that_goes_on_counts_what_was_before(monkeypatch):
     """And shows each variant under its name."""
     text = SCENARIO.replace("30", "200") + "  variants: {a: {seed: 1}, b: {seed: 2}}\n"

@@ -43,14 +43,14 @@ def dataset(cluster, since_ms: int = 0):
     """The cluster's records so far as an xarray.Dataset over trial, window and sample.
 
     Each variable has its meaning and unit in its attributes; coordinates of a window are its start
-    and its length in seconds. since_ms: segments that end before are left out, all but the last.
+    and its length in seconds. since_ms: segments that end before it are left out, except the last.
     """
     import xarray as xr
 
     run = cluster.run
     segment, first = len(cluster.records) - 1, len(cluster.starts)
     first -= len(cluster.records[segment].issued)
-    while cluster.starts[first] > since_ms:
+    while first > 0 and cluster.starts[first] > since_ms:
         segment -= 1
         first -= len(cluster.records[segment].issued)
     starts, lengths = cluster.starts[first:], cluster.lengths[first:]
