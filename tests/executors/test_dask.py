@@ -29,6 +29,7 @@ CAMPAIGN = (
     *("campaign.workload.rate_tps=20", "figure=false"),
 )
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+VECSIM = places.PACKAGE.parent  # a process with another PYTHONPATH finds the vecsim that is tested
 SMALL_CHUNKS = "import vecsim.studies.decisions as d; d.CHUNK_NODES = 40 * 8"
 
 
@@ -45,7 +46,8 @@ class Cluster:
         )
 
     def _started(self, module: str, *words: str, path: str = "") -> subprocess.Popen:
-        environment = {**outside(), **QUIET, "PYTHONPATH": path or os.environ.get("PYTHONPATH", "")}
+        first = os.pathsep.join(filter(None, [path, str(VECSIM)]))
+        environment = {**outside(), **QUIET, "PYTHONPATH": first}
         log = (self.folder / f"{self.started}.log").open("w")  # the scheduler's has number 0
         self.started += 1
         command = [sys.executable, "-m", module, *words]
@@ -201,7 +203,7 @@ def test_workers_without_or_with_another_own_component(cluster, tmp_path, monkey
         (folder / "__init__.py").write_text(OWN + more)
     words = ("n=40", "trials=24", "figure=false", "packages=ownrules")
     words += ("protocol._target_=ownrules.Own",)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "driver"))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'driver'}{os.pathsep}{VECSIM}")
     first = cluster.add(path=str(tmp_path))
     result = driven(cluster, *words)
     assert (result.code, result.err.count("\n")) == (2, 1)
@@ -212,6 +214,25 @@ def test_workers_without_or_with_another_own_component(cluster, tmp_path, monkey
     assert result.code == 2
     assert " has ownrules/__init__.py " in result.err
     assert result.err.endswith("allowed: the same versions, and the same code, in every process\n")
+
+
+def test_an_error_of_the_computation(cluster, tmp_path, monkeypatch):
+    """It is told as it is, not as an end of the cluster."""
+    fails = """
+    def step(self, cell, quorum):
+        raise RuntimeError("no room on the device")
+"""
+    for name, more in (("driver", ""), ("worker", fails)):
+        folder = tmp_path / name / "ownrules"
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text(OWN + more)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'driver'}{os.pathsep}{VECSIM}")
+    cluster.add(path=str(tmp_path / "worker"))
+    words = ("packages=ownrules", "protocol._target_=ownrules.Own")
+    result = driven(cluster, "n=40", "trials=24", "figure=false", *words)
+    assert result.code == 1
+    assert "RuntimeError: no room on the device\n" in result.err
+    assert "the scheduler is gone" not in result.err
 
 
 def driven(cluster, *words):

@@ -83,9 +83,12 @@ class DaskCluster:
         """Wait for any answer."""
         ticket, future = self._ended.get()
         with self._one_line():
-            answer = future.result()
-        del self._flying[ticket]
-        return answer
+            raised = future.exception()
+            if raised is None or isinstance(raised, KilledWorker):
+                answer = future.result()
+                del self._flying[ticket]
+                return answer
+        raise raised  # by the computation, whatever its kind
 
     def close(self) -> None:
         """Cancel what no worker has begun; what one is computing is thrown away."""
