@@ -58,7 +58,7 @@ def saturate() -> None:
     import vecsim
     from vecsim import progress
     from vecsim.studies import decisions, runner
-    from vecsim.studies.executors.bench import Answer, this_worker
+    from vecsim.studies.executors.worker import Answer, this_worker
 
     class Sleeping:
         """Workers that answer after CHUNK_S, each with one chunk in hand and one waiting."""
@@ -68,7 +68,7 @@ def saturate() -> None:
             self.free = [0.0] * count  # when each worker is free
             self.due: list = []
 
-        def start(self, assignment, tell) -> None:
+        def start(self, tell) -> None:
             self.worker = this_worker({})
 
         def submit(self, ticket, numbers, trials) -> None:
@@ -96,9 +96,7 @@ def saturate() -> None:
             work = plan.works[name]
             executor = Sleeping(count, runner.layout(plan.studies[name], work))
             began, cpu = time.monotonic(), time.process_time()
-            runner.run_study(
-                plan.assignment(name), work, plan.folder / name, {}, progress.Lines(), executor
-            )
+            runner.run_study(work, plan.folder / name, {}, progress.Lines(), executor)
             wall, cpu = time.monotonic() - began, time.process_time() - cpu
         busy = CHUNKS_EACH * CHUNK_S / wall
         told = f"{count:5} workers, {chunks} chunks of {CHUNK_S:g} s: {wall:.1f} s"

@@ -12,11 +12,12 @@ from vecsim.results.estimate import Precision
 from vecsim.results.layout import Variable
 from vecsim.results.shards import Shard
 from vecsim.studies import runner
+from vecsim.studies.assignment import Assignment
 from vecsim.studies.dimensions import Dimension
 from vecsim.studies.executors.executor import Executor, InProcess
+from vecsim.studies.executors.processes import Processes
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
-from vecsim.studies.works import Assignment
 
 
 class Number(int):
@@ -107,18 +108,21 @@ class Sent(Assignment):
 MADE, SLOW, FATAL, WRONG = range(4)  # what `Sent` makes
 
 
+def processes(made: Study, count: int, sent: int = MADE) -> Callable[[Work], Executor]:
+    """Gives an executor of so many processes. sent: which work they make."""
+    return lambda work: Processes(Sent(made, sent, None), count, 1)
+
+
 def run(
     made: Study,
     path: Path,
     executor: Callable[[Work], Executor] = InProcess,
     work: Callable[[Study], Work] = Made,
     shard: Shard | None = None,
-    sent: int = MADE,
 ) -> list[str]:
-    """Run a study; returns the lines that were told. sent: which work other processes make."""
+    """Run a study; returns the lines that were told."""
     reporter, computed = Silent(), work(made)
-    assignment = Sent(made, sent, None)
     given = {} if shard is None else {"shard": shard}
     attrs = {"command": f"vecsim made=1 shard={shard}"}
-    runner.run_study(assignment, computed, path, attrs, reporter, executor(computed), **given)
+    runner.run_study(computed, path, attrs, reporter, executor(computed), **given)
     return reporter.told

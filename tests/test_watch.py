@@ -163,8 +163,7 @@ def test_a_study_at_an_address_while_it_runs(tmp_path):
             reporter = study.told_to(made.Silent(), watch, shown, "data.zarr")
             assert isinstance(reporter, study.Watched)
             work = Halting(shown)
-            sent = made.Sent(shown, made.MADE, None)
-            made.runner.run_study(sent, work, tmp_path / "data.zarr", {}, reporter, InProcess(work))
+            made.runner.run_study(work, tmp_path / "data.zarr", {}, reporter, InProcess(work))
 
     running = threading.Thread(target=run)
     running.start()
@@ -249,8 +248,7 @@ def test_workers_that_are_lost_are_counted():
     reporter.tell(LOST)
     assert silent.told == ["no worker yet", LOST, LOST]
     work = made.Made(shown)
-    sent = made.Sent(shown, made.MADE, None)
-    made.runner.run_study(sent, work, Path("data.zarr"), {}, reporter, InProcess(work))
+    made.runner.run_study(work, Path("data.zarr"), {}, reporter, InProcess(work))
     [source] = watch.sources
     values = {each.metric.name: each.value for each in source.readings()}
     assert values["vecsim_study_workers_lost_total"] == 2

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import importlib.metadata
-import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -89,8 +88,9 @@ def execute(task, reporter, begun=lambda output, options: None, planned=None):
             work, engine = planned.works[name], planned.engine
             report.announce(study, executors.computed_by(engine, about["device"]), planned.shard)
             hears = told_to(reporter, watch, study, name)
-            run = planned.assignment(name), work, planned.folder / name, about, hears
-            if not runner.run_study(*run, executors.executor(engine, work), planned.shard):
+            executor = executors.executor_for(engine, planned.assignment(name), work)
+            path = planned.folder / name
+            if not runner.run_study(work, path, about, hears, executor, planned.shard):
                 print("complete, nothing to compute", flush=True)
     return planned
 
@@ -157,10 +157,8 @@ def _job(jobs: list[list[str]], command: list[str] | None, config):
 
     hydra = HydraConfig.get()
     number = hydra.job.num if command is None else 0
-    if command is None and device.GPUS in os.environ:
-        # Otherwise all jobs of a multirun on one machine would take the first GPU.
-        gpus = os.environ[device.GPUS].split(",")
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    if command is None:
+        device.take_gpu(number)  # else all jobs of a multirun on one machine would take the first
     words = jobs[number]
     composing.register()
     composing.add_swept(config, words)

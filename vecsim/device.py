@@ -29,6 +29,18 @@ def share_of_cores() -> int:
     return int(os.environ.get(SHARE, cores()))
 
 
+def take_gpu(number: int) -> int:
+    """Let JAX see only one of the GPUs that GPUS lists, by turns: for process 0, 1, ... of several.
+
+    To be called before JAX is used. Returns how many are listed; 1 where none is, and JAX sees what
+    it would.
+    """
+    gpus = os.environ.get(GPUS, "").split(",")
+    if gpus != [""]:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    return len(gpus)
+
+
 def device_names() -> str:
     """What JAX computes on, such as `2 x cpu (cpu)`."""
     import jax

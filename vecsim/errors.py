@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 LONGEST = 100  # characters of a wrong value that are shown, so that a message stays one line
+GOES_ON = "the same command goes on"  # part of messages about what ended before it was complete
 _MOST = 1e300  # largest number allowed: neither infinite nor an integer beyond all floats
 
 

@@ -13,8 +13,8 @@ from vecsim.model import trust
 from vecsim.results.shards import Shard
 from vecsim.results.store import STORES
 from vecsim.studies import executors, obey, overrides, resolve, runner, sweep
+from vecsim.studies.assignment import Assignment
 from vecsim.studies.work import Work
-from vecsim.studies.works import Assignment
 from vecsim.watching.place import WatchPlace, read_place
 
 # Groups of which one option must be chosen, if there is any.

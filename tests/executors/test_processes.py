@@ -93,7 +93,7 @@ class Chased(Processes):
     """One of its processes is killed at a random moment, again after every answer, KILLS times."""
 
     def __init__(self, _):
-        super().__init__(2, 1)
+        super().__init__(made.Sent(made.study(VALUES, 40), made.SLOW, None), 2, 1)
         self.left, self.random = KILLS, random.Random(13)
         self.chaser = threading.Thread()
 
@@ -122,7 +122,7 @@ def test_workers_that_are_killed(alone, folder):
         there.append(Chased(work))
         return there[0]
 
-    told = made.run(made.study(VALUES, 40), path, chased, sent=made.SLOW)
+    told = made.run(made.study(VALUES, 40), path, chased)
     assert there[0].left == 0
     assert set(told) == {"a worker was killed; its chunks are computed again"}
     assert len(told) >= KILLS // 2  # some fall in the time in which there is no worker
@@ -134,7 +134,7 @@ def test_workers_that_are_always_killed(folder):
     """It is given up, in one line, and the store can be gone on with."""
     study, path = made.study(VALUES[:6], 40), folder / "data.zarr"
     with pytest.raises(JobKilled, match=r"^workers were killed 3 times; the same command goes on"):
-        made.run(study, path, lambda work: Processes(2, 1), sent=made.FATAL)
+        made.run(study, path, made.processes(study, 2, made.FATAL))
     assert workers(os.getpid()) == []
     made.run(study, path)
     assert store.open(path)["x"].notnull().all()
@@ -144,7 +144,7 @@ def test_what_a_worker_raises(folder):
     """It is the error of the study; what was done before is kept."""
     study, path = made.study(VALUES[:6], 40), folder / "data.zarr"
     with pytest.raises(ConfigError, match=r"^made.value is 9; allowed: others$"):
-        made.run(study, path, lambda work: Processes(1, 1), sent=made.WRONG)
+        made.run(study, path, made.processes(study, 1, made.WRONG))
     assert workers(os.getpid()) == []
     assert store.open(path)["x"].notnull().sum() == 4 * 40
 

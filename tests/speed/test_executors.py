@@ -7,7 +7,6 @@ import made
 from stores import chunks
 
 from vecsim.results.store import Store
-from vecsim.studies.executors.processes import Processes
 
 CHUNKS = 10_000
 CHUNK_MS = 1.0  # of the driver's CPU time that a chunk may take beside the writing
@@ -34,7 +33,7 @@ def test_ten_thousand_chunks(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Store, "write", measured)
     study, began = made.study(list(range(1, CHUNKS // 5 + 1)), 40), time.process_time()
-    made.run(study, tmp_path / "data.zarr", lambda work: Processes(2, 1))
+    made.run(study, tmp_path / "data.zarr", made.processes(study, 2))
     beside_ms = 1000 * (time.process_time() - began - written_s) / CHUNKS
     assert written == CHUNKS
     print(f"{beside_ms:.2f} ms a chunk beside {1000 * written_s / CHUNKS:.2f} ms of writing")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
+from vecsim.errors import GOES_ON
 from vecsim.results import join as joining
 from vecsim.results import store as stores
 from vecsim.results.files import StoreError, json_digest, one_line, write
@@ -87,7 +88,7 @@ def collect(
         try:
             data = stores.open(found[label].path)
             if not data.attrs.get("complete"):
-                raise StoreError(f"{label} is unfinished: the same command goes on")
+                raise StoreError(f"{label} is unfinished: {GOES_ON}")
             if found[label].options is not None:
                 data.attrs["options"] = json.dumps(found[label].options)
             jobs[label] = data

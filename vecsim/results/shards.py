@@ -32,7 +32,7 @@ class Shard(NamedTuple):
     def parse(cls, text: Any) -> "Shard":
         """From i/N, the whole from None; ConfigError where it is neither."""
         if text is None:
-            return cls()
+            return WHOLE
         match = re.fullmatch(r"(\d{1,7})/(\d{1,7})", text) if isinstance(text, str) else None
         allowed = f"null, or i/N with 0 <= i < N <= {_MOST}, as 0/8 to 7/8"
         require(match is not None, "shard", text, allowed)
@@ -53,6 +53,9 @@ class Shard(NamedTuple):
     def folder(self) -> str:
         """Where its stores are, in the output folder; empty for the whole."""
         return "" if self.of == 1 else f"{SHARDS}/{self.number}-of-{self.of}"
+
+
+WHOLE = Shard()
 
 
 def chain_of(layout: Layout, precise: bool, index: Index) -> int:

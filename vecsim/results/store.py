@@ -10,6 +10,7 @@ from typing import IO, Any
 import numpy as np
 import xarray as xr
 
+from vecsim.errors import GOES_ON
 from vecsim.results import accessor as _accessor  # noqa: F401  (registers `dataset.vecsim`)
 from vecsim.results import contents, disk, extension, netcdf
 from vecsim.results.chunks import Chunks
@@ -162,7 +163,7 @@ def open(path: str | Path) -> xr.Dataset:
     path = Path(path)
     with one_line(path):
         if not path.exists():
-            going = "; it was being extended, and the same command goes on"
+            going = f"; it was being extended, and {GOES_ON}"
             raise StoreError(f"{path} does not exist{going if extension.asides(path) else ''}")
         if not path.is_dir():
             return netcdf.load_netcdf(path)

@@ -13,8 +13,8 @@ from itertools import count
 
 from vecsim.errors import WorkerError
 from vecsim.results.layout import Array
-from vecsim.studies.executors.bench import Answer, require_formed
 from vecsim.studies.executors.executor import Executor
+from vecsim.studies.executors.worker import Answer, require_formed
 
 Request = tuple[list[int], Array]  # numbers of points, and numbers of their trials
 ChunkValues = dict[str, Array]  # of each variable [points, trials, ...]

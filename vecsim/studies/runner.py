@@ -8,7 +8,7 @@ from typing import Any
 
 from vecsim.results.files import hash64
 from vecsim.results.layout import Layout
-from vecsim.results.shards import Shard
+from vecsim.results.shards import WHOLE, Shard
 from vecsim.results.store import Store
 from vecsim.studies.chains import drive
 from vecsim.studies.executors.executor import Executor, InProcess
@@ -16,7 +16,6 @@ from vecsim.studies.study_chains import StudyChains
 from vecsim.studies.sweep import Study
 from vecsim.studies.tally import Reporter
 from vecsim.studies.work import Work
-from vecsim.studies.works import Assignment
 
 
 def layout(study: Study, work: Work) -> Layout:
@@ -39,32 +38,32 @@ def identities(study: Study, work: Work) -> list[int]:
 
 
 def run_study(
-    assignment: Assignment,
     work: Work,
     path: str | Path,
     attrs: Mapping,
     reporter: Reporter,
     executor: Executor,
-    shard: Shard = Shard(),  # noqa: B008
+    shard: Shard = WHOLE,
 ) -> bool:
     """Compute what the store at `path` still lacks; return whether it lacked anything.
 
-    work: that of the assignment. attrs: recorded in a new store. shard: which chains are computed.
+    attrs: recorded in a new store. executor: of the same work. shard: which chains are computed.
     StoreError where what is at `path` is damaged, in use, or of another study.
     """
-    study, points = assignment.study, identities(assignment.study, work)
+    study, points = work.study, identities(work.study, work)
     plan, attrs = layout(study, work), {**attrs, "kind": study.kind}
     began = time.monotonic()
     with Store.open_or_create(path, plan, study.config, attrs, points, work.grows) as store:
-        run = StudyChains(study, work, points, store, reporter, shard)
-        run.tally.remote = not isinstance(executor, InProcess)
-        tally, fresh = run.tally, not store.done.any() and not run.tally.taken
+        run = StudyChains(work, points, store, reporter, shard)
+        tally = run.tally
+        tally.remote = not isinstance(executor, InProcess)
+        fresh = not store.done.any() and not tally.taken
         lacked = tally.done < tally.chunks
         if lacked:
             reporter.start(tally)
             try:
                 with contextlib.closing(executor):
-                    executor.start(assignment, reporter.tell)
+                    executor.start(reporter.tell)
                     drive(run.chains(), executor, run.accept)
             finally:
                 reporter.finish()

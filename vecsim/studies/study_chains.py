@@ -17,8 +17,7 @@ from vecsim.results.layout import Array, Index
 from vecsim.results.shards import Shard, chain_of
 from vecsim.results.store import Store
 from vecsim.studies.chains import ChunkChain, ChunkValues, Request
-from vecsim.studies.executors.bench import Answer, Worker, require_alike, this_worker
-from vecsim.studies.sweep import Study
+from vecsim.studies.executors.worker import Answer, Worker, require_alike, this_worker
 from vecsim.studies.tally import Reporter, RunTally
 from vecsim.studies.work import Work
 
@@ -33,13 +32,13 @@ class StudyChains:
 
     def __init__(
         self,
-        study: Study,
         work: Work,
         points: list[int],
         store: Store,
         reporter: Reporter,
         shard: Shard,
     ):
+        study = work.study
         self.study, self.work, self.points = study, work, points
         self.store, self.reporter = store, reporter
         self.numbers = np.arange(len(points)).reshape(store.layout.shape[:-1])
@@ -71,7 +70,7 @@ class StudyChains:
     @cached_property
     def driver(self) -> Worker:
         """This process, which workers must be like."""
-        return this_worker(self.study.config.get("sources", {}))
+        return this_worker(self.study.sources)
 
     def chains(self) -> Iterator[ChunkChain]:
         """All chains, in order."""

@@ -13,6 +13,7 @@ from vecsim.errors import ConfigError, count, require
 from vecsim.model import build
 from vecsim.model.point import Point
 from vecsim.model.sources import code_of
+from vecsim.results.contents import SOURCES
 from vecsim.results.estimate import Precision
 from vecsim.results.files import file_digest, json_digest
 from vecsim.results.layout import Beside
@@ -57,6 +58,11 @@ class Study(NamedTuple):
     def components(self) -> list[Any]:
         """Protocols, adversaries and networks of all points."""
         return [part for point in self.points for part in point.components]
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Hashes of the files that hold the code of the study's own components, by file."""
+        return self.config.get(SOURCES, {})
 
     @property
     def beside(self) -> dict[str, Beside]:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from vecsim.results.estimate import Precision
 from vecsim.results.layout import Array
-from vecsim.studies.executors.bench import Answer
+from vecsim.studies.executors.worker import Answer
 
 
 @dataclass

@@ -6,6 +6,7 @@ from typing import Any
 
 from vecsim import device
 from vecsim.errors import require
+from vecsim.studies.assignment import Assignment
 from vecsim.studies.executors.executor import Executor, InProcess
 from vecsim.studies.work import Work
 
@@ -39,15 +40,16 @@ def computed_by(engine: Mapping[str, Any], own: str) -> str:
     return f"workers of {workers}" if isinstance(workers, str) else f"{workers} processes"
 
 
-def executor(engine: Mapping[str, Any], work: Work) -> Executor:
-    """What computes the work. engine: in the configuration."""
+def executor_for(engine: Mapping[str, Any], assignment: Assignment, work: Work) -> Executor:
+    """What computes a study. engine: in the configuration. work: the assignment's, which this
+    process has made already."""
     workers, cores = engine["workers"], engine["cores"]
     if workers is None:
         return InProcess(work)
     if isinstance(workers, int):
         from vecsim.studies.executors.processes import Processes
 
-        return Processes(workers, cores or max(1, device.share_of_cores() // workers))
+        return Processes(assignment, workers, cores or max(1, device.share_of_cores() // workers))
     from vecsim.studies.executors.dask_cluster import DaskCluster
 
-    return DaskCluster(workers, cores)
+    return DaskCluster(assignment, workers, cores)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -12,31 +13,32 @@ from distributed import Client, Future, WorkerPlugin
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
-from vecsim.errors import ConfigError, JobKilled
+from vecsim.errors import GOES_ON, ConfigError, JobKilled
 from vecsim.results.layout import Array
-from vecsim.studies.executors.bench import Answer, Bench
-from vecsim.studies.works import Assignment
+from vecsim.studies.assignment import Assignment
+from vecsim.studies.executors.worker import Answer, WorkerStudy
 
 _TIMEOUT_S = 10  # for the scheduler to answer, which takes milliseconds where there is one
 _COUNT_EVERY_S = 1.0  # between two looks at how many workers there are
-_AGAIN = "the same command goes on"
 
-_benches: dict[str, Bench] = {}  # of this worker, by the name of the plugin that brought them
+_studies: dict[str, WorkerStudy] = {}  # of this worker, by the name of the plugin that brought them
 
 
 class DaskCluster:
     """Computes on the workers of a Dask cluster, which may come and go. An `Executor`.
 
-    address: of the scheduler, tcp://HOST:PORT. cores: CPU devices of each worker, None for what it
-    has. A campaign is not saved before its end, as workers may not share a disk with this process.
+    assignment: what they compute. address: of the scheduler, tcp://HOST:PORT. cores: CPU devices of
+    each worker, None for what it has. A campaign is not saved before its end, as workers may not
+    share a disk with this process.
     """
 
-    def __init__(self, address: str, cores: int | None):
+    def __init__(self, assignment: Assignment, address: str, cores: int | None):
+        self._assignment = assignment._replace(folder=None)
         self.address, self.cores = address, cores
         self._ended: SimpleQueue[tuple[int, Future]] = SimpleQueue()
-        self._flying: dict[int, Future] = {}
+        self._in_flight: dict[int, Future] = {}
         self._client: Client | None = None
-        self._counted, self._workers = -_COUNT_EVERY_S, 0
+        self._counted, self._workers = -math.inf, 0  # when there were how many workers
 
     @property
     def slots(self) -> int:
@@ -47,10 +49,10 @@ class DaskCluster:
                 self._counted, self._workers = now, len(self._threads())
         return 2 * max(1, self._workers)
 
-    def start(self, assignment: Assignment, tell: Callable[[str], None]) -> None:
+    def start(self, tell: Callable[[str], None]) -> None:
         """Send the study to all workers, and to those that come later."""
         quiet_logs()
-        sent = assignment._replace(folder=None).sent()
+        sent = self._assignment.sent()
         with self._one_line():
             self._client = Client(self.address, timeout=_TIMEOUT_S, set_as_default=False)
         if not self._threads():
@@ -76,17 +78,17 @@ class DaskCluster:
         arguments = self._name, ticket, numbers, trials
         with self._one_line():
             future = self._client.submit(_answer, *arguments, key=key, pure=False)
-        self._flying[ticket] = future
+        self._in_flight[ticket] = future
         future.add_done_callback(lambda ended: self._ended.put((ticket, ended)))
 
     def next(self) -> Answer:
         """Wait for any answer."""
         ticket, future = self._ended.get()
         with self._one_line():
-            raised = future.exception()
+            raised: Any = future.exception()  # a coroutine with asynchronous clients only
             if raised is None or isinstance(raised, KilledWorker):
                 answer = future.result()
-                del self._flying[ticket]
+                del self._in_flight[ticket]
                 return answer
         raise raised  # by the computation, whatever its kind
 
@@ -94,7 +96,7 @@ class DaskCluster:
         """Cancel what no worker has begun; what one is computing is thrown away."""
         if self._client is not None:
             with contextlib.suppress(Exception):  # the scheduler may be gone
-                self._client.cancel(list(self._flying.values()), force=True)
+                self._client.cancel(list(self._in_flight.values()), force=True)
                 self._client.unregister_worker_plugin(self._name)
             self._client.close(timeout=_TIMEOUT_S)
             self._client = None
@@ -107,11 +109,11 @@ class DaskCluster:
         except KilledWorker:
             told = f"{self.address}: several workers were killed at the same chunk"
             raise JobKilled(
-                f"{told}; {_AGAIN}; smaller batches take less: engine.memory_mb"
+                f"{told}; {GOES_ON}; smaller batches take less: engine.memory_mb"
             ) from None
         except (OSError, FutureCancelledError, RuntimeError) as error:
             told = " ".join(str(error).split()) or type(error).__name__
-            raise JobKilled(f"{self.address}: the scheduler is gone ({told}); {_AGAIN}") from None
+            raise JobKilled(f"{self.address}: the scheduler is gone ({told}); {GOES_ON}") from None
 
 
 def quiet_logs() -> None:
@@ -127,11 +129,11 @@ class _Plugin(WorkerPlugin):
         self.sent, self.cores, self.name = sent, cores, name
 
     def setup(self, worker: Any) -> None:
-        _benches[self.name] = Bench(self.sent, self.cores)
+        _studies[self.name] = WorkerStudy(self.sent, self.cores)
 
     def teardown(self, worker: Any) -> None:
-        _benches.pop(self.name, None)
+        _studies.pop(self.name, None)
 
 
 def _answer(name: str, ticket: int, numbers: list[int], trials: Array) -> Answer:
-    return _benches[name].answer(ticket, numbers, trials)
+    return _studies[name].answer(ticket, numbers, trials)

@@ -5,24 +5,23 @@ from collections.abc import Callable
 from typing import Protocol
 
 from vecsim.results.layout import Array
-from vecsim.studies.executors.bench import Answer, this_worker
+from vecsim.studies.executors.worker import Answer, this_worker
 from vecsim.studies.work import Work
-from vecsim.studies.works import Assignment
 
-# The line that says so.
+# What `tell` is given then; a watch counts these lines.
 LOST = "a worker was killed; its chunks are computed again"
 
 
 class Executor(Protocol):
-    """Computes chunks anywhere, and hands them back in any order."""
+    """Computes chunks of one study anywhere, and hands them back in any order."""
 
     @property
     def slots(self) -> int:
         """How many requests are worth having in flight at once; this may change."""
         ...
 
-    def start(self, assignment: Assignment, tell: Callable[[str], None]) -> None:
-        """Get ready to compute chunks of a study.
+    def start(self, tell: Callable[[str], None]) -> None:
+        """Get ready to compute.
 
         tell: takes a line for the user, such as that a worker was lost.
         """
@@ -47,9 +46,9 @@ class InProcess:
     def __init__(self, work: Work):
         self._work, self._waiting = work, deque[tuple[int, list[int], Array]]()
 
-    def start(self, assignment: Assignment, tell: Callable[[str], None]) -> None:
+    def start(self, tell: Callable[[str], None]) -> None:
         """Nothing has to be sent anywhere."""
-        self._worker = this_worker(assignment.study.config.get("sources", {}))
+        self._worker = this_worker(self._work.study.sources)
 
     def submit(self, ticket: int, numbers: list[int], trials: Array) -> None:
         """Remember the request."""

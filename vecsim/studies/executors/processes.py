@@ -13,36 +13,38 @@ from queue import SimpleQueue
 from typing import Any
 
 from vecsim import device
-from vecsim.errors import JobKilled
+from vecsim.errors import GOES_ON, JobKilled
 from vecsim.results.layout import Array
-from vecsim.studies.executors.bench import Answer, Bench
+from vecsim.studies.assignment import Assignment
 from vecsim.studies.executors.executor import LOST
-from vecsim.studies.works import Assignment
+from vecsim.studies.executors.worker import Answer, WorkerStudy
 
 _PATIENCE = 3  # times that workers are killed without any answer in between, before it is given up
 
-_bench: Bench  # of a worker process, set as it starts
+_study: WorkerStudy  # of a worker process, set as it starts
 
 
 class Processes:
     """Computes in processes that this one starts. An `Executor`.
 
-    count: how many. cores: CPU devices of each. Where one is killed all are started anew, as the
-    standard library's pool is broken then, and what was in flight is computed again.
+    assignment: what they compute. count: how many. cores: CPU devices of each. Where one is killed
+    all are started anew, as the standard library's pool is broken then, and what was in flight is
+    computed again.
     """
 
-    def __init__(self, count: int, cores: int):
+    def __init__(self, assignment: Assignment, count: int, cores: int):
+        self._assignment = assignment
         self.count, self.cores, self.slots = count, cores, 2 * count
         self._ended: SimpleQueue[tuple[int, Future]] = SimpleQueue()
-        self._flying: dict[int, tuple[Future, list[int], Array]] = {}
+        self._in_flight: dict[int, tuple[Future, list[int], Array]] = {}
         self._pool: ProcessPoolExecutor | None = None
 
-    def start(self, assignment: Assignment, tell: Callable[[str], None]) -> None:
+    def start(self, tell: Callable[[str], None]) -> None:
         """Send the study to processes, which start as chunks come."""
-        self._sent, self._tell, self._killed = assignment.sent(), tell, 0
-        self._pool = self._made()
+        self._sent, self._tell, self._killed = self._assignment.sent(), tell, 0
+        self._pool = self._new_pool()
 
-    def _made(self) -> ProcessPoolExecutor:
+    def _new_pool(self) -> ProcessPoolExecutor:
         spawn = multiprocessing.get_context("spawn")  # forked processes that use JAX deadlock
         # The processes hold the other end: it tells them when this one has ended, or is done.
         lifeline, self._lifeline = spawn.Pipe(duplex=False)
@@ -57,34 +59,33 @@ class Processes:
         except (BrokenProcessPool, OSError):  # of its pipe, where it breaks in this moment
             future = Future()
             future.set_exception(BrokenProcessPool())  # `next` makes the pool anew
-        self._flying[ticket] = future, numbers, trials
+        self._in_flight[ticket] = future, numbers, trials
         future.add_done_callback(lambda ended: self._ended.put((ticket, ended)))
 
     def next(self) -> Answer:
         """Wait for any answer."""
         while True:
             ticket, future = self._ended.get()
-            if ticket not in self._flying or self._flying[ticket][0] is not future:
+            if ticket not in self._in_flight or self._in_flight[ticket][0] is not future:
                 continue  # of a pool that is gone; it was submitted again
             try:
                 answer = future.result()
             except BrokenProcessPool:
                 self._begin_anew()
                 continue
-            del self._flying[ticket]
+            del self._in_flight[ticket]
             self._killed = 0
             return answer
 
     def _begin_anew(self) -> None:
         self._killed += 1
-        again = "the same command goes on"
         if self._killed == _PATIENCE:
             fewer = f"fewer workers than {self.count} take less memory"
-            raise JobKilled(f"workers were killed {_PATIENCE} times; {again}; {fewer}")
+            raise JobKilled(f"workers were killed {_PATIENCE} times; {GOES_ON}; {fewer}")
         self._tell(LOST)
         self.close()
-        self._pool, flying, self._flying = self._made(), self._flying, {}
-        for ticket, (_, numbers, trials) in flying.items():
+        self._pool, in_flight, self._in_flight = self._new_pool(), self._in_flight, {}
+        for ticket, (_, numbers, trials) in in_flight.items():
             self.submit(ticket, numbers, trials)
 
     def close(self) -> None:
@@ -99,19 +100,17 @@ class Processes:
 def _begin(lifeline: Connection, sent: bytes, cores: int, begun: Any, count: int) -> None:
     """What a process does first. begun: how many processes have begun, a number that all share.
     Other arguments: as of `Processes`."""
-    global _bench
+    global _study
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends this one
     threading.Thread(target=_leave_at_end, args=[lifeline], daemon=True).start()
     with begun.get_lock():
         number = begun.value
         begun.value += 1
-    gpus = os.environ.get(device.GPUS, "").split(",")
-    if gpus != [""]:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    gpus = device.take_gpu(number)
     # Processes that share a GPU share its memory, of which JAX would give the first three quarters.
-    share = device.GPU_MEMORY / -(-count // len(gpus))
+    share = device.GPU_MEMORY / -(-count // gpus)
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{share:.3f}")
-    _bench = Bench(sent, cores)
+    _study = WorkerStudy(sent, cores)
 
 
 def _leave_at_end(lifeline: Connection) -> None:
@@ -122,4 +121,4 @@ def _leave_at_end(lifeline: Connection) -> None:
 
 
 def _answer(ticket: int, numbers: list[int], trials: Array) -> Answer:
-    return _bench.answer(ticket, numbers, trials)
+    return _study.answer(ticket, numbers, trials)

@@ -1,4 +1,4 @@
-"""From a study to what it computes."""
+"""What a process needs to compute a study, and the work that it makes of it."""
 
 import pickle
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from vecsim.errors import ConfigError, require
 from vecsim.model.sources import code_of
+from vecsim.results.contents import SOURCES
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
 
@@ -23,7 +24,7 @@ class Assignment(NamedTuple):
 
     def sources(self) -> dict[str, str]:
         """Hashes of the files, as they are here, of the code of the study's own components."""
-        return code_of(self.study.components).get("sources", {})
+        return code_of(self.study.components).get(SOURCES, {})
 
     def sent(self) -> bytes:
         """Pickled, for other processes; ConfigError where a component cannot be."""

@@ -16,8 +16,8 @@ from vecsim import device, places
 from vecsim.errors import ConfigError, WorkerError
 from vecsim.results.files import file_digest, json_digest
 from vecsim.results.layout import Array
+from vecsim.studies.assignment import Assignment
 from vecsim.studies.work import Work
-from vecsim.studies.works import Assignment
 
 # Packages whose versions may decide bits.
 _PACKAGES = ("vecsim", "jax", "jaxlib", "numpy", "scipy", "equinox")
@@ -110,7 +110,7 @@ def require_alike(worker: Worker, driver: Worker) -> None:
             raise ConfigError(f"{told}; allowed: {allowed}")
 
 
-class Bench:
+class WorkerStudy:
     """A study that was sent here, and what computes its chunks, one at a time.
 
     sent: an `Assignment`, pickled. cores: CPU devices, the default if None. Nothing is loaded
