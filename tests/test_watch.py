@@ -160,8 +160,8 @@ def test_a_study_at_an_address_while_it_runs(tmp_path):
 
     def run() -> None:
         with watched(place.read_place(f"127.0.0.1:{port}"), Path("out")) as watch:
-            reporter = study.told_to(made.Silent(), watch, shown, "data.zarr")
-            assert isinstance(reporter, study.Watched)
+            reporter = study.watching_reporter(made.Silent(), watch, shown, "data.zarr")
+            assert isinstance(reporter, study.WatchedStudy)
             work = Halting(shown)
             made.runner.run_study(work, tmp_path / "data.zarr", {}, reporter, InProcess(work))
 
@@ -241,8 +241,8 @@ def test_widths_are_those_by_which_points_stop():
 def test_workers_that_are_lost_are_counted():
     watch, silent = Watch(Path("out")), made.Silent()
     shown = made.study([1, 2, 3], 8)
-    reporter = study.told_to(silent, watch, shown, "data.zarr")
-    assert study.told_to(silent, None, shown, "data.zarr") is silent
+    reporter = study.watching_reporter(silent, watch, shown, "data.zarr")
+    assert study.watching_reporter(silent, None, shown, "data.zarr") is silent
     reporter.tell("no worker yet")
     reporter.tell(LOST)
     reporter.tell(LOST)
@@ -325,7 +325,7 @@ def test_a_scenario_that_goes_on_counts_what_was_before(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         simulate.run_scenario(config, Path("partial"), show=stop)
     watch = Watch(Path("out"))
-    shown = scenario.Scenarios(watch, 1)
+    shown = scenario.WatchedScenarios(watch, 1)
     show = shown.of("small")
 
     def showing(variant, cluster) -> None:

@@ -73,7 +73,7 @@ def execute(task, reporter, begun=lambda output, options: None, planned=None):
     from vecsim import device, plan, provenance, report
     from vecsim.model import build
     from vecsim.studies import executors, runner
-    from vecsim.watching.study import told_to
+    from vecsim.watching.study import watching_reporter
     from vecsim.watching.watch import watched
 
     device.forget_programs()  # of earlier studies, in a notebook or a multirun
@@ -87,7 +87,7 @@ def execute(task, reporter, begun=lambda output, options: None, planned=None):
         for name, study in planned.studies.items():
             work, engine = planned.works[name], planned.engine
             report.announce(study, executors.computed_by(engine, about["device"]), planned.shard)
-            hears = told_to(reporter, watch, study, name)
+            hears = watching_reporter(reporter, watch, study, name)
             executor = executors.executor_for(engine, planned.assignment(name), work)
             path = planned.folder / name
             if not runner.run_study(work, path, about, hears, executor, planned.shard):

@@ -71,10 +71,10 @@ class Pace:
         speed = self.trials_per_second
         told = f"{points}, {elapsed}, {f'{speed:,.0f} trials/s' if speed else 'fast'}"
         told = f"{told}, {clock(left_s)} left"
-        return f"{told}, {named(tally)}" if tally.remote else told
+        return f"{told}, {_workers_and_hosts(tally)}" if tally.remote else told
 
 
-def named(tally: RunTally) -> str:
+def _workers_and_hosts(tally: RunTally) -> str:
     """How many workers have answered, and their hosts.
 
     An example: 12 workers on node1, node2, node3 and 1 more.
@@ -110,8 +110,8 @@ class Lines:
             print(f"{tally.done} of {tally.chunks} chunks are there already", flush=True)
         _tell_taken(tally)
         self._over.clear()
-        self._watch = threading.Thread(target=self._tell, name="vecsim progress", daemon=True)
-        self._watch.start()
+        self._thread = threading.Thread(target=self._tell, name="vecsim progress", daemon=True)
+        self._thread.start()
 
     def advance(self, run: int, skipped: int) -> None:
         """Count trials, for the next line."""
@@ -125,7 +125,7 @@ class Lines:
     def finish(self) -> None:
         """Stop printing; no line comes after this returns."""
         self._over.set()
-        self._watch.join()
+        self._thread.join()
 
     def _tell(self) -> None:
         wait = FIRST

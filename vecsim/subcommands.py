@@ -27,10 +27,10 @@ def run(name: str, *words: str) -> int:
 def _merge(words: Sequence[str]) -> int:
     allowed = "one folder, the output of commands with shard=i/N"
     require(len(words) == 1 and bool(words[0]), "vecsim merge", " ".join(words), allowed)
-    for path in merging.merge_shards(words[0]):
+    paths = merging.merge_shards(words[0])
+    for path in paths:
         print(f"dataset  {path}")
-        command = disk.read_metadata(path)[0]["command"]
-    print(f"tables and figures: {command}")
+    print(f"tables and figures: {disk.read_metadata(paths[0])[0]['command']}")
     return 0
 
 

@@ -23,7 +23,7 @@ from vecsim.scenario.simulate import Tell, own_code, prepare, run_scenario
 from vecsim.scenario.verdict import ScenarioOutcome
 from vecsim.studies import counts, obey, overrides
 from vecsim.studies.planned import Planned
-from vecsim.watching.scenario import Scenarios
+from vecsim.watching.scenario import WatchedScenarios
 from vecsim.watching.watch import watched
 
 SUITE = Path("results/scenario")  # of all results, unless the command names another folder
@@ -76,14 +76,14 @@ def run_one(words: ScenarioWords, console: Console) -> tuple[_Job, ScenarioOutco
 
 
 @contextlib.contextmanager
-def _ready(words: ScenarioWords) -> Iterator[tuple[list[_Job], Scenarios]]:
+def _ready(words: ScenarioWords) -> Iterator[tuple[list[_Job], WatchedScenarios]]:
     """The scenarios, this machine and the packages of components as they want them, and what shows
     how far they are."""
     device.configure(words.cores)
     with trust.packages(words.packages):
         jobs = planned_scenarios(words)
         with watched(words.watch, words.output or SUITE) as watch:
-            yield jobs, Scenarios(watch, len(jobs))
+            yield jobs, WatchedScenarios(watch, len(jobs))
 
 
 def planned_scenarios(words: ScenarioWords) -> list[_Job]:
@@ -121,14 +121,14 @@ def _nodes(given: dict[str, Any], changes: list[str]) -> list[str]:
     return [f"  {line}" for line in lines if line]
 
 
-def _one(job: _Job, console: Console, shown: Scenarios) -> ScenarioOutcome:
+def _one(job: _Job, console: Console, shown: WatchedScenarios) -> ScenarioOutcome:
     """One scenario, done, and shown to be."""
     outcome = _done(job, console, shown)
     shown.judged(outcome.good)
     return outcome
 
 
-def _done(job: _Job, console: Console, shown: Scenarios) -> ScenarioOutcome:
+def _done(job: _Job, console: Console, shown: WatchedScenarios) -> ScenarioOutcome:
     """One scenario: read if it is complete and the same, else run, judged and written."""
     digest = json_digest(job.config | own_code(job.config))
     partial, names = job.folder / saved.PARTIAL, config.variants(job.config)

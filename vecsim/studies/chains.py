@@ -32,7 +32,7 @@ def drive(
     values of an answer, or raises where they cannot be right. WorkerError where an answer is none,
     or is to no request that is in flight.
     """
-    flying: dict[int, tuple[ChunkChain, Request]] = {}
+    in_flight: dict[int, tuple[ChunkChain, Request]] = {}
     tickets = count()
 
     def advance(chain: ChunkChain, values: ChunkValues | None) -> None:
@@ -41,17 +41,17 @@ def drive(
         except StopIteration:
             return
         ticket = next(tickets)
-        flying[ticket] = chain, request
+        in_flight[ticket] = chain, request
         executor.submit(ticket, *request)
 
     while True:
-        while len(flying) < executor.slots and (chain := next(chains, None)) is not None:
+        while len(in_flight) < executor.slots and (chain := next(chains, None)) is not None:
             advance(chain, None)
-        if not flying:
+        if not in_flight:
             return
         answer = executor.next()
         require_formed(answer)
-        if answer.ticket not in flying:
+        if answer.ticket not in in_flight:
             raise WorkerError(f"{answer.worker.name} answers {answer.ticket}, which nobody asked")
-        chain, request = flying.pop(answer.ticket)
+        chain, request = in_flight.pop(answer.ticket)
         advance(chain, accept(request, answer))

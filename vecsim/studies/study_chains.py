@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Generator, Iterator
 from functools import cached_property
 from itertools import groupby
-from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
 from vecsim.errors import WorkerError
 from vecsim.results.estimate import enough
 from vecsim.results.extension import is_missing
-from vecsim.results.layout import Array, Index
+from vecsim.results.layout import Array, Index, Variable
 from vecsim.results.shards import Shard, chain_of
 from vecsim.results.store import Store
 from vecsim.studies.chains import ChunkChain, ChunkValues, Request
@@ -60,9 +60,12 @@ class StudyChains:
 
     def _indices(self) -> Iterator[Index]:
         """The chunks of the shard, in order."""
-        (number, of), plan = self._shard, self.store.layout
-        precise = self.study.precision is not None
-        return (i for i in np.ndindex(plan.grid) if chain_of(plan, precise, i) % of == number)
+        number, of = self._shard
+        grid = np.ndindex(self.store.layout.grid)
+        return (index for index in grid if self._chain_of(index) % of == number)
+
+    def _chain_of(self, index: Index) -> int:
+        return chain_of(self.store.layout, self.study.precision is not None, index)
 
     def _regions(self) -> Iterator[tuple[slice, ...]]:
         return map(self.store.layout.region, self._indices())
@@ -74,10 +77,7 @@ class StudyChains:
 
     def chains(self) -> Iterator[ChunkChain]:
         """All chains, in order."""
-        kept = slice(
-            -1 if self.study.precision else None
-        )  # of an index, what a chain has in common
-        return (self._chain([*group]) for _, group in groupby(self._indices(), itemgetter(kept)))
+        return (self._chain([*group]) for _, group in groupby(self._indices(), self._chain_of))
 
     def _chain(self, indices: list[Index]) -> ChunkChain:
         """Chunk by chunk, each point as long as its interval is too wide."""
@@ -144,20 +144,7 @@ class StudyChains:
         told = f"worker {worker.name} answers with"
         for v in self.store.layout.variables:
             shape = len(numbers), len(trials), *self.store.layout.within(v)
-            array, about = values.get(v.name), f"{told} {v.name}"
-            # An array of another class, such as a masked one, may mean more than its numbers.
-            if not (type(array) is np.ndarray and array.dtype.kind in "biuf"):
-                raise WorkerError(f"{about} {type(array).__name__}; allowed: an array of numbers")
-            if array.shape != shape:
-                raise WorkerError(f"{about} of shape {array.shape}; allowed: {shape}")
-            with np.errstate(invalid="ignore"):  # NaN as a whole number
-                accepted[v.name] = array.astype(v.dtype)
-                again = accepted[v.name].astype(array.dtype)
-            nan = array.dtype.kind == "f"
-            if not all(np.array_equal(each, array, nan) for each in (accepted[v.name], again)):
-                raise WorkerError(f"{about} that does not fit; allowed: values of {v.dtype}")
-            if v.name in self.work.always and np.any(is_missing(accepted[v.name])):
-                raise WorkerError(f"{about} missing in some trials; allowed: a value in each")
+            accepted[v.name] = self._checked(values.get(v.name), v, shape, f"{told} {v.name}")
         if more := [repr(name) for name in values if name not in accepted]:
             raise WorkerError(f"{told} {more[0]}; allowed: {', '.join(accepted)}")
         if self.tally.hear(answer):
@@ -166,6 +153,23 @@ class StudyChains:
         if rounds is not None:
             self.tally.node_rounds = (self.tally.node_rounds or 0.0) + rounds
         return accepted
+
+    def _checked(self, given: Any, variable: Variable, shape: tuple[int, ...], told: str) -> Array:
+        """The values of a variable, of the type that is stored. told: how a WorkerError begins."""
+        # An array of another class, such as a masked one, may mean more than its numbers.
+        if not (type(given) is np.ndarray and given.dtype.kind in "biuf"):
+            raise WorkerError(f"{told} {type(given).__name__}; allowed: an array of numbers")
+        if given.shape != shape:
+            raise WorkerError(f"{told} of shape {given.shape}; allowed: {shape}")
+        with np.errstate(invalid="ignore"):  # NaN as a whole number
+            values = given.astype(variable.dtype)
+            again = values.astype(given.dtype)
+        nan = given.dtype.kind == "f"
+        if not all(np.array_equal(each, given, equal_nan=nan) for each in (values, again)):
+            raise WorkerError(f"{told} that does not fit; allowed: values of {variable.dtype}")
+        if variable.name in self.work.always and np.any(is_missing(values)):
+            raise WorkerError(f"{told} missing in some trials; allowed: a value in each")
+        return values
 
     def workers(self) -> dict[str, list[dict]]:
         """The attribute of the store that says what has computed it, this time and before."""

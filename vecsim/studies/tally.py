@@ -42,7 +42,7 @@ class RunTally:
     run has put on disk. precision: when a point stops; events, counted: of each point of the study,
     trials that show what the precision is about, and those that count for it. node_rounds: rounds
     that nodes went through in the trials that were run; None where that is not counted. hosts: what
-    has computed, by machine. remote: whether other processes compute.
+    has computed, by machine, devices and code. remote: whether other processes compute.
     """
 
     name: str
@@ -58,7 +58,7 @@ class RunTally:
     passed: int = 0
     written: int = 0
     node_rounds: float | None = None
-    hosts: dict[tuple, Host] = field(default_factory=dict)
+    hosts: dict[tuple[str, str, tuple], Host] = field(default_factory=dict)
     remote: bool = False
 
     @property

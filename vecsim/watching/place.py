@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vecsim.errors import ConfigError, require
+from vecsim.errors import require
 
 _ALLOWED = (
     "null, FILE.prom, or ADDRESS:PORT with an address of this machine's loopback "
@@ -46,17 +46,17 @@ def _address(text: str) -> Address | None:
         return None
     named, port = parts[1], int(parts[2])
     host = "127.0.0.1" if named == "localhost" else named.strip("[]")
+    require(_is_loopback(host, named.startswith("[")), "watch", text, _ALLOWED)
+    require(1 <= port <= 65535, "watch", text, _ALLOWED)
+    return Address(str(ipaddress.ip_address(host)), port, text)
+
+
+def _is_loopback(host: str, bracketed: bool) -> bool:
+    """Whether a host is a number of loopback, in brackets if and only if it is of version 6."""
     try:
         number = ipaddress.ip_address(host)
     except ValueError:
-        raise _refusal(text) from None
-    bracketed = named.startswith("[")
+        return False
     # An address of version 4 within one of version 6 would be another socket than it looks.
-    good = number.is_loopback and bracketed == (number.version == 6) and 1 <= port <= 65535
-    if not good or getattr(number, "ipv4_mapped", None):
-        raise _refusal(text)
-    return Address(str(number), port, text)
-
-
-def _refusal(text: str) -> ConfigError:
-    return ConfigError(f"watch is {text!r}; allowed: {_ALLOWED}")
+    mapped = getattr(number, "ipv4_mapped", None)
+    return number.is_loopback and bracketed == (number.version == 6) and not mapped

@@ -31,7 +31,7 @@ class _Moment(NamedTuple):
     numbers: dict[str, float]
 
 
-class Scenarios:
+class WatchedScenarios:
     """What a command about scenarios shows while it runs them. A `vecsim.watching.watch.Readable`.
 
     watch: shows it; None: nothing does. suite: how many scenarios there are.

@@ -91,12 +91,14 @@ STUDY_METRICS = {
 }
 
 
-def told_to(reporter: Reporter, watch: Watch | None, study: Study, store: str) -> Reporter:
+def watching_reporter(
+    reporter: Reporter, watch: Watch | None, study: Study, store: str
+) -> Reporter:
     """A reporter of this study that also tells a watch, if there is one. store: its name."""
-    return reporter if watch is None else Watched(reporter, watch, study, store)
+    return reporter if watch is None else WatchedStudy(reporter, watch, study, store)
 
 
-class Watched:
+class WatchedStudy:
     """Hands on to another reporter what it hears, and reads the metrics of a study. A
     `vecsim.studies.tally.Reporter` and a `vecsim.watching.watch.Readable`."""
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from vecsim.errors import ConfigError, require
 from vecsim.results import files
 from vecsim.watching.metric import Metric, Reading
-from vecsim.watching.place import WatchPlace
+from vecsim.watching.place import Address, WatchPlace
 
 _EVERY_S = 5.0  # seconds between writes of the file: a third of Prometheus' usual interval
 _RUNNING = Metric(
@@ -75,20 +75,22 @@ def watched(place: WatchPlace | None, output: Path) -> Iterator[Watch | None]:
         yield None
         return
     watch = Watch(output)
-    shown = _written(place, watch) if isinstance(place, Path) else _served(*place, watch)
+    shown = _written(place, watch) if isinstance(place, Path) else _served(place, watch)
     with shown:
         yield watch
 
 
 @contextlib.contextmanager
-def _served(host: str, port: int, said: str, watch: Watch) -> Iterator[None]:
+def _served(place: Address, watch: Watch) -> Iterator[None]:
     """Shows it at an address."""
     import prometheus_client
 
     try:
-        server, thread = prometheus_client.start_http_server(port, host, _registry(watch))
+        server, thread = prometheus_client.start_http_server(
+            place.port, place.host, _registry(watch)
+        )
     except OSError as error:
-        told = f"watch is {said!r}; allowed: an address that can be had ({error.strerror})"
+        told = f"watch is {place.said!r}; allowed: an address that can be had ({error.strerror})"
         raise ConfigError(told) from error
     try:
         yield
