@@ -122,7 +122,7 @@ def _command(given: list[str]) -> int:
         elif asked.multirun or "hydra.mode=MULTIRUN" in words:
             return launch.multirun(words, lambda jobs: partial(_job, jobs, None))
         else:
-            return launch.run_jobs(words, partial(_job, [words], given))
+            return launch.run_job_here(words, partial(_job, [words], given))
     return 0
 
 

@@ -23,6 +23,11 @@ class WorkerError(JobKilled):
     """A worker's answer that cannot be right; nothing of it is kept."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says."""
+    return str(error).strip().partition("\n")[0]
+
+
 def require(condition: bool, name: str, value, allowed: str) -> None:
     """Raise ConfigError unless the condition holds. allowed: the values that would be valid."""
     if not condition:

@@ -1,7 +1,6 @@
 """Jobs of a multirun: what the driver does before and after them, and what each job does."""
 
 import contextlib
-import importlib
 import io
 import os
 import shlex
@@ -17,17 +16,11 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, run_job
 from hydra.experimental.callback import Callback
 from hydra.types import HydraContext
-from omegaconf import OmegaConf
 
-from vecsim import composing, device, places, streams
-from vecsim.errors import ConfigError, JobKilled, require
+from vecsim import composing, device, ray_jobs, streams
+from vecsim.errors import GOES_ON, ConfigError, JobKilled, first_line, require
 from vecsim.results import files, jobs
 from vecsim.studies import overrides
-
-_AGAIN = "the same command goes on"  # part of the messages about jobs that were killed
-# Environment variables that Ray's workers get from the driver: names, or how they begin.
-_PASSED = "HYDRA_", "JAX_", "TF_CPP_", "VECSIM_", "XLA_", "PYTHONPATH", "XDG_CACHE_HOME"
-_ANSWER_S = 20  # seconds in which a cluster answers
 
 
 class Ended(NamedTuple):
@@ -38,7 +31,7 @@ class Ended(NamedTuple):
     text: str = ""
 
 
-def run_jobs(words: Sequence[str], task: Callable[[Any], Any]) -> int:
+def run_job_here(words: Sequence[str], task: Callable[[Any], Any]) -> int:
     """Run one job in this process; return its exit code. task: gets the composed configuration."""
     config = composing.compose([*_without_mode(words), "hydra.mode=RUN"])
     return _code(run_job(task, config, "hydra.run.dir", None, _context()))
@@ -57,53 +50,57 @@ def multirun(words: Sequence[str], task: Callable[[list[list[str]]], Callable[[A
         require(config.get("watch") is None, "watch", config.get("watch"), allowed)
     hydra = configs[0].hydra
     for config in configs if "joblib" in str(hydra.launcher._target_).lower() else ():
-        workers = OmegaConf.select(config, "engine.workers")
+        workers = config.get("engine", {}).get("workers")
         allowed = "null or tcp://HOST:PORT with hydra/launcher=joblib, whose jobs are processes"
         require(not isinstance(workers, int), "engine.workers", workers, allowed)
-    if on_ray(hydra) and hydra.launcher._target_ not in Plugins.instance().class_name_to_class:
-        raise ConfigError('hydra/launcher=ray is not installed: pip install "vecsim[ray]"')
+    on_ray = ray_jobs.on_ray(hydra)
+    if on_ray:
+        ray_jobs.require_installed(hydra)
     made = Plugins.instance().instantiate_launcher(_context(), task(listed), configs[0])
-    folders: dict[Path, list[list[str]]] = {}
-    for job in listed:
-        folders.setdefault(folder(hydra.sweep.dir, job), []).append(job)
-    task_words = [word for word in words if not overrides.parse_word(word).key.startswith("hydra")]
-    for path, jobs_there in folders.items():
-        jobs.write_list(path, shlex.join(["vecsim", *task_words]), jobs_there)
+    _write_lists(words, hydra.sweep.dir, listed)
     try:
-        with _ray(hydra) if on_ray(hydra) else _shared_cores(hydra.launcher, len(listed)):
+        with ray_jobs.connected(hydra) if on_ray else _shared_cores(hydra.launcher, len(listed)):
             returned = made.launch([composing.told(job) for job in listed], 0)
         for job in returned:
             print(job.return_value.text, end="", flush=True)
-        if on_ray(hydra) or "submitit" in str(hydra.launcher._target_):  # stderr is in their logs
-            for number, job in enumerate(listed):
-                about = jobs.read_record(folder(hydra.sweep.dir, job), job)
-                if about.get("state") in ("refused", "failed"):
-                    told = f"vecsim: {_heading(number, job)}: {about.get('told')}"
-                    print(told, file=sys.stderr, flush=True)
+        if on_ray or "submitit" in str(hydra.launcher._target_):  # stderr is in their logs
+            _print_errors(hydra.sweep.dir, listed)
         return next(filter(None, map(_code, returned)), 0)
     except BrokenExecutor:
         fewer = "fewer at once take less memory: hydra.launcher.n_jobs=1"
-        raise JobKilled(f"a job was killed, and others with it; {_AGAIN}; {fewer}") from None
+        raise JobKilled(f"a job was killed, and others with it; {GOES_ON}; {fewer}") from None
     except Exception as error:
-        if not _lost(error):
+        if not (_of_queue(error) or ray_jobs.is_lost(error)):
             raise
-        others = ", and others with it" if on_ray(hydra) else ""
+        others = ", and others with it" if on_ray else ""
         said = str(error).strip().splitlines()[1:2]
         state = [line for line in said if "(state: " in line]  # such as CANCELLED
-        line = " ".join([_first_line(error), *state])
-        raise JobKilled(f"a job ended without a result{others}; {_AGAIN}; {line}") from None
+        line = " ".join([first_line(error), *state])
+        raise JobKilled(f"a job ended without a result{others}; {GOES_ON}; {line}") from None
+
+
+def _write_lists(words: Sequence[str], multirun: str, listed: list[list[str]]) -> None:
+    """Write into each folder of jobs which there should be. multirun: the folder of all."""
+    folders: dict[Path, list[list[str]]] = {}
+    for job in listed:
+        folders.setdefault(folder(multirun, job), []).append(job)
+    task_words = [word for word in words if not overrides.parse_word(word).key.startswith("hydra")]
+    for path, jobs_there in folders.items():
+        jobs.write_list(path, shlex.join(["vecsim", *task_words]), jobs_there)
+
+
+def _print_errors(multirun: str, listed: list[list[str]]) -> None:
+    """Print what jobs that were refused or failed have recorded. multirun: the folder of all."""
+    for number, job in enumerate(listed):
+        about = jobs.read_record(folder(multirun, job), job)
+        if about.get("state") in ("refused", "failed"):
+            told = f"vecsim: {_heading(number, job)}: {about.get('told')}"
+            print(told, file=sys.stderr, flush=True)
 
 
 def _of_queue(error: BaseException) -> bool:
     """Whether submitit raised an error: a job is lost, or it is told that its time is over."""
     return type(error).__module__.startswith("submitit")
-
-
-def _lost(error: BaseException) -> bool:
-    """Whether submitit or Ray raised an error because a job is lost, not what a job raised."""
-    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).mro()}
-    ray = "ray.RayError" in names and "ray.RayTaskError" not in names
-    return ray or _of_queue(error)
 
 
 def _without_mode(words: Sequence[str]) -> list[str]:
@@ -136,64 +133,6 @@ def _heading(number: int, given: Sequence[str]) -> str:
     return f"job {number} ({', '.join(given)})"
 
 
-def on_ray(hydra: Any) -> bool:
-    """Whether the jobs run in workers of Ray. hydra: Hydra's own settings."""
-    return str(hydra.launcher._target_).endswith(".RayLauncher")
-
-
-@contextlib.contextmanager
-def _ray(hydra: Any) -> Iterator[None]:
-    """Ray for the jobs of a multirun, at the end of which what still runs of them is ended.
-
-    Their processes begin in the folder of the driver, not in that where Ray was started, and with
-    its variables; each takes the cores that Ray counts for it.
-    """
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # else lines that jobs have in common are dropped
-    asked: Any = OmegaConf.to_container(hydra.launcher.ray, resolve=True)
-    init, cores = asked["init"], asked["remote"].get("num_cpus") or 1
-    passed = {name: text for name, text in os.environ.items() if name.startswith(_PASSED)}
-    passed |= {device.SHARE: str(max(1, int(cores))), places.WORKING_FOLDER: os.getcwd()}
-    about = init.get("runtime_env") or {}
-    about["env_vars"] = passed | about.get("env_vars", {})
-    init["runtime_env"] = {"worker_process_setup_hook": "vecsim.places.enter_folder", **about}
-    ray = _connected(init)
-    if cores > max(node["Resources"].get("CPU", 0) for node in ray.nodes()):
-        told = f"no node has {cores} cores (hydra.launcher.ray.remote.num_cpus); jobs wait for one"
-        print(f"vecsim: {told}", file=sys.stderr, flush=True)
-    # Until all of its threads have ended Ray prints what is wrong with nodes, on standard output.
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-def _connected(init: dict[str, Any]) -> Any:
-    """The module `ray`, connected to a cluster, or to a Ray that begins here. init: arguments of
-    its function of that name."""
-    address = init.get("address") or os.environ.get("RAY_ADDRESS") or "local"
-    if address == "local":  # only with a token may others make it run anything
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
-        init = {"object_store_memory": 2**27, "include_dashboard": False, **init}
-    ray = importlib.import_module("ray")
-    host, _, port = address.rpartition(":")
-    try:
-        if port.isdigit() and "/" not in host:  # Ray would try for minutes
-            socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
-        ray.init(**init | {"address": address})
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"hydra.launcher.ray.init: {_first_line(error)}") from None
-    except (OSError, RuntimeError, ray.exceptions.RayError) as error:
-        told = f"no Ray at {address} ({_first_line(error)})"
-        raise JobKilled(f"hydra.launcher.ray.init.address: {told}") from None
-    return ray
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
-
-
 @contextlib.contextmanager
 def _shared_cores(launcher: Any, count: int) -> Iterator[None]:
     """Divide the cores among the processes of joblib that run at the same time."""
@@ -220,7 +159,7 @@ class Job:
         self.folder, self.given = folder(hydra.sweep.dir, given), given
         self.name = _heading(hydra.job.num, given)
         self.beside = "BasicLauncher" not in str(hydra.launcher._target_)
-        self.on_ray = on_ray(hydra)
+        self.on_ray = ray_jobs.on_ray(hydra)
         self.text = io.StringIO()
 
     def not_shared(self, driver: str) -> ConfigError | None:

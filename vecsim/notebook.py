@@ -79,8 +79,8 @@ class Command:
             wanted = {overrides.parse_word(word).key for word in task.words}
             if wanted & {"netcdf", "figure", "theory"}:
                 drawn = bool(wanted & {"figure", "theory"}) and task.config.figure
-                wanted = task.config.netcdf, drawn, task.config.theory
-                report.save_files(planned.studies, planned.folder, *wanted)
+                whole, theory = task.config.netcdf, task.config.theory
+                report.save_files(planned.studies, planned.folder, whole, drawn, theory)
         return self
 
     def _read(self, name: str) -> xr.Dataset:

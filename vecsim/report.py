@@ -14,7 +14,7 @@ import xarray as xr
 
 from vecsim import places
 from vecsim.plan import Plan
-from vecsim.results import files, kinds, netcdf, store
+from vecsim.results import disk, files, kinds, netcdf, store
 from vecsim.results.shards import Shard
 from vecsim.studies import counts
 from vecsim.studies.sweep import Study
@@ -39,30 +39,29 @@ def announce(study: Study, computed_by: str, shard: Shard) -> None:
             print(f"vecsim: {told}", flush=True)
 
 
-def show_studies(planned: Plan, *wanted: bool) -> None:
+def show_studies(planned: Plan, whole: bool, figure: bool, theory: bool) -> None:
     """Save the summaries, print the tables, all paths and what workers cost; of a shard, say where
-    it is. wanted: other files, by `save_files`."""
-    output, whole = planned.output, planned.shard.of == 1
+    it is. whole, figure, theory: other files, by `save_files`."""
+    output, divided = planned.output, planned.shard.of > 1
     price, workers = (planned.engine[key] for key in ("price_per_core_hour", "workers"))
     for name in planned.studies:
         path = planned.folder / name
-        data = store.open(path)
-        if whole:
-            _show_summary(data, path)
-        else:
+        if divided:
             print(f"shard    {path}")
+        else:
+            _show_summary(path)
         if price is not None or workers is not None:
-            print(f"cost     {cost_line(data.attrs, price)}")
-    if not whole:
+            print(f"cost     {cost_line(disk.read_metadata(path)[0], price)}")
+    if divided:
         print(f"when all {planned.shard.of} are there: vecsim merge {shlex.quote(str(output))}")
         return
-    for kind, path in save_files(planned.studies, output, *wanted):
+    for kind, path in save_files(planned.studies, output, whole, figure, theory):
         print(f"{kind:8} {path}")
 
 
-def _show_summary(data: xr.Dataset, path: Path) -> None:
+def _show_summary(path: Path) -> None:
     """Save the summary of the store at `path` beside it, and print its table."""
-    stem = path.stem
+    data, stem = store.open(path), path.stem
     summary = data.vecsim.summary()
     summary.attrs |= {k: data.attrs[k] for k in ("config", "versions") if k in data.attrs}
     summarised = path.with_name("summary" if stem == "data" else f"{stem}_summary")
