@@ -28,7 +28,7 @@ from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
 from vecsim.engines.agents.lockstep import class_rows
 from vecsim.engines.agents.prepare import Item, items
-from vecsim.engines.trial import RunTally, answers, view
+from vecsim.engines.trial import Tally, answers, view
 from vecsim.model import poll_law as pools
 from vecsim.model.poll_draw import PollKind, boundary, draw, thresholds
 from vecsim.protocols.qr_avalanche import QrAvalanche
@@ -331,7 +331,7 @@ def engine_laws(name, state, network):
         assembler = assembler_of([p], 1, 0)
         trials, tables, _ = jax.tree.map(jnp.asarray, next(assembler.batches([item])))
         trial = jax.tree.map(lambda leaf: leaf[0], trials)
-        tally = RunTally(np.int32(ones), np.int32(sum(decided)), np.int32(decided[1]))
+        tally = Tally(np.int32(ones), np.int32(sum(decided)), np.int32(decided[1]))
         at = before if fields.get("lag") else ones
         seen = view(trial, tables, tally, np.int32(rounds), np.int32(at))
         p_pooled = int(tables.pooled[trial.pooled_offset + at]) / 2**32 if class_.pools else 1.0
@@ -428,7 +428,7 @@ def test_shared_coins_are_uniform():
     trials, tables, _ = jax.tree.map(jnp.asarray, next(assembler.batches(listed)))
 
     def coins(trial, round_):
-        tally = RunTally(trial.start_ones, jnp.int32(0), jnp.int32(0))
+        tally = Tally(trial.start_ones, jnp.int32(0), jnp.int32(0))
         seen = view(trial, tables, tally, round_, trial.start_ones)
         return seen.trial_coin, seen.round_coin
 
