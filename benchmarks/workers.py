@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 JOB = (
     *("experiment=byzantine_sweep", "defence=off", "precision=null", "trials=200"),
     *("figure=false", "output=here"),
@@ -84,8 +86,6 @@ def saturate() -> None:
 
         def close(self) -> None:
             pass
-
-    import numpy as np
 
     decisions.CHUNK_NODES = 1  # a chunk for each trial
     for count in WORKERS:

@@ -139,3 +139,19 @@ def test_only_linux_tells_of_pieces_of_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(device, "PROC", tmp_path)
     device.forget_programs()
     assert program._cache_size() == 1
+
+
+def test_processes_take_the_gpus_by_turns(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    for listed in (None, ""):
+        monkeypatch.delenv(device.GPUS, raising=False)
+        if listed is not None:
+            monkeypatch.setenv(device.GPUS, listed)
+        assert device.take_gpu(1) == 1
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
+    monkeypatch.setenv(device.GPUS, "3,5")
+    seen = []
+    for number in range(3):
+        assert device.take_gpu(number) == 2
+        seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert seen == ["3", "5", "3"]
