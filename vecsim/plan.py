@@ -75,7 +75,8 @@ def plan(task: Task) -> Plan:
         if config.get(group) and task.options.get(group) is None:
             raise ConfigError(overrides.several(group, "[...]"))
     _check(config)
-    device.configure(config.engine.cores)
+    # Of workers the cores are theirs alone.
+    device.configure(config.engine.cores if config.engine.workers is None else None)
     parsed = map(overrides.parse_word, task.words)
     given = {key: text for key, text, _ in parsed if "hydra" not in key}
 
@@ -126,6 +127,8 @@ def _check(config: DictConfig) -> None:
     name = engine.get("name")
     require(isinstance(name, str) and name in ENGINES, "engine.name", name, ", ".join(ENGINES))
     executors.check_workers(engine.get("workers"))
+    if engine.get("cores") is not None:
+        engine.cores = count("engine.cores", engine.cores, 1, device.MOST_CORES)
     price = engine.get("price_per_core_hour")
     if price is not None:
         number("engine.price_per_core_hour", price, "0 or more, or null", lambda v: v >= 0)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from subprocess import PIPE
 
+import jax
 import made
 import pytest
 from command import call, process, refused, start
@@ -238,6 +239,18 @@ def test_processes_of_processes(folder):
     told = "engine.workers is 2; allowed: null or tcp://HOST:PORT with hydra/launcher=joblib"
     assert refused(call(*words)).startswith(told)
     assert not (folder / "results").exists()
+
+
+def test_cores_of_workers(folder):
+    """They are not of this process, whose number is fixed since it has used JAX."""
+    other = str(len(jax.devices("cpu")) + 1)
+    words = ("n=40", "trials=8", "figure=false", f"engine.cores={other}")
+    assert call(*words, "output=no").code == 2
+    assert call(*words, "output=here", "engine.workers=1").code == 0
+    [host] = json.loads(vecsim.open("here").attrs["workers"])
+    assert host["devices"].startswith(f"{other} x ")
+    told = refused(call(*words[:3], "engine.cores=0", "engine.workers=1"))
+    assert told.startswith("engine.cores is 0; allowed: a whole number, 1 to ")
 
 
 @pytest.mark.parametrize(
