@@ -38,6 +38,7 @@ def _worker(words: Sequence[str]) -> int:
     address, *settings = words or [""]
     require(executors.is_address(address), "vecsim worker", address, "tcp://HOST:PORT")
     cores = None
+    require(len(settings) < 2, "vecsim worker", " ".join(words), "tcp://HOST:PORT engine.cores=N")
     for word in settings:
         key, text, _ = overrides.parse_word(word)
         require(key == "engine.cores", "vecsim worker", word, "engine.cores=N")

@@ -5,6 +5,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,7 +15,7 @@ from subprocess import PIPE
 import jax
 import made
 import pytest
-from command import call, process, refused, start
+from command import call, outside, process, refused, start
 from stores import chunks
 
 import vecsim
@@ -207,6 +209,43 @@ def test_interrupted(folder):
     for each in there:
         wait_for_end(each)
     assert vecsim.open("here")["rounds"].notnull().sum() >= 3 * 8
+
+
+def test_interrupted_while_workers_start(folder):
+    """Ctrl-C on a terminal goes to all processes of the command, those that still import too."""
+    words = ("n=40", "trials=200000", "figure=false", "engine.workers=2", "output=here")
+    given = {"code": CODE, "env": QUIET, "stdout": PIPE, "stderr": PIPE}
+    running = start(*words, cwd=folder, start_new_session=True, **given)
+    while not workers(running.pid):
+        assert running.poll() is None
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGINT)
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert err == "vecsim: stopped; the same command goes on from here\n"
+
+
+SCRIPT = """
+import vecsim
+{guard}
+    data = vecsim.run(protocol="slush", n=50, trials=50, engine__workers=2, output="here")
+    print(int(data["rounds"].notnull().sum()))
+"""
+
+
+@pytest.mark.parametrize("guard", ['if __name__ == "__main__":', "if True:"])
+def test_a_script(guard, folder):
+    """Processes import it: without the guard it would start the study again, and is refused."""
+    (folder / "study.py").write_text(SCRIPT.format(guard=guard))
+    command = [sys.executable, "study.py"]
+    given = {"cwd": folder, "env": {**outside(), **QUIET}, "capture_output": True, "text": True}
+    result = subprocess.run(command, timeout=120, **given)
+    if "__name__" in guard:
+        assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "50")
+    else:
+        allowed = 'allowed: what starts the study under `if __name__ == "__main__":` in '
+        assert f"engine.workers is 2; {allowed}" in result.stderr.splitlines()[-1]
+        assert not (folder / "here").exists()
 
 
 def test_a_command_with_workers(folder):

@@ -1,7 +1,9 @@
 """Where chunks are computed: in this process, in others of this machine, in a cluster of Dask."""
 
 import re
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from vecsim import device
@@ -23,11 +25,23 @@ def is_address(text: str) -> bool:
     return found[1][0] == "[" or all(0 < len(part) <= _LABEL for part in found[1].split("."))
 
 
+def _require_guard(workers: int) -> None:
+    """ConfigError in a script that processes cannot import without starting the study again."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if getattr(main, "__spec__", None) is None and file and Path(file).is_file():
+        guarded = "__name__" in Path(file).read_text(encoding="utf-8", errors="replace")
+        allowed = f'what starts the study under `if __name__ == "__main__":` in {file}'
+        require(guarded, "engine.workers", workers, allowed)
+
+
 def check_workers(workers: Any) -> None:
     """ConfigError unless this is a value of `engine.workers`."""
     number = isinstance(workers, int) and not isinstance(workers, bool)
     good = workers is None or (number and 1 <= workers <= device.MOST_CORES)
     good = good or (isinstance(workers, str) and is_address(workers))
+    if isinstance(workers, int) and good:
+        _require_guard(workers)
     allowed = f"null, 1 to {device.MOST_CORES} processes, or tcp://HOST:PORT of a Dask scheduler"
     require(good, "engine.workers", workers, allowed)
 

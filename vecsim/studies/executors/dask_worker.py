@@ -7,7 +7,7 @@ import sys
 
 from distributed import Worker
 from distributed.comm.addressing import parse_host_port
-from distributed.utils import get_ip
+from distributed.utils import get_ip, get_ipv6
 
 from vecsim import device
 from vecsim.errors import JobKilled
@@ -26,11 +26,12 @@ def serve(address: str) -> int:
 
     async def live() -> None:
         host, port = parse_host_port(address.removeprefix("tcp://"))
-        own = get_ip(host, port)
+        own = f"[{get_ipv6(host, port)}]" if ":" in host else get_ip(host, port)
         name = f"{platform.node()}/{os.getpid()}"
         # No limit of memory: a worker that is paused or restarted loses its compiled programs.
         options = {"nthreads": 1, "memory_limit": 0, "host": own, "name": name}
         worker = Worker(address, dashboard_address=f"{own}:0", death_timeout=_PATIENCE_S, **options)
+        print(f"worker {name}: looking for {address}", flush=True)
         async with worker:
             print(f"worker {name}: {device.device_names()}, for {address}", flush=True)
             await worker.finished()

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
@@ -14,6 +14,7 @@ from typing import Any
 
 from vecsim import device
 from vecsim.errors import GOES_ON, JobKilled
+from vecsim.results.disk import uninterrupted
 from vecsim.results.layout import Array
 from vecsim.studies.assignment import Assignment
 from vecsim.studies.executors.executor import LOST
@@ -55,7 +56,8 @@ class Processes:
         """Put a request into the queue of the processes."""
         assert self._pool is not None
         try:
-            future = self._pool.submit(_answer, ticket, numbers, trials)
+            with _only_here():
+                future = self._pool.submit(_answer, ticket, numbers, trials)
         except (BrokenProcessPool, OSError):  # of its pipe, where it breaks in this moment
             future = Future()
             future.set_exception(BrokenProcessPool())  # `next` makes the pool anew
@@ -97,11 +99,24 @@ class Processes:
             self._pool = None
 
 
+@contextlib.contextmanager
+def _only_here() -> Iterator[None]:
+    """For a block in which processes may start: Ctrl-C waits until they have, and is not for them.
+
+    They inherit which signals are blocked, and so never hear of it, not even while they import.
+    """
+    with uninterrupted():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(lifeline: Connection, sent: bytes, cores: int, begun: Any, count: int) -> None:
     """What a process does first. begun: how many processes have begun, a number that all share.
     Other arguments: as of `Processes`."""
     global _study
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends this one
     threading.Thread(target=_leave_at_end, args=[lifeline], daemon=True).start()
     with begun.get_lock():
         number = begun.value
