@@ -78,7 +78,7 @@ def simulated(monkeypatch, tmp_path):
         monkeypatch.setattr(finding, name, cached(getattr(finding, name)))
     begun = []
 
-    def simulate(config, folder, tell):
+    def simulate(config, folder, tell, show):
         nodes = config["cluster"]["nodes"]
         begun.append(NAMES[nodes - 5])
         folder.mkdir(parents=True, exist_ok=True)
