@@ -26,6 +26,7 @@ PORT = 6379  # nothing else listens there
 CORES = 2  # that a node offers, however many there are
 KEPT = "RAY_ENVIRONMENT"  # environment variable: a virtual environment that is kept and used again
 WAIT_S = 120  # at most, until a node is there; it takes some seconds
+COMMAND_S = 360  # at most, for a command; the longest takes half a minute on two free cores
 
 
 class Cluster:
@@ -57,7 +58,7 @@ class Cluster:
     def run(self, *words: str, cwd: Path, **options) -> subprocess.CompletedProcess[str]:
         with self.start(*words, cwd=cwd, **options) as running:
             try:
-                out, err = running.communicate(timeout=WAIT_S)
+                out, err = running.communicate(timeout=COMMAND_S)
             finally:
                 running.kill()
         return subprocess.CompletedProcess(words, running.returncode, out, err)
