@@ -325,10 +325,10 @@ def test_shards_name_the_stores_of_the_study(folder, monkeypatch):
     """With two stores both are missed, even where no shard has come to the second one."""
     run = runner.run_study
 
-    def killed(assignment, work, path, *others):
+    def killed(work, path, *others):
         if path.name == "defended.zarr":
             raise JobKilled("gone")
-        return run(assignment, work, path, *others)
+        return run(work, path, *others)
 
     monkeypatch.setattr(runner, "run_study", killed)
     for number in range(2):
