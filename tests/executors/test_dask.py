@@ -249,6 +249,14 @@ def refused_worker(cluster, *words: str) -> str:
     return result.err.removeprefix("vecsim: ")
 
 
+def test_a_worker_whose_scheduler_is_nowhere():
+    """One line, and the exit code of what may be tried again: names come with the machines."""
+    result = call("worker", "tcp://nowhere.invalid:8786")
+    assert result.code == 4
+    assert result.err.startswith("vecsim: tcp://nowhere.invalid:8786: no scheduler")
+    assert result.err.count("\n") == 1
+
+
 def test_words_of_a_worker(tmp_path):
     """What has no meaning is refused in one line that says what is allowed."""
     for words, told in {

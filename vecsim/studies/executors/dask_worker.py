@@ -3,6 +3,7 @@
 import asyncio
 import os
 import platform
+import socket
 import sys
 
 from distributed import Worker
@@ -26,6 +27,7 @@ def serve(address: str) -> int:
 
     async def live() -> None:
         host, port = parse_host_port(address.removeprefix("tcp://"))
+        socket.getaddrinfo(host, port)  # an error, where Dask would only warn of an unknown host
         own = f"[{get_ipv6(host, port)}]" if ":" in host else get_ip(host, port)
         name = f"{platform.node()}/{os.getpid()}"
         # No limit of memory: a worker that is paused or restarted loses its compiled programs.
