@@ -3,10 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from vecsim import device
 from vecsim.errors import require
-from vecsim.results import disk, merging
-from vecsim.studies import executors, overrides
 
 USAGE = {
     "merge": "vecsim merge FOLDER: makes one store of the shards in the output folder",
@@ -25,6 +22,8 @@ def run(name: str, *words: str) -> int:
 
 
 def _merge(words: Sequence[str]) -> int:
+    from vecsim.results import disk, merging  # every command imports this module
+
     allowed = "one folder, the output of commands with shard=i/N"
     require(len(words) == 1 and bool(words[0]), "vecsim merge", " ".join(words), allowed)
     paths = merging.merge_shards(words[0])
@@ -35,6 +34,9 @@ def _merge(words: Sequence[str]) -> int:
 
 
 def _worker(words: Sequence[str]) -> int:
+    from vecsim import device
+    from vecsim.studies import executors, overrides
+
     address, *settings = words or [""]
     require(executors.is_address(address), "vecsim worker", address, "tcp://HOST:PORT")
     cores = None
