@@ -17,8 +17,6 @@ from stores import chunks
 import vecsim
 from vecsim import places
 
-pytest.importorskip("distributed", reason="needs the extra vecsim[dask]")
-
 STUDY = ("n=40", "trials=96", "figure=false", "sweep.protocol.beta=[4,6,8]")
 PRECISE = (
     *("n=40", "sweep.byzantine_fraction=[0.0,0.1,0.2]", "figure=false"),

@@ -124,7 +124,7 @@ def test_names_that_pods_use_exist(file):
         assert used <= {None, *claims}
         [container] = pod["containers"]
         assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes)
-        assert "/work" in {mount["mountPath"] for mount in container["volumeMounts"]}
+        assert "/data" in {mount["mountPath"] for mount in container["volumeMounts"]}
         for rule in made["spec"].get("podFailurePolicy", {}).get("rules", []):
             named = rule.get("onExitCodes", {}).get("containerName", container["name"])
             assert named == container["name"]
@@ -183,10 +183,10 @@ def test_shards_and_merge(tmp_path, monkeypatch):
     [container] = job["template"]["spec"]["containers"]
     for i in range(job["completions"]):
         _, *taken = words(container, JOB_COMPLETION_INDEX=str(i))
-        result = call(*(word.replace("/work/", f"{tmp_path}/") for word in taken), *small)
+        result = call(*(word.replace("/data/", f"{tmp_path}/") for word in taken), *small)
         assert (result.code, result.err) == (0, "")
     [container] = document("merge.yaml", "Job")["spec"]["template"]["spec"]["containers"]
-    command, *taken = (word.replace("/work/", f"{tmp_path}/") for word in words(container))
+    command, *taken = (word.replace("/data/", f"{tmp_path}/") for word in words(container))
     assert command == "vecsim"
     assert call(*taken).code == 0
     whole = vecsim.run("experiment=byzantine_sweep", *small, output="whole")

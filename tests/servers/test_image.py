@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 from command import files, start
+from processes import require
 
 from vecsim import places
 
 ROOT = places.PACKAGE.parent
 NEEDED = "buildah", "catatonit", "mmdebstrap", "podman", "python3.11", "runc"
-MISSING = [name for name in NEEDED if not shutil.which(name)]
 # The main job with both of its kinds of study: single decisions, and campaigns of a cluster.
 JOB = (
     "experiment=byzantine_sweep",
@@ -77,10 +77,14 @@ def storage(monkeypatch) -> Iterator[None]:
             subprocess.run(["podman", "rm", "--force", "--volumes", "long"], capture_output=True)
 
 
-@pytest.mark.skipif(
-    bool(MISSING) or os.geteuid() != 0,
-    reason=f"needs root, and the Debian packages {', '.join(NEEDED)}",
-)
+@pytest.fixture(autouse=True)
+def builder():
+    """Root, and what builds and runs images."""
+    missing = [name for name in NEEDED if not shutil.which(name)]
+    lacking = [f"{name} is not installed" for name in missing]
+    require("; ".join(lacking + ["this is not root"] * (os.geteuid() != 0)))
+
+
 def test_image(storage, tmp_path):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with start(*JOB, cwd=tmp_path, **pipes) as outside:  # building leaves a core free
@@ -90,12 +94,12 @@ def test_image(storage, tmp_path):
     about = json.loads(run("podman", "image", "inspect", IMAGE))[0]["Config"]
     assert about["User"] == "1000:1000"
     assert about["Entrypoint"] == ["vecsim"]
-    assert set(about["Volumes"]) == {"/work", "/cache"}
+    assert set(about["Volumes"]) == {"/data", "/cache"}
 
-    (tmp_path / "work").mkdir()
-    options = *CLOSED, "--volume", f"{tmp_path / 'work'}:/work:U"
+    (tmp_path / "data").mkdir()
+    options = *CLOSED, "--volume", f"{tmp_path / 'data'}:/data:U"
     run("podman", "run", *options, IMAGE, *JOB)
-    assert stored(tmp_path / "work/here") == stored(tmp_path / "here")
+    assert stored(tmp_path / "data/here") == stored(tmp_path / "here")
     again = run("podman", "run", *options, IMAGE, *JOB)
     assert again.count("complete, nothing to compute") == 2
     assert "vecsim: n is 0" in run("podman", "run", *options, IMAGE, "n=0", code=2)
@@ -135,7 +139,7 @@ def check_pod(folder: Path) -> None:
     container |= {"image": IMAGE, "imagePullPolicy": "Never"}
     # One core, as any machine has more. podman leaves $(NAME) in arguments as it is.
     container["resources"]["limits"]["cpu"] = container["resources"]["requests"]["cpu"] = "1"
-    container["args"] = ["n=50", "trials=8", "output=/work/small"]
+    container["args"] = ["n=50", "trials=8", "output=/data/small"]
     pod = {"apiVersion": "v1", "kind": "Pod", **template}
     pod["metadata"]["name"] = "shard"
     (folder / "pod.yaml").write_text(yaml.safe_dump_all([claim, pod]))
@@ -145,7 +149,7 @@ def check_pod(folder: Path) -> None:
     )
     shown = run("podman", "logs", "shard-vecsim")
     assert "engine agents, 1 x cpu" in shown
-    assert "dataset  /work/small/data.zarr" in shown
+    assert "dataset  /data/small/data.zarr" in shown
     about = json.loads(run("podman", "inspect", "shard-vecsim"))[0]
     assert about["HostConfig"]["ReadonlyRootfs"] is True
     assert about["HostConfig"]["SecurityOpt"] == ["no-new-privileges"]

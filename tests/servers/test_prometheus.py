@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import importlib
 import json
 import re
 import shutil
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from command import call, start
-from processes import end, free_ports, listening, wait_until
+from processes import end, free_ports, listening, require, wait_until
 
 from vecsim.watching.scenario_metrics import SCENARIO_METRICS
 from vecsim.watching.study import STUDY_METRICS
@@ -47,10 +48,10 @@ JOINED = re.compile(r"\s(?:and|or|unless)\b(?:\s+(?:on|ignoring)\s*\([^)]*\))?")
 
 
 def needed(program: str, package: str) -> str:
-    """The path of a program; a test that has none is skipped."""
+    """The path of a program."""
     found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/bin")
-    if found is None:
-        pytest.skip(f"{program} is not installed (Debian package {package})")
+    require("" if found else f"{program} is not installed (Debian package {package})")
+    assert found
     return found
 
 
@@ -291,9 +292,10 @@ def test_grafanas_own_types_know_every_field(path):
     """Its Python types drop a field that they do not know, without a word: none may be missing once
     they have read a dashboard and written it again."""
     sdk = "grafana_foundation_sdk"
-    encoder = pytest.importorskip(f"{sdk}.cog.encoder", reason=f"{sdk} is not installed")
-    plugins = pytest.importorskip(f"{sdk}.cog.plugins")
-    models = pytest.importorskip(f"{sdk}.models.dashboard")
+    encoder, plugins, models = (
+        importlib.import_module(f"{sdk}.{name}")
+        for name in ("cog.encoder", "cog.plugins", "models.dashboard")
+    )
     plugins.register_default_plugins()
 
     def written(board: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import ray_cluster as servers
 from command import assert_same
-from processes import listening, marked, wait_until
+from processes import listening, marked, require, wait_until
 from stores import chunks
 
 import vecsim
@@ -53,8 +53,7 @@ class Deadly(AlwaysReject):
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[Path]:
-    if reason := servers.lacking():
-        pytest.skip(reason)
+    require(servers.lacking())
     with servers.environment() as folder:
         yield folder
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import slurm as servers
 from command import assert_same, call, process, start
-from processes import marked, wait_until
+from processes import marked, require, wait_until
 
 import vecsim
 from vecsim.results import jobs
@@ -27,8 +27,7 @@ ENDLESS = "protocol=slush", "n=400", "trials=3000000", "engine.cores=1"
 
 @pytest.fixture(scope="module")
 def slurm():
-    if reason := servers.lacking():
-        pytest.skip(reason)
+    require(servers.lacking())
     with servers.running() as running:
         yield running
 
@@ -88,8 +87,7 @@ def test_only_loopback(slurm):
 
 def test_nothing_is_left():
     """Of the servers and of a job that runs when they end."""
-    if reason := servers.lacking():
-        pytest.skip(reason)
+    require(servers.lacking())
     with servers.running() as running:
         running.command("sbatch", "--output=/dev/null", "--wrap", "srun sleep 600")
         wait_until(lambda: "sleep" in marked(running.mark).values(), 20, "the job")
@@ -99,7 +97,6 @@ def test_nothing_is_left():
 
 def test_multirun(slurm, folder):
     """The stores are those of plain runs, bit for bit; an hour is what submitit's launcher says."""
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     words = "n=50", "trials=20", "hydra/launcher=submitit_slurm"
     environment = slurm.environment
     result = process("-m", "protocol=slush,snowflake", *words, cwd=folder, env=environment)
@@ -121,7 +118,6 @@ def test_multirun(slurm, folder):
 
 def test_a_refused_job(slurm, folder):
     """The driver says why and ends with its code; Slurm does not call the job completed."""
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     study = "protocol=slush", "n=50", "trials=20,0"
     options = "hydra/launcher=slurm", "hydra.launcher.timeout_min=7"
     result = process("-m", *study, *options, cwd=folder, env=slurm.environment)
@@ -138,7 +134,6 @@ def test_a_refused_job(slurm, folder):
 
 def test_a_cancelled_job(slurm):
     """The driver ends with a line, and what the other job computed is there."""
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     study = "protocol=slush", "n=400", "trials=20,3000000", "engine.cores=1"
     with driving(slurm, *study, "hydra/launcher=slurm") as driver:
         wait_until(lambda: computes(*ENDLESS), 90, "the job")
@@ -162,7 +157,6 @@ def test_a_cancelled_job(slurm):
 def test_a_job_whose_time_is_over(times, slurm):
     """It is told by USR2, some time before its limit: it goes on in the queue, or the driver says
     that it was stopped."""
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     options = "hydra/launcher=slurm", f"hydra.launcher.max_num_timeout={times}"
     options += ("hydra.launcher.timeout_min=5",)
     study = LONG if times else ENDLESS
