@@ -17,8 +17,8 @@ REQUIRED = "VECSIM_SERVERS"  # environment variable: set where no server may be 
 def require(lacking: str) -> None:
     """Skip a test whose server cannot be started here; fail where it must be, as in `.ci/run`.
 
-    Who tries vecsim need not install Slurm, Ray, Prometheus and podman as root of a Debian, and need
-    not be root. lacking: what is missing, empty where nothing is.
+    Who tries vecsim need not be root of a Debian, and need not install Slurm, Ray, Prometheus and
+    podman. lacking: what is missing, empty where nothing is.
     """
     if lacking and os.environ.get(REQUIRED):
         pytest.fail(f"{REQUIRED} is set, but {lacking}")
