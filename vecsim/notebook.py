@@ -111,9 +111,11 @@ def point(words: Sequence[Any], keywords: Mapping[str, Any], config_dir):
         config = composed(given).config
         allowed = "off, for a point of single decisions"
         require(config.defence in ("off", False), "defence", config.defence, allowed)
-        trust.check_trusted(unresolved(config), {overrides.parse_word(word).key for word in given})
+        by_hand = {key: text for key, text, _ in map(overrides.parse_word, given)}
+        trust.check_trusted(unresolved(config), by_hand)
         with trust.packages(config.packages):
-            return sweep.single_point(config, partial(composing.compose_options, given))
+            compose = partial(composing.compose_options, given)
+            return sweep.single_point(config, compose, by_hand)
 
 
 def _check_keys(given: Sequence[str]) -> None:

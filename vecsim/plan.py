@@ -18,7 +18,7 @@ from vecsim.studies.work import Work
 from vecsim.watching.place import WatchPlace, read_place
 
 # Groups of which one option must be chosen, if there is any.
-OPTIONS = ("protocol", "adversary", "network", "engine", "campaign", "estimator")
+OPTIONS = ("protocol", "adversary", "network", "stake", "engine", "campaign", "estimator")
 
 
 class Task(NamedTuple):

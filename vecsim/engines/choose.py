@@ -1,7 +1,8 @@
 """Which engine runs a point."""
 
 from vecsim.engines import population
-from vecsim.engines.agents import asynchronous, graph, lockstep
+from vecsim.engines.agents import asynchronous, graph, lockstep, places
+from vecsim.engines.agents.stake_polls import one_by_one
 from vecsim.engines.population.moves import moves_of
 from vecsim.errors import require
 from vecsim.model.point import Point
@@ -13,6 +14,7 @@ PROGRAMS = {  # by module, of the engines that keep every node: shape -> what a 
     "agents": lockstep.lockstep_program,
     "asynchronous": asynchronous.asynchronous_program,
     "graph": graph.graph_program,
+    "places": places.places_program,
 }
 MANY = 20_000  # nodes from which it is quicker to step counts of few cells than to step the nodes
 FEW_CELLS = 200  # cells up to which that holds: the time of a round grows with their number
@@ -20,7 +22,7 @@ ALIKE = 50_000  # nodes from which it is quicker to work out one node's law than
 
 
 def engine_of(point: Point, wanted: str) -> str:
-    """The engine's module: agents, asynchronous, graph or population.
+    """The engine's module: agents, asynchronous, graph, places or population.
 
     wanted: one of ENGINES; `auto` is the population engine where it is exact and quicker, and where
     there are more nodes than other engines can hold. ConfigError where the wanted engine cannot run
@@ -45,6 +47,8 @@ def engine_of(point: Point, wanted: str) -> str:
     require(counted < 2**31, "protocol.max_rounds", point.protocol.max_rounds, allowed)
     if point.network.topology != "complete":
         return "graph"
+    if point.stake.weighted and one_by_one(point):
+        return "places"
     return "asynchronous" if point.schedule == "async" else "agents"
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
+from vecsim.engines.holders import Holders, pooled_minority
 from vecsim.model import random
 from vecsim.model.poll_draw import PollKind
 from vecsim.types import STEPPED, Adversary, Outcome, Protocol, View
@@ -23,11 +24,12 @@ SPLIT, WHOLE = PartitionSpec("trials"), PartitionSpec()
 class Shape(NamedTuple):
     """What a program is compiled for."""
 
-    engine: str  # agents, asynchronous or graph
-    nodes: int  # honest nodes at most (agents, asynchronous), or all nodes (graph)
+    engine: str  # agents, asynchronous, graph or places
+    nodes: int  # all nodes (graph, weighted stake), else honest nodes at most
     bits: int  # of a cell: 8, 16 or 32
     kind: PollKind
     degree: int = 0  # neighbours at most (graph)
+    places: bool = False  # the places of a poll are drawn one by one, of weighted stake
 
 
 class Trials(NamedTuple):
@@ -57,6 +59,7 @@ class Trials(NamedTuple):
     coins: Any = None
     loss: Any = None  # uint32: P(an answer is lost), times 2^32
     replacement: Any = None  # bool: peers of a poll may repeat
+    holders: Holders | None = None  # of a weighted stake
 
     def no_memory(self, *trials: int):
         """Memory of one trial, or of so many, at the start, whichever adversary it has."""
@@ -84,6 +87,12 @@ class Tally(NamedTuple):
     ones: Any  # prefer 1
     decided: Any  # have decided either colour
     decided_1: Any
+    units: "Tally | None" = None  # of their stake, where it is weighted
+
+    @property
+    def counted(self) -> "Tally":
+        """What adversaries and polls count: units where stake is weighted."""
+        return self if self.units is None else self.units
 
 
 class TrialRecord(NamedTuple):
@@ -91,6 +100,7 @@ class TrialRecord(NamedTuple):
 
     running: Any  # bool: the trial is not over
     outcome: Outcome
+    units: Tally | None = None  # of honest nodes' stake, where it is weighted
 
     @classmethod
     def start(cls, trial: Trials):
@@ -98,7 +108,8 @@ class TrialRecord(NamedTuple):
         none = jnp.zeros_like(trial.honest)
         known = dict.fromkeys(Outcome._fields, none) | {"undecided": trial.honest}
         known |= dict.fromkeys((*STEPPED, "start_ones"), none - 1)
-        return cls(trial.honest > 0, Outcome(**known))
+        units = None if trial.holders is None else Tally(none, none, none)
+        return cls(trial.honest > 0, Outcome(**known), units)
 
     def update(self, trial: Trials, tally: Tally, step, flips, polls):
         """The record after `step` steps; that of a trial that is over stays as it is.
@@ -129,15 +140,21 @@ class TrialRecord(NamedTuple):
             flips=old.flips + flips,
             polls=old.polls + jnp.where(over, 0, polls),
         )
-        outcome = jax.tree.map(partial(jnp.where, self.running), new, old)
-        return TrialRecord(self.running & ~over, outcome)
+        known = partial(jax.tree.map, partial(jnp.where, self.running))
+        units = known(tally.units, self.units)
+        return TrialRecord(self.running & ~over, known(new, old), units)
 
 
 def view(trial: Trials, tables: Tables, tally: Tally, round_, ones_at_round) -> View:
     """What the trial's adversary sees.
 
-    round_: int32. ones_at_round: honest 1-holders when its nodes pooled their samples, int32.
+    round_: int32. ones_at_round: honest 1-holders when its nodes pooled their samples, counted as
+    polls count them, int32.
     """
+    if trial.holders is not None:
+        pools = any(adversary.pools for adversary in trial.adversaries)
+        drawn = pooled_minority(trial, round_, ones_at_round) if pools else jnp.bool_(False)
+        return seen(trial, tally, round_, lambda _: drawn)
     row = trial.pooled_offset + ones_at_round
     return seen(trial, tally, round_, lambda word: word < tables.pooled[row])
 
@@ -149,15 +166,17 @@ def seen(trial: Trials, tally: Tally, round_, minority: Callable) -> View:
     """
     second = random.counter(round_.astype(jnp.uint32), random.ADVERSARY)
     word, coin = random.threefry(*trial.key, jnp.uint32(0), second)
+    counted = trial if trial.holders is None else trial.holders
+    tally = tally.counted
     return View(
         round=round_,
-        honest=trial.honest,
-        byzantine=trial.byzantine,
-        peers=trial.honest + trial.byzantine - trial.exclude_self,
+        honest=counted.honest,
+        byzantine=counted.byzantine,
+        peers=counted.honest + counted.byzantine - trial.exclude_self,
         exclude_self=trial.exclude_self,
         k=jnp.asarray(trial.protocol.k, trial.honest.dtype),
         alpha=trial.protocol.quorums[0],
-        start_ones=trial.start_ones,
+        start_ones=counted.start_ones,
         ones=tally.ones,
         decided_0=tally.decided - tally.decided_1,
         decided_1=tally.decided_1,
@@ -207,15 +226,16 @@ def in_lockstep(begin: Callable, count: Callable, move: Callable) -> Callable:
     def advance(trial: Trials, tables: Tables, state: _Rounds, round_):
         tally, flips = count(trial, state.nodes)
         record = state.record.update(trial, tally, round_, flips, trial.honest - tally.decided)
-        seen = view(trial, tables, tally, round_, tally.ones)
+        seen = view(trial, tables, tally, round_, tally.counted.ones)
         nodes, memory = move(trial, tables, state.nodes, seen, state.memory)
         return _Rounds(nodes, memory, record)
 
     return partial(run_batch, start, advance)
 
 
-def run_batch(start: Callable, advance: Callable, trials: Trials, tables: Tables) -> Outcome:
-    """Outcomes of trials that are stepped together until all are over.
+def run_batch(start: Callable, advance: Callable, trials: Trials, tables: Tables):
+    """Outcomes of trials that are stepped together until all are over, and at the end the Tally of
+    units (None unless stake is weighted).
 
     start(trial): its state, which has a `record`. advance(trial, tables, state, step): the state
     after another step, when `step` of them have been made. Both are for one trial, and are mapped
@@ -228,7 +248,7 @@ def run_batch(start: Callable, advance: Callable, trials: Trials, tables: Tables
 
     carry = jnp.int32(0), jax.vmap(start)(trials)
     _, states = jax.lax.while_loop(lambda carry: carry[1].record.running.any(), body, carry)
-    return states.record.outcome
+    return states.record.outcome, states.record.units
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,15 @@ from vecsim.model.checks.component import check
 from vecsim.model.point import Point
 from vecsim.model.sources import is_own
 from vecsim.network import Network
+from vecsim.stakes.stake import Stake
 from vecsim.types import Adversary, Protocol
 
 # Groups of options that name a component, with the class that it must extend.
-COMPONENTS = {"protocol": Protocol, "adversary": Adversary, "network": Network}
+COMPONENTS = {"protocol": Protocol, "adversary": Adversary, "network": Network, "stake": Stake}
 GROUPS = tuple(COMPONENTS)  # their names, in the order of a point's fields
 # The other parameters of a point, with their types.
 NUMBERS = {"n": int, "byzantine_fraction": float, "initial_accept": float, "schedule": str}
+NODES = 1000  # what conf/config.yaml sets, so that files which say nothing are known
 SEEDS = 2**32  # seeds are below this number: a seed is one random word of 32 bits
 WHOLE, NUMBER = "a whole number", "a number"  # what messages call an int and a float
 MIXTURE = name_of(Mixture)  # the one class whose parameters are components themselves
@@ -81,7 +83,7 @@ def _joined(error: BaseException) -> str:
 
 
 def component(kind: str, section: Any):
-    """The protocol, adversary or network that a section of the configuration describes.
+    """The protocol, adversary, network or stake that a section of the configuration describes.
 
     kind: one of GROUPS. ConfigError where the class is unknown or not trusted, where a parameter
     does not exist or is out of its range, or where a class from outside breaks its promises.
@@ -197,10 +199,20 @@ def _number(name: str, value: Any):
     return kind(value)
 
 
-def build_point(config: Mapping[str, Any]) -> Point:
-    """The point that a resolved configuration describes; ConfigError where it has no meaning."""
+def build_point(config: Mapping[str, Any], given: Collection[str] = ()) -> Point:
+    """The point that a resolved configuration describes; ConfigError where it has no meaning.
+
+    given: keys that were set or swept. With a weighted stake others follow it: there are as many
+    nodes as it has, and nodes may poll themselves.
+    """
     numbers: dict[str, Any] = {name: _number(name, config.get(name)) for name in NUMBERS}
     parts: dict[str, Any] = {kind: component(kind, config.get(kind)) for kind in GROUPS}
+    if parts["stake"].weighted:
+        if parts["stake"].nodes and "n" not in given and numbers["n"] == NODES:
+            numbers["n"] = parts["stake"].nodes
+        if "network.exclude_self" not in given:
+            section = {**config["network"], "exclude_self": False}
+            parts["network"] = component("network", section)
     built = Point(**numbers, **parts)
     built.check()
     return built

@@ -12,9 +12,12 @@ from vecsim.model import random
 from vecsim.model.poll_law import Pool, by_mix
 from vecsim.network import Network
 from vecsim.results.files import hash64
+from vecsim.stakes.equal import Equal
+from vecsim.stakes.stake import Stake, Weighted
 from vecsim.types import Adversary, Protocol, identity_of
 
 MOST_NODES = 10**12  # nodes of any engine: counts and draws are exact up to there
+MOST_HOLDERS = 100_000  # nodes with weighted stake: every trial orders all of them
 # Rounds with groups of honest nodes: of the 28 bits that name a round the upper 4 name the group.
 MOST_ROUNDS = 2**24
 
@@ -41,6 +44,9 @@ class Point(NamedTuple):
     n: nodes, 1 to MOST_NODES. byzantine_fraction: share of them that is Byzantine, 0 to 1.
     initial_accept: share of the honest nodes that start at 1, 0 to 1. Both are rounded to a count.
     schedule: lockstep or async.
+
+    With a weighted stake polls draw units of it, and everything here that counts nodes counts units
+    (all but n): both shares are of stake. Nodes are whole, so that a trial comes only near to them.
     """
 
     n: int
@@ -50,11 +56,14 @@ class Point(NamedTuple):
     protocol: Protocol
     adversary: Adversary
     network: Network
+    stake: Stake = Equal()
 
     def check(self) -> None:
         """Raise ConfigError where the parts do not fit together."""
         rule, network, n = self.protocol, self.network, self.n
         self._require(1 <= n <= MOST_NODES, "n", f"1 to {MOST_NODES}")
+        if isinstance(self.stake, Weighted):
+            self._check_stake(self.stake)
         for share in ("byzantine_fraction", "initial_accept"):
             self._require(0 <= getattr(self, share) <= 1, share, "0 to 1")
         self._require(self.schedule in ("lockstep", "async"), "schedule", "lockstep or async")
@@ -93,12 +102,25 @@ class Point(NamedTuple):
     def _check_complete(self) -> None:
         """ConfigError unless there are enough peers on a complete graph."""
         without = self.network.exclude_self
-        peers, least = self.n - without, self.honest - without
-        self._require_k(peers, f"at most {'n - 1' if without else 'n'} = {peers} peers")
+        peers, least = self.size - without, self.honest - without
+        name = "stake.units" if self.stake.weighted else "n"
+        self._require_k(peers, f"at most {f'{name} - 1' if without else name} = {peers} peers")
         if float(self.adversary.admission) != 1:  # all may be refused, which leaves honest nodes
             allowed = f"at most {least} peers, as many as there are when no Sybil is admitted"
             self._require_k(least, allowed)
         self._require(peers >= 1, "n", "2 or more nodes, for there must be somebody to poll")
+
+    def _check_stake(self, stake: Weighted) -> None:
+        """ConfigError unless the point can be run with this stake, and the stake exists."""
+        fixed = stake.nodes
+        self._require(fixed in (None, self.n), "n", f"{fixed}, as many nodes as the stake has")
+        self._require(self.n <= MOST_HOLDERS, "n", f"at most {MOST_HOLDERS} with weighted stake")
+        stake.holdings(self.n)
+        name, network = "with weighted stake", self.network
+        self._require(not network.exclude_self, "network.exclude_self", f"false {name}")
+        self._require(not network.groups, "network.groups", f"none {name}")
+        complete = network.topology == "complete"
+        self._require(complete, "network.topology", f"complete {name}")
 
     def _check_graph(self) -> None:
         """ConfigError unless the point can be run on a graph, and the graph exists."""
@@ -131,8 +153,13 @@ class Point(NamedTuple):
 
     @property
     def components(self) -> tuple[Any, ...]:
-        """The protocol, the adversary and the network."""
-        return self.protocol, self.adversary, self.network
+        """The protocol, the adversary, the network and the stake."""
+        return self.protocol, self.adversary, self.network, self.stake
+
+    @property
+    def size(self) -> int:
+        """What polls draw from: nodes, or units of a weighted stake."""
+        return self.stake.units if isinstance(self.stake, Weighted) else self.n
 
     @property
     def nodes(self) -> int:
@@ -147,7 +174,7 @@ class Point(NamedTuple):
     @property
     def byzantine(self) -> int:
         """Byzantine identities, admitted or not; of two counts equally near the even one."""
-        return round(self.byzantine_fraction * self.n)
+        return round(self.byzantine_fraction * self.size)
 
     @property
     def kinds(self) -> Nodes:
@@ -157,7 +184,7 @@ class Point(NamedTuple):
     @property
     def honest(self) -> int:
         """Honest nodes; `check` wants at least one."""
-        return self.n - self.byzantine
+        return self.size - self.byzantine
 
     @property
     def start_ones(self) -> int:
@@ -181,7 +208,7 @@ class Point(NamedTuple):
         """Honest nodes in the first of the groups that the adversary distinguishes."""
         if self.adversary.groups == 1:
             return self.honest
-        return int(self.adversary.first_group(self.honest, self.n) + 0.5)
+        return int(self.adversary.first_group(self.honest, self.size) + 0.5)
 
     @property
     def groups(self) -> list[Group]:
@@ -212,7 +239,10 @@ class Point(NamedTuple):
         adversary, network = self.adversary.parameters(), self.network.parameters()
         fields = {"protocol": vars(self.protocol), "adversary": adversary, "network": network}
         named = {k: {"class": identity_of(getattr(self, k)), **v} for k, v in fields.items()}
-        return self._asdict() | named
+        if self.stake.weighted:  # equal stake leaves the identity of points as it always was
+            named["stake"] = {"class": identity_of(self.stake), **self.stake.parameters()}
+        numbers = {k: v for k, v in self._asdict().items() if k not in (*fields, "stake")}
+        return numbers | named
 
     def hash(self) -> int:
         """64 bits that stand for the parameters (SHA-256 of their canonical JSON)."""

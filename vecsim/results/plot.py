@@ -103,7 +103,10 @@ def setting(data: xr.Dataset, name: str) -> Any:
     swept = (config.get("sweep") or {}).get(name, ())
     if isinstance(swept, list) or "start" in swept:
         raise ValueError(f"select one {name} with drop=False: the figure needs to know which")
-    sections = [config, *(config.get(key, {}) for key in ("protocol", "adversary", "campaign"))]
+    sections = [
+        config,
+        *(config.get(key, {}) for key in ("protocol", "adversary", "stake", "campaign")),
+    ]
     for section in (*sections, sections[-1].get("cluster", {})):
         if name in section:
             value = section[name]

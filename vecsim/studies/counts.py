@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vecsim.model.point import Point
 from vecsim.results.layout import Beside
 from vecsim.studies.dimensions import Dimension
 
@@ -13,9 +14,10 @@ _NAME = "byzantine_nodes"  # of the coordinate in the dataset
 
 def beside(dimensions: list[Dimension], points: list[Any]) -> Mapping[str, Beside]:
     """A coordinate with the number of Byzantine nodes, where their share is swept: along the share,
-    and along the dimensions that change the number. points: one for each combination of values."""
+    and along the dimensions that change the number; not of a weighted stake, where it differs from
+    trial to trial. points: one for each combination of values."""
     swept = [any("byzantine_fraction" in p.key for p in d.parameters) for d in dimensions]
-    if not any(swept):
+    if not any(swept) or any(map(_weighted, points)):
         return {}
     counts = np.reshape([point.byzantine for point in points], [len(d.values) for d in dimensions])
     kept = [own or bool(np.ptp(counts, axis=i).any()) for i, own in enumerate(swept)]
@@ -27,10 +29,16 @@ def beside(dimensions: list[Dimension], points: list[Any]) -> Mapping[str, Besid
 def range_of(points: Iterable[Any]) -> str:
     """In words, how many nodes of how many are Byzantine, fewest to most: `0 to 3 of 10 nodes
     Byzantine`; empty where none is."""
+    points = list(points)
     counts = sorted({point.byzantine for point in points})
     nodes = sorted({point.nodes for point in points})
     if counts == [0]:
         return ""
+    if any(_weighted(point) for point in points):
+        shares = [point.byzantine_share for point in points]
+        few, most = min(shares), max(shares)
+        told = f"{few:.4g}" if few == most else f"{few:.4g} to {most:.4g}"
+        return f"{told} of the stake Byzantine"
     few, all_ = (f"{a[0]:,}" if len(a) == 1 else f"{a[0]:,} to {a[-1]:,}" for a in (counts, nodes))
     return f"{few} of {all_} nodes Byzantine"
 
@@ -39,7 +47,7 @@ def missing(points: Iterable[Any]) -> str:
     """In words, a kind of Byzantine nodes whose share is rounded to no node; empty without one."""
     for point in points:
         for name, nodes in point.adversary.told(point.byzantine).items():
-            if point.byzantine and not nodes:
+            if point.byzantine and not nodes and not _weighted(point):
                 return f"of {point.byzantine:,} Byzantine nodes none is of the kind {name}"
     return ""
 
@@ -49,7 +57,8 @@ def started(points: Iterable[Any]) -> str:
     honest nodes, or to all; empty without one."""
     for point in points:
         share, ones, honest = point.initial_accept, point.start_ones, point.honest
-        if not point.network.groups and 0 < share < 1 and honest and ones in (0, honest):
+        known = not point.network.groups and not _weighted(point)
+        if known and 0 < share < 1 and honest and ones in (0, honest):
             return f"initial_accept {share:g} is {ones} of {honest:,} honest nodes"
     return ""
 
@@ -59,7 +68,8 @@ def rounded(points: Iterable[Any]) -> str:
     is rounded to none; empty without any."""
     shares: dict[tuple[int, int], set[float]] = {}
     for point in points:
-        shares.setdefault((point.nodes, point.byzantine), set()).add(point.byzantine_share)
+        if not _weighted(point):
+            shares.setdefault((point.nodes, point.byzantine), set()).add(point.byzantine_share)
     alike = [(*key, sorted(found)) for key, found in shares.items() if len(found) > 1]
     alike += [(*key, sorted(f)) for key, f in shares.items() if key[1] == 0 and 0 not in f]
     if not alike:
@@ -69,3 +79,8 @@ def rounded(points: Iterable[Any]) -> str:
     more = f", and {len(alike) - 1} more such" if len(alike) > 1 else ""
     verb = "are each" if values else "is"
     return f"byzantine_fraction {values}{found[-1]:g} {verb} {number} of {nodes:,} nodes{more}"
+
+
+def _weighted(point: Any) -> bool:
+    """Whether shares are of a stake of which nodes hold more or less than others."""
+    return isinstance(point, Point) and point.stake.weighted

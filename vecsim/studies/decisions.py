@@ -1,6 +1,6 @@
 """Studies of single decisions: their variables, programs and chunks."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, pairwise
 from typing import Any
@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 from vecsim.engines import population
 from vecsim.engines.agents.prepare import Assembler, agents_program_key, agents_shape, items
 from vecsim.engines.choose import PROGRAMS
-from vecsim.engines.trial import all_devices, batch
+from vecsim.engines.holders import Holders
+from vecsim.engines.trial import Tally, all_devices, batch
 from vecsim.errors import require
 from vecsim.model.point import Point
 from vecsim.results import outcomes
@@ -52,9 +53,23 @@ def _variables(counts: str = "int32") -> tuple[Variable, ...]:
     return tuple(variable(name, dtypes[name], *told) for name, told in about.items())
 
 
+def _stake_variables() -> tuple[Variable, ...]:
+    of = "honest nodes' share of their stake"
+    about = {
+        "byzantine_stake": "share of stake held by Byzantine nodes in the network",
+        "start_ones_stake": f"{of} that prefers 1 at the start",
+        "final_ones_stake": f"{of} that prefers 1 at the end",
+        "decided_0_stake": f"{of} that decided 0",
+        "decided_1_stake": f"{of} that decided 1",
+        "undecided_stake": f"{of} undecided at the end",
+    }
+    return tuple(variable(name, "float64", told, "1") for name, told in about.items())
+
+
 # What every trial gives; the counts as int32, or as float64 where they may be larger.
 DECISION_VARIABLES = _variables()
 LARGE_VARIABLES = _variables("float64")  # whole numbers past 32 bits
+STAKE_VARIABLES = _stake_variables()  # the same in shares of stake, where any point's is weighted
 
 
 class Decisions(Work):
@@ -126,6 +141,8 @@ class Engines:
         self.programs: dict[Any, Callable[[list], dict[str, np.ndarray]]] = {None: counted}
         most = max(point.n * max(point.protocol.max_rounds, 1) for point, _ in self.pairs)
         self.variables = DECISION_VARIABLES if most < 2**31 else LARGE_VARIABLES
+        if any(point.stake.weighted for point, _ in self.pairs):
+            self.variables += STAKE_VARIABLES
 
     def run(self, work: list[tuple[Point, str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Outcomes of the numbered trials of each point, by its engine: for each variable [trials],
@@ -140,6 +157,8 @@ class Engines:
             groups.setdefault(key, []).append(i)
         for key, group in groups.items():
             values = self._program(key)([(work[i][0], work[i][2]) for i in group])
+            if self.variables[-1] in STAKE_VARIABLES and "byzantine_stake" not in values:
+                values |= _equal_shares(values)
             place = np.isin(number, group)
             for name, array in values.items():
                 out[name][place] = array
@@ -171,17 +190,22 @@ class Program:
         """Outcomes of the numbered trials of each point, [trials], point after point. Rounds are
         float64, NaN for never; the rest is int32."""
         sizes = [len(trials) for _, trials in work]
-        out = {v.name: v.unset((sum(sizes),)) for v in DECISION_VARIABLES if v.name != "decides"}
+        weighted = work[0][0].stake.weighted
+        variables = (*DECISION_VARIABLES, *(STAKE_VARIABLES if weighted else ()))
+        out = {v.name: v.unset((sum(sizes),)) for v in variables if v.name != "decides"}
         places = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
         pairs = zip(work, places, strict=True)
         listed = (items(point, self.seed, trials, at) for (point, trials), at in pairs)
         shape = self.assembler.shape
         run = partial(batch, PROGRAMS[shape.engine], shape, self.mesh)
         batches = self.assembler.batches(chain.from_iterable(listed))
-        begun: Iterator[Any] = ((run(t, tables), t.byzantine, at) for t, tables, at in batches)
+        begun: Iterator[Any] = ((run(t, tables), t, at) for t, tables, at in batches)
         # The host prepares the next batch while the device works on one.
-        for (outcome, admitted, place), _ in pairwise(chain(begun, [None])):
-            values = jax.device_get(outcome)._asdict() | {"admitted": admitted}
+        for (ended, trials, place), _ in pairwise(chain(begun, [None])):
+            outcome, units = jax.device_get(ended)
+            values = outcome._asdict() | {"admitted": trials.byzantine}
+            if weighted:
+                values |= _shares(trials.holders, units)
             for name, array in values.items():
                 out[name][place] = array[: len(place)]
         steps = np.repeat([point.steps for point, _ in work], sizes)
@@ -190,13 +214,36 @@ class Program:
         return out
 
 
+def _shares(holders: Holders, units: Tally) -> dict[str, np.ndarray]:
+    """The STAKE_VARIABLES of these trials [trials]. units: at their end."""
+    total = np.maximum(holders.honest, 1)  # places without a trial have none
+    parts = {
+        "start_ones": holders.start_ones,
+        "final_ones": units.ones,
+        "decided_0": units.decided - units.decided_1,
+        "decided_1": units.decided_1,
+        "undecided": holders.honest - units.decided,
+    }
+    shares = {f"{name}_stake": part / total for name, part in parts.items()}
+    return {"byzantine_stake": holders.byzantine / (total + holders.byzantine), **shares}
+
+
+def _equal_shares(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same where all nodes hold the same, of the other variables."""
+    honest = values["decided_0"] + values["decided_1"] + values["undecided"]
+    names = ("start_ones", "final_ones", "decided_0", "decided_1", "undecided")
+    shares = {f"{name}_stake": values[name] / honest for name in names}
+    return {"byzantine_stake": values["admitted"] / (honest + values["admitted"]), **shares}
+
+
 def batch_size(points: list[Point], seed: int, memory: int, wanted: int) -> int:
     """Trials of a batch: a multiple of the devices, within `memory` bytes, and hardly more than
     are wanted. points: that one program serves."""
     shape, mesh = agents_shape(points, seed), all_devices()
     node_bytes = {"agents": shape.bits // 8 * 4, "asynchronous": 64, "graph": 32 * shape.degree}
-    trial_bytes = node_bytes[shape.engine] * shape.nodes + 1024
-    nodes = shape.nodes * max(1, shape.degree)
+    node_bytes["places"] = 64 * shape.kind.k
+    trial_bytes = node_bytes["places" if shape.places else shape.engine] * shape.nodes + 1024
+    nodes = shape.nodes * max(1, shape.degree, shape.places * shape.kind.k)
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     most, trials = (BATCH_NODES, 2**14) if on_cpu else (ACCELERATOR_NODES, 2**17)
     size = min(max(1, min(most // nodes, memory // trial_bytes // mesh.size)), trials)

@@ -34,6 +34,7 @@ INSTEAD = {
     "byzantine_fraction": "campaign.cluster.byzantine_fraction",
     "adversary": "campaign.cluster.adversary",
     "protocol": "campaign.cluster.protocol, parameters of QR-Avalanche",
+    "stake": "nothing: nodes of the cluster hold the same",
     "network": "campaign.cluster.profile, and set_packet_loss in campaign.timeline",
     "trials": "campaign.trials",
     "precision": "campaign.trials, as many as it says",

@@ -97,11 +97,11 @@ def studies(name: str, config: DictConfig, compose: Compose, given: Given = _NON
     return made
 
 
-def single_point(config: DictConfig, compose: Compose) -> Point:
+def single_point(config: DictConfig, compose: Compose, given: Given = _NONE) -> Point:
     """The point of single decisions that a configuration describes.
 
     ConfigError where it describes several, or sweeps what is no part of a point; an adversary may
-    be set without any Byzantine node. config, compose: as of `studies`.
+    be set without any Byzantine node. config, compose, given: as of `studies`.
     """
     written, values = _read(config)
     swept = dimensions(values.get("sweep"), partial(_is_section, written))
@@ -113,7 +113,7 @@ def single_point(config: DictConfig, compose: Compose) -> Point:
     many = ", ".join(f"{len(each.values)} of {each.name}" for each in swept)
     require(all(len(each.values) == 1 for each in swept), "sweep", many, "one value of each")
     [values] = _single(swept, config, compose)
-    return build.build_point(values)
+    return build.build_point(values, {*given, *keys_of(swept)})
 
 
 def _read(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -157,8 +157,10 @@ def _decisions(
     precision = _precision(values.get("precision"), trials, given)
     require(isinstance(values["engine"], dict), "engine", values["engine"], "engine.name=auto, ...")
 
+    fixed = {*given, *keys_of(swept)}
+
     def built(each: dict) -> tuple[Point, str]:
-        point = build.build_point(each)
+        point = build.build_point(each, fixed)
         return point, engine_of(point, values["engine"].get("name"))
 
     points, engines = map(list, zip(*_at_each(swept, every, built), strict=True))
@@ -166,7 +168,7 @@ def _decisions(
     require(isinstance(estimator, dict), "estimator", estimator, "an option, such as plain")
     obey.check_effect(given, swept, points, estimator.get("name"))
     full = points[0].parameters()  # with what the class says where the file is silent
-    for kind in build.GROUPS:
+    for kind in full.keys() & {*build.GROUPS}:
         del full[kind]["class"]
         full[kind][TARGET] = every[0][kind][TARGET]
     stopped = precision._asdict() if precision else None

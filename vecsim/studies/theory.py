@@ -42,7 +42,9 @@ def finalised_undisputed(point: Point) -> float | None:
     """
     start, adversary = point.start_ones, point.adversary
     known = start in (0, point.honest) and point.protocol.decides and point.schedule == "lockstep"
-    known = known and point.network.uniform and adversary.admission == 1
+    known = (
+        known and not point.stake.weighted and point.network.uniform and adversary.admission == 1
+    )
     if not known or (point.byzantine and not undisputed.steady(adversary)):
         return None
     colour, total = int(start > 0), 0.0

@@ -11,9 +11,12 @@ and decides, and the last undecided node takes its place:
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from vecsim.engines.agents.lockstep import class_rows
+from vecsim.engines.agents.places import asked_one_by_one
+from vecsim.engines.holders import pooled_minority
 from vecsim.engines.trial import Shape, Tables, Tally, TrialRecord, Trials, answers, run_batch, view
 from vecsim.model import random
 from vecsim.model.poll_draw import draw
@@ -26,7 +29,7 @@ class _State(NamedTuple):
     cells: Any  # uint32 [nodes]
     order: Any  # int32 [nodes]: the undecided nodes, then others
     tally: Tally
-    ones_at_round: Any  # int32: honest nodes that preferred 1 when this round began
+    ones_at_round: Any  # int32: honest 1-holders when this round began, as polls count them
     memory: Any  # int32 [slots]: the adversary's
     record: TrialRecord
 
@@ -35,16 +38,19 @@ def _start(shape: Shape, trial: Trials) -> _State:
     """Nobody has polled yet, and all nodes are undecided."""
     nodes = jnp.arange(shape.nodes, dtype=jnp.int32)
     cells = trial.protocol.start(trial.starts_at_one(nodes))
-    tally = Tally(trial.start_ones, jnp.int32(0), jnp.int32(0))
+    none, holders = jnp.int32(0), trial.holders
+    units = None if holders is None else Tally(holders.start_ones, none, none)
+    tally = Tally(trial.start_ones, none, none, units)
     record = TrialRecord.start(trial).update(trial, tally, jnp.int32(0), jnp.int32(0), jnp.int32(1))
-    return _State(cells, nodes, tally, trial.start_ones, trial.no_memory(), record)
+    ones = tally.counted.ones
+    return _State(cells, nodes, tally, ones, trial.no_memory(), record)
 
 
 def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -> _State:
     """One poll, number step % n of its round; no node changes once the trial is over."""
     rule, tally = trial.protocol, state.tally
     position = step % trial.round_steps
-    ones_at_round = jnp.where(position == 0, tally.ones, state.ones_at_round)
+    ones_at_round = jnp.where(position == 0, tally.counted.ones, state.ones_at_round)
     seen = view(trial, tables, tally, step // trial.round_steps, ones_at_round)
     seen = at_each_poll(trial, tables, tally, step, seen)
     mixes, memory = answers(trial, seen, state.memory)
@@ -57,13 +63,22 @@ def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -
     node = state.order[slot]
     cell = state.cells[node]
 
-    rows = class_rows(trial, tables, mixes, tally.ones)
-    poll = draw(shape.kind, rows, preference(cell), node >= trial.first_group, words, rule.k)
+    if shape.places:
+        poll = asked_one_by_one(shape, trial, state.cells, node[None], mixes, step)
+        poll = jax.tree.map(lambda part: part[0], poll)
+    else:
+        rows = class_rows(trial, tables, mixes, tally.counted.ones)
+        poll = draw(shape.kind, rows, preference(cell), node >= trial.first_group, words, rule.k)
     new = jnp.where(state.record.running, rule.step(cell, poll), cell)
 
     decides = (decided(new) & ~decided(cell)).astype(jnp.int32)
     colour, before = preference(new).astype(jnp.int32), preference(cell).astype(jnp.int32)
-    tally = Tally(*map(jnp.add, tally, (colour - before, decides, decides * colour)))
+    change = (colour - before, decides, decides * colour)
+    units = tally.units
+    if units is not None:
+        held = trial.holders.units[node]
+        units = Tally(*(total + held * more for total, more in zip(units[:3], change, strict=True)))
+    tally = Tally(*map(jnp.add, tally[:3], change), units)
     flips = (colour != before).astype(jnp.int32)
     return _State(
         cells=state.cells.at[node].set(new),
@@ -80,8 +95,12 @@ def at_each_poll(trial: Trials, tables: Tables, tally: Tally, step, seen: View) 
     each = [adversary.every == "poll" for adversary in trial.adversaries]
     if not any(each):
         return seen
-    word, _ = random.threefry(*trial.key, step.astype(jnp.uint32), jnp.uint32(random.ADVERSARY))
-    fresh = (word < tables.pooled[trial.pooled_offset + tally.ones]).astype(jnp.int32)
+    if trial.holders is None:
+        word, _ = random.threefry(*trial.key, step.astype(jnp.uint32), jnp.uint32(random.ADVERSARY))
+        fresh = word < tables.pooled[trial.pooled_offset + tally.ones]
+    else:
+        fresh = pooled_minority(trial, step, tally.counted.ones)
+    fresh = fresh.astype(jnp.int32)
     pooled = jnp.where(jnp.asarray(each)[trial.which], fresh, seen.pooled_minority)
     return seen._replace(pooled_minority=pooled)
 

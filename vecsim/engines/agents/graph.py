@@ -44,18 +44,29 @@ def _ask(shape: Shape, trial: Trials, peers, colours, nodes, mixes, round_) -> C
     k = shape.kind.k
     slots = jnp.arange(shape.nodes * k, dtype=jnp.uint32).reshape(shape.nodes, k)
     coin, lost = random.threefry(*trial.key, slots, random.counter(round_, random.ANSWERS))
-    own = colours[:, None]
-    group = (nodes >= trial.first_group).astype(jnp.int32) * (mixes.shape[0] - 1)
-    mix = mixes[group, colours.astype(jnp.int32)][:, None]
+    return heard(trial, nodes[peers], colours[peers], colours, nodes, mixes, coin, lost)
+
+
+def heard(trial: Trials, asked, colours, own, pollers, mixes, coin, lost) -> Counts:
+    """Answers to each poller, counted.
+
+    asked: int32 [m, k], the numbers of the nodes asked. colours: uint32 [m, k], what they prefer.
+    own: uint32 [m], what the pollers prefer. pollers: int32 [m], their numbers. mixes: int32
+    [groups, colour]. coin, lost: uint32 [m, k], random words of every answer.
+    """
+    group = (pollers >= trial.first_group).astype(jnp.int32) * (mixes.shape[0] - 1)
+    mix = mixes[group, own.astype(jnp.int32)][:, None]
     # The number of the first node of each further kind; honest nodes count as of the first.
     others = trial.honest + jnp.cumsum(trial.kinds[:-1])
-    kind = (nodes[peers][..., None] >= others).sum(axis=-1, dtype=jnp.int32)
+    kind = (asked[..., None] >= others).sum(axis=-1, dtype=jnp.int32)
     accept, reject = (trial.coins[mix, kind, i] for i in (0, 1))
     coin = jnp.minimum(coin, FOLD)
-    byzantine = nodes[peers] >= trial.honest
-    one = jnp.where(byzantine, coin < accept, colours[peers] == 1)
-    zero = jnp.where(byzantine, (coin >= accept) & (coin < reject), colours[peers] == 0)
-    arrives = (jnp.minimum(lost, FOLD) >= trial.loss) & (jnp.arange(k) < trial.protocol.k)
+    byzantine = asked >= trial.honest
+    one = jnp.where(byzantine, coin < accept, colours == 1)
+    zero = jnp.where(byzantine, (coin >= accept) & (coin < reject), colours == 0)
+    slot = jnp.arange(asked.shape[1])
+    arrives = (jnp.minimum(lost, FOLD) >= trial.loss) & (slot < trial.protocol.k)
+    own = own[:, None]
     agrees = jnp.where(own == 1, one, zero) & arrives
     answered = (one | zero) & arrives
     return Counts(agrees.sum(axis=1, dtype=jnp.uint32), answered.sum(axis=1, dtype=jnp.uint32))

@@ -17,6 +17,7 @@ from math import prod
 from operator import add
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, in_lockstep
@@ -104,12 +105,39 @@ def tally(shape: Shape, lane):
     return Tally(*sums[:3]), sums[3]
 
 
+def laid_out(shape: Shape, units):
+    """Units of nodes [trials, nodes] in the order of the lanes: [trials, cells of a lane, lanes]."""
+    cells, number = 32 // shape.bits, prod(lanes(shape))
+    filled = np.pad(units, ((0, 0), (0, cells * number - units.shape[1])))
+    return filled.reshape(len(units), number, cells).swapaxes(1, 2)
+
+
+def units_tally(shape: Shape, lane, units):
+    """Tally of the units that honest nodes hold. units: int32 [cells of a lane, lanes]."""
+    one, sums = jnp.uint32(1), [jnp.int32(0)] * 3
+    for i, held in enumerate(units):
+        cell = lane >> jnp.uint32(i * shape.bits)
+        preference, decided = cell & one, (cell >> one) & one
+        flags = (preference, decided, preference & decided)
+        # All bits where the flag is set, else none: quicker than a select.
+        masks = (-flag.astype(jnp.int32) for flag in flags)
+        sums = [total + (held & mask) for total, mask in zip(sums, masks, strict=True)]
+    columns = (total.reshape(lanes(shape)).sum(axis=0) for total in sums)
+    return Tally(*(lax.optimization_barrier(column).sum() for column in columns))
+
+
 def class_rows(trial: Trials, tables: Tables, mixes, ones):
     """Thresholds of each class of querier: uint32 [groups, colour, columns, words].
 
-    mixes: int32 [groups, colour]. ones: int32, honest nodes that prefer 1.
+    mixes: int32 [groups, colour]. ones: int32, honest nodes that prefer 1, or units of stake.
     """
     own = jnp.arange(2, dtype=jnp.int32)
+    if trial.holders is not None:
+        held = trial.holders.scale * jnp.stack([trial.holders.honest - ones, ones])
+        rows = trial.holders.rows[mixes] + held  # [groups, own, colour]
+        agree, against = (rows[:, own, colour] for colour in (own, 1 - own))
+        halves = tables.thresholds[agree, 0], tables.thresholds[against, 1]
+        return jnp.concatenate(halves, axis=-2)
     rows = jnp.maximum(trial.offsets[mixes] + ones - own * trial.exclude_self, 0)
     return tables.thresholds[rows, own % tables.thresholds.shape[1]]
 
@@ -157,7 +185,11 @@ def lockstep_program(shape: Shape):
     """The function (trials, tables) -> Outcome."""
 
     def count(trial, nodes):
-        return tally(shape, nodes[0])
+        lane, _ = nodes
+        counted, flips = tally(shape, lane)
+        if trial.holders is not None:
+            counted = counted._replace(units=units_tally(shape, lane, trial.holders.units))
+        return counted, flips
 
     def move(trial, tables, nodes, seen, memory):
         lane, mask = nodes

@@ -12,13 +12,15 @@ them along its first axis. Two trials of a point with n = 10 (9 honest) in a bat
                        [rows, own colour, columns, words]; 10 rows, filled up with zeros
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from vecsim.engines.agents.holdings import holdings_of
+from vecsim.engines.agents.stake_polls import holders_of, one_by_one, scale_of, unit_thresholds
 from vecsim.engines.agents.tables import Stack, WantedTables
 from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.trial import Shape, Tables, Trials
@@ -55,6 +57,11 @@ class Item(NamedTuple):
 def poll_kind(point: Point) -> PollKind:
     """The draw that the point needs."""
     rule = point.protocol
+    if point.stake.weighted:
+        if one_by_one(point):
+            return PollKind(rule.counts, False, False, False, rule.k)
+        split, wide = len(set(rule.quorums)) > 1, getattr(rule, "beta", 0) < WIDE_BELOW
+        return PollKind(False, False, split, wide, rule.k)
     mixes = [mix for way in point.adversary.ways for mix in way] if point.byzantine else []
     missing = point.network.loss > 0 or any(sum(mix) < 1 for mix in mixes)
     silent = rule.counts and missing
@@ -68,7 +75,8 @@ def agents_program_key(point: Point):
     network = point.network
     graph = None if network.topology == "complete" else network
     rule = jax.tree.structure(point.protocol)
-    return rule, point.n, point.schedule, graph, poll_kind(point)._replace(k=0)
+    drawn = (point.stake.weighted, point.stake.weighted and one_by_one(point))
+    return rule, point.n, point.schedule, graph, poll_kind(point)._replace(k=0), drawn
 
 
 def agents_shape(points: list[Point], seed: int) -> Shape:
@@ -78,9 +86,13 @@ def agents_shape(points: list[Point], seed: int) -> Shape:
     if first.network.topology != "complete":
         degree = graphs.neighbours(first.network, first.n, seed).shape[-1]
         return Shape("graph", first.n, 32, kind, degree)
-    honest = max(point.honest for point in points)
+    honest, places = max(point.honest for point in points), False
+    if first.stake.weighted:  # how many nodes are honest differs from trial to trial
+        honest, places = first.n, one_by_one(first)
     if first.schedule == "async":
-        return Shape("asynchronous", honest, 32, kind)
+        return Shape("asynchronous", honest, 32, kind, places=places)
+    if places:
+        return Shape("places", honest, 32, kind, places=True)
     limit = max(point.protocol.cell_limit() for point in points)
     return Shape("agents", honest, 8 if limit <= 2**8 else 16 if limit <= 2**16 else 32, kind)
 
@@ -91,6 +103,8 @@ def items(point: Point, seed: int, trials: np.ndarray, place: np.ndarray) -> lis
     trials: their numbers, int64. place: where their outcomes belong, of the same length.
     """
     key = random.point_key(seed, point.hash())
+    if point.stake.weighted:  # every trial has Byzantine nodes of its own
+        return [Item(point, key, trials, place, point.kinds)]
     number = admitted(point, random.trial_key(key, trials))
     found, which = np.unique(number, axis=0, return_inverse=True)
     which = which.reshape(-1)
@@ -131,17 +145,20 @@ class Assembler:
         self.kinds = max(len(adversary.kinds) for adversary in listed)
         row = (1 if shape.kind.counts else 2, shape.kind.columns, shape.kind.words)
         longest = max(point.n for point in points) + 1
-        graph = shape.engine == "graph"
+        self.weighted, graph = points[0].stake.weighted, shape.engine == "graph" or shape.places
+        if self.weighted and not shape.places:
+            row = (2, shape.kind.columns // 2, shape.kind.words)
+            longest = max(point.size * scale_of(point) for point in points) + 1
         # Ways that differ only in how many nodes answer a fixed colour share a table, as those
         # nodes count as honest ones.
         ways = ({frozenset(way).difference(pools.FIXED) for way in each.ways} for each in listed)
         apart = max(map(len, ways))
         tables = max(apart, TABLE_BYTES // (4 * longest * int(np.prod(row))))
         self.polls = Stack(0 if graph else min(apart * size, tables) * longest, row)
-        pooling = any(adversary.pools for adversary in listed)
+        pooling = any(adversary.pools for adversary in listed) and not self.weighted
         self.pooled = Stack(POOLED_TABLES * longest if pooling else 1, ())
         self.neighbours = np.full((1, 1, 1), -1, np.int32)
-        if graph:
+        if shape.engine == "graph":
             self.neighbours = graphs.neighbours(points[0].network, points[0].n, seed)
 
     def batches(self, items_: Iterable[Item]) -> Iterator[tuple[Trials, Tables, np.ndarray]]:
@@ -170,6 +187,8 @@ class Assembler:
         """Tables that the item's trials look up: thresholds of polls, and pooled minorities."""
         point, polls, pooled = item.point, {}, {}
         quorums = point.protocol.quorums
+        if self.weighted:
+            return {} if self.shape.places else self._units_table(point), {}
         for way in point.adversary.ways if self.shape.engine != "graph" else ():
             pool, _ = point.pool(way, item.kinds).merged()
             make = partial(thresholds, pool, self.shape.kind, quorums)
@@ -180,14 +199,24 @@ class Assembler:
             pooled[key] = (point.honest + 1, lambda: _boundary(pools.pooled_minority_one(*key)))
         return polls, pooled
 
+    def _units_table(self, point: Point) -> WantedTables:
+        """The table of polls among units of stake."""
+        kind, network = self.shape.kind._replace(k=point.protocol.k), point.network
+        drawn = (point.protocol.quorums, float(network.loss), network.replacement)
+        key = (point.size, scale_of(point), kind, *drawn)
+        return {key: (point.size * scale_of(point) + 1, lambda: unit_thresholds(*key))}
+
     def _trial(self, item: Item, pooled: WantedTables) -> Trials:
         """What the item's trials have in common: all but key, coin, first_ones and graph."""
         point, quorums = item.point, item.point.protocol.quorums
         adversary, offsets = point.adversary, np.zeros(self.mixes, np.int32)
         coins = np.zeros((self.mixes, self.kinds, 2), np.uint32)
+        if self.weighted and not self.shape.places:
+            offsets[:] = self.polls.start[next(iter(self._units_table(point)))]
         for i, way in enumerate(adversary.ways):
-            pool, extra = point.pool(way, item.kinds).merged()
-            offsets[i] = self.polls.start.get((pool, quorums), 0) + extra
+            if not self.weighted:
+                pool, extra = point.pool(way, item.kinds).merged()
+                offsets[i] = self.polls.start.get((pool, quorums), 0) + extra
             coins[i, : len(way)] = _boundary(np.cumsum(way, axis=1))
         return Trials(
             key=(None, None),
@@ -205,6 +234,22 @@ class Assembler:
             replacement=point.network.replacement,
         )
 
+    def _held(self, trial: Trials, item: Item, keys) -> dict[str, Any]:
+        """The fields of an item's trials that differ among them: of a weighted stake. trial: what
+        they have in common."""
+        held = holdings_of(item.point, keys)
+        fields = dict(
+            honest=held.honest,
+            byzantine=held.kinds.sum(axis=1),
+            kinds=np.pad(held.kinds, ((0, 0), (0, self.kinds - held.kinds.shape[1]))),
+            start_ones=held.start_ones,
+            first_group=held.first_group,
+            first_ones=held.first_ones,
+        )
+        fields = {name: value.astype(np.int32) for name, value in fields.items()}
+        first_row = int(np.max(trial.offsets))
+        return fields | {"holders": holders_of(self.shape, item.point, held, first_row, self.mixes)}
+
     def _finish(self, taken: list[tuple[Trials, Item]]) -> tuple[Trials, Tables, np.ndarray]:
         """One batch, filled up with trials of no nodes."""
         known, listed = zip(*taken, strict=True)
@@ -218,13 +263,17 @@ class Assembler:
         trials = jax.tree.map(partial(_repeated, sizes), *known, empty)
         keys = [random.trial_key(item.key, item.trials) for item in listed]
         key = tuple(map(filled, zip(*keys, strict=True)))
-        firsts = map(first_ones, (item.point for item in listed), keys)
-        ones = filled([ones[:, 0] for ones in firsts])
         graph = filled([item.trials for item in listed]) % len(self.neighbours)
         tables = Tables(self.polls.array(), self.pooled.array(), self.neighbours)
         self.polls.clear()
         self.pooled.clear()
-        whole = dict(graph=graph.astype(np.int32), first_ones=ones.astype(np.int32))
+        whole: dict[str, Any] = dict(graph=graph.astype(np.int32))
+        if self.weighted:
+            parts = [self._held(*each) for each in zip(known, listed, keys, strict=True)]
+            whole |= jax.tree.map(lambda *leaves: _filled(leaves, sizes[-1]), *parts)
+        else:
+            firsts = map(first_ones, (item.point for item in listed), keys)
+            whole["first_ones"] = filled([ones[:, 0] for ones in firsts]).astype(np.int32)
         trials = trials._replace(key=key, coin=random.trial_coin(key), **whole)
         return trials, tables, np.concatenate([item.place for item in listed])
 
@@ -233,6 +282,12 @@ def _boundary(probability) -> np.ndarray:
     """32-bit integers for P(word < integer) = probability."""
     probability = np.asarray(probability, float)
     return boundary(probability, 1 - probability, wide=False)[..., 0]
+
+
+def _filled(leaves: Sequence[np.ndarray], more: int) -> np.ndarray:
+    """Trials end to end, and so many more of zeros."""
+    whole = np.concatenate(leaves)
+    return np.pad(whole, ((0, more), *((0, 0) for _ in whole.shape[1:])))
 
 
 def _repeated(sizes: list[int], *leaves: Any) -> np.ndarray:

@@ -80,6 +80,8 @@ class Blocks(NamedTuple):
 
 def supports(point: Point) -> str | None:
     """Why the engine cannot run the point; None if it can."""
+    if point.stake.weighted:
+        return "nodes that hold more or less than others are not exchangeable"
     if point.schedule != "lockstep":
         return f"schedule={point.schedule}: polls one by one are not draws between cells"
     if point.network.topology != "complete":

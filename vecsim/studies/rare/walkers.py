@@ -75,6 +75,7 @@ def supports_splitting(point: Point, engine: str) -> str | None:
         f"{name}: its nodes decide nothing": not rule.decides,
         f"{name}: it does not say how many polls remain": unknown,
         f"adversary={adversary.title}: its number of nodes is drawn by chance": drawn,
+        "weighted stake: walkers are nodes that hold the same": point.stake.weighted,
         f"network.groups={groups}: walkers are of one group": groups,
         "only lockstep rounds on complete graphs": engine not in ("agents", "population"),
         f"{name} with engine.name=population": engine == "population" and rule.counts,

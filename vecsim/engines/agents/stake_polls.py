@@ -1,0 +1,95 @@
+"""How polls among units of weighted stake are drawn: by one table for all trials, or one by one.
+
+With c units at a colour, the number of a poll's places at it is hypergeometric over all units (or
+binomial, with replacement), whoever holds them. So one table serves all trials and fractions:
+
+    row          c units of the colour
+    columns      that its answers reach each alpha, where it is the querier's own colour; the same
+                 where it is the other colour
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecsim.engines.agents.holdings import Holdings
+from vecsim.engines.agents.lockstep import laid_out
+from vecsim.engines.holders import Holders
+from vecsim.engines.trial import Shape
+from vecsim.model import poll_law as pools
+from vecsim.model.point import Point
+from vecsim.model.poll_draw import PollKind, boundary
+from vecsim.stakes.stake import Weighted
+
+HALVES = 2  # rows for a unit where a node may answer by a fair coin
+
+
+def one_by_one(point: Point) -> bool:
+    """Whether the places of the point's polls must be drawn one by one.
+
+    Not where every answer follows from who is asked. Coins and losses are in a table only where
+    every place has its own, and places are drawn with replacement.
+    """
+    ways = point.adversary.ways if point.byzantine else ()
+    chances = {chance for way in ways for mix in way for chance in mix}
+    if point.protocol.counts or (point.byzantine and float(point.adversary.admission) < 1):
+        return True
+    if point.network.loss == 0 and chances <= {0.0, 1.0}:
+        return False
+    stake = point.stake
+    apart = isinstance(stake, Weighted) and not stake.shared_fate and point.network.replacement
+    return not (apart and all(chance * HALVES % 1 == 0 for chance in chances))
+
+
+def scale_of(point: Point) -> int:
+    """Rows of the point's table for each unit."""
+    ways = point.adversary.ways if point.byzantine else ()
+    return HALVES if any(chance % 1 for way in ways for mix in way for chance in mix) else 1
+
+
+@lru_cache(maxsize=4)
+def unit_thresholds(
+    units: int, scale: int, kind: PollKind, quorums: tuple[int, ...], loss: float, replacement: bool
+) -> NDArray[np.uint32]:
+    """The table: uint32 [scale * units + 1, own or other colour, alphas, words].
+
+    units: in all. scale: rows for each. quorums: the protocol's alphas. loss: of every place.
+    """
+    alphas = quorums if kind.split else quorums[:1]
+    table = np.empty((scale * units + 1, 2, len(alphas), kind.words), np.uint32)
+    for rows in np.array_split(np.arange(len(table)), len(table) // pools.ROWS + 1):
+        if replacement:
+            share = rows[:, None] / (scale * units) * (1 - loss)
+            law = pools.binomial_pmf(kind.k, share)
+        else:
+            law = pools.ones(pools.Pool(units, kind.k), rows)
+        for i, alpha in enumerate(alphas):
+            reached, missed = law[:, alpha:].sum(axis=1), law[:, :alpha].sum(axis=1)
+            table[rows, 0, i] = boundary(reached, missed, kind.wide)
+            table[rows, 1, i] = boundary(missed, reached, kind.wide)
+    return table
+
+
+def holders_of(shape: Shape, point: Point, held: Holdings, first_row: int, mixes: int) -> Holders:
+    """The `Holders` of these trials, int32. first_row: of the point's table. mixes: ways to answer
+    of an adversary at most."""
+    scale, adversary = scale_of(point), point.adversary
+    rows = np.full((len(held.honest), mixes, 2), first_row)
+    for i, way in enumerate(adversary.ways):
+        answers = np.array([(zero, one) for one, zero in way])  # [kinds, colour]
+        rows[:, i] += np.rint(scale * (held.kind_units @ answers)).astype(int)
+    pooling = adversary.pooling(tuple(held.kinds.T)) if adversary.pools else 0 * held.honest
+    units = held.units if shape.places or shape.engine != "agents" else laid_out(shape, held.units)
+    found = Holders(
+        units=units,
+        honest=held.honest_units,
+        byzantine=held.kind_units.sum(axis=1),
+        kinds=held.kind_units,
+        start_ones=held.one_units,
+        samples=point.protocol.k * pooling,
+        rows=rows,
+        scale=np.full(len(rows), scale),
+        shared_fate=np.full(len(rows), int(getattr(point.stake, "shared_fate", True))),
+    )
+    return Holders(*(np.asarray(leaf, np.int32) for leaf in found))

@@ -1,0 +1,59 @@
+"""Trials whose nodes hold more or less stake than others: what they hold, and what is pooled.
+
+Polls draw units of stake, and adversaries count them. Four nodes, the last one Byzantine, of which
+the first and the third start at 1:
+
+    units        5 1 3 2      honest 9, byzantine 2, start_ones 8
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vecsim.model import random
+
+POOLED = 512  # pooled answers that are drawn at once: enough to fill the vector units of a CPU
+
+
+class Holders(NamedTuple):
+    """Units of a weighted stake in each trial; every leaf has a leading axis of trials, int32.
+
+    Where there are holders, View and thresholds count units; only Outcome and Tally count nodes.
+    """
+
+    units: Any  # [nodes]: of each node: honest ones in the engine's order, then Byzantine by kind
+    honest: Any
+    byzantine: Any  # in the network
+    kinds: Any  # [kinds]: the same, of each kind
+    start_ones: Any  # of honest nodes that start at 1
+    samples: Any  # answers that Byzantine nodes pool each time
+    # [mixes, colour]: first row of the thresholds of a colour that no honest node prefers
+    rows: Any
+    scale: Any  # rows of thresholds from one unit to the next
+    shared_fate: Any  # bool: all places of a node in a poll give the same answer
+
+
+def pooled_minority(trial: Any, number, ones):
+    """Whether 1 is the minority among the answers that Byzantine nodes have pooled (bool).
+
+    They ask honest units, drawn one by one and independently. trial: its Trials. number: int32, of
+    the round or, where they pool for every poll, of the poll. ones: int32, honest units that
+    prefer 1.
+    """
+    holders, purpose = trial.holders, jnp.uint32(random.REPEATS)
+    key = random.threefry(*trial.key, number.astype(jnp.uint32), purpose)
+    honest, block = holders.honest.astype(jnp.uint32), jnp.arange(POOLED, dtype=jnp.uint32)
+
+    def more(state):
+        asked, found = state
+        draw = asked.astype(jnp.uint32) + block
+        words = random.threefry(*key, draw >> jnp.uint32(1), jnp.uint32(0))
+        word = jnp.where((draw & jnp.uint32(1)) == 0, *words)
+        one = random.below_many(word, honest).astype(jnp.int32) < ones
+        wanted = draw.astype(jnp.int32) < holders.samples
+        return asked + POOLED, found + (one & wanted).sum(dtype=jnp.int32)
+
+    none = jnp.zeros_like(holders.samples)
+    _, found = jax.lax.while_loop(lambda state: state[0] < holders.samples, more, (none, none))
+    return 2 * found < holders.samples
