@@ -6,8 +6,8 @@ and in it or in a third one they are in the first of the groups that the adversa
 (After the last Byzantine node of an order a large one is likelier to come, which is why the honest
 ones have another.) Then they are numbered class by class, as engines want them:
 
-    class    first group, 1 | first group, 0 | second group, 1 | second, 0 | Byzantine kinds | refused
-    number   0 ... first_ones ... first_group ............. honest ............ + byzantine ... n
+    class   first group, 1 | first group, 0 | second, 1 | second, 0 | Byzantine kinds | refused
+    ends at       first_ones |    first_group |           |    honest |   + byzantine |       n
 """
 
 from typing import NamedTuple

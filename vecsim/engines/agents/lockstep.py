@@ -106,7 +106,10 @@ def tally(shape: Shape, lane):
 
 
 def laid_out(shape: Shape, units):
-    """Units of nodes [trials, nodes] in the order of the lanes: [trials, cells of a lane, lanes]."""
+    """Units of nodes in the order of the lanes: [trials, cells of a lane, lanes].
+
+    units: [trials, nodes].
+    """
     cells, number = 32 // shape.bits, prod(lanes(shape))
     filled = np.pad(units, ((0, 0), (0, cells * number - units.shape[1])))
     return filled.reshape(len(units), number, cells).swapaxes(1, 2)
