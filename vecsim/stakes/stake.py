@@ -17,6 +17,8 @@ class Stake(eqx.Module):
     """How the stake is divided among the nodes; `vecsim.stakes.equal.Equal` or `Weighted`."""
 
     weighted: ClassVar[bool] = False  # whether nodes may hold more or less than others
+    # Whether making one reads a file, so that the same parameters may make another one later.
+    reads: ClassVar[bool] = False
 
     def parameters(self) -> dict[str, Any]:
         """The fields as plain values, which are part of a point's identity."""
@@ -66,20 +68,33 @@ class Weighted(Stake):
     def holdings(self, n: int) -> NDArray[np.int64]:
         """Units of each of n nodes, the largest first; they add up to `units`.
 
-        ConfigError where there are fewer units than nodes.
+        ConfigError where there are fewer units than nodes, or where the law is of another number of
+        nodes.
         """
+        fixed = self.nodes
+        require(fixed in (None, n), "n", n, f"{fixed}, the number of nodes that the stake is of")
         require(n <= self.units, "stake.units", self.units, f"at least one for each of {n} nodes")
         return _holdings(self, n)
+
+    def effective(self, n: int) -> float:
+        """How many nodes with equal holdings would be as concentrated: 1 / sum(share**2)."""
+        return self.units**2 / int(np.square(self.holdings(n)).sum())
 
 
 @lru_cache(maxsize=64)
 def _holdings(stake: Weighted, n: int) -> NDArray[np.int64]:
-    """One unit each, and the rest in proportion to the weights, by the largest remainder."""
-    weights = -np.sort(-np.asarray(stake.weights(n), float))
-    quotas = weights / weights.sum() * (stake.units - n)
-    whole = np.floor(quotas).astype(np.int64)
-    missing = stake.units - n - int(whole.sum())
-    whole[np.argsort(whole - quotas, kind="stable")[:missing]] += 1
-    held = -np.sort(-whole) + 1
+    """One unit each, and the rest in proportion to the weights, by the largest remainder; of equal
+    remainders that of the larger weight takes precedence.
+
+    In whole numbers, for rounding would decide between equal remainders.
+    """
+    ratios = [each.as_integer_ratio() for each in sorted(map(float, stake.weights(n)))[::-1]]
+    scale = max(below for _, below in ratios)  # all of them are powers of two
+    weights = [above * (scale // below) for above, below in ratios]
+    left, total = stake.units - n, sum(weights)
+    quotas = [divmod(weight * left, total) for weight in weights]
+    order = sorted(range(n), key=lambda i: -quotas[i][1])
+    held = 1 + np.array([whole for whole, _ in quotas], np.int64)
+    held[order[: stake.units - int(held.sum())]] += 1
     held.setflags(write=False)
     return held
