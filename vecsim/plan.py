@@ -144,7 +144,7 @@ def _check_experiment(task: Task, given: Mapping[str, str]) -> None:
     """Raise ConfigError where an experiment sets what it may not set, or what is not used."""
     config = task.config
     if "output" not in given:
-        trust.check_output(config.get("output"))
+        trust.check_inside("output", config.get("output"), "folder")
     if config.get("defence") in ("on", True) and task.name != "study" and "defence" not in given:
         by_hand = {key.partition(".")[0] for key in given}
         written = resolve.unresolved(config)

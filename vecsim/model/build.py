@@ -95,7 +95,10 @@ def component(kind: str, section: Any):
     if kind == "adversary" and target == MIXTURE:
         return _mixture(values)
     trust.require_known(f"{kind}._target_", target)
-    return _built(kind, _class(kind, target), json.dumps(values, sort_keys=True))
+    class_ = _class(kind, target)
+    # What reads a file is read each time, as the file may have changed.
+    build = _built.__wrapped__ if getattr(class_, "reads", False) else _built
+    return build(kind, class_, json.dumps(values, sort_keys=True))
 
 
 def _mixture(section: dict[str, Any]) -> Adversary:
@@ -157,7 +160,7 @@ def _built(kind: str, class_: Any, section: str):
     so that equal ones are built once.
     """
     values = json.loads(section)
-    types = {field.name: _word(field.type) for field in dataclasses.fields(class_)}
+    types = {field.name: _word(field.type) for field in dataclasses.fields(class_) if field.init}
     for name, value in values.items():
         if types.get(name) == WHOLE and isinstance(value, float) and value.is_integer():
             values[name] = int(value)  # 1e3 is 1000

@@ -96,15 +96,15 @@ def check_trusted(config: Mapping[str, Any], given: Collection[str]) -> None:
             raise ConfigError(f"{key} is set by a file; allowed: {key}=... on the command line")
 
 
-def check_output(output: Any) -> None:
-    """ConfigError where a file chooses a folder outside the working folder.
+def check_inside(key: str, path: Any, kind: str) -> None:
+    """ConfigError where a configuration file chooses a file or folder outside the working folder.
 
-    output: the resolved value; anything but text is accepted here.
+    path: the resolved value; anything but text is accepted here. kind: a file or a folder.
     """
-    if isinstance(output, str):
-        inside = Path.cwd() in (Path.cwd() / output).resolve().parents
-        allowed = "a folder inside the working folder, or output=FOLDER on the command line"
-        require(inside, "output", output, allowed)
+    if isinstance(path, str) and path:
+        inside = Path.cwd() in (Path.cwd() / path).resolve().parents
+        allowed = f"a {kind} inside the working folder, or {key}={kind.upper()} on the command line"
+        require(inside, key, path, allowed)
 
 
 def require_folder(key: str, folder: Path) -> Path:

@@ -41,9 +41,9 @@ class Weighted(Stake):
     initial_accept_of: what `initial_accept` is a share of: the `stake` of honest nodes, or honest
       `nodes`. In either case they are taken in random order.
     shared_fate: whether all places of one node in a poll give the same answer, and are lost
-      together (true); or places are drawn, answered and lost each by itself (false), which is
-      quicker where answers are coins or may be lost, and needs `network.sampling:
-      with_replacement`.
+      together (true); or every place has its own answer and loss (false). It matters where answers
+      are coins or may be lost. False is quicker with `network.sampling: with_replacement`, for all
+      places of a poll are then alike.
     """
 
     weighted = True

@@ -167,7 +167,7 @@ def check_byzantine(given: _Keys, moving: _Keys, numbers: Iterable[int], share: 
         told[key] = f"sweep.{key}" if f"sweep.{key}" in given else f"sweep.{key} of the experiment"
     for key, name in told.items():
         field = re.sub(r"^(sweep\.)?(campaign\.|scenario\.)?(cluster\.)?", "", key)
-        if field.partition(".")[0] in OF_BYZANTINE:
+        if field.partition(".")[0] in OF_BYZANTINE or field == "stake.byzantine":
             reason = f"{name} has no effect, for no node is Byzantine"
             raise ConfigError(f"{reason}; allowed: with {share} that makes one at least")
 
@@ -187,6 +187,8 @@ def check_effect(given: _Keys, swept: list[Dimension], points: list[Any], estima
             allowed = _needs(field, kinds)
         elif key == "initial_accept" and started:
             allowed = "network.start, which sets it already"
+        elif key == "stake.shared_fate" and not any(map(_by_chance, points)):
+            allowed = "stake.shared_fate where answers are coins, or network.loss is above 0"
         elif estimator == "design" and key in ("protocol.beta", "initial_accept", "adversary.fed"):
             allowed = "none with estimator=design, which finds it"
         else:
@@ -195,6 +197,13 @@ def check_effect(given: _Keys, swept: list[Dimension], points: list[Any], estima
     for name, value in ((n, v) for each in networks for n, v in vars(each).items()):
         if name not in useful and value != usual[name]:  # a file has set it
             raise ConfigError(f"network.{name} is {value}; allowed: {_needs(name, kinds)}")
+
+
+def _by_chance(point: Any) -> bool:
+    """Whether an answer of a node may be a coin, or lost."""
+    ways = point.adversary.ways if point.byzantine else ()
+    coins = any(0 < chance < 1 for way in ways for mix in way for chance in mix)
+    return coins or point.network.loss > 0
 
 
 def _effective(network: Network) -> set[str]:

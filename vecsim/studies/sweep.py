@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vecsim.engines.choose import engine_of
 from vecsim.errors import ConfigError, count, require
-from vecsim.model import build
+from vecsim.model import build, trust
 from vecsim.model.point import Point
 from vecsim.model.sources import code_of
 from vecsim.results.contents import SOURCES
@@ -113,6 +113,15 @@ def single_point(config: DictConfig, compose: Compose, given: Given = _NONE) -> 
     many = ", ".join(f"{len(each.values)} of {each.name}" for each in swept)
     require(all(len(each.values) == 1 for each in swept), "sweep", many, "one value of each")
     [values] = _single(swept, config, compose)
+    return _point(values, given, swept)
+
+
+def _point(values: Plain, given: Given, swept: Swept) -> Point:
+    """The point of a resolved configuration; a file of stake outside the working folder must be
+    named by hand."""
+    section = values.get("stake")
+    if isinstance(section, dict) and given.keys().isdisjoint(("stake.path", "sweep.stake.path")):
+        trust.check_inside("stake.path", section.get("path"), "file")
     return build.build_point(values, {*given, *keys_of(swept)})
 
 
@@ -157,10 +166,8 @@ def _decisions(
     precision = _precision(values.get("precision"), trials, given)
     require(isinstance(values["engine"], dict), "engine", values["engine"], "engine.name=auto, ...")
 
-    fixed = {*given, *keys_of(swept)}
-
     def built(each: dict) -> tuple[Point, str]:
-        point = build.build_point(each, fixed)
+        point = _point(each, given, swept)
         return point, engine_of(point, values["engine"].get("name"))
 
     points, engines = map(list, zip(*_at_each(swept, every, built), strict=True))

@@ -9,7 +9,7 @@ from vecsim.engines.choose import engine_of
 from vecsim.errors import require, whole, within
 from vecsim.model.point import Point
 from vecsim.results import crossing, outcomes
-from vecsim.studies.decisions import Engines
+from vecsim.studies.decisions import STAKE_VARIABLES, Engines
 from vecsim.studies.dimensions import keys_of
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work, variable
@@ -17,6 +17,7 @@ from vecsim.studies.work import Work, variable
 # The settings of the estimator, as the configuration names them.
 _FIELDS = ("name", "event", "level", "low", "high")
 LEVELS = {"stalled": 0.5, "disagreement": 0.01}  # the events, and the level of each if none is set
+REACHED = "byzantine_stake"  # the variable of the share of stake that came about
 FRACTION = "byzantine_fraction"  # the parameter that is looked for, and the variable of trials
 _MOST_TRIALS = 10**7  # of a point: they are computed at once, and so must fit in memory
 LEAST_TRIALS = 16  # of a point: what the first stage of the search takes at least
@@ -59,10 +60,15 @@ class Threshold(Work):
             variable(FRACTION, "float64", "share of Byzantine nodes in the trial", "1"),
             variable("event", "int32", ended, "1", **about),
         )
-        self.always = frozenset((FRACTION, "event"))
+        if any(point.stake.weighted for point in study.points):
+            asked = "share of stake that was to be Byzantine in the trial"
+            came = next(v for v in STAKE_VARIABLES if v.name == REACHED)
+            events = self.variables[-1]
+            self.variables = (variable(FRACTION, "float64", asked, "1"), events, came)
+        self.always = frozenset(v.name for v in self.variables)
 
     def _range(self, n: int) -> tuple[int, int]:
-        """Fewest and most Byzantine nodes."""
+        """Fewest and most Byzantine nodes, or units of a weighted stake. n: of all."""
         return math.ceil(self.low * n - 1e-9), math.floor(self.high * n + 1e-9)
 
     def _ends(self, point: Point, engine: str) -> Iterator[Point]:
@@ -70,8 +76,8 @@ class Threshold(Work):
         any Byzantine nodes may be compiled by itself."""
         reason = f"plain ({type(point.protocol).__name__} decides nothing)"
         require(point.protocol.decides, "estimator", "threshold", reason)
-        low, high = self._range(point.n)
-        enough = f"enough above low, {self.low}, for another node of {point.n}"
+        low, high = self._range(point.size)
+        enough = f"enough above low, {self.low}, for another node of {point.size}"
         require(low < high, "estimator.high", self.high, enough)
         for number, setting in ((low, "low"), (low + 1, "low"), (high, "high")):
             end = _at(point, number)
@@ -82,9 +88,9 @@ class Threshold(Work):
             yield end
 
     def one(self, number: int, trials: np.ndarray) -> dict[str, np.ndarray]:
-        """Fractions and events [trials]."""
+        """Fractions and events [trials], and with weighted stake the shares that came about."""
         point, engine = self.study.points[number], self.study.engines[number]
-        done = 0
+        done, reached = 0, []
 
         def draw(nodes: np.ndarray) -> np.ndarray:
             """Events of the next trials; each is the trial of its number at its fraction."""
@@ -94,14 +100,16 @@ class Threshold(Work):
             parts = np.split(done + order, starts[1:])
             done += len(nodes)
             work = [(_at(point, c), engine, part) for c, part in zip(counts, parts, strict=True)]
-            events = np.empty(len(nodes), bool)
-            events[order] = outcomes.event(self.engines.run(work), self.event)
-            return events
+            values, back = self.engines.run(work), np.argsort(order)
+            if REACHED in values:
+                reached.append(values[REACHED][back])
+            return outcomes.event(values, self.event)[back]
 
-        nodes, events = crossing.place(draw, *self._range(point.n), self.level, len(trials))
-        return {FRACTION: nodes / point.n, "event": events.astype(np.int32)}
+        nodes, events = crossing.place(draw, *self._range(point.size), self.level, len(trials))
+        found = {FRACTION: nodes / point.size, "event": events.astype(np.int32)}
+        return found | ({REACHED: np.concatenate(reached)} if reached else {})
 
 
 def _at(point: Point, nodes: int) -> Point:
-    """The point with so many Byzantine nodes."""
-    return point._replace(byzantine_fraction=int(nodes) / point.n)
+    """The point with so many Byzantine nodes, or units of a weighted stake."""
+    return point._replace(byzantine_fraction=int(nodes) / point.size)

@@ -30,9 +30,10 @@ class ThresholdResults(Kind):
         return self.table(data, found | {"trials": run.sum(-1)}, **kept)
 
     def show(self, data: xr.Dataset, summary: xr.Dataset) -> None:
-        """Print a row for each point: the threshold in per cent of the nodes, and the fit."""
+        """Print a row for each point: the threshold in per cent of nodes or stake, and the fit."""
         rows, about = Rows(summary, self.swept(data)), summary.attrs
-        header = f"{100 * about['crossed']:g} % {about['outcome']} at\n% of nodes"
+        of = "stake" if "byzantine_stake" in data else "nodes"
+        header = f"{100 * about['crossed']:g} % {about['outcome']} at\n% of {of}"
         cells = rows.cells("threshold", lambda *found: crossed(*(100 * v for v in found)))
         fits = [f"{rows.at('fit', at):.2g}".replace("nan", "-") for at in rows.places]
         columns = [Column(header, cells), Column("fit p", fits), rows.counts("trials")]
