@@ -59,4 +59,5 @@ def _suits(point: Point) -> bool:
         return False
     if rule.counts or point.n > _MOST_NODES:
         return True
-    return len(moves_of(rule, rule.max_rounds).preference) <= FEW_CELLS
+    cells = len(moves_of(rule, rule.max_rounds).preference) * population.classes_of(point)
+    return cells <= FEW_CELLS

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from vecsim.engines.holders import Holders, pooled_minority
+from vecsim.engines.holders import minority_of_units
 from vecsim.model import random
 from vecsim.model.poll_draw import PollKind
 from vecsim.types import STEPPED, Adversary, Outcome, Protocol, View
@@ -59,7 +59,7 @@ class Trials(NamedTuple):
     coins: Any = None
     loss: Any = None  # uint32: P(an answer is lost), times 2^32
     replacement: Any = None  # bool: peers of a poll may repeat
-    holders: Holders | None = None  # of a weighted stake
+    holders: Any = None  # Holders, of a weighted stake
 
     def no_memory(self, *trials: int):
         """Memory of one trial, or of so many, at the start, whichever adversary it has."""
@@ -87,7 +87,7 @@ class Tally(NamedTuple):
     ones: Any  # prefer 1
     decided: Any  # have decided either colour
     decided_1: Any
-    units: "Tally | None" = None  # of their stake, where it is weighted
+    units: Any = None  # Tally of their stake, where it is weighted
 
     @property
     def counted(self) -> "Tally":
@@ -100,7 +100,7 @@ class TrialRecord(NamedTuple):
 
     running: Any  # bool: the trial is not over
     outcome: Outcome
-    units: Tally | None = None  # of honest nodes' stake, where it is weighted
+    units: Any = None  # Tally of honest nodes' stake, where it is weighted
 
     @classmethod
     def start(cls, trial: Trials):
@@ -153,7 +153,7 @@ def view(trial: Trials, tables: Tables, tally: Tally, round_, ones_at_round) -> 
     """
     if trial.holders is not None:
         pools = any(adversary.pools for adversary in trial.adversaries)
-        drawn = pooled_minority(trial, round_, ones_at_round) if pools else jnp.bool_(False)
+        drawn = minority_of_units(trial, round_, ones_at_round) if pools else jnp.bool_(False)
         return seen(trial, tally, round_, lambda _: drawn)
     row = trial.pooled_offset + ones_at_round
     return seen(trial, tally, round_, lambda word: word < tables.pooled[row])

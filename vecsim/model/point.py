@@ -177,6 +177,13 @@ class Point(NamedTuple):
         return round(self.byzantine_fraction * self.size)
 
     @property
+    def by_chance(self) -> bool:
+        """Whether what a node answers may be left to a coin, or an answer may be lost."""
+        ways = self.adversary.ways if self.byzantine else ()
+        coins = any(0 < chance < 1 for way in ways for mix in way for chance in mix)
+        return coins or self.network.loss > 0
+
+    @property
     def kinds(self) -> Nodes:
         """Byzantine nodes of each of the adversary's kinds."""
         return self.adversary.divided(self.byzantine)

@@ -1,6 +1,6 @@
 """Studies of single decisions: their variables, programs and chunks."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain, pairwise
 from typing import Any
@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 from vecsim.engines import population
 from vecsim.engines.agents.prepare import Assembler, agents_program_key, agents_shape, items
 from vecsim.engines.choose import PROGRAMS
-from vecsim.engines.holders import Holders
-from vecsim.engines.trial import Tally, all_devices, batch
+from vecsim.engines.holders import equal_shares, stake_shares
+from vecsim.engines.trial import all_devices, batch
 from vecsim.errors import require
 from vecsim.model.point import Point
 from vecsim.results import outcomes
@@ -138,7 +138,8 @@ class Engines:
         self.pairs, self.seed, self.memory = list(pairs), seed, memory
         self.each, self.least = each, least
         counted = partial(population.run, seed=seed, memory=memory)
-        self.programs: dict[Any, Callable[[list], dict[str, np.ndarray]]] = {None: counted}
+        self.programs: dict[Any, Callable[[list], dict[str, np.ndarray]]] = {}
+        self.programs |= dict.fromkeys((False, True), counted)  # by whether stake is weighted
         most = max(point.n * max(point.protocol.max_rounds, 1) for point, _ in self.pairs)
         self.variables = DECISION_VARIABLES if most < 2**31 else LARGE_VARIABLES
         if any(point.stake.weighted for point, _ in self.pairs):
@@ -153,12 +154,13 @@ class Engines:
         out["decides"][:] = np.repeat([point.protocol.decides for point, *_ in work], sizes)
         groups: dict[Any, list[int]] = {}
         for i, (point, engine, _) in enumerate(work):
-            key = None if engine == "population" else agents_program_key(point)
+            counted = engine == "population"
+            key = point.stake.weighted if counted else agents_program_key(point)
             groups.setdefault(key, []).append(i)
         for key, group in groups.items():
             values = self._program(key)([(work[i][0], work[i][2]) for i in group])
             if self.variables[-1] in STAKE_VARIABLES and "byzantine_stake" not in values:
-                values |= _equal_shares(values)
+                values |= equal_shares(values)
             place = np.isin(number, group)
             for name, array in values.items():
                 out[name][place] = array
@@ -205,35 +207,13 @@ class Program:
             outcome, units = jax.device_get(ended)
             values = outcome._asdict() | {"admitted": trials.byzantine}
             if weighted:
-                values |= _shares(trials.holders, units)
+                values |= stake_shares(trials.holders, units)
             for name, array in values.items():
                 out[name][place] = array[: len(place)]
         steps = np.repeat([point.steps for point, _ in work], sizes)
         for name in STEPPED:
             out[name] = np.where(out[name] < 0, np.nan, out[name] / steps)
         return out
-
-
-def _shares(holders: Holders, units: Tally) -> dict[str, np.ndarray]:
-    """The STAKE_VARIABLES of these trials [trials]. units: at their end."""
-    total = np.maximum(holders.honest, 1)  # places without a trial have none
-    parts = {
-        "start_ones": holders.start_ones,
-        "final_ones": units.ones,
-        "decided_0": units.decided - units.decided_1,
-        "decided_1": units.decided_1,
-        "undecided": holders.honest - units.decided,
-    }
-    shares = {f"{name}_stake": part / total for name, part in parts.items()}
-    return {"byzantine_stake": holders.byzantine / (total + holders.byzantine), **shares}
-
-
-def _equal_shares(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same where all nodes hold the same, of the other variables."""
-    honest = values["decided_0"] + values["decided_1"] + values["undecided"]
-    names = ("start_ones", "final_ones", "decided_0", "decided_1", "undecided")
-    shares = {f"{name}_stake": values[name] / honest for name in names}
-    return {"byzantine_stake": values["admitted"] / (honest + values["admitted"]), **shares}
 
 
 def batch_size(points: list[Point], seed: int, memory: int, wanted: int) -> int:

@@ -187,7 +187,7 @@ def check_effect(given: _Keys, swept: list[Dimension], points: list[Any], estima
             allowed = _needs(field, kinds)
         elif key == "initial_accept" and started:
             allowed = "network.start, which sets it already"
-        elif key == "stake.shared_fate" and not any(map(_by_chance, points)):
+        elif key == "stake.shared_fate" and not any(point.by_chance for point in points):
             allowed = "stake.shared_fate where answers are coins, or network.loss is above 0"
         elif estimator == "design" and key in ("protocol.beta", "initial_accept", "adversary.fed"):
             allowed = "none with estimator=design, which finds it"
@@ -197,13 +197,6 @@ def check_effect(given: _Keys, swept: list[Dimension], points: list[Any], estima
     for name, value in ((n, v) for each in networks for n, v in vars(each).items()):
         if name not in useful and value != usual[name]:  # a file has set it
             raise ConfigError(f"network.{name} is {value}; allowed: {_needs(name, kinds)}")
-
-
-def _by_chance(point: Any) -> bool:
-    """Whether an answer of a node may be a coin, or lost."""
-    ways = point.adversary.ways if point.byzantine else ()
-    coins = any(0 < chance < 1 for way in ways for mix in way for chance in mix)
-    return coins or point.network.loss > 0
 
 
 def _effective(network: Network) -> set[str]:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from vecsim.engines.agents.lockstep import class_rows
 from vecsim.engines.agents.places import asked_one_by_one
-from vecsim.engines.holders import pooled_minority
+from vecsim.engines.holders import minority_of_units
 from vecsim.engines.trial import Shape, Tables, Tally, TrialRecord, Trials, answers, run_batch, view
 from vecsim.model import random
 from vecsim.model.poll_draw import draw
@@ -78,7 +78,7 @@ def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -
     if units is not None:
         held = trial.holders.units[node]
         units = Tally(*(total + held * more for total, more in zip(units[:3], change, strict=True)))
-    tally = Tally(*map(jnp.add, tally[:3], change), units)
+    tally = Tally(*map(jnp.add, tally[:3], change))._replace(units=units)
     flips = (colour != before).astype(jnp.int32)
     return _State(
         cells=state.cells.at[node].set(new),
@@ -99,7 +99,7 @@ def at_each_poll(trial: Trials, tables: Tables, tally: Tally, step, seen: View) 
         word, _ = random.threefry(*trial.key, step.astype(jnp.uint32), jnp.uint32(random.ADVERSARY))
         fresh = word < tables.pooled[trial.pooled_offset + tally.ones]
     else:
-        fresh = pooled_minority(trial, step, tally.counted.ones)
+        fresh = minority_of_units(trial, step, tally.counted.ones)
     fresh = fresh.astype(jnp.int32)
     pooled = jnp.where(jnp.asarray(each)[trial.which], fresh, seen.pooled_minority)
     return seen._replace(pooled_minority=pooled)

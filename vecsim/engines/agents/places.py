@@ -9,8 +9,6 @@ needs counts, no table says what a poll gives; here every place is drawn:
     asked        int32 [m, k]     the nodes that hold them
 """
 
-from functools import partial
-
 import jax.numpy as jnp
 from jax import lax
 
@@ -24,14 +22,14 @@ def _places(shape: Shape, trial: Trials, key):
     """The units that each poller asks, uint32 [m, the program's k]; only the trial's k count.
 
     key: two uint32 [m]. Distinct units by Floyd's method (Bentley and Floyd 1987): place i is drawn
-    among all but the last k - 1 - i units, and is the last of these if it was drawn before.
+    among all units but the last k - 1 - i, and is the last of these if it was drawn before.
     """
     k = jnp.asarray(trial.protocol.k, jnp.uint32)
     total = (trial.holders.honest + trial.holders.byzantine).astype(jnp.uint32)
 
     def another(i, drawn):
         number = jnp.asarray(i, jnp.uint32)
-        word, _ = random.threefry(*key, number, jnp.uint32(0))
+        word, _ = random.threefry(key[0], key[1], number, jnp.uint32(0))
         # Places past the trial's own k are drawn, too, but nobody looks at them.
         last = jnp.where(trial.replacement, total, total - k + jnp.minimum(number, k - 1) + 1)
         unit = random.below_many(word, last)
@@ -52,8 +50,8 @@ def asked_one_by_one(shape: Shape, trial: Trials, cells, pollers, mixes, number)
 
     def key(purpose: int):
         """Of each poller, for this round or poll."""
-        first, second = pollers.astype(jnp.uint32), number.astype(jnp.uint32)
-        return random.threefry(*random.threefry(*trial.key, second, jnp.uint32(purpose)), first, 0)
+        high, low = random.threefry(*trial.key, number.astype(jnp.uint32), jnp.uint32(purpose))
+        return random.threefry(high, low, pollers.astype(jnp.uint32), jnp.uint32(0))
 
     places = _places(shape, trial, key(random.PEERS))
     ends = jnp.cumsum(holders.units).astype(jnp.uint32)
@@ -61,10 +59,10 @@ def asked_one_by_one(shape: Shape, trial: Trials, cells, pollers, mixes, number)
     asked = jnp.minimum(asked, shape.nodes - 1)
     slot = jnp.arange(shape.kind.k, dtype=jnp.uint32)
     fate = jnp.where(holders.shared_fate, asked.astype(jnp.uint32), slot)
-    coin, lost = random.threefry(*(part[:, None] for part in key(random.ANSWERS)), fate, 0)
-    own = preference(cells[pollers])
-    heard_by = partial(heard, trial, asked, preference(cells)[asked], own, pollers, mixes)
-    counts = heard_by(coin, lost)
+    high, low = (word[:, None] for word in key(random.ANSWERS))
+    coin, lost = random.threefry(high, low, fate, jnp.uint32(0))
+    own, held = preference(cells[pollers]), preference(cells)[asked]
+    counts = heard(trial, asked, held, own, pollers, mixes, coin, lost)
     return counts if trial.protocol.counts else quorum(trial, counts)
 
 
@@ -79,9 +77,9 @@ def places_program(shape: Shape):
         cells, flips = state
         honest, one, over = nodes < trial.honest, preference(cells) == 1, decided(cells)
         flags = (one & honest, over & honest, one & over & honest)
-        units = (jnp.where(flag, trial.holders.units, 0).sum() for flag in flags)
-        counts = (flag.sum(dtype=jnp.int32) for flag in flags)
-        return Tally(*counts, Tally(*units)), flips
+        units = Tally(*(jnp.where(flag, trial.holders.units, 0).sum() for flag in flags))
+        counts = Tally(*(flag.sum(dtype=jnp.int32) for flag in flags))
+        return counts._replace(units=units), flips
 
     def move(trial: Trials, tables: Tables, state, seen: View, memory):
         cells, _ = state

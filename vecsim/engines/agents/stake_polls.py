@@ -79,15 +79,9 @@ def holders_of(shape: Shape, point: Point, held: Holdings, first_row: int, mixes
     for i, way in enumerate(adversary.ways):
         answers = np.array([(zero, one) for one, zero in way])  # [kinds, colour]
         rows[:, i] += np.rint(scale * (held.kind_units @ answers)).astype(int)
-    pooling = adversary.pooling(tuple(held.kinds.T)) if adversary.pools else 0 * held.honest
     units = held.units if shape.places or shape.engine != "agents" else laid_out(shape, held.units)
-    found = Holders(
+    found = Holders.of(held, point.protocol.k, adversary)._replace(
         units=units,
-        honest=held.honest_units,
-        byzantine=held.kind_units.sum(axis=1),
-        kinds=held.kind_units,
-        start_ones=held.one_units,
-        samples=point.protocol.k * pooling,
         rows=rows,
         scale=np.full(len(rows), scale),
         shared_fate=np.full(len(rows), int(getattr(point.stake, "shared_fate", True))),

@@ -20,13 +20,14 @@ CENSORED = 1e-3  # P(some node is undecided at the end) below which the mean is 
 def rounds_until_decided(point: Point) -> float | None:
     """Mean rounds until all nodes have decided, up to terms that vanish as n grows.
 
-    None where that is not known: with Byzantine nodes, from other splits, under async, on graphs or
-    with groups, for rules that look at counts or whose preference does not follow every quorum,
-    where no drift leads away from the split, or where too many trials end undecided (CENSORED).
+    None where that is not known: with Byzantine nodes, from other splits, under async, on graphs,
+    with groups or weighted stake, for rules that look at counts or whose preference does not follow
+    every quorum, where no drift leads away from the split, or where too many trials end undecided
+    (CENSORED).
     """
     rule = point.protocol
     even = not point.byzantine and abs(2 * point.start_ones - point.honest) <= 1
-    alike = point.schedule == "lockstep" and point.network.uniform
+    alike = point.schedule == "lockstep" and point.network.uniform and not point.stake.weighted
     if not (even and alike and rule.decides and not rule.counts and follows_quorums(rule)):
         return None
     crowd = LimitCase(rule, point.adversary, 0.0, point.network.loss)

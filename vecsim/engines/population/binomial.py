@@ -54,6 +54,17 @@ class Names(NamedTuple):
     counters: tuple[Any, Any]
 
 
+def conditional(this, later):
+    """P(this | this or later), P(later | this or later); 0 and 1 where neither is possible.
+
+    this, later: probabilities, arrays of one shape.
+    """
+    total = this + later
+    possible = total > 0.0
+    total = jnp.where(possible, total, 1.0)
+    return this / total, jnp.where(possible, later / total, 1.0)
+
+
 def names_in(key, draw, round_, first: int = random.POLL, second: int = random.POLL_WIDE) -> Names:
     """Names of draws in a round.
 

@@ -33,18 +33,21 @@ from vecsim.engines.cells import RESULTS
 from vecsim.engines.population.weights import Polls
 
 
-def result_probabilities(polls: Polls, kinds, ones, mixes, heard=None):
+def result_probabilities(polls: Polls, kinds, ones, mixes, heard=None, honest=None):
     """P(each result) for each class of querier, float64 [trials, groups, own colour, results].
 
     kinds: Byzantine nodes of each kind in the network (float64 [trials, kinds]). ones: honest nodes
     that prefer 1 (float64 [trials]). mixes: int32 [trials, groups, own colour], index into the
     adversary's ways. heard: the honest nodes that a querier of each group hears, itself included
     (float64 [trials, groups]); `ones` then has that shape too, and counts those of them that prefer
-    1.
+    1. honest: units of honest nodes (float64 [trials]) where all is counted in units of stake.
     """
     trials, groups, _ = mixes.shape
     kinds = jnp.repeat(kinds, groups, axis=0)
-    if heard is None:
+    if honest is not None:
+        results = partial(_of_colour, all_heard=False)
+        ones, honest = (jnp.repeat(units, groups) for units in (ones, honest))
+    elif heard is None:
         results, ones, honest = _of_colour, jnp.repeat(ones, groups), polls.honest
     else:
         results, ones, honest = _of_heard, ones.ravel(), heard.ravel()

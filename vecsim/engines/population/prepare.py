@@ -19,11 +19,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from vecsim.engines.agents.holdings import holdings_of
 from vecsim.engines.agents.prepare import Roster, roster_of, shared_fields
 from vecsim.engines.cells import RESULTS
 from vecsim.engines.drawn import admitted, first_ones
+from vecsim.engines.holders import Holders
 from vecsim.engines.population import undisputed
 from vecsim.engines.population.moves import Moves, moves_of
+from vecsim.engines.population.stake_classes import class_counts, classes_of, supports_stake
 from vecsim.engines.population.weights import Polls, polls_of, third_part, varies_apart
 from vecsim.engines.trial import Trials
 from vecsim.errors import ConfigError
@@ -48,6 +51,7 @@ class PopulationShape(NamedTuple):
     third: bool  # whether some answer may be a coin or silence
     sides: int  # groups of honest nodes in the network
     rests: bool  # whether some of them may not take part in a round
+    weighted: bool  # whether the sides are classes of nodes that hold the same stake
     mixes: int  # of an adversary at most
     kinds: int  # of Byzantine nodes
     size: int  # of a sample at most
@@ -57,16 +61,20 @@ class PopulationShape(NamedTuple):
     @property
     def unheard(self) -> bool:
         """Whether some honest node's answers may not reach some querier."""
-        return self.sides > 1 or self.rests
+        return not self.weighted and (self.sides > 1 or self.rests)
 
 
 class _Sides(NamedTuple):
-    """The network's groups of honest nodes, each divided into the adversary's groups, [groups]."""
+    """The network's groups of honest nodes, each divided into the adversary's groups, [groups].
 
-    nodes: Any  # int64 [groups]
+    With weighted stake they are classes of nodes that hold the same.
+    """
+
+    nodes: Any  # int64 [groups], with weighted stake [trials, groups]
     ones: Any  # int64 [trials, groups]: those of them that start at 1
     active: Any  # float64 [groups, 2]: P(a node takes part in a round), P(it does not)
     cut: Any  # int64: rounds in which sides do not hear each other
+    units: Any = None  # float64 [groups]: of weighted stake, held by each node
 
 
 class Blocks(NamedTuple):
@@ -80,8 +88,8 @@ class Blocks(NamedTuple):
 
 def supports(point: Point) -> str | None:
     """Why the engine cannot run the point; None if it can."""
-    if point.stake.weighted:
-        return "nodes that hold more or less than others are not exchangeable"
+    if reason := supports_stake(point):
+        return reason
     if point.schedule != "lockstep":
         return f"schedule={point.schedule}: polls one by one are not draws between cells"
     if point.network.topology != "complete":
@@ -122,7 +130,7 @@ def population_shape(point: Point) -> PopulationShape:
     """
     moves = moves_of(point.protocol, point.protocol.max_rounds)
     adversary, network = point.adversary, point.network
-    sides = max(len(network.groups), 1)
+    sides = max(len(network.groups), classes_of(point))
     return PopulationShape(
         engine="population",
         block=_block_size(sides * adversary.groups * max(moves.rows)),
@@ -131,6 +139,7 @@ def population_shape(point: Point) -> PopulationShape:
         third=third_part(point),
         sides=sides,
         rests=any(each < 1 for each in network.active),
+        weighted=point.stake.weighted,
         mixes=max(len(adversary.ways), LEAST_MIXES),
         kinds=len(adversary.kinds),
         size=_rounded(point.protocol.k),
@@ -197,6 +206,8 @@ def _batch(taken: list[tuple[Blocks, np.ndarray]], room: int) -> tuple[Blocks, n
 
 def _block(shape: PopulationShape, roster: Roster, point: Point, polls: Polls, keys) -> Blocks:
     """One block of a point's trials. keys: the trials', two uint32 [trials]."""
+    if shape.weighted:
+        return _weighted_block(shape, roster, point, polls, keys)
     fill = partial(_filled, length=shape.block)
     kinds, key = fill(admitted(point, keys)), (fill(keys[0]), fill(keys[1]))
     trials = Trials(
@@ -209,6 +220,31 @@ def _block(shape: PopulationShape, roster: Roster, point: Point, polls: Polls, k
     )
     moves = moves_of(point.protocol, point.protocol.max_rounds)._replace(columns=())
     sides = sides_of(point, fill(first_ones(point, keys)))
+    return Blocks(jax.tree.map(_wide, trials), polls, moves, sides)
+
+
+def _weighted_block(
+    shape: PopulationShape, roster: Roster, point: Point, polls: Polls, keys
+) -> Blocks:
+    """The same where nodes hold more or less stake than others."""
+    fill, held = partial(_filled, length=shape.block), holdings_of(point, keys)
+    units, nodes, ones = class_counts(held, shape.sides, shape.groups)
+    active = np.tile([1.0, 0.0], (len(units), 1))
+    sides = _Sides(fill(nodes), fill(ones), active, np.int64(0), units)
+    kinds, key = fill(held.kinds), (fill(keys[0]), fill(keys[1]))
+    shared: dict[str, Any] = shared_fields(point, roster)
+    shared |= dict(start_ones=fill(held.start_ones))
+    holders = Holders.of(held, point.protocol.k, point.adversary)
+    trials = Trials(
+        key=key,
+        coin=random.trial_coin(key),
+        **shared,
+        honest=fill(held.honest),
+        byzantine=kinds.sum(axis=1),
+        kinds=kinds,
+        holders=jax.tree.map(fill, holders),
+    )
+    moves = moves_of(point.protocol, point.protocol.max_rounds)._replace(columns=())
     return Blocks(jax.tree.map(_wide, trials), polls, moves, sides)
 
 

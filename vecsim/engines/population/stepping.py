@@ -21,17 +21,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from vecsim.engines.holders import Holders, minority_of_units, stake_shares
 from vecsim.engines.population import undisputed
-from vecsim.engines.population.binomial import Names, binomial, names_in
+from vecsim.engines.population.binomial import Names, binomial, conditional, names_in
 from vecsim.engines.population.moves import Moves
-from vecsim.engines.population.poll_results import honest_answers, result_probabilities
+from vecsim.engines.population.poll_results import result_probabilities
+from vecsim.engines.population.pooled import pooled_minority
 from vecsim.engines.population.prepare import (
     Blocks,
     PopulationShape,
     blocks_of,
     population_program_key,
 )
-from vecsim.engines.population.weights import Polls
 from vecsim.engines.trial import Tally, TrialRecord, Trials, all_devices, answers, batch, seen
 from vecsim.model import random
 from vecsim.model.point import MOST_ROUNDS, Point
@@ -55,27 +56,33 @@ class RoundState(NamedTuple):
 EACH = Trials._make([None] * len(Trials._fields))
 # Those that differ from trial to trial.
 EACH = EACH._replace(key=(0, 0), coin=0, honest=0, byzantine=0, kinds=0)
+_HOLDERS = Holders._make([None] * len(Holders._fields))._replace(
+    honest=0, byzantine=0, kinds=0, start_ones=0, samples=0
+)
+EACH_WEIGHTED = EACH._replace(start_ones=0, holders=_HOLDERS)  # with weighted stake
 
 
 def _program(shape: PopulationShape):
-    """The function (blocks, nothing) -> Outcome [blocks, trials]."""
+    """The function (blocks, nothing) -> Outcome [blocks, trials], and Tally of units at the end."""
 
     def run_block(block: Blocks):
         def body(carried):
             state, record = carried
-            tally = count_by_cell(block.moves, state.nodes)
+            tally = count_by_cell(block.moves, state.nodes, block.sides.units)
             awake = taking_part(shape, block, state)
             polls = block.trials.honest - tally.decided
             if shape.rests:
                 polls = awake[..., :-2].sum(axis=(1, 2)).astype(jnp.int64)
-            observe = jax.vmap(TrialRecord.update, (0, EACH, 0, 0, 0, 0))
+            observe = jax.vmap(TrialRecord.update, (0, each, 0, 0, 0, 0))
             record = observe(record, block.trials, tally, state.round, state.flips, polls)
             return advance_counts(shape, block, state, tally, awake), record
 
-        start = begin(shape, block), jax.vmap(TrialRecord.start, (EACH,))(block.trials)
-        return lax.while_loop(lambda carried: carried[1].running.any(), body, start)[1]
+        start = begin(shape, block), jax.vmap(TrialRecord.start, (each,))(block.trials)
+        record = lax.while_loop(lambda carried: carried[1].running.any(), body, start)[1]
+        return record.outcome, record.units
 
-    return lambda blocks, _: lax.map(lambda block: run_block(block).outcome, blocks)
+    each = EACH_WEIGHTED if shape.weighted else EACH
+    return lambda blocks, _: lax.map(run_block, blocks)
 
 
 def begin(shape: PopulationShape, block: Blocks) -> RoundState:
@@ -148,15 +155,26 @@ def faced(shape: PopulationShape, block: Blocks, state: RoundState, tally: Tally
     float64 [trials, groups, own colour, results], int32 [trials, slots].
     """
     trials, polls = block.trials, block.polls
-    pushed = jnp.zeros(tally.ones.shape, jnp.bool_)
-    if shape.pools:
+    pushed, each = jnp.zeros(tally.ones.shape, jnp.bool_), EACH
+    if shape.weighted:
+        each = EACH_WEIGHTED
+        if shape.pools:
+            pooled = jax.vmap(minority_of_units, (each, 0, 0))
+            pushed = pooled(trials, state.round, tally.counted.ones)
+    elif shape.pools:
         pushed = pooled_minority(trials, polls, state.round, tally.ones)
 
     def answered(trial, counted, minority, round_, memory):
         return answers(trial, seen(trial, counted, round_, lambda _: minority), memory)
 
-    each = jax.vmap(answered, (EACH, 0, 0, 0, 0))
-    mixes, memory = each(trials, tally, pushed, state.round, state.memory)
+    every = jax.vmap(answered, (each, 0, 0, 0, 0))
+    mixes, memory = every(trials, tally, pushed, state.round, state.memory)
+    if shape.weighted:
+        holders = trials.holders
+        units = (holders.kinds, tally.counted.ones, holders.honest)
+        kinds, ones, honest = (part.astype(jnp.float64) for part in units)
+        chances = result_probabilities(polls, kinds, ones, mixes, honest=honest)
+        return jnp.tile(chances, (1, shape.sides, 1, 1)), memory
     kinds, ones = (v.astype(jnp.float64) for v in (trials.kinds, tally.ones))
     if not shape.unheard:
         return result_probabilities(polls, kinds, ones, mixes), memory
@@ -165,8 +183,14 @@ def faced(shape: PopulationShape, block: Blocks, state: RoundState, tally: Tally
     return result_probabilities(polls, kinds, ones, mixes, honest), memory
 
 
-def count_by_cell(moves: Moves, nodes) -> Tally:
-    """The tally of nodes [trials, groups, cells], int64 [trials] each."""
+def count_by_cell(moves: Moves, nodes, units=None) -> Tally:
+    """The tally of nodes [trials, groups, cells], int64 [trials] each.
+
+    units: that each node holds [groups], with weighted stake.
+    """
+    if units is not None:
+        held = count_by_cell(moves, nodes * units[:, None])
+        return count_by_cell(moves, nodes)._replace(units=held)
     cells = nodes.sum(axis=1)
     ones = (cells * moves.preference.astype(jnp.float64)).sum(axis=-1)
     decided = cells[..., -2] + cells[..., -1]
@@ -196,57 +220,10 @@ def move(shape: PopulationShape, block: Blocks, state: RoundState, chances):
     return nodes, flips.astype(jnp.int64)
 
 
-def conditional(this, later):
-    """P(this | this or later), P(later | this or later); 0 and 1 where neither is possible.
-
-    this, later: probabilities, arrays of one shape.
-    """
-    total = this + later
-    possible = total > 0.0
-    total = jnp.where(possible, total, 1.0)
-    return this / total, jnp.where(possible, later / total, 1.0)
-
-
-def pooled_minority(trials: Trials, polls: Polls, round_, ones):
-    """Whether 1 is the minority among k answers of honest nodes to each Byzantine node that pools.
-
-    bool [trials]; False on a tie. round_: int64 [trials]. ones: honest 1-holders, int64 [trials].
-    The Byzantine nodes are divided by how many of their answers are 1: first between the halves of
-    the possible numbers, then between quarters, and so on. Those of a part are kept at its first
-    number.
-    """
-    chances = honest_answers(polls, ones.astype(jnp.float64)).T
-    levels = (chances.shape[-1] - 1).bit_length()
-    size = 2**levels
-    parts = jnp.pad(chances, ((0, 0), (0, size - chances.shape[-1])))
-    splits = []
-    for level in reversed(range(levels)):
-        p, q = conditional(parts[:, 1::2], parts[:, ::2])
-        parts = parts[:, ::2] + parts[:, 1::2]
-        gaps = ((0, 0), (0, 0), (0, size // 2**level - 1))
-        splits.append([jnp.pad(x[..., None], gaps).reshape(len(p), size) for x in (p, q)])
-    p, q = (jnp.stack(both[::-1]) for both in zip(*splits, strict=True))
-    key = tuple(word[:, None] for word in trials.key)
-    numbers = jnp.arange(size, dtype=jnp.uint32)
-
-    def divide(level, nodes):
-        number = jnp.uint32(size) * level.astype(jnp.uint32) + numbers
-        names = names_in(key, number, round_[:, None], random.PEERS, random.REPEATS)
-        upper = binomial(names, nodes, p[level], q[level])
-        return nodes - upper + jnp.roll(upper, size >> (level + 1), axis=1)
-
-    pooling = jnp.stack([each.pooling(trials.kinds.T) for each in trials.adversaries])
-    byzantine = pooling[trials.which].astype(jnp.float64)
-    nodes = jnp.zeros((len(chances), size)).at[:, 0].set(byzantine)
-    nodes = lax.fori_loop(0, levels, divide, nodes)
-    counted = (nodes * numbers.astype(jnp.float64)).sum(axis=-1)
-    return counted * 2.0 < byzantine * polls.k.astype(jnp.float64)
-
-
 def run(work: list[tuple[Point, np.ndarray]], seed: int, memory: int = 2**28) -> dict:
     """Outcomes of the numbered trials of each point, end to end: the fields of `Outcome`, and
     `admitted`, the Byzantine nodes in the network. Rounds are float64, NaN for never; the rest
-    is int64.
+    is int64. Where stake is weighted, of all points or of none, its shares follow (float64).
 
     memory: bytes that a batch may take. Points that `supports` has a reason against must not be
     given.
@@ -265,11 +242,14 @@ def run(work: list[tuple[Point, np.ndarray]], seed: int, memory: int = 2**28) ->
         served = [(*work[i], starts[i] + np.arange(len(work[i][1]))) for i in members]
         for blocks, place in blocks_of(shape, served, seed, mesh.size, memory):
             with jax.enable_x64(True):
-                outcome = jax.device_get(batch(_program, shape, mesh, blocks, ()))
+                outcome, units = jax.device_get(batch(_program, shape, mesh, blocks, ()))
             values = outcome._asdict() | {"admitted": blocks.trials.byzantine}
+            if shape.weighted:
+                values |= stake_shares(blocks.trials.holders, units)
             there = place >= 0
             for name, array in values.items():
-                out[name][place[there]] = array[there]
+                unset = np.full(starts[-1], -1, array.dtype)
+                out.setdefault(name, unset)[place[there]] = array[there]
     for name in STEPPED:
         out[name] = np.where(out[name] < 0, np.nan, out[name].astype(float))
     return out

@@ -62,7 +62,8 @@ def polls_of(point: Point, mixes: int, size: int, third: bool, unheard: bool = F
 
     third: whether the program has a third part. unheard: whether honest nodes may be unheard.
     """
-    polls = _polls_of(point, mixes, size, third, point.protocol.k, unheard)
+    varying = unheard or point.stake.weighted
+    polls = _polls_of(point, mixes, size, third, point.protocol.k, varying)
     if not unheard:
         return polls
     shorter = [_polls_of(point, mixes, size, third, k, True).weights for k in range(polls.k)]
@@ -70,8 +71,11 @@ def polls_of(point: Point, mixes: int, size: int, third: bool, unheard: bool = F
     return polls._replace(weights=np.concatenate([np.stack([*shorter, polls.weights]), none]))
 
 
-def _polls_of(point: Point, mixes: int, size: int, third: bool, k: int, unheard: bool) -> Polls:
-    """As `polls_of`, for polls of k draws, all of nodes that are heard."""
+def _polls_of(point: Point, mixes: int, size: int, third: bool, k: int, varying: bool) -> Polls:
+    """As `polls_of`, for polls of k draws, all of nodes that are heard.
+
+    varying: whether how many honest nodes, or units of their stake, are heard may differ.
+    """
     rule, network = point.protocol, point.network
     low, high = rule.quorums
     replacement = network.replacement
@@ -87,7 +91,7 @@ def _polls_of(point: Point, mixes: int, size: int, third: bool, k: int, unheard:
             loss = 0.0 if replacement else network.loss
             given = () if replacement else _third(way, kinds, own)
             rows = result_weights(k, low, high, loss, given, third)
-            if given and not unheard and len(kinds) == 1:
+            if given and not varying and len(kinds) == 1:
                 rows = rows * _rests(point.honest - network.exclude_self, k)[: rows.shape[1]]
             weights[i, own, :, : rows.shape[1], : rows.shape[2]] = rows
     return Polls(
