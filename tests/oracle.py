@@ -12,6 +12,8 @@ Protocols are dicts with a "name" and the fields below (those with a value here 
     slush         k, alpha, m
     snowflake     k, alpha_preference, alpha_confidence, beta,
     snowball        reset_on_failure=True, decide_when="ge", count_after_flip=1, max_rounds=200
+                    snowflake also conditions=((alpha, beta), ...), in place of alpha_confidence
+                    and beta
     qr_avalanche  k=30, alpha=24, beta=20, confidence_threshold=0.95, initial_confidence=0.5,
                     max_rounds=100
 
@@ -40,7 +42,7 @@ SNOW_DEFAULTS: dict[str, Any] = {
 }
 PROTOCOL_DEFAULTS: dict[str, dict[str, Any]] = {
     "slush": {},
-    "snowflake": SNOW_DEFAULTS,
+    "snowflake": {**SNOW_DEFAULTS, "conditions": ()},
     "snowball": SNOW_DEFAULTS,
     "qr_avalanche": {
         "k": 30,
@@ -54,7 +56,7 @@ PROTOCOL_DEFAULTS: dict[str, dict[str, Any]] = {
 SNOW_FIELDS = {"name", "k", "alpha_preference", "alpha_confidence", "beta", *SNOW_DEFAULTS}
 PROTOCOL_FIELDS = {
     "slush": {"name", "k", "alpha", "m"},
-    "snowflake": SNOW_FIELDS,
+    "snowflake": {*SNOW_FIELDS, "conditions"},
     "snowball": SNOW_FIELDS,
     "qr_avalanche": {"name", *PROTOCOL_DEFAULTS["qr_avalanche"]},
 }
@@ -118,16 +120,21 @@ class Snowflake:
         reset_on_failure: bool = True,
         decide_when: str = "ge",
         count_after_flip: int = 1,
+        conditions: Sequence[tuple[int, int]] = (),
     ) -> None:
         self.alpha_preference = alpha_preference
-        self.alpha_confidence = alpha_confidence
-        self.beta = beta
+        self.conditions = list(conditions) or [(alpha_confidence, beta)]
         self.reset_on_failure = reset_on_failure
         self.decide_when = decide_when
         self.count_after_flip = count_after_flip
         self.preference = colour
-        self.counter = 0
+        self.counters = [0] * len(self.conditions)
         self.decision = -1
+
+    @property
+    def counter(self) -> int:
+        """Of the first condition."""
+        return self.counters[0]
 
     def poll(self, ones: int, zeros: int) -> None:
         if self.decision != -1:
@@ -137,20 +144,21 @@ class Snowflake:
         elif zeros >= self.alpha_preference:
             self._successful_poll(0, zeros)
         elif self.reset_on_failure:
-            self.counter = 0
+            self.counters = [0] * len(self.conditions)
 
     def _successful_poll(self, colour: int, votes: int) -> None:
         flip = colour != self.preference
         self.preference = colour
-        if votes < self.alpha_confidence:
-            if flip or self.reset_on_failure:
-                self.counter = 0
-        elif flip:
-            self.counter = self.count_after_flip
-        else:
-            self.counter += 1
-        if self.counter > self.beta or (self.counter == self.beta and self.decide_when == "ge"):
-            self.decision = self.preference
+        if flip:
+            self.counters = [0] * len(self.conditions)
+        for i, (alpha, beta) in enumerate(self.conditions):
+            if votes >= alpha:
+                self.counters[i] += self.count_after_flip if flip else 1
+            elif self.reset_on_failure:
+                self.counters[i] = 0
+            if self.counters[i] >= beta + (self.decide_when == "gt"):
+                self.decision = self.preference
+                break
 
 
 class Snowball:

@@ -15,8 +15,9 @@ from vecsim import places
 from vecsim.engines.agents.prepare import agents_program_key
 from vecsim.model import build
 from vecsim.model.point import Point
+from vecsim.polls import counted
 from vecsim.protocols.snowflake import Snowflake
-from vecsim.types import Adversary, Counts, Protocol, Quorum, View, identity_of
+from vecsim.types import Adversary, Counts, Protocol, View, identity_of
 
 CONF = places.root("conf")
 NEEDED = {"mixture": {"of": {"balance_pooled": 0.5, "random_voting": 0.25, "silent": 0.25}}}
@@ -76,13 +77,18 @@ def test_a_class_of_ones_own_has_its_own_identity():
     assert identity_of(Snowflake()) == "vecsim.protocols.snowflake.Snowflake"
 
 
-@pytest.mark.parametrize("option", options("protocol"))
+CONDITIONS = {"alpha_preference": 12, "conditions": [[12, 6], [15, 4], [18, 2]]}
+
+
+@pytest.mark.parametrize("option", [*options("protocol"), "snowflake, conditions"])
 def test_protocols(option):
-    rule = built("protocol", option)
+    option, conditions, _ = option.partition(", conditions")
+    rule = built("protocol", option, **CONDITIONS if conditions else {})
     assert isinstance(rule, Protocol)
     assert eqx.filter(rule, callable) is not None
-    low, high = rule.quorums
-    assert rule.k / 2 < low <= high <= rule.k
+    low, *more = rule.quorums
+    assert rule.k / 2 < low
+    assert [low, *more, rule.k] == sorted([low, *more, rule.k])
     colours = jnp.arange(12, dtype=jnp.uint32).reshape(3, 4) % jnp.uint32(2)
     cells = jax.jit(lambda rule: rule.start(colours))(rule)
     assert (cells.dtype, cells.shape) == (jnp.uint32, (3, 4))
@@ -93,12 +99,8 @@ def test_protocols(option):
     def step(rule, cells, positive, answered):
         nonlocal traces
         traces += 1
-        against = answered - positive
-        if rule.counts:
-            return rule.step(cells, Counts(positive, answered))
-        confident = jnp.maximum(positive, against) >= jnp.asarray(rule.quorums[1], jnp.uint32)
-        low = jnp.asarray(rule.quorums[0], jnp.uint32)
-        return rule.step(cells, Quorum(positive >= low, against >= low, confident))
+        counts = Counts(positive, answered)
+        return rule.step(cells, counts if rule.counts else counted(rule.quorums, counts))
 
     numbers = np.random.default_rng(0).integers(0, rule.k + 1, (50, 3, 4), dtype=np.uint32)
     changed = eqx.tree_at(lambda rule: rule.k, rule, rule.k + 2)
@@ -181,6 +183,9 @@ SWEEPS = {
         "beta": (5, 19, 30),
         "max_rounds": (60, 999),
     },
+    "snowflake, conditions": {
+        "conditions": ([[12, 6], [15, 4], [18, 2]], [[13, 6], [14, 6], [20, 1]]),
+    },
     "snowball": {"k": (9, 21, 20), "alpha_preference": (11, 20), "beta": (5, 30)},
     "slush": {"k": (9, 21), "alpha": (11, 19), "m": (5, 300)},
     "qr_avalanche": {
@@ -203,6 +208,11 @@ ADVERSARY_SWEEPS = {
 
 def swept():
     for option, numbers in SWEEPS.items():
+        if "conditions" in numbers:
+            name, rest = option.partition(",")[0], {"alpha_preference": 12}
+            for each in numbers["conditions"]:
+                yield option, [built("protocol", name, conditions=each, **rest)], None
+            continue
         full = {"alpha_confidence": 20} if "alpha_preference" in numbers else {}
         low = {"alpha_preference": 15} if full else {}
         for name, values in numbers.items():

@@ -1,5 +1,6 @@
 """Thresholds and draws against the distributions that they stand for, and against the oracle."""
 
+import itertools
 import math
 import random
 from collections import Counter
@@ -33,14 +34,14 @@ from vecsim.model import poll_law as pools
 from vecsim.model.poll_draw import PollKind, boundary, draw, thresholds
 from vecsim.protocols.qr_avalanche import QrAvalanche
 
-SPLIT_KIND = PollKind(counts=False, silent=False, split=True, wide=False, k=0)
+SPLIT_KIND = PollKind(counts=False, silent=False, quorums=2, wide=False, k=0)
 KINDS = {
-    "quorum": SPLIT_KIND._replace(split=False),
+    "quorum": SPLIT_KIND._replace(quorums=1),
     "two quorums": SPLIT_KIND,
-    "wide quorum": SPLIT_KIND._replace(split=False, wide=True),
+    "wide quorum": SPLIT_KIND._replace(quorums=1, wide=True),
     "wide, two quorums": SPLIT_KIND._replace(wide=True),
 }
-COUNTS = PollKind(counts=True, silent=False, split=False, wide=False, k=0)
+COUNTS = PollKind(counts=True, silent=False, quorums=1, wide=False, k=0)
 COUNTS_SILENT = COUNTS._replace(silent=True)
 
 
@@ -131,7 +132,7 @@ POOLS = [
 def test_quorums_are_drawn_as_often_as_they_should(pool, name):
     k = pool.k
     kind = KINDS[name]._replace(k=k)
-    low, high = k // 2 + 1, (k * 4 // 5 if kind.split else k // 2 + 1)
+    low, high = k // 2 + 1, (k * 4 // 5 if kind.quorums == 2 else k // 2 + 1)
     table = thresholds(pool, kind, (low, high))
     assert table.shape == (pool.honest + 1, 2, kind.columns, kind.words)
     joint = pools.ones_and_answered(pool)
@@ -155,6 +156,31 @@ def test_quorums_are_drawn_as_often_as_they_should(pool, name):
                     assert given == exact
             both = sum(v for (agree, against, _), v in law.items() if agree and against)
             assert both <= 2.0**-50 * unit + (0 if kind.wide else 1)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+def test_levels_are_drawn_as_often_as_they_should(pool, wide):
+    """Of four quorums, two of which are the same: no poll reaches the first alone."""
+    k, low = pool.k, pool.k // 2 + 1
+    quorums = (low, low, max(low, k - 1), k)
+    kind = SPLIT_KIND._replace(quorums=4, wide=wide, k=k)
+    table = thresholds(pool, kind, quorums)
+    assert table.shape == (pool.honest + 1, 2, 8, kind.words)
+    joint = pools.ones_and_answered(pool)
+    answered, ones = np.indices((k + 1, k + 1))
+    unit = 2.0 ** (64 if wide else 32)
+    for c, own in itertools.product((0, pool.honest // 2, pool.honest), (0, 1)):
+        law = law_of_quorums(kind, table[c][None], own)
+        for colour in (0, 1):
+            given = ones if colour else answered - ones
+            levels = np.sum([given >= each for each in quorums], axis=0)
+            for level in range(1, 5):
+                exact = joint[c][(levels == level) & (answered >= given)].sum()
+                drawn = law[own == colour, own != colour, level] / unit
+                assert abs(drawn - exact) <= 3 / unit + 1e-13 * max(exact, min(drawn, 1 - drawn))
+        none = {level for agree, against, level in law if not (agree or against)}
+        assert none <= {0}
 
 
 def test_a_rare_quorum_is_met_by_wide_draws_only():

@@ -123,7 +123,9 @@ def raised_by(component: Any, method: str, but: tuple[type[Exception], ...] = ()
         if kind.startswith(("Tracer", "Concretization")):
             hint = "; allowed: jnp.where in place of if, and, or, int() and the like on its inputs"
         elif "'Quorum' object has no attribute" in text:
-            hint = "; allowed: agree, against, confident, or counts = True"
+            hint = "; allowed: agree, against, confident, level, or counts = True"
+        elif "'Levels' object has no attribute" in text:
+            hint = "; allowed: agree, against, level, confident, or counts = True"
         elif "'Counts' object has no attribute" in text:
             hint = "; allowed: positive, answered, or counts = False"
         found = f"{kind}: {short}{where[-1] if where else ''}{hint}"

@@ -6,38 +6,16 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import equinox as eqx
-from jaxtyping import Array, Bool, Float, Int, UInt
+from jaxtyping import Array, Float, Int, UInt
 
 from vecsim import fields
 from vecsim.errors import name_of
+from vecsim.polls import Counts as Counts
+from vecsim.polls import Levels as Levels
+from vecsim.polls import Quorum as Quorum
 
 Cell = UInt[Array, "..."]  # uint32: the whole state of each node, see `Protocol`
 Colour = UInt[Array, "..."]  # uint32, 0 or 1
-
-
-class Quorum(NamedTuple):
-    """The result of one poll, for protocols that only need quorums.
-
-    agree, against: at least alpha_preference answers for the poller's own preference, or for the
-    other colour (never both, as alpha_preference > k/2).
-    confident: the quorum, if there is one, also reached alpha_confidence; without a quorum it means
-    nothing. All have the cells' shape.
-    """
-
-    agree: Bool[Array, "..."]
-    against: Bool[Array, "..."]
-    confident: Bool[Array, "..."]
-
-
-class Counts(NamedTuple):
-    """The result of one poll, for protocols that need counts.
-
-    positive: answers that agree with the poller's own preference. answered: all answers that
-    arrived. 0 <= positive <= answered <= k; uint32, of the cells' shape.
-    """
-
-    positive: UInt[Array, "..."]
-    answered: UInt[Array, "..."]
 
 
 class View(NamedTuple):
@@ -117,7 +95,7 @@ class Protocol(eqx.Module):
     A parameter that is not a number is `eqx.field(static=True)`. `vecsim.check` tests all this.
     """
 
-    # Whether `step` is given Counts, else a Quorum. Counts serve any rule and cost more: of the
+    # Whether `step` is given Counts, else quorums. Counts serve any rule and cost more: of the
     # protocols with counts the population engine runs only undisputed QR-Avalanche.
     counts: ClassVar[bool] = False
     # Whether nodes decide. Where they do not (Slush) a trial lasts max_rounds or, without Byzantine
@@ -136,11 +114,21 @@ class Protocol(eqx.Module):
 
     @property
     @abstractmethod
-    def quorums(self) -> tuple[Any, Any]:
-        """alpha_preference and alpha_confidence: answers that set the preference, and that count.
+    def quorums(self) -> tuple[Any, ...]:
+        """alpha_preference and alpha_confidence: answers that set the preference, and that count;
+        and any more that a rule tells apart.
 
-        k/2 < alpha_preference <= alpha_confidence <= k.
+        k/2 < alpha_preference <= alpha_confidence <= ... <= k.
         """
+
+    def parameters(self) -> dict[str, Any]:
+        """The fields as plain values, which are part of a point's identity."""
+        return dict(vars(self))
+
+    @property
+    def replaced(self) -> dict[str, str]:
+        """Fields without effect, each with the field that is set in its place."""
+        return {}
 
     def fields(self) -> dict[str, Any]:
         """How many values each field of a cell has, besides `preference` and `decided`.
@@ -172,7 +160,8 @@ class Protocol(eqx.Module):
     def step(self, cell: Cell, poll: Any) -> Cell:
         """The cell after one poll of an undecided node, uint32 of the same shape.
 
-        poll: Counts where `counts` is True, else Quorum, with one element for each cell.
+        poll: Counts where `counts` is True, else Quorum, or Levels where `quorums` are more than
+        two; with one element for each cell.
         """
 
     def remaining(self, cell: Cell, colour: Any) -> Any:

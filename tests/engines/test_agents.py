@@ -232,6 +232,7 @@ def test_qr_avalanche_without_a_defence():
 RULES = {
     "slush": Slush(6, 4, 15),
     "snowflake, two": Snowflake(6, 4, 5, 5, 20, reset_on_failure=False),
+    "snowflake, conditions": Snowflake(6, 4, max_rounds=20, conditions=((4, 6), (5, 4), (6, 2))),
     "snowflake, short": Snowflake(5, 3, 3, 2, 20),
     "snowball, two": Snowball(6, 4, 5, 3, 20, decide_when="gt", count_after_flip=0),
     "qr_avalanche": QrAvalanche(6, 4, 5, confidence_threshold=0.75, max_rounds=20),
@@ -296,6 +297,7 @@ def by_oracle(rule, adversary, trials, seed, **fields):
 
 
 FLAKE = {"name": "snowflake", "k": 6, "alpha_preference": 4, "alpha_confidence": 5, "beta": 4}
+SEVERAL = FLAKE | {"conditions": ((4, 6), (5, 4), (6, 2))}
 BALL = {"name": "snowball", "k": 6, "alpha_preference": 4, "alpha_confidence": 4, "beta": 5}
 QR = {"name": "qr_avalanche", "k": 6, "alpha": 4, "beta": 4, "confidence_threshold": 0.75}
 BUILT = {"snowflake": Snowflake, "snowball": Snowball, "qr_avalanche": QrAvalanche}
@@ -307,6 +309,10 @@ TRIALS = [
     (FLAKE, Sybil(0.4, 0.3), HALF | {"byzantine_fraction": 0.5, "initial_accept": 1.0} | ASYNC),
     (FLAKE, SafetySplit(1), HALF),
     (FLAKE, SafetySplit(1, 0.55), HALF),
+    (SEVERAL, SafetySplit(1), HALF),
+    (SEVERAL, Stall(), HALF | ASYNC),
+    (SEVERAL | {"reset_on_failure": False, "decide_when": "gt"}, Echo(), HALF | {"loss": 0.1}),
+    (SEVERAL | {"conditions": ((5, 4),)}, BalanceInformed(), HALF | WITH),
     (BALL, SafetySplit(0), HALF | ASYNC),
     (BALL, SafetySplit(1, 0.2), HALF | ASYNC),
     (FLAKE, Release(5), HALF),

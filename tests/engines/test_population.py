@@ -37,7 +37,7 @@ from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
-from vecsim.engines.cells import RESULTS, enumerate_cells
+from vecsim.engines.cells import enumerate_cells
 from vecsim.engines.drawn import admitted
 from vecsim.engines.population import stepping
 from vecsim.engines.population.binomial import Names, binomial
@@ -53,11 +53,12 @@ from vecsim.model import poll_law as pools
 from vecsim.model import random as words
 from vecsim.model.point import Point
 from vecsim.network import Network
+from vecsim.polls import record, results_of
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
-from vecsim.types import Adversary, Outcome, Quorum
+from vecsim.types import Adversary, Outcome
 
 DATA = Path(__file__).parents[1] / "data"
 PAPER = {"reset_on_failure": False, "decide_when": "gt", "count_after_flip": 0}
@@ -78,20 +79,23 @@ SMALL_RULES = {
     "slush": Slush(5, 3, 6),
     "snowflake": Snowflake(5, 3, 3, 3, 6),
     "snowflake, paper": Snowflake(5, 3, 4, 2, 6, **PAPER),
+    "snowflake, conditions": Snowflake(6, 4, max_rounds=6, conditions=((4, 4), (5, 3), (6, 2))),
+    "snowflake, late": Snowflake(7, 4, max_rounds=6, conditions=((5, 4), (6, 3), (7, 2))),
     "snowball": Snowball(5, 3, 4, 3, 6),
     "snowball, paper": Snowball(5, 3, 4, 2, 6, **PAPER),
 }
 
 
 def one_poll(rule, cell, result):
-    flags = (jnp.full((), flag) for flag in result)
-    return int(rule.step(jnp.uint32(cell), Quorum(*flags)))
+    agree, against, level = (jnp.asarray(part) for part in result)
+    poll = record(len(rule.quorums), agree, against, level.astype(jnp.uint32))
+    return int(rule.step(jnp.uint32(cell), poll))
 
 
 @pytest.mark.parametrize("name", SMALL_RULES)
 def test_cells_are_those_that_polls_lead_to(name):
     rule, rounds = SMALL_RULES[name], 4
-    cells = enumerate_cells(rule, rounds)
+    cells, results = enumerate_cells(rule, rounds), results_of(len(rule.quorums))
     seen = {int(rule.start(jnp.uint32(colour))) for colour in range(2)}
     assert cells.cells[:2].tolist() == [int(rule.start(jnp.uint32(c))) for c in (0, 1)]
     after, newest = {}, set(seen)
@@ -99,7 +103,7 @@ def test_cells_are_those_that_polls_lead_to(name):
         steps = {
             (cell, i): one_poll(rule, cell, result)
             for cell in newest
-            for i, result in enumerate(RESULTS)
+            for i, result in enumerate(results)
             if not cell & 2
         }
         after |= steps
@@ -110,7 +114,7 @@ def test_cells_are_those_that_polls_lead_to(name):
     for i, cell in enumerate(cells.cells.tolist()):
         assert cells.preference[i] == cell & 1
         assert cells.decided[i] == bool(cell & 2)
-        for result in range(len(RESULTS)):
+        for result in range(len(results)):
             assert int(cells.cells[cells.after[i, result]]) == after.get((cell, result), cell)
 
 
@@ -145,8 +149,10 @@ def test_moves_take_every_cell_where_its_polls_lead(name):
             assert moves.stages[column].turns[row] == turns
     drawn = [stage.cell.tolist() for stage in moves.stages]
     assert all(len(set(names)) == len(names) for names in drawn)
-    low, high = rule.quorums
-    assert sorted(sum(moves.columns, ())) == ([0, 1, 2, 3, 4] if low < high else [0, 2, 4])
+    low, high, *_ = rule.quorums
+    every = list(range(2 * len(rule.quorums) + 1))
+    never = () if low < high else (1, len(rule.quorums) + 1)
+    assert sorted(sum(moves.columns, ())) == [each for each in every if each not in never]
 
 
 # Binomial draws

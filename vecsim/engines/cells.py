@@ -21,22 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecsim.errors import require
-from vecsim.types import Protocol, Quorum, decided, preference
+from vecsim.polls import record, results_of
+from vecsim.types import Protocol, decided, preference
 
-# The results that a poll may have for a protocol that uses quorums, in the order of `Cells.after`.
-# Flags are those of `Quorum`: agree, against, confident.
-RESULTS = (
-    (False, False, False),  # none
-    (True, False, False),  # agree
-    (True, False, True),  # agree, confident
-    (False, True, False),  # against
-    (False, True, True),  # against, confident
-)
-# The indices of RESULTS by name.
-NONE, AGREE, AGREE_CONFIDENT, AGAINST, AGAINST_CONFIDENT = range(len(RESULTS))
-# The order in which the population engine draws results: those that distinguish the most cells come
-# first, so that later draws are shared by more cells.
-DRAWN = (AGREE_CONFIDENT, NONE, AGREE, AGAINST_CONFIDENT, AGAINST)
 _MOST_CELLS = 2**17  # cells of a protocol at most, to bound time and memory of their enumeration
 
 
@@ -45,8 +32,8 @@ class Cells(NamedTuple):
 
     cells: uint32 [cells], of which the first two are the starts of 0 and 1. preference: uint32
     [cells]. decided: bool [cells]. after: int32 [cells, results], index of the cell that follows
-    each of the first RESULTS; a decided cell follows itself, and so does one that only the last
-    round reaches.
+    each of the first `results_of` the protocol's quorums; a decided cell follows itself, and so
+    does one that only the last round reaches.
     """
 
     cells: NDArray[np.uint32]
@@ -56,13 +43,15 @@ class Cells(NamedTuple):
 
 
 @lru_cache(maxsize=32)
-def enumerate_cells(protocol: Protocol, rounds: int, results: int = len(RESULTS)) -> Cells:
-    """The cells that up to `rounds` polls can lead to, each with one of the first `results`.
+def enumerate_cells(protocol: Protocol, rounds: int, results: int | None = None) -> Cells:
+    """The cells that up to `rounds` polls can lead to, each with one of the first `results`, or of
+    all of them.
 
     ConfigError for a protocol that uses counts, or that has more than _MOST_CELLS cells.
     """
     name = type(protocol).__name__
     require(not protocol.counts, "protocol", name, "a protocol that looks at quorums only")
+    results = len(results_of(len(protocol.quorums))) if results is None else results
     starts = np.asarray(protocol.start(jnp.arange(2, dtype=jnp.uint32)))
     number = {int(cell): i for i, cell in enumerate(starts)}
     after: dict[int, list[int]] = {}
@@ -92,5 +81,10 @@ def padded(values: NDArray[Any]) -> NDArray[Any]:
 @jax.jit
 def _step(protocol: Protocol, cells):
     """The cell after each result, uint32 [cells, results], by the protocol's own step."""
-    polls = [Quorum(*(jnp.full(cells.shape, flag) for flag in result)) for result in RESULTS]
-    return jnp.stack([protocol.step(cells, poll) for poll in polls], axis=1)
+    number = len(protocol.quorums)
+    stepped = []
+    for agree, against, level in results_of(number):
+        flags = jnp.full(cells.shape, agree), jnp.full(cells.shape, against)
+        poll = record(number, *flags, jnp.full(cells.shape, level, jnp.uint32))
+        stepped.append(protocol.step(cells, poll))
+    return jnp.stack(stepped, axis=1)

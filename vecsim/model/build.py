@@ -35,6 +35,7 @@ NUMBERS = {"n": int, "byzantine_fraction": float, "initial_accept": float, "sche
 NODES = 1000  # what conf/config.yaml sets, so that files which say nothing are known
 SEEDS = 2**32  # seeds are below this number: a seed is one random word of 32 bits
 WHOLE, NUMBER = "a whole number", "a number"  # what messages call an int and a float
+LISTS = "a list of lists of whole numbers"  # and what they call several of several
 MIXTURE = name_of(Mixture)  # the one class whose parameters are components themselves
 
 UNKNOWN = (ConfigAttributeError, ConfigKeyError)  # errors of a key that does not exist
@@ -162,6 +163,9 @@ def _built(kind: str, class_: Any, section: str):
     values = json.loads(section)
     types = {field.name: _word(field.type) for field in dataclasses.fields(class_) if field.init}
     for name, value in values.items():
+        if types.get(name) == LISTS:
+            good = isinstance(value, list) and all(isinstance(each, list) for each in value)
+            require(good, f"{kind}.{name}", value, LISTS)
         if types.get(name) == WHOLE and isinstance(value, float) and value.is_integer():
             values[name] = int(value)  # 1e3 is 1000
     try:
@@ -187,6 +191,8 @@ def _word(annotation: Any) -> str:
     """What a message calls the values that a field of this type takes."""
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
     words = {"int": WHOLE, "float": NUMBER, "bool": "true or false", "str": "a word"}
+    if "tuple[list" in str(annotation):
+        return LISTS
     return words.get(text, "a list of numbers" if "tuple" in str(annotation) else "another kind")
 
 

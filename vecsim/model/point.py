@@ -244,7 +244,8 @@ class Point(NamedTuple):
         """The resolved parameters, nested, as plain values; components also say their class."""
 
         adversary, network = self.adversary.parameters(), self.network.parameters()
-        fields = {"protocol": vars(self.protocol), "adversary": adversary, "network": network}
+        protocol = self.protocol.parameters()
+        fields = {"protocol": protocol, "adversary": adversary, "network": network}
         named = {k: {"class": identity_of(getattr(self, k)), **v} for k, v in fields.items()}
         if self.stake.weighted:  # equal stake leaves the identity of points as it always was
             named["stake"] = {"class": identity_of(self.stake), **self.stake.parameters()}

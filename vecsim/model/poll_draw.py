@@ -25,7 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vecsim.model import poll_law as pools
-from vecsim.types import Counts, Quorum
+from vecsim.polls import level_of
+from vecsim.types import Counts, Levels, Quorum
 
 FOLD = np.uint32(2**32 - 2)  # the largest word but one, as which the largest counts, too
 
@@ -35,7 +36,7 @@ class PollKind(NamedTuple):
 
     counts: bool  # the protocol needs counts, not only quorums
     silent: bool  # counts with answers that may be missing
-    split: bool  # alpha_preference and alpha_confidence differ
+    quorums: int  # that it tells apart: 1 where a protocol's two are the same
     wide: bool  # two words per draw: for short runs, where single polls are rare events
     k: int  # the largest sample size
 
@@ -61,10 +62,10 @@ class PollKind(NamedTuple):
 
     @property
     def columns(self) -> int:
-        """Thresholds of a row: of counts those of a tree or of k + 2, else two for each alpha."""
+        """Thresholds of a row: of counts those of a tree or of k + 2, else two for each quorum."""
         if self.silent:
             return self.width * (self.k + 2)
-        return self.width if self.counts else 2 * (1 + self.split)
+        return self.width if self.counts else 2 * self.quorums
 
 
 def boundary(below, above, wide: bool):
@@ -97,13 +98,14 @@ def _count_boundaries(pmf, kind: PollKind):
     return boundary(below, np.pad(above, padding), kind.wide)
 
 
-def thresholds(pool: pools.Pool, kind: PollKind, quorums: tuple[int, int]):
+def thresholds(pool: pools.Pool, kind: PollKind, quorums: tuple[int, ...]):
     """The table of a pool: row c is for c honest peers that prefer 1.
 
-    uint32 [pool.honest + 1, 2 or 1, columns, words]. quorums: the protocol's two alphas.
+    uint32 [pool.honest + 1, 2 or 1, columns, words]. quorums: the protocol's.
     For quorums the second axis is the poller's colour, and the columns are (agree, against) at a
-    single alpha, (agree, agree confident, against, against confident) at two: agreement takes
-    the low end of the words, the other colour the high end. For counts that axis has length 1,
+    single alpha, (agree, agree confident, against, against confident) at two, those that agree at
+    each of more, then those against: agreement takes the low end of the words, the other colour the
+    high end. For counts that axis has length 1,
     and the columns are the boundaries of every count of ones; or, when answers may be missing,
     those of the number answered, then those of the ones among 0, 1, ..., k answers.
     """
@@ -118,7 +120,7 @@ def thresholds(pool: pools.Pool, kind: PollKind, quorums: tuple[int, int]):
         return _count_boundaries(pools.ones(pool), kind)[:, None]
     one = pools.ones(pool)
     zero = pools.ones(pool.swapped())[::-1]
-    alphas = quorums if kind.split else quorums[:1]
+    alphas = quorums[: kind.quorums]
 
     def reached_or_missed(pmf):
         return [(pmf[:, alpha:].sum(axis=1), pmf[:, :alpha].sum(axis=1)) for alpha in alphas]
@@ -134,8 +136,9 @@ def thresholds(pool: pools.Pool, kind: PollKind, quorums: tuple[int, int]):
 def quorum_chances(kind: PollKind, rows, quorums, k):
     """P(a poll has a quorum for a colour): two arrays, float32 [groups, own colour, that colour].
 
-    The first is for a quorum that sets the preference, the second for one that counts. rows: as for
-    `draw`, where no answers are missing. quorums: the answers that make each. k: sample size.
+    The first is for a quorum that sets the preference, the second for one that counts; of two at
+    most. rows: as for `draw`, where no answers are missing. quorums: the answers that make each.
+    k: sample size.
     """
 
     def share(words):
@@ -147,7 +150,7 @@ def quorum_chances(kind: PollKind, rows, quorums, k):
             alpha, size = (jnp.asarray(v, jnp.int32) for v in (quorums[which], k))
             zero, below_one = (jnp.take(rows, i, axis=-2) for i in (size - alpha, alpha - 1))
             return jnp.stack([share(zero), share(~below_one)], axis=-1)
-        own, other = (which, 2 + which) if kind.split else (0, 1)
+        own, other = (which, 2 + which) if kind.quorums == 2 else (0, 1)
         agree, against = share(rows[..., own, :]), share(~rows[..., other, :])
         zero = jnp.stack([agree[:, 0], against[:, 0]], axis=-1)
         return jnp.stack([zero, jnp.stack([against[:, 1], agree[:, 1]], axis=-1)], axis=1)
@@ -155,7 +158,7 @@ def quorum_chances(kind: PollKind, rows, quorums, k):
     return tuple(chances(which) for which in range(2))
 
 
-def draw(kind: PollKind, rows, own, group, words, k) -> Quorum | Counts:
+def draw(kind: PollKind, rows, own, group, words, k) -> Quorum | Levels | Counts:
     """What each node's poll gives; its parts have the shape of `own`.
 
     rows: uint32 [groups, colour, columns, words]: thresholds of each class of querier.
@@ -181,9 +184,14 @@ def draw(kind: PollKind, rows, own, group, words, k) -> Quorum | Counts:
     def below(column):
         return _less(folded, [of_class(column, word) for word in range(kind.words)])
 
-    if kind.split:
+    if kind.quorums == 1:
+        return Quorum(below(0), ~below(1), jnp.bool_(True))
+    if kind.quorums == 2:
         return Quorum(below(0), ~below(2), below(1) | ~below(3))
-    return Quorum(below(0), ~below(1), jnp.bool_(True))
+    agree = [below(i) for i in range(kind.quorums)]
+    against = [~below(kind.quorums + i) for i in range(kind.quorums)]
+    reached = [for_ | other for for_, other in zip(agree, against, strict=True)]
+    return Levels(agree[0], against[0], level_of(reached))
 
 
 def _less(words, boundary):

@@ -7,6 +7,8 @@ from vecsim.errors import require
 from vecsim.protocols.checks import check_sample
 from vecsim.types import Protocol
 
+MOST_BETA = 2**20 - 1  # successes in a row at most
+
 
 class Streak(Protocol):
     """A rule that decides a colour after `beta` consecutive successes for it.
@@ -30,7 +32,7 @@ class Streak(Protocol):
     def __check_init__(self):
         check_sample(self)
         rounds, when, flip = self.max_rounds, self.decide_when, self.count_after_flip
-        require(1 <= self.beta < 2**20, "protocol.beta", self.beta, "1 to 1048575")
+        require(1 <= self.beta <= MOST_BETA, "protocol.beta", self.beta, f"1 to {MOST_BETA}")
         require(1 <= rounds < 2**20, "protocol.max_rounds", rounds, "1 to 1048575")
         require(when in ("ge", "gt"), "protocol.decide_when", when, "ge or gt")
         require(flip in (0, 1), "protocol.count_after_flip", flip, "0 or 1")
@@ -43,7 +45,11 @@ class Streak(Protocol):
     @property
     def run_length(self):
         """Value of the counter at which a node decides: beta, or beta + 1 under "gt"."""
-        return self.beta + (1 if self.decide_when == "gt" else 0)
+        return self.run_length_of(self.beta)
+
+    def run_length_of(self, beta):
+        """The same for that beta."""
+        return beta + (1 if self.decide_when == "gt" else 0)
 
     def count_run(self, counter, colour, agree, against, confident):
         """The counter and the colour that it counts, after one poll (uint32).
@@ -58,11 +64,11 @@ class Streak(Protocol):
         counted = jnp.where(agree, same, jnp.where(against, other, unsuccessful))
         return counted, jnp.where(against, colour ^ one, colour)
 
-    def run_left(self, counter, same):
-        """Successes in a row for one colour until the counter reaches `run_length`, int32.
+    def run_left(self, counter, same, length=None):
+        """Successes in a row for one colour until the counter reaches `length`, int32.
 
-        same: whether the counter is that colour's.
+        same: whether the counter is that colour's. length: `run_length` unless given.
         """
-        length = jnp.asarray(self.run_length, jnp.int32)
+        length = jnp.asarray(self.run_length if length is None else length, jnp.int32)
         fresh = length + 1 - self.count_after_flip
         return jnp.where(same, length - counter.astype(jnp.int32), fresh)

@@ -180,15 +180,21 @@ def check_effect(given: _Keys, swept: list[Dimension], points: list[Any], estima
     networks = list({id(point.network): point.network for point in points}.values())
     useful, usual = set().union(*map(_effective, networks)), vars(Network())
     kinds = {each.topology for each in networks}
+    rules = list({id(point.protocol): point.protocol for point in points}.values())
     for key in (*given, *moving):
         group, _, field = key.partition(".")
-        started = (any if key in moving else all)(each.start for each in networks)
+        some = any if key in moving else all
+        started = some(each.start for each in networks)
+        instead = some(each.replaced.get(field) for each in rules)
         if group == "network" and field and field not in useful:
             allowed = _needs(field, kinds)
         elif key == "initial_accept" and started:
             allowed = "network.start, which sets it already"
         elif key == "stake.shared_fate" and not any(point.by_chance for point in points):
             allowed = "stake.shared_fate where answers are coins, or network.loss is above 0"
+        elif group == "protocol" and instead:
+            others = {each.replaced[field] for each in rules if field in each.replaced}
+            allowed = f"protocol.{', '.join(others)}, which sets it already"
         elif estimator == "design" and key in ("protocol.beta", "initial_accept", "adversary.fed"):
             allowed = "none with estimator=design, which finds it"
         else:

@@ -5,9 +5,9 @@ pool all the time. Nodes are then independent Markov chains, and the probability
 nodes finalise is the h-th power of one node's.
 """
 
-import itertools
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise, product
 from typing import Any
 
 import jax.numpy as jnp
@@ -77,7 +77,7 @@ def lines(study: Study) -> list[dict[str, Any]]:
         return []
     quantity, values_of = known[study.kind, last.name]
     found = []
-    for number, labels in enumerate(itertools.product(*(each.values for each in others))):
+    for number, labels in enumerate(product(*(each.values for each in others))):
         values = list(values_of(study.points[number * len(last.values) :][: len(last.values)]))
         if any(value is not None for value in values):
             named = dict(zip((dimension.name for dimension in others), labels, strict=True))
@@ -102,7 +102,7 @@ def _solved(event: str, points: Sequence[Point]) -> list[float | None]:
 def _one_node(point: Point, pool: pools.Pool, colour: int) -> float | None:
     """P(one node decides its colour within max_rounds)."""
     rule = point.protocol
-    low, high = rule.quorums
+    low = rule.quorums[0]
     swapped = pool.swapped()
     own, other = (pool, swapped) if colour else (swapped, pool)
     if pools.ones(other, [0])[0, low:].sum() * point.honest * rule.max_rounds > _NEGLIGIBLE:
@@ -110,7 +110,8 @@ def _one_node(point: Point, pool: pools.Pool, colour: int) -> float | None:
     agree = pools.ones(own, [pool.honest])[0]
     if isinstance(rule, QrAvalanche):
         return None if pool.silent else _average(rule, agree)
-    law = np.array([agree[:low].sum(), agree[low:high].sum(), agree[high:].sum()])
+    ends = pairwise((0, *rule.quorums, None))
+    law = np.array([agree[start:end].sum() for start, end in ends])
     try:
         nodes = FewCells(rule, rule.max_rounds, len(law))
     except ConfigError:  # too many cells, or a protocol that looks at counts

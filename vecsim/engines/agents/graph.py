@@ -15,7 +15,8 @@ from jax import lax
 from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, in_lockstep
 from vecsim.model import random
 from vecsim.model.poll_draw import FOLD
-from vecsim.types import Counts, Quorum, View, decided, preference
+from vecsim.polls import counted
+from vecsim.types import Counts, View, decided, preference
 
 
 def draw_peers(shape: Shape, trial: Trials, neighbours, round_):
@@ -72,14 +73,6 @@ def heard(trial: Trials, asked, colours, own, pollers, mixes, coin, lost) -> Cou
     return Counts(agrees.sum(axis=1, dtype=jnp.uint32), answered.sum(axis=1, dtype=jnp.uint32))
 
 
-def quorum(trial: Trials, counts: Counts) -> Quorum:
-    """The quorums that these counts make, for the trial's own alphas; bool [vertices] each."""
-    low, high = (jnp.asarray(alpha, jnp.uint32) for alpha in trial.protocol.quorums)
-    against = counts.answered - counts.positive
-    confident = (counts.positive >= high) | (against >= high)
-    return Quorum(counts.positive >= low, against >= low, confident)
-
-
 def graph_program(shape: Shape):
     """The function (trials, tables) -> Outcome."""
 
@@ -101,7 +94,7 @@ def graph_program(shape: Shape):
         round_ = seen.round.astype(jnp.uint32)
         peers = draw_peers(shape, trial, tables.neighbours[trial.graph], round_)
         counts = _ask(shape, trial, peers, preference(cells), nodes, mixes, round_)
-        poll = counts if rule.counts else quorum(trial, counts)
+        poll = counts if rule.counts else counted(rule.quorums, counts)
         stays = decided(cells) | (nodes >= trial.honest)
         new = jnp.where(stays, cells, rule.step(cells, poll))
         flips = (preference(new) != preference(cells)).sum(dtype=jnp.int32)

@@ -65,9 +65,12 @@ def poll_kind(point: Point) -> PollKind:
     mixes = [mix for way in point.adversary.ways for mix in way] if point.byzantine else []
     missing = point.network.loss > 0 or any(sum(mix) < 1 for mix in mixes)
     silent = rule.counts and missing
-    split = not rule.counts and len(set(rule.quorums)) > 1
-    wide = not silent and getattr(rule, "beta", 0) < WIDE_BELOW
-    return PollKind(rule.counts, silent, split, wide, rule.k)
+    number = len(rule.quorums)
+    if rule.counts or (number == 2 and len(set(rule.quorums)) == 1):
+        number = 1
+    beta = getattr(rule, "least_beta", getattr(rule, "beta", 0))
+    wide = not silent and beta < WIDE_BELOW
+    return PollKind(rule.counts, silent, number, wide, rule.k)
 
 
 def agents_program_key(point: Point):

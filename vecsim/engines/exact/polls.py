@@ -7,6 +7,8 @@ prefers 1 and does not poll itself:
     asked    (nobody)   0     1   ...   8          1-holders among the 8 that it may poll
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from vecsim.model import poll_law as pools
@@ -36,11 +38,12 @@ def turned(point: Point, way: Way, admitted: Nodes, colour: int) -> tuple[Floats
 
 
 def poll_results(point: Point, way: Way, admitted: Nodes, colour: int) -> Floats:
-    """Probabilities of each of `cells.RESULTS`, [honest + 1, results].
+    """Probabilities of each of `results_of` the protocol's quorums, [honest + 1, results].
 
     way: mix of each kind of Byzantine nodes, for queriers of this colour. admitted: nodes of each.
     """
-    low, high = point.protocol.quorums
+    quorums = point.protocol.quorums
+    low = quorums[0]
     pool, rows, *sides = _sides(point, way, admitted, colour)
     if pool.silent:
         joint = pools.ones_and_answered(pool)[rows]
@@ -48,6 +51,6 @@ def poll_results(point: Point, way: Way, admitted: Nodes, colour: int) -> Floats
         none = joint[:, (ones < low) & (answered - ones < low)].sum(axis=1)
     else:
         none = sides[1 - colour][:, pool.k - low + 1 : low].sum(axis=1)
-    parts = slice(low, high), slice(high, None)
+    parts = [slice(*ends) for ends in pairwise((*quorums, None))]
     reached = [side[:, part].sum(axis=1) for side in sides for part in parts]
     return np.stack([none, *reached], axis=1)

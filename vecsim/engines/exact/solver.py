@@ -21,6 +21,7 @@ from vecsim.engines.exact.ones_chain import tally_chain
 from vecsim.errors import ConfigError
 from vecsim.model.point import Nodes, Point
 from vecsim.model.poll_law import Floats
+from vecsim.polls import results_of
 
 MOST_HONEST = 5000  # honest nodes of a chain on 1-holders: its moves grow with their square
 MOST_COUNTED = 2**15 - 1  # honest nodes of a chain on censuses, whose counts have 16 bits
@@ -118,11 +119,9 @@ def _simple(point: Point) -> bool:
     """Whether the number of 1-holders is the whole state: a node keeps its colour only (Slush)."""
     if point.protocol.decides or point.adversary.groups > 1:
         return False
-    return np.array_equal(Census(point).after, _TURNED)
-
-
-# The colour that follows 0, and 1, after each of `RESULTS`: a quorum against turns a node.
-_TURNED = [[0, 0, 0, 1, 1], [1, 1, 1, 0, 0]]
+    # The colour that follows 0, and 1, after each result: a quorum against turns a node.
+    turned = [int(against) for _, against, _ in results_of(len(point.protocol.quorums))]
+    return np.array_equal(Census(point).after, [turned, [1 - each for each in turned]])
 
 
 def _admitted(point: Point) -> list[tuple[tuple[int, ...], float]]:

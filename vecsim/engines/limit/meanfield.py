@@ -22,6 +22,7 @@ from vecsim.engines.limit.shares import result_shares, shares_of
 from vecsim.errors import require
 from vecsim.model.point import Point
 from vecsim.model.poll_law import Floats
+from vecsim.polls import sides
 from vecsim.types import Adversary, Protocol, View
 
 NODES = 2_000_000  # adversaries count nodes: they see the shares of a network of this size
@@ -138,7 +139,8 @@ def critical_fraction(point: Point, coin: float = 0.5) -> float | None:
         if rule.decides:
             return bool(path.decided_0[-1] + path.decided_1[-1] >= 0.5)
         laws = _frozen(crowd, path.ones[-1:])
-        return bool(laws[int(path.ones[-1] >= 0.5)][0, 2] >= 0.5)
+        law = laws[int(path.ones[-1] >= 0.5)][0]
+        return bool(law[2 : sides(len(law))[0].stop].sum() >= 0.5)
 
     steps = (piece / FRACTIONS for piece in range(FRACTIONS))
     high = next((fraction for fraction in steps if not live(fraction)), None)
@@ -164,7 +166,7 @@ def _crowd(point: Point) -> LimitCase:
 
 def turning(crowd: LimitCase, share: float) -> float:
     """P(a node's quorum is against it), at this share of 1-holders while nobody has decided."""
-    zero, one = (law[0, 3:].sum() for law in _frozen(crowd, np.array([share])))
+    zero, one = (_against(law)[0] for law in _frozen(crowd, np.array([share])))
     return float((1 - share) * zero + share * one)
 
 
@@ -210,9 +212,14 @@ def _drift(crowd: LimitCase, ones: Floats) -> Floats:
     """Change of the share of 1-holders in a round, at each of these shares (see `fixed_points`)."""
     zero, one = _frozen(crowd, ones)
     if follows_quorums(crowd.rule):
-        return (1 - ones) * zero[:, 3:].sum(axis=1) - ones * one[:, 3:].sum(axis=1)
-    gains = [law[:, 1:3].sum(axis=1) - law[:, 3:].sum(axis=1) for law in (zero, one)]
+        return (1 - ones) * _against(zero) - ones * _against(one)
+    gains = [law[:, sides(law.shape[1])[0]].sum(axis=1) - _against(law) for law in (zero, one)]
     return ones * gains[1] - (1 - ones) * gains[0]
+
+
+def _against(law: Floats) -> Floats:
+    """P(a quorum against a node), [shares]. law: P(each result) [shares, results]."""
+    return law[:, sides(law.shape[1])[1]].sum(axis=1)
 
 
 @lru_cache(maxsize=32)
@@ -221,7 +228,8 @@ def follows_quorums(rule: Protocol) -> bool:
     if rule.counts:
         return True
     cells = enumerate_cells(rule, 3)
-    turned = cells.preference[cells.after[:, 3:]] != cells.preference[:, None]
+    against = cells.after[:, sides(cells.after.shape[1])[1]]
+    turned = cells.preference[against] != cells.preference[:, None]
     asked = ~cells.decided & (cells.after != np.arange(len(cells.after))[:, None]).any(axis=1)
     return bool(turned[asked].all())
 

@@ -10,7 +10,9 @@ Snowflake with beta 2, where 4 of 10 nodes start at 1; the shares of a group add
 `moves` [cells, cells x results] takes each share, times P(each result), to the cell that follows.
 """
 
+from itertools import chain
 from math import comb
+from operator import sub
 from typing import Any, NamedTuple
 
 import jax
@@ -19,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from vecsim.engines.cells import RESULTS, enumerate_cells, padded
+from vecsim.engines.cells import enumerate_cells, padded
 from vecsim.errors import require
 from vecsim.model.poll_law import Floats, binomial_pmf
+from vecsim.polls import results_of
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.types import Counts, Protocol, decided, preference
 
@@ -38,7 +41,7 @@ def _at_least(k: int, p, *least: int) -> list[Floats]:
 
 
 def result_shares(rule: Protocol, asked: Floats, colour: int) -> Floats:
-    """Probabilities of `cells.RESULTS` for a node of this colour, [..., results].
+    """Probabilities of `results_of` the rule's quorums for a node of this colour, [..., results].
 
     asked: P(one answer is 1), P(it is 0), [..., 2].
     """
@@ -46,16 +49,18 @@ def result_shares(rule: Protocol, asked: Floats, colour: int) -> Floats:
     own = _at_least(k, asked[..., 1 - colour], *quorums)
     other = _at_least(k, asked[..., colour], *quorums)
     none = np.maximum(1 - own[0] - other[0], 0.0)
-    return np.stack([none, own[0] - own[1], own[1], other[0] - other[1], other[1]], axis=-1)
+    levels = ([*map(sub, tails, tails[1:]), tails[-1]] for tails in (own, other))
+    return np.stack([none, *chain.from_iterable(levels)], axis=-1)
 
 
 class FewCells:
     """Shares of nodes in each cell, for protocols that look at quorums.
 
-    known: how many of `cells.RESULTS`, the first ones, a poll may give.
+    known: how many of `results_of` its quorums, the first ones, a poll may give; all unless given.
     """
 
-    def __init__(self, rule: Protocol, rounds: int, known: int = len(RESULTS)):
+    def __init__(self, rule: Protocol, rounds: int, known: int | None = None):
+        known = len(results_of(len(rule.quorums))) if known is None else known
         self.rule, self.cells = rule, enumerate_cells(rule, rounds, known)
         size = len(self.cells.cells), len(self.cells.cells) * known
         # Columns go cell by cell, the results of each one after another.

@@ -17,8 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vecsim.engines.cells import AGAINST, AGREE, DRAWN, enumerate_cells
+from vecsim.engines.cells import enumerate_cells
+from vecsim.errors import require
+from vecsim.polls import possible
 from vecsim.types import Protocol
+
+DRAWS = 2**20  # numbers of draws in a group: cells x stages must fit
+LEAST_STAGES = 8  # stages for which a draw's number has room at least, which names its words
 
 
 class Stage(NamedTuple):
@@ -57,7 +62,8 @@ class Moves(NamedTuple):
 
 @lru_cache(maxsize=32)
 def moves_of(protocol: Protocol, rounds: int) -> Moves:
-    """The protocol's moves; protocol and rounds as for `enumerate_cells`, with its errors."""
+    """The protocol's moves; protocol and rounds as for `enumerate_cells`, with its errors, and one
+    where draws are too many to be named."""
     cells = enumerate_cells(protocol, rounds)
     undecided = np.flatnonzero(~cells.decided)
     number = np.where(cells.decided, len(undecided) + cells.preference.astype(int), 0)
@@ -66,11 +72,12 @@ def moves_of(protocol: Protocol, rounds: int) -> Moves:
     colour = cells.preference[undecided].astype(np.int32)
     preference = np.append(colour, [0, 1]).astype(np.int32)
 
-    low, high = protocol.quorums
     columns: dict[bytes, list[int]] = {}
-    for result in DRAWN:
-        if low < high or result not in (AGREE, AGAINST):  # where there are such results
-            columns.setdefault(after[:, result].tobytes(), []).append(result)
+    for result in drawn(protocol.quorums):
+        columns.setdefault(after[:, result].tobytes(), []).append(result)
+    most = DRAWS // stages_named(len(columns))
+    allowed = f"one with at most {most} cells: fewer rounds, or a smaller beta"
+    require(len(undecided) <= most, "protocol", type(protocol).__name__, allowed)
     results = [grouped[0] for grouped in columns.values()]
 
     stages, first = [], np.arange(len(undecided))  # first cell of each row
@@ -85,3 +92,17 @@ def moves_of(protocol: Protocol, rounds: int) -> Moves:
         stages.append(Stage(*(array.astype(np.int32) for array in arrays)))
     start = number[:2].astype(np.int32)
     return Moves(tuple(map(tuple, columns.values())), tuple(stages), preference, start)
+
+
+def drawn(quorums: tuple[int, ...]) -> list[int]:
+    """The results that a poll may have, as numbered by `results_of`, in the order in which they are
+    drawn: those that distinguish the most cells first, so that later draws are shared by more.
+    """
+    *lower, most = possible(quorums)
+    agree = [most, 0, *lower[::-1]]
+    return agree + [len(quorums) + level for level in (most, *lower[::-1])]
+
+
+def stages_named(stages: int) -> int:
+    """Stages for which the number of a draw has room: a power of two from LEAST_STAGES on."""
+    return max(LEAST_STAGES, 1 << (stages - 1).bit_length())

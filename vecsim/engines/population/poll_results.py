@@ -18,7 +18,7 @@ poll of k - i of the others.
 
 Ten nodes, 9 of them honest, of which 4 prefer 1, and one Byzantine node that answers 0; a querier
 that prefers 1 and does not poll itself meets a = 3 of its own, b = 5 + 1 others, c = 0 that may be
-missing. With k = 4 and alpha 3 the five results are, in the order of `cells.RESULTS`,
+missing. With k = 4 and alpha 3 the five results are, in the order of `results_of`,
 
     no quorum | own below alpha_confidence, from it on | other below it, from it on
     x = 2       (none: both alphas are 3)  x = 3         (none)          x = 0, 1
@@ -29,7 +29,6 @@ from functools import partial
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.cells import RESULTS
 from vecsim.engines.population.weights import Polls
 
 
@@ -70,7 +69,7 @@ def _of_heard(polls: Polls, own: int, same, honest, kinds, mixes):
         return known + chance * given, None
 
     every = jnp.arange(len(chances), dtype=jnp.int32), chances, polls.weights
-    return lax.scan(add, jnp.zeros((len(RESULTS), len(mixes))), every)[0]
+    return lax.scan(add, jnp.zeros((polls.results, len(mixes))), every)[0]
 
 
 def _drawn(polls: Polls, part, other):
@@ -101,7 +100,7 @@ def _of_colour(polls: Polls, own: int, same, honest, kinds, mixes, all_heard=Tru
         chances = polls.weights[mix, own].reshape(-1, len(terms)) @ terms
         return jnp.where(mixes == mix, chances, found)
 
-    found = jnp.zeros((len(RESULTS), len(mixes)))
+    found = jnp.zeros((polls.results, len(mixes)))
     for mix in range(len(polls.weights)):  # one that nobody meets costs nothing
         found = lax.cond((mixes == mix).any(), partial(given, mix), lambda found: found, found)
     return found

@@ -21,7 +21,6 @@ import numpy as np
 
 from vecsim.engines.agents.holdings import holdings_of
 from vecsim.engines.agents.prepare import Roster, roster_of, shared_fields
-from vecsim.engines.cells import RESULTS
 from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.holders import Holders
 from vecsim.engines.population import undisputed
@@ -32,6 +31,7 @@ from vecsim.engines.trial import Trials
 from vecsim.errors import ConfigError
 from vecsim.model import random
 from vecsim.model.point import MOST_NODES, Point
+from vecsim.polls import results_of
 
 BLOCKS = 16  # blocks of a batch and device at most: enough to hide the fixed cost of a batch
 MOST_WEIGHTS = 2**28  # bytes that the weights of a point with groups may take, to bound the memory
@@ -55,6 +55,7 @@ class PopulationShape(NamedTuple):
     mixes: int  # of an adversary at most
     kinds: int  # of Byzantine nodes
     size: int  # of a sample at most
+    results: int  # that a poll may have
     columns: tuple[tuple[int, ...], ...]  # see Moves
     rows: tuple[int, ...]
 
@@ -115,7 +116,7 @@ def supports(point: Point) -> str | None:
 def _weight_bytes(shape: PopulationShape) -> int:
     """Bytes that the weights of a point with groups take (see `Polls`)."""
     size = shape.size + 1
-    return 8 * size * shape.mixes * 2 * len(RESULTS) * (size if shape.third else 1) * size
+    return 8 * size * shape.mixes * 2 * shape.results * (size if shape.third else 1) * size
 
 
 def population_program_key(point: Point) -> tuple[Any, PopulationShape]:
@@ -143,6 +144,7 @@ def population_shape(point: Point) -> PopulationShape:
         mixes=max(len(adversary.ways), LEAST_MIXES),
         kinds=len(adversary.kinds),
         size=_rounded(point.protocol.k),
+        results=len(results_of(len(point.protocol.quorums))),
         columns=moves.columns,
         rows=moves.rows,
     )

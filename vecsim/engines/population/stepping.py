@@ -24,7 +24,7 @@ from jax import lax
 from vecsim.engines.holders import Holders, minority_of_units, stake_shares
 from vecsim.engines.population import undisputed
 from vecsim.engines.population.binomial import Names, binomial, conditional, names_in
-from vecsim.engines.population.moves import Moves
+from vecsim.engines.population.moves import DRAWS, Moves, stages_named
 from vecsim.engines.population.poll_results import result_probabilities
 from vecsim.engines.population.pooled import pooled_minority
 from vecsim.engines.population.prepare import (
@@ -38,9 +38,8 @@ from vecsim.model import random
 from vecsim.model.point import MOST_ROUNDS, Point
 from vecsim.types import STEPPED, Outcome
 
-GROUP = 20  # bits of a draw's number below those of the group: rows x STAGES must fit
+GROUP = DRAWS.bit_length() - 1  # bits of a draw's number below those of the group
 _NAMED = 4  # groups for which a draw's number of 22 bits has room; others are in its round's number
-STAGES = 8  # stages for which a draw's number has room: a power of two above the five results
 
 
 class RoundState(NamedTuple):
@@ -205,13 +204,13 @@ def move(shape: PopulationShape, block: Blocks, state: RoundState, chances):
     columns = [sum(chances[..., result] for result in results) for results in shape.columns]
     left = state.nodes[..., :-2]
     nodes = jnp.zeros_like(state.nodes).at[..., -2:].set(state.nodes[..., -2:])
-    flips = jnp.zeros(left.shape[:1])
+    flips, room = jnp.zeros(left.shape[:1]), stages_named(len(columns))
     for i, stage in enumerate(block.moves.stages):
         waiting = jnp.zeros((*left.shape[:2], shape.rows[i])).at[..., stage.row].add(left)
         taken = waiting
         if i < len(columns) - 1:
             p, q = conditional(columns[i], sum(columns[i + 1 :]))
-            number = stage.cell.astype(jnp.uint32) * jnp.uint32(STAGES) + jnp.uint32(i)
+            number = stage.cell.astype(jnp.uint32) * jnp.uint32(room) + jnp.uint32(i)
             names = _names(block, state, number)
             taken = binomial(names, waiting, p[..., stage.colour], q[..., stage.colour])
         nodes = nodes.at[..., stage.to].add(taken)

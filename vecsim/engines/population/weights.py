@@ -10,14 +10,15 @@ and a poll that draws x own and y = 0 answers of the third part (all arrive) has
 """
 
 from functools import lru_cache
+from itertools import pairwise
 from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vecsim.engines.cells import RESULTS
 from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
+from vecsim.polls import results_of
 
 
 class Polls(NamedTuple):
@@ -38,6 +39,11 @@ class Polls(NamedTuple):
     # kind of Byzantine nodes, and all honest nodes are heard, `_rests` is multiplied in; of several
     # kinds some may answer a fixed colour, and how many they are depends on the trial.
     weights: Any
+
+    @property
+    def results(self) -> int:
+        """Results that a poll may have."""
+        return self.weights.shape[-3]
 
 
 def third_part(point: Point) -> bool:
@@ -77,11 +83,11 @@ def _polls_of(point: Point, mixes: int, size: int, third: bool, k: int, varying:
     varying: whether how many honest nodes, or units of their stake, are heard may differ.
     """
     rule, network = point.protocol, point.network
-    low, high = rule.quorums
     replacement = network.replacement
     kinds = point.kinds
     answers, apart = np.zeros((mixes, len(kinds), 2, 2)), np.zeros((mixes, len(kinds)))
-    weights = np.zeros((mixes, 2, len(RESULTS), size + 1 if third else 1, size + 1))
+    results = len(results_of(len(rule.quorums)))
+    weights = np.zeros((mixes, 2, results, size + 1 if third else 1, size + 1))
     for i, way in enumerate(point.adversary.ways):
         for j, mix in enumerate(way):
             merged = replacement or mix in pools.FIXED
@@ -90,7 +96,7 @@ def _polls_of(point: Point, mixes: int, size: int, third: bool, k: int, varying:
         for own in range(2):
             loss = 0.0 if replacement else network.loss
             given = () if replacement else _third(way, kinds, own)
-            rows = result_weights(k, low, high, loss, given, third)
+            rows = result_weights(k, rule.quorums, loss, given, third)
             if given and not varying and len(kinds) == 1:
                 rows = rows * _rests(point.honest - network.exclude_self, k)[: rows.shape[1]]
             weights[i, own, :, : rows.shape[1], : rows.shape[2]] = rows
@@ -110,20 +116,20 @@ def _polls_of(point: Point, mixes: int, size: int, third: bool, k: int, varying:
 
 @lru_cache(maxsize=512)
 def result_weights(
-    k: int, low: int, high: int, loss: float, apart: tuple[pools.Voters, ...], third: bool
+    k: int, quorums: tuple[int, ...], loss: float, apart: tuple[pools.Voters, ...], third: bool
 ) -> pools.Floats:
     """Ways to draw x own answers and y of the third part, times P(each result | x, y).
 
-    low, high: alpha_preference, alpha_confidence. apart: of each kind of nodes in the third part
-    how many there are (of a single kind: 0), P(one gives an own answer), P(another one). third:
-    whether y goes up to k, or is 0. [results, y, x].
+    quorums: the protocol's. apart: of each kind of nodes in the third part how many there are (of a
+    single kind: 0), P(one gives an own answer), P(another one). third: whether y goes up to k, or
+    is 0. [results, y, x].
     """
     size = k + 1
     count = np.add.outer(np.arange(size), np.arange(size))  # arriving + of the third part
-    chosen = count < low, (count >= low) & (count < high), count >= high
+    chosen = [(count >= low) & (count < high) for low, high in pairwise((0, *quorums, 2 * size))]
     arriving = pools.arriving(k, 1 - loss)
-    below, between, above = (arriving @ part.astype(float) for part in chosen)
-    weights = np.zeros((len(RESULTS), size if third else 1, size))
+    below, *levels = (arriving @ part.astype(float) for part in chosen)
+    weights = np.zeros((len(results_of(len(quorums))), size if third else 1, size))
 
     def answered(y, own, other):
         return _trinomial(y, own * (1 - loss), other * (1 - loss))
@@ -138,8 +144,8 @@ def result_weights(
         mine, theirs = both.sum(axis=1), both.sum(axis=0)
         answers = slice(0, y + 1)
         neither = (below[x, answers] @ both * below[z, answers]).sum(axis=1)
-        own = [reached[x, answers] @ mine for reached in (between, above)]
-        other = [reached[z, answers] @ theirs for reached in (between, above)]
+        own = [reached[x, answers] @ mine for reached in levels]
+        other = [reached[z, answers] @ theirs for reached in levels]
         ways = np.array([float(comb(k, y) * comb(k - y, i)) for i in x])
         weights[:, y, x] = ways * np.array([neither, *own, *other])
     weights.setflags(write=False)

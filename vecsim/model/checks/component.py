@@ -56,6 +56,12 @@ def _check_fields(component: Any, declared: tuple[str, ...]) -> None:
             good = isinstance(value, (int, float, str, type(None)))
         else:
             allowed = "a number, a bool, or a tuple of them; text with eqx.field(static=True)"
-            listed = value if isinstance(value, tuple) else (value,)
-            good = all(isinstance(each, (int, float)) for each in listed) or value is None
+            good = _is_data(value) or value is None
         require(good, name, value, allowed)
+
+
+def _is_data(value: Any) -> bool:
+    """Whether a value is a number, or a tuple of numbers or of such tuples."""
+    return (
+        all(map(_is_data, value)) if isinstance(value, tuple) else isinstance(value, (int, float))
+    )

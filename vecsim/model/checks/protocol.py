@@ -2,12 +2,13 @@
 
 A walker is one column of these arrays, except of `polls`:
 
-    polls      each part of Counts or Quorum: every result that a poll may have, [results]
+    polls      each part of Counts, Quorum or Levels: every result that a poll may have, [results]
     choices    index of the result that each walker meets, [STEPS, WALKERS]
     cells      uint32 [WALKERS]; before and after each poll, [STEPS, WALKERS]
 """
 
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from vecsim import fields
 from vecsim.errors import name_of, raised_by, require, whole
+from vecsim.polls import possible, record, results_of
 from vecsim.types import Counts, Protocol, Quorum
 
 _Words = NDArray[np.uint32]  # cells
@@ -27,7 +29,7 @@ _MOST_STEPS = 4096  # polls after which a node is not followed any further, to b
 PAIRS = STEPS * WALKERS  # cells and polls that are stepped at once: always so many, one compilation
 # Colours that `remaining` is asked about, [PAIRS]: both in one call, with every kind of cell.
 _COLOURS = np.arange(PAIRS, dtype=np.uint32) // 2 % 2
-# What messages call the results of a poll.
+# What messages call the results of a poll where there are two quorums.
 _NAMES = ("no quorum", "agree", "agree, confident", "against", "against, confident")
 
 
@@ -51,9 +53,11 @@ def _check_numbers(rule: Protocol) -> None:
         whole(f"{name}.{number}", getattr(rule, number), 1, most)
     with raised_by(rule, "quorums"):
         quorums, k = rule.quorums, rule.k
-    allowed = "two whole numbers, k/2 < alpha_preference <= alpha_confidence <= k"
-    require(isinstance(quorums, tuple) and len(quorums) == 2, f"{name}.quorums", quorums, allowed)
-    good = all(type(each) is int for each in quorums) and k / 2 < quorums[0] <= quorums[1] <= k
+    allowed = "two whole numbers or more, k/2 < alpha_preference <= alpha_confidence <= ... <= k"
+    number = len(quorums) if isinstance(quorums, tuple) else 0
+    require(number >= 2, f"{name}.quorums", quorums, allowed)
+    good = all(type(each) is int for each in quorums) and k / 2 < quorums[0] and quorums[-1] <= k
+    good = good and all(low <= high for low, high in pairwise(quorums))
     require(good, f"{name}.quorums", quorums, f"{allowed} = {k}")
     with raised_by(rule, "fields"):
         sizes = rule.fields()
@@ -105,12 +109,18 @@ def _called(rule: Protocol, method: str, words: Any, *poll: Any):
 
 def _polls(rule: Protocol) -> tuple[Any, list[int]]:
     """Every result that a poll may have, as arrays, and the numbers of usual ones."""
-    k, (alpha, sure) = rule.k, rule.quorums
+    k, (alpha, sure, *more) = rule.k, rule.quorums
     if rule.counts:
         pairs: Any = np.array(np.triu_indices(k + 1), np.uint32)
         answers = [(k, k), (0, k), (0, 0), (alpha, k), (k - alpha, k), (alpha - 1, k), (alpha,) * 2]
         listed = pairs.T.tolist()
         return Counts(*pairs), [listed.index([*pair]) for pair in answers]
+    if more:
+        levels = possible(rule.quorums)
+        listed = [each for each in results_of(len(rule.quorums)) if each[2] in (0, *levels)]
+        agree, against, level = map(np.array, zip(*listed, strict=True))
+        every = record(len(rule.quorums), agree, against, level.astype(np.uint32))
+        return every, list(range(len(listed)))
     # Where both alphas are the same `confident` is True whether there is a quorum or not.
     rows = [(0, 0, 0), (1, 0, 0), (1, 0, 1), (0, 1, 0), (0, 1, 1), (0, 0, 1)]
     kept = [row for row in rows if alpha < sure or row[2] or not any(row)]
@@ -221,6 +231,10 @@ def _told(rule: Protocol, poll: Any) -> str:
     """A poll in words, for messages."""
     if rule.counts:
         return f"{poll[0]} of {poll[1]} answers for its colour"
+    if len(rule.quorums) > 2:
+        agree, against, level = poll
+        colour = "agree" if agree else "against"
+        return f"{colour}, level {level}" if agree or against else _NAMES[0]
     agree, against, confident = poll
     return _NAMES[(1 + confident) * agree + (3 + confident) * against]
 

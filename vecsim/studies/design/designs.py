@@ -235,6 +235,9 @@ def _check(point: Point, engine: str, adversary) -> None:
     good = isinstance(rule, Snowflake | Snowball) and rule.reset_on_failure
     allowed = "snowflake or snowball with reset_on_failure, whose nodes count quorums in a row"
     require(good, "protocol", type(rule).__name__, allowed)
+    conditions = getattr(rule, "conditions", ())
+    allowed = "none with estimator=design, which finds beta"
+    require(not conditions, "protocol.conditions", conditions, allowed)
     attack, needed = point.adversary, "safety_split with estimator=design"
     require(isinstance(attack, SafetySplit), "adversary", attack.title, needed)
     by_colour = attack.grouping == "by_colour"

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from vecsim.engines.agents import lockstep
-from vecsim.engines.cells import AGAINST, AGAINST_CONFIDENT, AGREE, AGREE_CONFIDENT
 from vecsim.engines.trial import Tables, Tally, Trials, answers, view
 from vecsim.model.poll_draw import quorum_chances
 from vecsim.studies.rare.scores import OUT_OF_REACH, Crowd, Field
@@ -29,15 +28,16 @@ FAR = 254  # polls that a node lacks, at most: what is known of it must fit a by
 def counted_field(chances) -> Field:
     """The population engine's: [trials, groups, own colour, colour].
 
-    chances: P(each result of a poll) [trials, groups, own colour, results].
+    chances: P(each result of a poll) [trials, groups, own colour, results], for two quorums.
     """
+    sets_own, counts_own, sets_other, counts_other = range(1, 5)
 
     def quorums(agree, against):
         zero = jnp.stack([agree[..., 0], against[..., 0]], axis=-1)
         return jnp.stack([zero, jnp.stack([against[..., 1], agree[..., 1]], axis=-1)], axis=-2)
 
-    counts = chances[..., AGREE_CONFIDENT], chances[..., AGAINST_CONFIDENT]
-    sets = chances[..., AGREE] + counts[0], chances[..., AGAINST] + counts[1]
+    counts = chances[..., counts_own], chances[..., counts_other]
+    sets = chances[..., sets_own] + counts[0], chances[..., sets_other] + counts[1]
     return Field(quorums(*sets), quorums(*counts))
 
 

@@ -74,6 +74,7 @@ def supports_splitting(point: Point, engine: str) -> str | None:
     reasons = {
         f"{name}: its nodes decide nothing": not rule.decides,
         f"{name}: it does not say how many polls remain": unknown,
+        f"{name} with {len(rule.quorums)} quorums: walkers know two": len(rule.quorums) > 2,
         f"adversary={adversary.title}: its number of nodes is drawn by chance": drawn,
         "weighted stake: walkers are nodes that hold the same": point.stake.weighted,
         f"network.groups={groups}: walkers are of one group": groups,
