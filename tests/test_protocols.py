@@ -14,6 +14,7 @@ from helpers import point, run
 
 from vecsim.adversaries.balance_informed import BalanceInformed
 from vecsim.adversaries.random_voting import RandomVoting
+from vecsim.polls import counted
 from vecsim.protocols.qr_avalanche import SCALE, QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowball import Snowball
@@ -33,14 +34,8 @@ def start(rule, colours):
 def poll(rule, cells, ones, zeros):
     """One poll of every undecided cell, by the answers of each colour; decided cells stay."""
     own = preference(cells)
-    positive = jnp.where(own == 1, ones, zeros)
-    if rule.counts:
-        seen = Counts(positive, ones + zeros)
-    else:
-        against = ones + zeros - positive
-        low, high = (jnp.asarray(alpha, jnp.uint32) for alpha in rule.quorums)
-        confident = jnp.maximum(positive, against) >= high
-        seen = Quorum(positive >= low, against >= low, confident)
+    counts = Counts(jnp.where(own == 1, ones, zeros), ones + zeros)
+    seen = counts if rule.counts else counted(rule.quorums, counts)
     return jnp.where(decided(cells), cells, rule.step(cells, seen))
 
 
