@@ -26,7 +26,7 @@ from vecsim.engines.agents.prepare import poll_kind
 from vecsim.engines.population.moves import LEAST_STAGES
 from vecsim.engines.population.prepare import population_shape
 from vecsim.errors import ConfigError
-from vecsim.polls import counted, possible, results_of, sides
+from vecsim.polls import by_side, counted, possible, results_of
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.studies import theory
 from vecsim.studies.rare.walkers import supports_splitting
@@ -212,7 +212,7 @@ def test_many_nodes_follow_the_limit():
 
 def test_theory_of_undisputed_vertices():
     rule = Snowflake(20, 15, max_rounds=9, conditions=((15, 8), (19, 5)))
-    p = point(rule, RandomVoting(), n=200, byzantine_fraction=0.2, initial_accept=1.0)
+    p = point(rule, RandomVoting(), n=200, byzantine_fraction=0.1, initial_accept=1.0)
     (out,) = run([p], 4000)
     expected = theory.finalised_undisputed(p)
     assert expected is not None
@@ -348,7 +348,7 @@ def test_a_bad_one_is_refused(class_, told):
 
 def test_records():
     assert results_of(2)[3:] == ((False, True, 1), (False, True, 2))
-    assert sides(5) == (slice(1, 3), slice(3, None))
+    assert by_side(5) == (slice(1, 3), slice(3, None))
     assert possible((12, 12, 15, 15)) == [2, 4]
     for positive, answered in itertools.product(range(21), repeat=2):
         if positive > answered:

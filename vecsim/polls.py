@@ -72,7 +72,7 @@ def results_of(number: int) -> tuple[Result, ...]:
     return ((False, False, 0), *agree, *against)
 
 
-def sides(results: int) -> tuple[slice, slice]:
+def by_side(results: int) -> tuple[slice, slice]:
     """Which of so many results, in the order of `results_of`, agree, and which are against."""
     middle = results // 2 + 1
     return slice(1, middle), slice(middle, None)
@@ -84,7 +84,7 @@ def possible(quorums: tuple[int, ...]) -> list[int]:
     return [*below, len(quorums)]
 
 
-def record(number: int, agree: Any, against: Any, level: Any) -> Quorum | Levels:
+def poll_record(number: int, agree: Any, against: Any, level: Any) -> Quorum | Levels:
     """What `step` is given by a protocol with so many quorums. level: uint32, as of `Levels`."""
     if number > 2:
         return Levels(agree, against, level)
@@ -99,9 +99,9 @@ def counted(quorums: tuple[Any, ...], counts: Counts) -> Quorum | Levels:
     reached = [(positive >= alpha) | (negative >= alpha) for alpha in more]
     if len(reached) == 1:
         return Quorum(agree, against, reached[0])
-    return Levels(agree, against, level_of([agree | against, *reached]))
+    return Levels(agree, against, level_reached([agree | against, *reached]))
 
 
-def level_of(reached: list[Any]) -> Any:
+def level_reached(reached: list[Any]) -> Any:
     """The level of a poll, uint32. reached: whether it reached each of the quorums, bools."""
     return sum((each.astype(jnp.uint32) for each in reached[1:]), reached[0].astype(jnp.uint32))

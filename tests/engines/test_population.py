@@ -53,7 +53,7 @@ from vecsim.model import poll_law as pools
 from vecsim.model import random as words
 from vecsim.model.point import Point
 from vecsim.network import Network
-from vecsim.polls import record, results_of
+from vecsim.polls import poll_record, results_of
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowball import Snowball
@@ -88,7 +88,7 @@ SMALL_RULES = {
 
 def one_poll(rule, cell, result):
     agree, against, level = (jnp.asarray(part) for part in result)
-    poll = record(len(rule.quorums), agree, against, level.astype(jnp.uint32))
+    poll = poll_record(len(rule.quorums), agree, against, level.astype(jnp.uint32))
     return int(rule.step(jnp.uint32(cell), poll))
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecsim.errors import require
-from vecsim.polls import record, results_of
+from vecsim.polls import poll_record, results_of
 from vecsim.types import Protocol, decided, preference
 
 _MOST_CELLS = 2**17  # cells of a protocol at most, to bound time and memory of their enumeration
@@ -85,6 +85,6 @@ def _step(protocol: Protocol, cells):
     stepped = []
     for agree, against, level in results_of(number):
         flags = jnp.full(cells.shape, agree), jnp.full(cells.shape, against)
-        poll = record(number, *flags, jnp.full(cells.shape, level, jnp.uint32))
+        poll = poll_record(number, *flags, jnp.full(cells.shape, level, jnp.uint32))
         stepped.append(protocol.step(cells, poll))
     return jnp.stack(stepped, axis=1)

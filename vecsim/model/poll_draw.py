@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vecsim.model import poll_law as pools
-from vecsim.polls import level_of
+from vecsim.polls import level_reached
 from vecsim.types import Counts, Levels, Quorum
 
 FOLD = np.uint32(2**32 - 2)  # the largest word but one, as which the largest counts, too
@@ -191,7 +191,7 @@ def draw(kind: PollKind, rows, own, group, words, k) -> Quorum | Levels | Counts
     agree = [below(i) for i in range(kind.quorums)]
     against = [~below(kind.quorums + i) for i in range(kind.quorums)]
     reached = [for_ | other for for_, other in zip(agree, against, strict=True)]
-    return Levels(agree[0], against[0], level_of(reached))
+    return Levels(agree[0], against[0], level_reached(reached))
 
 
 def _less(words, boundary):

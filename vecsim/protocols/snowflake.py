@@ -9,7 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from vecsim.errors import require
-from vecsim.protocols.streak import MOST_BETA, Streak
+from vecsim.protocols.streak import LONGEST_RUN, Streak
 from vecsim.types import Levels, Quorum
 
 
@@ -49,10 +49,10 @@ class Snowflake(Streak):
         if good:
             alphas, betas = zip(*given, strict=True)
             good = low <= alphas[0] and alphas[-1] <= k and betas[-1] >= 1
-            good = good and betas[0] <= MOST_BETA and all(a < b for a, b in pairwise(alphas))
+            good = good and betas[0] <= LONGEST_RUN and all(a < b for a, b in pairwise(alphas))
             good = good and all(a >= b for a, b in pairwise(betas))
         allowed = f"[[alpha, beta], ...], alphas ascending from alpha_preference to k, {low} to {k}"
-        allowed = f"{allowed}, betas not ascending, 1 to {MOST_BETA}"
+        allowed = f"{allowed}, betas not ascending, 1 to {LONGEST_RUN}"
         require(good, "protocol.conditions", given, allowed)
         allowed = "fewer, or smaller betas: the state of a node must fit 32 bits"
         require(self.cell_limit() <= 2**32, "protocol.conditions", given, allowed)

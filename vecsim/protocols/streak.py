@@ -7,7 +7,7 @@ from vecsim.errors import require
 from vecsim.protocols.checks import check_sample
 from vecsim.types import Protocol
 
-MOST_BETA = 2**20 - 1  # successes in a row at most
+LONGEST_RUN = 2**20 - 1  # successes in a row at most
 
 
 class Streak(Protocol):
@@ -32,7 +32,7 @@ class Streak(Protocol):
     def __check_init__(self):
         check_sample(self)
         rounds, when, flip = self.max_rounds, self.decide_when, self.count_after_flip
-        require(1 <= self.beta <= MOST_BETA, "protocol.beta", self.beta, f"1 to {MOST_BETA}")
+        require(1 <= self.beta <= LONGEST_RUN, "protocol.beta", self.beta, f"1 to {LONGEST_RUN}")
         require(1 <= rounds < 2**20, "protocol.max_rounds", rounds, "1 to 1048575")
         require(when in ("ge", "gt"), "protocol.decide_when", when, "ge or gt")
         require(flip in (0, 1), "protocol.count_after_flip", flip, "0 or 1")

@@ -22,7 +22,7 @@ from vecsim.engines.limit.shares import result_shares, shares_of
 from vecsim.errors import require
 from vecsim.model.point import Point
 from vecsim.model.poll_law import Floats
-from vecsim.polls import sides
+from vecsim.polls import by_side
 from vecsim.types import Adversary, Protocol, View
 
 NODES = 2_000_000  # adversaries count nodes: they see the shares of a network of this size
@@ -140,7 +140,7 @@ def critical_fraction(point: Point, coin: float = 0.5) -> float | None:
             return bool(path.decided_0[-1] + path.decided_1[-1] >= 0.5)
         laws = _frozen(crowd, path.ones[-1:])
         law = laws[int(path.ones[-1] >= 0.5)][0]
-        return bool(law[2 : sides(len(law))[0].stop].sum() >= 0.5)
+        return bool(law[2 : by_side(len(law))[0].stop].sum() >= 0.5)
 
     steps = (piece / FRACTIONS for piece in range(FRACTIONS))
     high = next((fraction for fraction in steps if not live(fraction)), None)
@@ -213,13 +213,13 @@ def _drift(crowd: LimitCase, ones: Floats) -> Floats:
     zero, one = _frozen(crowd, ones)
     if follows_quorums(crowd.rule):
         return (1 - ones) * _against(zero) - ones * _against(one)
-    gains = [law[:, sides(law.shape[1])[0]].sum(axis=1) - _against(law) for law in (zero, one)]
+    gains = [law[:, by_side(law.shape[1])[0]].sum(axis=1) - _against(law) for law in (zero, one)]
     return ones * gains[1] - (1 - ones) * gains[0]
 
 
 def _against(law: Floats) -> Floats:
     """P(a quorum against a node), [shares]. law: P(each result) [shares, results]."""
-    return law[:, sides(law.shape[1])[1]].sum(axis=1)
+    return law[:, by_side(law.shape[1])[1]].sum(axis=1)
 
 
 @lru_cache(maxsize=32)
@@ -228,7 +228,7 @@ def follows_quorums(rule: Protocol) -> bool:
     if rule.counts:
         return True
     cells = enumerate_cells(rule, 3)
-    against = cells.after[:, sides(cells.after.shape[1])[1]]
+    against = cells.after[:, by_side(cells.after.shape[1])[1]]
     turned = cells.preference[against] != cells.preference[:, None]
     asked = ~cells.decided & (cells.after != np.arange(len(cells.after))[:, None]).any(axis=1)
     return bool(turned[asked].all())

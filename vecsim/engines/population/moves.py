@@ -22,7 +22,7 @@ from vecsim.errors import require
 from vecsim.polls import possible
 from vecsim.types import Protocol
 
-DRAWS = 2**20  # numbers of draws in a group: cells x stages must fit
+MOST_DRAWS = 2**20  # numbers of draws in a group: cells x stages must fit
 LEAST_STAGES = 8  # stages for which a draw's number has room at least, which names its words
 
 
@@ -73,9 +73,9 @@ def moves_of(protocol: Protocol, rounds: int) -> Moves:
     preference = np.append(colour, [0, 1]).astype(np.int32)
 
     columns: dict[bytes, list[int]] = {}
-    for result in drawn(protocol.quorums):
+    for result in drawing_order(protocol.quorums):
         columns.setdefault(after[:, result].tobytes(), []).append(result)
-    most = DRAWS // stages_named(len(columns))
+    most = MOST_DRAWS // stages_named(len(columns))
     allowed = f"one with at most {most} cells: fewer rounds, or a smaller beta"
     require(len(undecided) <= most, "protocol", type(protocol).__name__, allowed)
     results = [grouped[0] for grouped in columns.values()]
@@ -94,7 +94,7 @@ def moves_of(protocol: Protocol, rounds: int) -> Moves:
     return Moves(tuple(map(tuple, columns.values())), tuple(stages), preference, start)
 
 
-def drawn(quorums: tuple[int, ...]) -> list[int]:
+def drawing_order(quorums: tuple[int, ...]) -> list[int]:
     """The results that a poll may have, as numbered by `results_of`, in the order in which they are
     drawn: those that distinguish the most cells first, so that later draws are shared by more.
     """

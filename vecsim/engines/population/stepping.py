@@ -24,7 +24,7 @@ from jax import lax
 from vecsim.engines.holders import Holders, minority_of_units, stake_shares
 from vecsim.engines.population import undisputed
 from vecsim.engines.population.binomial import Names, binomial, conditional, names_in
-from vecsim.engines.population.moves import DRAWS, Moves, stages_named
+from vecsim.engines.population.moves import MOST_DRAWS, Moves, stages_named
 from vecsim.engines.population.poll_results import result_probabilities
 from vecsim.engines.population.pooled import pooled_minority
 from vecsim.engines.population.prepare import (
@@ -38,7 +38,7 @@ from vecsim.model import random
 from vecsim.model.point import MOST_ROUNDS, Point
 from vecsim.types import STEPPED, Outcome
 
-GROUP = DRAWS.bit_length() - 1  # bits of a draw's number below those of the group
+GROUP = MOST_DRAWS.bit_length() - 1  # bits of a draw's number below those of the group
 _NAMED = 4  # groups for which a draw's number of 22 bits has room; others are in its round's number
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vecsim import fields
 from vecsim.errors import name_of, raised_by, require, whole
-from vecsim.polls import possible, record, results_of
+from vecsim.polls import poll_record, possible, results_of
 from vecsim.types import Counts, Protocol, Quorum
 
 _Words = NDArray[np.uint32]  # cells
@@ -119,7 +119,7 @@ def _polls(rule: Protocol) -> tuple[Any, list[int]]:
         levels = possible(rule.quorums)
         listed = [each for each in results_of(len(rule.quorums)) if each[2] in (0, *levels)]
         agree, against, level = map(np.array, zip(*listed, strict=True))
-        every = record(len(rule.quorums), agree, against, level.astype(np.uint32))
+        every = poll_record(len(rule.quorums), agree, against, level.astype(np.uint32))
         return every, list(range(len(listed)))
     # Where both alphas are the same `confident` is True whether there is a quorum or not.
     rows = [(0, 0, 0), (1, 0, 0), (1, 0, 1), (0, 1, 0), (0, 1, 1), (0, 0, 1)]
