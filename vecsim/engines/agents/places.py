@@ -12,9 +12,10 @@ needs counts, no table says what a poll gives; here every place is drawn:
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.agents.graph import heard, quorum
+from vecsim.engines.agents.graph import heard
 from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, in_lockstep
 from vecsim.model import random
+from vecsim.polls import counted
 from vecsim.types import View, decided, preference
 
 
@@ -63,7 +64,7 @@ def asked_one_by_one(shape: Shape, trial: Trials, cells, pollers, mixes, number)
     coin, lost = random.threefry(high, low, fate, jnp.uint32(0))
     own, held = preference(cells[pollers]), preference(cells)[asked]
     counts = heard(trial, asked, held, own, pollers, mixes, coin, lost)
-    return counts if trial.protocol.counts else quorum(trial, counts)
+    return counts if trial.protocol.counts else counted(trial.protocol.quorums, counts)
 
 
 def places_program(shape: Shape):

@@ -57,11 +57,8 @@ class Item(NamedTuple):
 def poll_kind(point: Point) -> PollKind:
     """The draw that the point needs."""
     rule = point.protocol
-    if point.stake.weighted:
-        if one_by_one(point):
-            return PollKind(rule.counts, False, False, False, rule.k)
-        split, wide = len(set(rule.quorums)) > 1, getattr(rule, "beta", 0) < WIDE_BELOW
-        return PollKind(False, False, split, wide, rule.k)
+    if point.stake.weighted and one_by_one(point):
+        return PollKind(rule.counts, False, 1, False, rule.k)
     mixes = [mix for way in point.adversary.ways for mix in way] if point.byzantine else []
     missing = point.network.loss > 0 or any(sum(mix) < 1 for mix in mixes)
     silent = rule.counts and missing

@@ -56,7 +56,7 @@ def unit_thresholds(
 
     units: in all. scale: rows for each. quorums: the protocol's alphas. loss: of every place.
     """
-    alphas = quorums if kind.split else quorums[:1]
+    alphas = quorums[: kind.quorums]
     table = np.empty((scale * units + 1, 2, len(alphas), kind.words), np.uint32)
     for rows in np.array_split(np.arange(len(table)), len(table) // pools.ROWS + 1):
         if replacement:
