@@ -9,7 +9,7 @@ bits. The number of values of a field may depend on the protocol's numbers, and 
          margin (rest)  counter        engine  decided  preference
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import SimpleNamespace
@@ -33,13 +33,18 @@ def unpack(sizes: Mapping[str, Any], cell) -> SimpleNamespace:
 
     sizes: number of values of each field. cell: uint32 of any shape, which every field then has.
     """
-    one, shift = jnp.uint32(1), jnp.uint32(_FIRST)
-    found = {"preference": cell & one, "decided": (cell & jnp.uint32(2)) != 0}
+    found = {"preference": cell & jnp.uint32(1), "decided": (cell & jnp.uint32(2)) != 0}
+    return SimpleNamespace(**found, **_unpacked(sizes, cell, jnp.uint32(_FIRST)))
+
+
+def _unpacked(sizes: Mapping[str, Any], cell, shift) -> dict[str, Any]:
+    """The fields from bit `shift` on, by name."""
+    one, found = jnp.uint32(1), {}
     for i, (name, size) in enumerate(sizes.items()):
         value, width = cell >> shift, _width(size)
         found[name] = value if i == len(sizes) - 1 else value & ((one << width) - one)
         shift = shift + width
-    return SimpleNamespace(**found)
+    return found
 
 
 def pack(sizes: Mapping[str, Any], preference, decided, values: Mapping[str, Any]):
@@ -61,6 +66,35 @@ def pack(sizes: Mapping[str, Any], preference, decided, values: Mapping[str, Any
             mark = jnp.uint32(OVERFLOW | i << _FIRST) | (jnp.minimum(word, 2**24 - 1) << 8)
             cell = jnp.where(word < jnp.asarray(size, jnp.uint32), cell, mark)
     return cell
+
+
+def unpack_words(words: Iterable[tuple[Mapping[str, Any], Any]]) -> SimpleNamespace:
+    """As `unpack`, of cells of several words: pairs of the fields and the values of each.
+
+    In the second word and those after it the fields begin at the lowest bit.
+    """
+    (sizes, first), *others = words
+    found = vars(unpack(sizes, first))
+    for more, cell in others:
+        found |= _unpacked(more, cell, jnp.uint32(0))
+    return SimpleNamespace(**found)
+
+
+def pack_words(words: Sequence[Mapping[str, Any]], preference, decided, values: Mapping[str, Any]):
+    """As `pack`, cells of several words, a tuple. words: the fields of each."""
+    names = [name for sizes in words for name in sizes]
+    if sorted(values) != sorted(names):
+        raise ConfigError(f"pack gets {', '.join(values)}; allowed: all of {', '.join(names)}")
+    parts = [{name: values[name] for name in sizes} for sizes in words]
+    first = pack(words[0], preference, decided, parts[0])
+    others = []
+    for sizes, part in zip(words[1:], parts[1:], strict=True):
+        cell, shift = jnp.zeros_like(first), jnp.uint32(0)
+        for name, size in sizes.items():
+            cell = cell | (jnp.asarray(part[name]).astype(jnp.uint32) << shift)
+            shift = shift + _width(size)
+        others.append(cell)
+    return (first, *others)
 
 
 def limit(sizes: Mapping[str, Any]) -> int:

@@ -56,10 +56,17 @@ class Counts(NamedTuple):
 
     positive: answers that agree with the poller's own preference. answered: all answers that
     arrived. 0 <= positive <= answered <= k; uint32, of the cells' shape.
+
+    The others are for protocols that declare them. neutral: answers for neither colour, among those
+    answered. common: a random word that all nodes share in this round, uint32, a scalar.
+    voter: the number of the node that was asked, where a poll asks one.
     """
 
     positive: UInt[Array, "..."]
     answered: UInt[Array, "..."]
+    neutral: Any = 0
+    common: Any = 0
+    voter: Any = 0
 
 
 Result = tuple[bool, bool, int]  # agree, against, level, as of `Levels`

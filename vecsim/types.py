@@ -14,7 +14,8 @@ from vecsim.polls import Counts as Counts
 from vecsim.polls import Levels as Levels
 from vecsim.polls import Quorum as Quorum
 
-Cell = UInt[Array, "..."]  # uint32: the whole state of each node, see `Protocol`
+# uint32: the whole state of each node, see `Protocol`; a tuple where it takes several words.
+Cell = Any
 Colour = UInt[Array, "..."]  # uint32, 0 or 1
 
 
@@ -101,6 +102,14 @@ class Protocol(eqx.Module):
     # Whether nodes decide. Where they do not (Slush) a trial lasts max_rounds or, without Byzantine
     # nodes, until all prefer one colour; what is measured is unanimity.
     decides: ClassVar[bool] = True
+    # What else Counts say, for protocols with counts; only the engines that draw peers one by one
+    # serve `neutral` and `voters`. neutral: answers for neither colour, which to others are none.
+    # common: a random word of the round. voters: who was asked; k is 1.
+    neutral: ClassVar[bool] = False
+    common: ClassVar[bool] = False
+    voters: ClassVar[bool] = False
+    # Whether nodes may give up, see `gives_up`; served by those engines, too.
+    stops: ClassVar[bool] = False
 
     # Fields (or properties) that every protocol has. k: peers that one poll asks, 1 to 400.
     # max_rounds: rounds after which a trial ends, 1 or more.
@@ -140,17 +149,35 @@ class Protocol(eqx.Module):
         """
         return {}
 
+    def further(self) -> tuple[dict[str, Any], ...]:
+        """The fields of further words, of 32 bits each, where one does not hold a node's state.
+
+        A cell is then a tuple of arrays, the first of which is as described above. Only the engines
+        that draw peers one by one serve such protocols.
+        """
+        return ()
+
     def cell_limit(self) -> int:
         """A number above every cell (a plain int where parameters are plain numbers)."""
         return fields.limit(self.fields())
 
     def unpack(self, cell: Cell) -> SimpleNamespace:
         """The fields of cells by name, uint32, with `preference` (uint32) and `decided` (bool)."""
-        return fields.unpack(self.fields(), cell)
+        if not (further := self.further()):
+            return fields.unpack(self.fields(), cell)
+        words = zip((self.fields(), *further), cell, strict=True)
+        return fields.unpack_words(words)
 
     def pack(self, *, preference: Any, decided: Any = False, **values: Any) -> Cell:
         """The cells with this preference, decided or not, and a value for each of the fields."""
-        return fields.pack(self.fields(), preference, decided, values)
+        if not (further := self.further()):
+            return fields.pack(self.fields(), preference, decided, values)
+        return fields.pack_words((self.fields(), *further), preference, decided, values)
+
+    def gives_up(self, cell: Cell) -> Any:
+        """Whether an undecided node polls no more (bool); it goes on answering, and stays
+        undecided. Asked only where `stops` is True."""
+        raise NotImplementedError
 
     @abstractmethod
     def start(self, colour: Colour) -> Cell:
@@ -175,12 +202,17 @@ class Protocol(eqx.Module):
 
 def preference(cell: Any) -> Any:
     """The colour that the nodes prefer, 0 or 1, for cells of JAX or NumPy."""
-    return cell & 1
+    return _first(cell) & 1
 
 
 def decided(cell: Any) -> Any:
     """Whether the node has decided, for cells of JAX or NumPy."""
-    return (cell & 2) != 0
+    return (_first(cell) & 2) != 0
+
+
+def _first(cell: Any) -> Any:
+    """The first word of cells."""
+    return cell[0] if isinstance(cell, tuple) else cell
 
 
 class Adversary(eqx.Module):
@@ -196,6 +228,9 @@ class Adversary(eqx.Module):
     """
 
     mixes: ClassVar[Sequence[tuple[float, float]]] = ()  # each adversary sets its own, at least one
+    # P(an answer for neither colour) of each mix, part of the rest; none of all unless given. To
+    # protocols that do not tell it apart (`Protocol.neutral`) it is no answer.
+    neutral: ClassVar[Sequence[float]] = ()
     groups: ClassVar[int] = 1  # groups of honest nodes that it distinguishes, 1 or 2
     # Which `first_group` honest nodes are in the first of two groups: `by_colour`, those that start
     # at 1 before any others (only them, if there are enough), or `random`, nodes drawn anew in each
@@ -230,6 +265,11 @@ class Adversary(eqx.Module):
     def ways(self) -> tuple[tuple[tuple[float, float], ...], ...]:
         """The mixes that `answer` indexes, each with one pair for every kind."""
         return tuple((mix,) for mix in self.mixes)
+
+    @property
+    def neutrals(self) -> tuple[tuple[float, ...], ...]:
+        """P(an answer for neither colour) in each of the `ways`, for every kind."""
+        return tuple((chance,) for chance in self.neutral or (0.0,) * len(self.mixes))
 
     def divided(self, byzantine: int) -> tuple[int, ...]:
         """The number of Byzantine nodes of each kind. byzantine: all of them."""

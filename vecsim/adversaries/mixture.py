@@ -84,6 +84,12 @@ class Mixture(Adversary):
         """Every combination of one mix of each kind; the mix of the last kind changes fastest."""
         return tuple(itertools.product(*(kind.mixes for kind in self.members)))
 
+    @property
+    def neutrals(self):
+        """P(an answer for neither colour) of every kind, in the order of `ways`."""
+        each = (tuple(chance for (chance,) in kind.neutrals) for kind in self.members)
+        return tuple(itertools.product(*each))
+
     # What engines ask of any adversary.
     kinds = property(attrgetter("members"))
     groups = property(attrgetter("_grouping.groups"))  # pyright: ignore[reportAssignmentType]

@@ -47,7 +47,7 @@ def engine_of(point: Point, wanted: str) -> str:
     require(counted < 2**31, "protocol.max_rounds", point.protocol.max_rounds, allowed)
     if point.network.topology != "complete":
         return "graph"
-    if point.stake.weighted and one_by_one(point):
+    if one_by_one(point):
         return "places"
     return "asynchronous" if point.schedule == "async" else "agents"
 

@@ -55,7 +55,8 @@ class Trials(NamedTuple):
     offsets: Any = None  # int32 [mixes]: first row of each mix's thresholds
     pooled_offset: Any = None  # int32: first row in Tables.pooled
     graph: Any = None  # int32: index into Tables.neighbours
-    # uint32 [mixes, kinds, 2]: P(1), P(1 or 0), times 2^32, for peers drawn one by one
+    # uint32 [mixes, kinds, 3]: P(1), P(1 or 0), P(any answer), times 2^32, for peers drawn one by
+    # one
     coins: Any = None
     loss: Any = None  # uint32: P(an answer is lost), times 2^32
     replacement: Any = None  # bool: peers of a poll may repeat
@@ -88,6 +89,12 @@ class Tally(NamedTuple):
     decided: Any  # have decided either colour
     decided_1: Any
     units: Any = None  # Tally of their stake, where it is weighted
+    given_up: Any = None  # undecided ones that poll no more, where nodes may give up
+
+    @property
+    def ended(self):
+        """Nodes that poll no more."""
+        return self.decided if self.given_up is None else self.decided + self.given_up
 
     @property
     def counted(self) -> "Tally":
@@ -119,7 +126,7 @@ class TrialRecord(NamedTuple):
         old, honest = self.outcome, trial.honest
         undecided = honest - tally.decided
         unanimous = (tally.ones == 0) | (tally.ones == honest)
-        over = (undecided == 0) | (step >= trial.protocol.max_rounds)
+        over = (tally.ended == honest) | (step >= trial.protocol.max_rounds)
         if not trial.protocol.decides:
             over = over | (unanimous & (trial.byzantine == 0))
 
@@ -186,6 +193,13 @@ def seen(trial: Trials, tally: Tally, round_, minority: Callable) -> View:
     )
 
 
+def common_word(trial: Trials, round_):
+    """A random word that all nodes share in a round, uint32. round_: int32, rounds completed."""
+    second = random.counter(round_.astype(jnp.uint32), random.ADVERSARY)
+    # The number of this block is above those of all polls, which have blocks of that purpose, too.
+    return random.threefry(*trial.key, jnp.uint32(2**32 - 1), second)[0]
+
+
 def answers(trial: Trials, seen: View, memory):
     """The trial's own adversary's mix for each class, int32 [groups, 2], and its next memory."""
     groups = max(adversary.groups for adversary in trial.adversaries)
@@ -225,7 +239,7 @@ def in_lockstep(begin: Callable, count: Callable, move: Callable) -> Callable:
 
     def advance(trial: Trials, tables: Tables, state: _Rounds, round_):
         tally, flips = count(trial, state.nodes)
-        record = state.record.update(trial, tally, round_, flips, trial.honest - tally.decided)
+        record = state.record.update(trial, tally, round_, flips, trial.honest - tally.ended)
         seen = view(trial, tables, tally, round_, tally.counted.ones)
         nodes, memory = move(trial, tables, state.nodes, seen, state.memory)
         return _Rounds(nodes, memory, record)

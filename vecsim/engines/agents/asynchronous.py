@@ -14,10 +14,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vecsim.engines.agents.graph import poll_of
 from vecsim.engines.agents.lockstep import class_rows
 from vecsim.engines.agents.places import asked_one_by_one
 from vecsim.engines.holders import minority_of_units
-from vecsim.engines.trial import Shape, Tables, Tally, TrialRecord, Trials, answers, run_batch, view
+from vecsim.engines.trial import (
+    Shape,
+    Tables,
+    Tally,
+    TrialRecord,
+    Trials,
+    answers,
+    common_word,
+    run_batch,
+    view,
+)
 from vecsim.model import random
 from vecsim.model.poll_draw import draw
 from vecsim.types import View, decided, preference
@@ -26,7 +37,7 @@ from vecsim.types import View, decided, preference
 class _State(NamedTuple):
     """One trial between two polls."""
 
-    cells: Any  # uint32 [nodes]
+    cells: Any  # uint32 [nodes], a tuple of them where cells have several words
     order: Any  # int32 [nodes]: the undecided nodes, then others
     tally: Tally
     ones_at_round: Any  # int32: honest 1-holders when this round began, as polls count them
@@ -40,7 +51,8 @@ def _start(shape: Shape, trial: Trials) -> _State:
     cells = trial.protocol.start(trial.starts_at_one(nodes))
     none, holders = jnp.int32(0), trial.holders
     units = None if holders is None else Tally(holders.start_ones, none, none)
-    tally = Tally(trial.start_ones, none, none, units)
+    given_up = none if trial.protocol.stops else None
+    tally = Tally(trial.start_ones, none, none, units, given_up)
     record = TrialRecord.start(trial).update(trial, tally, jnp.int32(0), jnp.int32(0), jnp.int32(1))
     ones = tally.counted.ones
     return _State(cells, nodes, tally, ones, trial.no_memory(), record)
@@ -58,18 +70,22 @@ def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -
     block = partial(random.threefry, *trial.key, step.astype(jnp.uint32))
     picked, word = block(jnp.uint32(random.PICK))
     words = block(jnp.uint32(random.POLL_WIDE)) if shape.kind.blocks else (word,)
-    undecided = trial.honest - tally.decided
-    slot = random.below(picked, undecided.astype(jnp.uint32)).astype(jnp.int32)
+    polling = trial.honest - tally.ended
+    slot = random.below(picked, polling.astype(jnp.uint32)).astype(jnp.int32)
     node = state.order[slot]
-    cell = state.cells[node]
+    cell = jax.tree.map(lambda word: word[node], state.cells)
 
     if shape.places:
-        poll = asked_one_by_one(shape, trial, state.cells, node[None], mixes, step)
-        poll = jax.tree.map(lambda part: part[0], poll)
+        counts = asked_one_by_one(shape, trial, state.cells, node[None], mixes, step)
+        alone = jax.tree.map(lambda part: part[0] if jnp.ndim(part) else part, counts)
+        poll = poll_of(trial, alone, seen.round)
     else:
         rows = class_rows(trial, tables, mixes, tally.counted.ones)
         poll = draw(shape.kind, rows, preference(cell), node >= trial.first_group, words, rule.k)
-    new = jnp.where(state.record.running, rule.step(cell, poll), cell)
+        if rule.common:
+            poll = poll._replace(common=common_word(trial, seen.round))
+    keep = partial(jnp.where, state.record.running)
+    new = jax.tree.map(keep, rule.step(cell, poll), cell)
 
     decides = (decided(new) & ~decided(cell)).astype(jnp.int32)
     colour, before = preference(new).astype(jnp.int32), preference(cell).astype(jnp.int32)
@@ -78,11 +94,15 @@ def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -
     if units is not None:
         held = trial.holders.units[node]
         units = Tally(*(total + held * more for total, more in zip(units[:3], change, strict=True)))
-    tally = Tally(*map(jnp.add, tally[:3], change))._replace(units=units)
+    given_up, ends = tally.given_up, decides
+    if rule.stops:
+        stops = (rule.gives_up(new) & ~decided(new)).astype(jnp.int32)
+        given_up, ends = given_up + stops, decides + stops
+    tally = Tally(*map(jnp.add, tally[:3], change))._replace(units=units, given_up=given_up)
     flips = (colour != before).astype(jnp.int32)
     return _State(
-        cells=state.cells.at[node].set(new),
-        order=state.order.at[slot].set(jnp.where(decides > 0, state.order[undecided - 1], node)),
+        cells=jax.tree.map(lambda cells, word: cells.at[node].set(word), state.cells, new),
+        order=state.order.at[slot].set(jnp.where(ends > 0, state.order[polling - 1], node)),
         tally=tally,
         ones_at_round=ones_at_round,
         memory=jnp.where(position == trial.round_steps - 1, memory, state.memory),

@@ -9,10 +9,14 @@ itself. Nodes are put on the graph's vertices by a random permutation of each tr
     peers        int32 [n, k]        the vertices that each one polls in this round
 """
 
+from functools import partial
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, in_lockstep
+from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, common_word, in_lockstep
 from vecsim.model import random
 from vecsim.model.poll_draw import FOLD
 from vecsim.polls import counted
@@ -49,7 +53,7 @@ def _ask(shape: Shape, trial: Trials, peers, colours, nodes, mixes, round_) -> C
 
 
 def heard(trial: Trials, asked, colours, own, pollers, mixes, coin, lost) -> Counts:
-    """Answers to each poller, counted.
+    """Answers to each poller, counted; all but the common word of Counts.
 
     asked: int32 [m, k], the numbers of the nodes asked. colours: uint32 [m, k], what they prefer.
     own: uint32 [m], what the pollers prefer. pollers: int32 [m], their numbers. mixes: int32
@@ -60,7 +64,7 @@ def heard(trial: Trials, asked, colours, own, pollers, mixes, coin, lost) -> Cou
     # The number of the first node of each further kind; honest nodes count as of the first.
     others = trial.honest + jnp.cumsum(trial.kinds[:-1])
     kind = (asked[..., None] >= others).sum(axis=-1, dtype=jnp.int32)
-    accept, reject = (trial.coins[mix, kind, i] for i in (0, 1))
+    accept, reject, neither = (trial.coins[mix, kind, i] for i in range(3))
     coin = jnp.minimum(coin, FOLD)
     byzantine = asked >= trial.honest
     one = jnp.where(byzantine, coin < accept, colours == 1)
@@ -69,8 +73,45 @@ def heard(trial: Trials, asked, colours, own, pollers, mixes, coin, lost) -> Cou
     arrives = (jnp.minimum(lost, FOLD) >= trial.loss) & (slot < trial.protocol.k)
     own = own[:, None]
     agrees = jnp.where(own == 1, one, zero) & arrives
+    neutral = byzantine & (coin >= reject) & (coin < neither) & arrives
     answered = (one | zero) & arrives
-    return Counts(agrees.sum(axis=1, dtype=jnp.uint32), answered.sum(axis=1, dtype=jnp.uint32))
+    rule = trial.protocol
+    if rule.neutral:
+        answered = answered | neutral
+    counts = Counts(*(each.sum(axis=1, dtype=jnp.uint32) for each in (agrees, answered, neutral)))
+    return counts._replace(voter=asked[:, 0].astype(jnp.uint32)) if rule.voters else counts
+
+
+def poll_of(trial: Trials, counts: Counts, round_):
+    """What `step` is given of these counts. round_: int32, rounds completed."""
+    rule = trial.protocol
+    if not rule.counts:
+        return counted(rule.quorums, counts)
+    return counts._replace(common=common_word(trial, round_)) if rule.common else counts
+
+
+def tally_of(trial: Trials, nodes, cells) -> Tally:
+    """The tally of honest nodes. nodes: int32 [n], their numbers. cells: of the same nodes."""
+    honest, one, over = nodes < trial.honest, preference(cells) == 1, decided(cells)
+    flags = (one & honest, over & honest, one & over & honest)
+    counts = Tally(*(flag.sum(dtype=jnp.int32) for flag in flags))
+    if trial.protocol.stops:
+        stopped = trial.protocol.gives_up(cells) & honest & ~over
+        counts = counts._replace(given_up=stopped.sum(dtype=jnp.int32))
+    if trial.holders is None:
+        return counts
+    units = (jnp.where(flag, trial.holders.units[nodes], 0).sum() for flag in flags)
+    return counts._replace(units=Tally(*units))
+
+
+def stepped(trial: Trials, nodes, cells, poll) -> tuple[Any, Any]:
+    """The cells after each node's poll, and how many preferences changed, int32. All as above."""
+    rule = trial.protocol
+    stays = decided(cells) | (nodes >= trial.honest)
+    if rule.stops:
+        stays = stays | rule.gives_up(cells)
+    new = jax.tree.map(partial(jnp.where, stays), cells, rule.step(cells, poll))
+    return new, (preference(new) != preference(cells)).sum(dtype=jnp.int32)
 
 
 def graph_program(shape: Shape):
@@ -84,20 +125,15 @@ def graph_program(shape: Shape):
 
     def count(trial: Trials, state):
         nodes, cells, flips = state
-        honest, one, over = nodes < trial.honest, preference(cells) == 1, decided(cells)
-        flags = (one & honest, over & honest, one & over & honest)
-        return Tally(*(flag.sum(dtype=jnp.int32) for flag in flags)), flips
+        return tally_of(trial, nodes, cells), flips
 
     def move(trial: Trials, tables: Tables, state, seen: View, memory):
-        rule, (nodes, cells, _) = trial.protocol, state
+        nodes, cells, _ = state
         mixes, memory = answers(trial, seen, memory)
         round_ = seen.round.astype(jnp.uint32)
         peers = draw_peers(shape, trial, tables.neighbours[trial.graph], round_)
         counts = _ask(shape, trial, peers, preference(cells), nodes, mixes, round_)
-        poll = counts if rule.counts else counted(rule.quorums, counts)
-        stays = decided(cells) | (nodes >= trial.honest)
-        new = jnp.where(stays, cells, rule.step(cells, poll))
-        flips = (preference(new) != preference(cells)).sum(dtype=jnp.int32)
+        new, flips = stepped(trial, nodes, cells, poll_of(trial, counts, seen.round))
         return (nodes, new, flips), memory
 
     return in_lockstep(begin, count, move)

@@ -15,12 +15,13 @@ are added up, then 1, 3, 5 ... 15, then the sums.
 from functools import partial, reduce
 from math import prod
 from operator import add
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, in_lockstep
+from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, common_word, in_lockstep
 from vecsim.model import random
 from vecsim.model.poll_draw import draw
 from vecsim.types import decided, preference
@@ -175,9 +176,11 @@ def advance_nodes(shape: Shape, trial: Trials, tables: Tables, lane, mask, seen,
     ids = node_ids(shape, jnp.minimum(round_, jnp.uint32(0)))
     lane = lane & ~flag(shape, FLIPPED)
     cells = unpack_lanes(lane, shape.bits)
-    new = []
+    common, new = common_word(trial, seen.round) if rule.common else None, []
     for cell, node, word in zip(cells, ids, _words(shape, trial, ids, round_), strict=True):
-        poll = draw(shape.kind, rows, preference(cell), node >= first_group, word, rule.k)
+        poll: Any = draw(shape.kind, rows, preference(cell), node >= first_group, word, rule.k)
+        if rule.common:
+            poll = poll._replace(common=common)
         new.append(jnp.where(decided(cell), cell, rule.step(cell, poll)))
     stepped = _pack(new, shape.bits) & mask
     flipped = (stepped ^ lane) & flag(shape, 0)

@@ -57,7 +57,7 @@ class Item(NamedTuple):
 def poll_kind(point: Point) -> PollKind:
     """The draw that the point needs."""
     rule = point.protocol
-    if point.stake.weighted and one_by_one(point):
+    if one_by_one(point):
         return PollKind(rule.counts, False, 1, False, rule.k)
     mixes = [mix for way in point.adversary.ways for mix in way] if point.byzantine else []
     missing = point.network.loss > 0 or any(sum(mix) < 1 for mix in mixes)
@@ -75,7 +75,7 @@ def agents_program_key(point: Point):
     network = point.network
     graph = None if network.topology == "complete" else network
     rule = jax.tree.structure(point.protocol)
-    drawn = (point.stake.weighted, point.stake.weighted and one_by_one(point))
+    drawn = (point.stake.weighted, one_by_one(point))
     return rule, point.n, point.schedule, graph, poll_kind(point)._replace(k=0), drawn
 
 
@@ -86,9 +86,9 @@ def agents_shape(points: list[Point], seed: int) -> Shape:
     if first.network.topology != "complete":
         degree = graphs.neighbours(first.network, first.n, seed).shape[-1]
         return Shape("graph", first.n, 32, kind, degree)
-    honest, places = max(point.honest for point in points), False
-    if first.stake.weighted:  # how many nodes are honest differs from trial to trial
-        honest, places = first.n, one_by_one(first)
+    honest, places = max(point.honest for point in points), one_by_one(first)
+    if first.stake.weighted or places:  # how many nodes are honest may differ from trial to trial
+        honest = first.n
     if first.schedule == "async":
         return Shape("asynchronous", honest, 32, kind, places=places)
     if places:
@@ -189,7 +189,8 @@ class Assembler:
         quorums = point.protocol.quorums
         if self.weighted:
             return {} if self.shape.places else self._units_table(point), {}
-        for way in point.adversary.ways if self.shape.engine != "graph" else ():
+        none = self.shape.engine == "graph" or self.shape.places
+        for way in () if none else point.adversary.ways:
             pool, _ = point.pool(way, item.kinds).merged()
             make = partial(thresholds, pool, self.shape.kind, quorums)
             polls[pool, quorums] = (pool.honest + 1, make)
@@ -210,14 +211,15 @@ class Assembler:
         """What the item's trials have in common: all but key, coin, first_ones and graph."""
         point, quorums = item.point, item.point.protocol.quorums
         adversary, offsets = point.adversary, np.zeros(self.mixes, np.int32)
-        coins = np.zeros((self.mixes, self.kinds, 2), np.uint32)
+        coins = np.zeros((self.mixes, self.kinds, 3), np.uint32)
         if self.weighted and not self.shape.places:
             offsets[:] = self.polls.start[next(iter(self._units_table(point)))]
         for i, way in enumerate(adversary.ways):
             if not self.weighted:
                 pool, extra = point.pool(way, item.kinds).merged()
                 offsets[i] = self.polls.start.get((pool, quorums), 0) + extra
-            coins[i, : len(way)] = _boundary(np.cumsum(way, axis=1))
+            given = np.column_stack([way, adversary.neutrals[i]])
+            coins[i, : len(way)] = _boundary(np.minimum(np.cumsum(given, axis=1), 1.0))
         return Trials(
             key=(None, None),
             coin=None,

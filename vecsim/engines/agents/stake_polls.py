@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vecsim.engines.agents.holdings import Holdings
 from vecsim.engines.agents.lockstep import laid_out
+from vecsim.engines.agents.places import more_than_tables
 from vecsim.engines.holders import Holders
 from vecsim.engines.trial import Shape
 from vecsim.model import poll_law as pools
@@ -26,11 +27,15 @@ HALVES = 2  # rows for a unit where a node may answer by a fair coin
 
 
 def one_by_one(point: Point) -> bool:
-    """Whether the places of the point's polls must be drawn one by one.
+    """Whether the places of the point's polls must be drawn one by one, on a complete graph.
 
-    Not where every answer follows from who is asked. Coins and losses are in a table only where
-    every place has its own, and places are drawn with replacement.
+    With weighted stake they need not be where every answer follows from who is asked. Coins and
+    losses are in a table only where every place has its own, and places are drawn with replacement.
     """
+    if more_than_tables(point.protocol):
+        return True
+    if not point.stake.weighted:
+        return False
     ways = point.adversary.ways if point.byzantine else ()
     chances = {chance for way in ways for mix in way for chance in mix}
     if point.protocol.counts or (point.byzantine and float(point.adversary.admission) < 1):
