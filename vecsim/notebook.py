@@ -22,7 +22,7 @@ from vecsim.studies import obey, overrides, sweep
 from vecsim.studies.resolve import unresolved
 
 # Keys that may describe a point although they are not among its parameters.
-ALSO = ("experiment", "packages", "defence", "sweep")
+ALSO = ("preset", "experiment", "packages", "defence", "sweep")
 
 
 class Command:

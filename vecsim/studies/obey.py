@@ -26,8 +26,8 @@ OTHERS = (
 KNOWN = (*SYSTEM, *OTHERS)  # every key of a configuration at its top
 # What single decisions are made of, and what every study uses, whatever it is of.
 DECISIONS = (*SYSTEM, "trials", "precision", "estimator", "engine", "theory")
-ALWAYS = ("seed", "sweep", "defence", *_FILES, "shard", "watch", "experiment", "packages")
-ALWAYS += ("engine.cores", "engine.workers", "engine.price_per_core_hour")
+ALWAYS = ("seed", "sweep", "defence", *_FILES, "shard", "watch", "preset", "experiment")
+ALWAYS += ("packages", "engine.cores", "engine.workers", "engine.price_per_core_hour")
 # By a key that campaigns do not use: what they have instead.
 INSTEAD = {
     "n": "campaign.cluster.nodes",

@@ -39,10 +39,11 @@ def check_words(words: Sequence[str]) -> None:
             continue
         if text.startswith("["):
             raise ConfigError(several(key, text))
-        section = key == "experiment" and text.startswith("{")
+        optional = key in ("experiment", "preset")
+        section = optional and text.startswith("{")
         if section or text in ("", "null") or not re.match(r"[A-Za-z_'\"{$]", text):
             named = f"an option of the group, {key}=NAME"
-            named += ", or ~experiment for none" if key == "experiment" else ""
+            named += f", or ~{key} for none" if optional else ""
             raise ConfigError(f"{key} is {text or 'nothing'}; allowed: {named}")
 
 
