@@ -28,7 +28,7 @@ class Holders(NamedTuple):
     units: Any  # [nodes]: of each node: honest ones in the engine's order, then Byzantine by kind
     honest: Any
     byzantine: Any  # in the network
-    kinds: Any  # [kinds]: the same, of each kind
+    kinds: Any  # [kinds]: the same, of each kind (population)
     start_ones: Any  # of honest nodes that start at 1
     samples: Any  # answers that Byzantine nodes pool each time
     # [mixes, colour]: first row of the thresholds of a colour that no honest node prefers

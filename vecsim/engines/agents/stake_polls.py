@@ -10,6 +10,7 @@ binomial, with replacement), whoever holds them. So one table serves all trials 
 
 from functools import lru_cache
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -87,8 +88,9 @@ def holders_of(shape: Shape, point: Point, held: Holdings, first_row: int, mixes
     units = held.units if shape.places or shape.engine != "agents" else laid_out(shape, held.units)
     found = Holders.of(held, point.protocol.k, adversary)._replace(
         units=units,
+        kinds=None,  # only the population engine has a number of kinds for each program
         rows=rows,
         scale=np.full(len(rows), scale),
         shared_fate=np.full(len(rows), int(getattr(point.stake, "shared_fate", True))),
     )
-    return Holders(*(np.asarray(leaf, np.int32) for leaf in found))
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.int32), found)
