@@ -1,7 +1,10 @@
 """Weighted stake against units and nodes drawn one by one, and against enumerations."""
 
+import itertools
+
 import numpy as np
 from helpers import (
+    point,
     run,
 )
 
@@ -15,10 +18,13 @@ from vecsim.adversaries.random_voting import RandomVoting
 from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.stall import Stall
 from vecsim.adversaries.sybil import Sybil
+from vecsim.engines.agents.holdings import holdings_of
 from vecsim.engines.agents.prepare import agents_program_key
+from vecsim.model import random as words
 from vecsim.model.point import Point
 from vecsim.network import Network
 from vecsim.protocols.qr_avalanche import QrAvalanche
+from vecsim.protocols.slush import Slush
 from vecsim.stakes.stake import Weighted
 from vecsim.stakes.zipf import Zipf
 
@@ -65,6 +71,23 @@ OTHERS = {
     ),
     "sybils and others": Mixture.of({"x": (Sybil(0.6), 0.5), "y": (SafetySplit(), 0.5)}),
 }
+
+
+def keys_of(p, trials):
+    return words.trial_key(words.point_key(0, p.hash()), np.arange(trials))
+
+
+def test_equal_weights_give_the_counts_of_equal_stake():
+    """Halves go to the even count."""
+    split = Mixture.of({"x": (Sybil(0.1), 0.5), "y": (SafetySplit(1, 0.45), 0.5)})
+    for n, fraction, share in itertools.product((9, 15, 16), (0.2, 0.4), (0.3, 0.5, 0.9)):
+        fields = {"n": n, "byzantine_fraction": fraction, "initial_accept": share}
+        stake = Zipf(exponent=0.0, units=n, initial_accept_of="nodes")
+        equal = point(Slush(2, 2, 1), split, exclude_self=False, **fields)
+        p = staked(Slush(2, 2, 1), split, stake, **fields)
+        held = holdings_of(p, keys_of(p, 50))
+        assert (held.honest == equal.honest).all()
+        assert (held.start_ones == equal.start_ones).all()
 
 
 def test_a_mixture_runs_beside_one_kind():

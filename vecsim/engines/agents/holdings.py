@@ -62,8 +62,9 @@ def holdings_of(point: Point, keys) -> Holdings:
     refused = _refuse(point, keys, class_) if float(point.adversary.admission) < 1 else None
     honest = ~byzantine
     ones = _until(np.where(honest, units, 0), honest, point.initial_accept)
-    if stake.initial_accept_of == "nodes":
-        ones = _until(honest.astype(np.int64), honest, point.initial_accept)
+    if stake.initial_accept_of == "nodes":  # an exact count, as of equal stake
+        wanted = np.rint(point.initial_accept * honest.sum(axis=1, keepdims=True))
+        ones = honest & (np.cumsum(honest, axis=1) <= wanted)
     class_[honest & ~ones] = 1
     if refused is not None:
         class_[refused], units = _BYZANTINE + kinds, np.where(refused, 0, units)
