@@ -273,6 +273,8 @@ ROLES = {
     "of nodes": (FIVE, AlwaysReject(), 0.3, 0.5, {"initial_accept_of": "nodes"}, 2),
     "largest": (FIVE, AlwaysReject(), 0.5, 0.6, {"byzantine": "largest"}, 2),
     "smallest": (FIVE, AlwaysReject(), 0.3, 0.6, {"byzantine": "smallest"}, 2),
+    "sybils": (FOUR, Sybil(0.5), 0.7, 0.5, {}, 2),
+    "largest sybils": (FIVE, Sybil(0.5), 0.7, 0.5, {"byzantine": "largest"}, 2),
     "mixture": (FOUR, HALVES, 0.6, 0.5, {}, 2),
     "split by colour": (FOUR, SafetySplit(1, 0.45), 0.2, 0.5, {}, 2),
     "split at random": (FOUR, SafetySplit(1, 0.4, "random"), 0.2, 0.5, {}, 3),

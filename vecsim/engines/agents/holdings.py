@@ -15,13 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vecsim.engines.drawn import IDENTITIES
 from vecsim.model import random
 from vecsim.model.point import Point
 from vecsim.stakes.stake import Weighted
 
-# Rounds of the words that order nodes: Byzantine ones, colours, and groups.
-BYZANTINE, COLOURS, GROUPS = range(3)
+# Rounds of the words that order nodes (Byzantine ones, colours, and groups), and the first of those
+# by which identities of each kind are admitted.
+BYZANTINE, COLOURS, GROUPS, ADMITTED = range(4)
 _BYZANTINE = 4  # the class of the first kind of Byzantine nodes
 Ints = NDArray[np.int64]
 
@@ -150,7 +150,7 @@ def _refuse(point: Point, keys, class_) -> NDArray[np.bool_]:
     nodes = np.arange(class_.shape[1], dtype=np.uint32)
     for i, kind in enumerate(point.adversary.kinds):
         if (admission := float(kind.admission)) < 1:
-            second = random.counter(np.uint32(IDENTITIES + i), random.PLACE)
+            second = random.counter(np.uint32(ADMITTED + i), random.PLACE)
             words = random.threefry(keys[0][:, None], keys[1][:, None], nodes, second)
             refused |= (class_ == _BYZANTINE + i) & (random.uniform53(*words) >= admission)
     return refused
