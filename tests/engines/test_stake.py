@@ -268,6 +268,7 @@ def roles_law(p, orders):
 
 FIVE, FOUR = (9, 6, 4, 3, 2), (6, 4, 3, 2)
 HALVES = Mixture.of({"x": (Echo(), 0.5), "y": (Silent(), 0.5)})
+WITH_SYBILS = Mixture.of({"x": (Sybil(0.3), 0.5), "y": (SafetySplit(1, 0.45), 0.5)})
 ROLES = {
     "random": (FIVE, AlwaysReject(), 0.4, 0.5, {}, 2),
     "of nodes": (FIVE, AlwaysReject(), 0.3, 0.5, {"initial_accept_of": "nodes"}, 2),
@@ -278,6 +279,7 @@ ROLES = {
     "mixture": (FOUR, HALVES, 0.6, 0.5, {}, 2),
     "split by colour": (FOUR, SafetySplit(1, 0.45), 0.2, 0.5, {}, 2),
     "split at random": (FOUR, SafetySplit(1, 0.4, "random"), 0.2, 0.5, {}, 3),
+    "sybils and split": (FOUR, WITH_SYBILS, 0.6, 0.5, {}, 2),
 }
 
 
@@ -447,7 +449,7 @@ def test_equal_weights_give_the_distribution_of_equal_stake(schedule):
 
 
 def test_equal_weights_give_the_counts_of_equal_stake():
-    """Halves go to the even count."""
+    """Refused identities count among those of whom a share is fed; halves go to the even count."""
     split = Mixture.of({"x": (Sybil(0.1), 0.5), "y": (SafetySplit(1, 0.45), 0.5)})
     for n, fraction, share in itertools.product((9, 15, 16), (0.2, 0.4), (0.3, 0.5, 0.9)):
         fields = {"n": n, "byzantine_fraction": fraction, "initial_accept": share}
@@ -457,6 +459,7 @@ def test_equal_weights_give_the_counts_of_equal_stake():
         held = holdings_of(p, keys_of(p, 50))
         assert (held.honest == equal.honest).all()
         assert (held.start_ones == equal.start_ones).all()
+        assert (held.first_group == equal.first_group).all()
 
 
 # Bits

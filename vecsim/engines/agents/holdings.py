@@ -69,7 +69,7 @@ def holdings_of(point: Point, keys) -> Holdings:
     if refused is not None:
         class_[refused], units = _BYZANTINE + kinds, np.where(refused, 0, units)
     if point.adversary.groups > 1:
-        fed = _fed(point, keys, order, units, honest, ones)
+        fed = _fed(point, keys, units, honest, ones)
         class_[honest & ~fed] += 2
     numbered = np.argsort(class_, axis=1, kind="stable")
 
@@ -156,11 +156,12 @@ def _refuse(point: Point, keys, class_) -> NDArray[np.bool_]:
     return refused
 
 
-def _fed(point: Point, keys, order: Ints, units: Ints, honest, ones) -> NDArray[np.bool_]:
+def _fed(point: Point, keys, units: Ints, honest, ones) -> NDArray[np.bool_]:
     """Which honest nodes are in the first of the adversary's two groups."""
     inside = np.where(honest, units, 0)
-    totals = zip(inside.sum(axis=1).tolist(), units.sum(axis=1).tolist(), strict=True)
-    wanted = np.array([point.adversary.first_group(*total) for total in totals])
+    # A share of all stake, of refused identities, too.
+    totals = inside.sum(axis=1).tolist()
+    wanted = np.array([point.adversary.first_group(total, point.size) for total in totals])
     if point.adversary.grouping == "by_colour":  # those that start at 1 come first
         before = np.cumsum(np.where(ones, inside, 0), axis=1)
         after = before[:, -1:] + np.cumsum(np.where(ones, 0, inside), axis=1)
