@@ -36,6 +36,7 @@ from vecsim.engines.agents.holdings import holdings_of
 from vecsim.engines.agents.prepare import agents_program_key
 from vecsim.engines.agents.stake_polls import one_by_one, unit_thresholds
 from vecsim.engines.choose import engine_of
+from vecsim.errors import ConfigError
 from vecsim.model import random as words
 from vecsim.model.point import Point
 from vecsim.model.poll_draw import PollKind
@@ -309,6 +310,17 @@ def test_units_are_one_each_and_the_rest_by_the_largest_remainder(law):
     stake = LAWS[law]()
     for n in (1, 2, N):
         assert stake.holdings(n).tolist() == held_by(stake, n)
+
+
+def test_a_poll_never_asks_for_more_units_than_sybils_leave():
+    """Of 30 units in nodes of 26 and four of 1, honest ones may hold 4 or 30 where half is
+    Byzantine."""
+    stake, fields = given(26, 1, 1, 1, 1), {"n": 5, "byzantine_fraction": 0.5}
+    assert stake.holdings(5).tolist() == [26, 1, 1, 1, 1]
+    assert staked(Slush(2, 2, 1), Sybil(0.5), stake, **fields)
+    with pytest.raises(ConfigError, match="at most 2 peers, as many as there are when no Sybil"):
+        staked(Slush(3, 2, 1), Sybil(0.5), stake, **fields)
+    assert staked(Slush(3, 2, 1), Sybil(0.5), stake, sampling="with_replacement", **fields)
 
 
 # Tables

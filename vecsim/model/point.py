@@ -103,6 +103,8 @@ class Point(NamedTuple):
         """ConfigError unless there are enough peers on a complete graph."""
         without = self.network.exclude_self
         peers, least = self.size - without, self.honest - without
+        if isinstance(self.stake, Weighted):  # half a node more than wanted may be Byzantine
+            least = max(1, least - (int(self.stake.holdings(self.n)[0]) + 1) // 2)
         name = "stake.units" if self.stake.weighted else "n"
         self._require_k(peers, f"at most {f'{name} - 1' if without else name} = {peers} peers")
         if float(self.adversary.admission) != 1:  # all may be refused, which leaves honest nodes
