@@ -28,7 +28,8 @@ def test_validators_are_drawn_by_stake(name, nodes):
     assert isinstance(rule, Snowflake)
     assert (rule.k, rule.alpha_preference, rule.alpha_confidence, rule.beta) == (20, 15, 15, 20)
     assert (point.n, point.schedule, point.size) == (nodes, "async", 2**20)
-    assert not point.network.exclude_self and not point.network.replacement
+    assert not point.network.exclude_self
+    assert not point.network.replacement
 
 
 def test_ecash():
@@ -41,7 +42,8 @@ def test_ecash():
 
 def test_iota_fpc():
     point = vecsim.point("preset=iota_fpc", "n=200")
-    assert isinstance(point.protocol, Fpc) and isinstance(point.stake, Zipf)
+    assert isinstance(point.protocol, Fpc)
+    assert isinstance(point.stake, Zipf)
     assert (point.protocol.k, point.stake.exponent, point.schedule) == (21, 1.0, "lockstep")
     assert (point.n, point.network.replacement) == (200, True)
 
