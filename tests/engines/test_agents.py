@@ -309,10 +309,6 @@ TRIALS = [
     (FLAKE, Sybil(0.4, 0.3), HALF | {"byzantine_fraction": 0.5, "initial_accept": 1.0} | ASYNC),
     (FLAKE, SafetySplit(1), HALF),
     (FLAKE, SafetySplit(1, 0.55), HALF),
-    (SEVERAL, SafetySplit(1), HALF),
-    (SEVERAL, Stall(), HALF | ASYNC),
-    (SEVERAL | {"reset_on_failure": False, "decide_when": "gt"}, Echo(), HALF | {"loss": 0.1}),
-    (SEVERAL | {"conditions": ((5, 4),)}, BalanceInformed(), HALF | WITH),
     (BALL, SafetySplit(0), HALF | ASYNC),
     (BALL, SafetySplit(1, 0.2), HALF | ASYNC),
     (FLAKE, Release(5), HALF),
@@ -327,6 +323,10 @@ TRIALS = [
     (QR, Silent(), HALF | {"loss": 0.05}),
     (QR, Stall(), HALF | ASYNC),
     (QR, CoordinatedCollusion(0.5), HALF | {"initial_accept": 1.0} | ASYNC),
+    (SEVERAL, SafetySplit(1), HALF),
+    (SEVERAL, Stall(), HALF | ASYNC),
+    (SEVERAL | {"reset_on_failure": False, "decide_when": "gt"}, Echo(), HALF | {"loss": 0.1}),
+    (SEVERAL | {"conditions": ((5, 4),)}, BalanceInformed(), HALF | WITH),
 ]
 
 
