@@ -330,7 +330,7 @@ def test_a_poll_never_asks_for_more_units_than_sybils_leave():
 @pytest.mark.parametrize("wide", [False, True])
 def test_rows_of_the_table(scale, loss, replacement, wide):
     units, k, alphas = 57, 6, (4, 5)
-    kind = PollKind(False, False, True, wide, k)
+    kind = PollKind(False, False, 2, wide, k)
     table = unit_thresholds(units, scale, kind, alphas, loss, replacement)
     whole = 2 ** (32 * kind.words)
     assert table.shape == (scale * units + 1, 2, 2, kind.words)
@@ -351,7 +351,7 @@ def test_rows_of_the_table(scale, loss, replacement, wide):
 
 def test_known_chances_of_a_byzantine_quorum():
     """At least 15 of 20 places are Byzantine, whose share of 2**20 units is 10, 20 or 30 %."""
-    units, kind = 2**20, PollKind(False, False, False, True, 20)
+    units, kind = 2**20, PollKind(False, False, 1, True, 20)
     known = {False: (9.4739e-12, 1.80213e-7, 4.2933e-5), True: (9.4813e-12, 1.80276e-7, 4.2940e-5)}
     for replacement, chances in known.items():
         table = unit_thresholds.__wrapped__(units, 1, kind, (15, 15), 0.0, replacement)
