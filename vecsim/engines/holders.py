@@ -59,6 +59,7 @@ def minority_of_units(trial: Any, number, ones):
     key = trial.key[0], trial.key[1]
     first, second = random.threefry(*key, number.astype(jnp.uint32), purpose)
     honest, block = holders.honest.astype(jnp.uint32), jnp.arange(POOLED, dtype=jnp.uint32)
+    samples, ones = (jnp.asarray(part, jnp.int32) for part in (holders.samples, ones))
 
     def more(state):
         asked, found = state
@@ -66,12 +67,12 @@ def minority_of_units(trial: Any, number, ones):
         even, odd = random.threefry(first, second, draw >> jnp.uint32(1), jnp.uint32(0))
         word = jnp.where((draw & jnp.uint32(1)) == 0, even, odd)
         one = random.below_many(word, honest).astype(jnp.int32) < ones
-        wanted = draw.astype(jnp.int32) < holders.samples
+        wanted = draw.astype(jnp.int32) < samples
         return asked + POOLED, found + (one & wanted).sum(dtype=jnp.int32)
 
-    none = jnp.zeros_like(holders.samples)
-    _, found = jax.lax.while_loop(lambda state: state[0] < holders.samples, more, (none, none))
-    return 2 * found < holders.samples
+    none = jnp.int32(0), jnp.int32(0)
+    _, found = jax.lax.while_loop(lambda state: state[0] < samples, more, none)
+    return 2 * found < samples
 
 
 def stake_shares(holders: Holders, units: Any) -> dict[str, np.ndarray]:
