@@ -88,7 +88,8 @@ class Decisions(Work):
         others = ", ".join(name for name in outcomes.RATES if name not in outcomes.MAJORITY)
         for point in study.points if target in outcomes.MAJORITY else ():
             allowed = f"{others}, as half of {point.honest} honest nodes start at 1"
-            require(2 * point.start_ones != point.honest, "precision.target", target, allowed)
+            even = 2 * point.start_ones == point.honest and not point.stake.weighted
+            require(not even, "precision.target", target, allowed)
 
     def chunks(self) -> tuple[int, ...]:
         """Whole trailing dimensions, as large as may be lost."""
