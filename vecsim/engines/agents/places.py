@@ -56,7 +56,8 @@ def _asked(shape: Shape, trial: Trials, pollers, key):
         own = trial.exclude_self
         total = (trial.honest + trial.byzantine - own).astype(jnp.uint32)
         peers = _places(shape, trial, key, total).astype(jnp.int32)
-        return jnp.clip(peers + own * (peers >= pollers[:, None]), 0, shape.nodes - 1)
+        later = (peers >= pollers[:, None]).astype(jnp.int32)
+        return jnp.clip(peers + own * later, 0, shape.nodes - 1)
     total = (trial.holders.honest + trial.holders.byzantine).astype(jnp.uint32)
     places = _places(shape, trial, key, total)
     ends = jnp.cumsum(trial.holders.units).astype(jnp.uint32)
