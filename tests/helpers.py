@@ -2,13 +2,21 @@
 
 import contextlib
 import math
+import random
 from fractions import Fraction
 
 import jax
 import numpy as np
+import oracle
 from jax.sharding import Mesh
 from scipy import stats
 
+from vecsim.adversaries.always_reject import AlwaysReject
+from vecsim.adversaries.balance_informed import BalanceInformed
+from vecsim.adversaries.flip import Flip
+from vecsim.adversaries.neutral import Neutral
+from vecsim.adversaries.random_voting import RandomVoting
+from vecsim.adversaries.silent import Silent
 from vecsim.engines.agents.prepare import Assembler, agents_program_key, agents_shape
 from vecsim.engines.agents.tables import Stack
 from vecsim.engines.population.poll_results import result_probabilities
@@ -17,10 +25,13 @@ from vecsim.engines.trial import all_devices
 from vecsim.model.point import Point
 from vecsim.model.poll_law import Pool
 from vecsim.network import Network
+from vecsim.stakes.equal import Equal
+from vecsim.stakes.zipf import Zipf
 from vecsim.studies.decisions import Program
 
 SIGMAS = 5
 LEAST_P = 1e-6
+VOTERS = (AlwaysReject, BalanceInformed, Flip, Neutral, RandomVoting, Silent)
 
 
 def pool_of(honest, byzantine, k, accept=0.0, reject=0.0, loss=0.0, replacement=False):
@@ -36,12 +47,12 @@ def point(
     byzantine_fraction=0.0,
     initial_accept=0.5,
     schedule="lockstep",
+    stake=None,
     **network,
 ):
     """A checked point."""
-    built = Point(
-        n, byzantine_fraction, initial_accept, schedule, protocol, adversary, Network(**network)
-    )
+    parts = protocol, adversary, Network(**network), stake or Equal()
+    built = Point(n, byzantine_fraction, initial_accept, schedule, *parts)
     built.check()
     return built
 
@@ -190,3 +201,27 @@ def probabilities(p, ones):
         padded = np.resize(np.asarray(ones, float), 32)  # one compilation for all
         kinds = np.tile(np.array(p.kinds, float), (32, 1))
         return np.asarray(every_class(polls, kinds, padded, mixes))[: len(ones)]
+
+
+def assert_as_in_the_plain_loop(rule, config, adversary, *, seed, trials=400, many=8, **fields):
+    """Trials of a point, `many` times as many as of the oracle, have the same distributions.
+
+    config: the protocol, as the oracle has it. adversary: the name of one without parameters.
+    fields: of `point`, and `zipf`, the exponent of a weighted stake.
+    """
+    fields = {"n": 16, "byzantine_fraction": 0.25, "initial_accept": 0.5} | fields
+    built, theirs = dict(fields), dict(fields)
+    if "zipf" in fields:
+        stake = Zipf(units=1000, exponent=built.pop("zipf"))
+        del theirs["zipf"]
+        theirs["holdings"] = stake.holdings(fields["n"]).tolist()
+        built |= {"stake": stake, "exclude_self": False}
+    class_ = {each.__module__.rpartition(".")[2]: each for each in VOTERS}[adversary]
+    outs = [
+        oracle.simulate(config, {"name": adversary}, rng=random.Random(f"{seed} {i}"), **theirs)
+        for i in range(trials)
+    ]
+    (ours,) = run([point(rule, class_(), **built)], many * trials, seed=seed)
+    for name in outs[0]:
+        if name not in ("decided_at", "admitted"):
+            assert_same_distribution(ours[name], np.array([out[name] for out in outs], float))

@@ -5,7 +5,7 @@ taken from a closed form. Random numbers come from `rng.random()` alone, so `rng
 `random.Random` or a `numpy.random.Generator`.
 
 Nodes 0 .. h-1 are honest, the rest are Byzantine. Colours are 0 (reject) and 1 (accept); an answer
-that does not come is None.
+that does not come is None, one for neither colour is NEUTRAL.
 
 Protocols are dicts with a "name" and the fields below (those with a value here may be left out):
 
@@ -16,10 +16,14 @@ Protocols are dicts with a "name" and the fields below (those with a value here 
                     and beta
     qr_avalanche  k=30, alpha=24, beta=20, confidence_threshold=0.95, initial_confidence=0.5,
                     max_rounds=100
+    ecash         conclusive=7, finalization_score=128, stale_votes=4096, stale_factor=64,
+                    distinct_voters=False, max_rounds=10_000; k is 1
+    fpc           k=21, first_low=0.67, first_high=0.67, low=0.5, high=0.67, finality=10,
+                    cooling=0, max_rounds=100
 
 Adversaries are dicts with a "name" and its own fields:
 
-    none  random_voting  always_reject  always_accept  silent  echo  flip  balance_informed
+    none  random_voting  always_reject  always_accept  silent  neutral  echo  flip  balance_informed
     non_answer  stall  coordinated_collusion(reject_share=0.1)  balance_pooled(lag=0)
     sybil(admission=0.1, reject_share=0.1)  safety_split(target=1, fed=0.45, grouping="by_colour")
     release(release_round=50)  mixture(of=[(nodes, adversary), ...]): so many nodes of each kind
@@ -29,11 +33,14 @@ balance_pooled also has every="round" or "poll" (async only).
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+NEUTRAL = "neutral"
 SNOW_DEFAULTS: dict[str, Any] = {
     "reset_on_failure": True,
     "decide_when": "ge",
@@ -52,13 +59,32 @@ PROTOCOL_DEFAULTS: dict[str, dict[str, Any]] = {
         "initial_confidence": 0.5,
         "max_rounds": 100,
     },
+    "ecash": {
+        "k": 1,
+        "conclusive": 7,
+        "finalization_score": 128,
+        "stale_votes": 4096,
+        "stale_factor": 64,
+        "distinct_voters": False,
+        "max_rounds": 10_000,
+    },
+    "fpc": {
+        "k": 21,
+        "first_low": 0.67,
+        "first_high": 0.67,
+        "low": 0.5,
+        "high": 0.67,
+        "finality": 10,
+        "cooling": 0,
+        "max_rounds": 100,
+    },
 }
 SNOW_FIELDS = {"name", "k", "alpha_preference", "alpha_confidence", "beta", *SNOW_DEFAULTS}
 PROTOCOL_FIELDS = {
     "slush": {"name", "k", "alpha", "m"},
     "snowflake": {*SNOW_FIELDS, "conditions"},
     "snowball": SNOW_FIELDS,
-    "qr_avalanche": {"name", *PROTOCOL_DEFAULTS["qr_avalanche"]},
+    **{name: {"name", *PROTOCOL_DEFAULTS[name]} for name in ("qr_avalanche", "ecash", "fpc")},
 }
 ADVERSARY_DEFAULTS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -66,6 +92,7 @@ ADVERSARY_DEFAULTS: dict[str, dict[str, Any]] = {
     "always_reject": {},
     "always_accept": {},
     "silent": {},
+    "neutral": {},
     "echo": {},
     "flip": {},
     "coordinated_collusion": {"reject_share": 0.1},
@@ -238,7 +265,88 @@ class QrAvalanche:
             self.decision = self.preference
 
 
-Node = Slush | Snowflake | Snowball | QrAvalanche
+class Ecash:
+    """The last eight votes, and how many in a row of them were conclusive for one colour."""
+
+    def __init__(
+        self,
+        colour: int,
+        *,
+        conclusive: int = 7,
+        finalization_score: int = 128,
+        stale_votes: int = 4096,
+        stale_factor: int = 64,
+        distinct_voters: bool = False,
+    ) -> None:
+        self.conclusive = conclusive
+        self.score = finalization_score
+        self.stale = (stale_votes, stale_factor)
+        self.distinct_voters = distinct_voters
+        self.preference = colour
+        self.confidence = 0
+        self.window: list[Answer] = []
+        self.voters: list[int] = []
+        self.votes = 0
+        self.decision = -1
+
+    def vote(self, answer: Answer, voter: int) -> None:
+        if answer is None or self.decision != -1 or self.gives_up:
+            return
+        if self.distinct_voters and voter in self.voters:
+            return
+        self.voters = [*self.voters, voter][-7:]
+        self.votes += 1
+        self.window = [*self.window, answer][-8:]
+        for colour in (0, 1):
+            if self.window.count(colour) < self.conclusive:
+                continue
+            if colour == self.preference:
+                self.confidence += 1
+            else:
+                self.preference, self.confidence = colour, 0
+        if self.confidence >= self.score:
+            self.decision = self.preference
+
+    @property
+    def gives_up(self) -> bool:
+        many, factor = self.stale
+        return self.decision == -1 and self.votes > many and self.votes > factor * self.confidence
+
+
+class Fpc:
+    """An opinion, and the rounds in a row that it has been the same."""
+
+    def __init__(
+        self,
+        colour: int,
+        *,
+        first_low: float = 0.67,
+        first_high: float = 0.67,
+        low: float = 0.5,
+        high: float = 0.67,
+        finality: int = 10,
+        cooling: int = 0,
+    ) -> None:
+        self.first, self.later = (first_low, first_high), (low, high)
+        self.finality, self.cooling = finality, cooling
+        self.preference = colour
+        self.opinions: list[int] = []
+        self.decision = -1
+
+    def round(self, ones: int, zeros: int, common: float) -> None:
+        """common: uniform in [0, 1), the same for all nodes in a round."""
+        low, high = self.later if self.opinions else self.first
+        threshold = low + common * (high - low)
+        if ones + zeros > 0:
+            self.preference = 1 if ones >= threshold * (ones + zeros) else 0
+        self.opinions.append(self.preference)
+        last = self.opinions[self.cooling :][-self.finality :]
+        if len(last) == self.finality and len(set(last)) == 1:
+            self.decision = self.preference
+
+
+Answer = int | str | None
+Node = Slush | Snowflake | Snowball | QrAvalanche | Ecash | Fpc
 
 
 def complete_protocol(protocol: dict[str, Any]) -> dict[str, Any]:
@@ -267,6 +375,8 @@ def make_node(protocol: dict[str, Any], colour: int) -> Node:
         "snowflake": Snowflake,
         "snowball": Snowball,
         "qr_avalanche": QrAvalanche,
+        "ecash": Ecash,
+        "fpc": Fpc,
     }
     rule = {key: full[key] for key in full if key not in ("name", "k", "m", "max_rounds")}
     return classes[full["name"]](colour, **rule)
@@ -283,6 +393,13 @@ def coin(probability: float, rng: Random) -> bool:
 def pick(count: int, rng: Random) -> int:
     """One of 0 .. count-1, all alike."""
     return int(rng.random() * count)
+
+
+def draw_holders(units: Sequence[int], k: int, sampling: str, rng: Random) -> list[int]:
+    """The nodes that hold the k units that one querier polls."""
+    peers = draw_peers(None, sum(units), k, sampling, False, rng)
+    ends = list(itertools.accumulate(units))
+    return [bisect.bisect_right(ends, unit) for unit in peers]
 
 
 def draw_peers(
@@ -340,7 +457,8 @@ class Byzantine:
             raise ValueError("Byzantine nodes need an adversary")
         self.exclude_self = exclude_self
         self.k = protocol["k"]
-        self.quorum = protocol["alpha_preference" if "alpha_preference" in protocol else "alpha"]
+        named = protocol.get("alpha_preference", protocol.get("alpha"))
+        self.quorum = protocol["k"] // 2 + 1 if named is None else named
         self.honest = honest
         self.count = byzantine
         self.kinds: list[Byzantine] = []
@@ -390,7 +508,7 @@ class Byzantine:
             self.pushed = 0 if self.estimate is None else self.estimate
         self.estimate = estimate
 
-    def answer(self, colour: int, group: int, view: View, rng: Random, node: int = 0) -> int | None:
+    def answer(self, colour: int, group: int, view: View, rng: Random, node: int = 0) -> Answer:
         """One Byzantine node's answer to an honest querier of this colour and group."""
         for kind in self.kinds:
             if node < kind.count:
@@ -406,6 +524,8 @@ class Byzantine:
                 return 1
             case "silent":
                 return None
+            case "neutral":
+                return NEUTRAL
             case "echo":
                 return colour
             case "flip":
@@ -445,6 +565,30 @@ def byzantine_fed(adversary: dict[str, Any], n: int) -> float:
     return max(complete_adversary(kind).get("fed", 0.0) for kind in listed) * n
 
 
+Poll = tuple[list[int], list[Answer]]  # peers, and what each of them answers
+
+
+def dealt(
+    holdings: Sequence[int], byzantine_fraction: float, initial_accept: float, rng: Random
+) -> tuple[list[int], int, int]:
+    """Units of the nodes, honest ones that start at 1 first and Byzantine ones last; how many are
+    honest, and how many start at 1.
+
+    Nodes are Byzantine in a random order until their units come nearest to their share; honest ones
+    start at 1 likewise, in another random order.
+    """
+
+    def parted(some: list[int], share: float) -> tuple[list[int], list[int]]:
+        some = [units for _, units in sorted((rng.random(), units) for units in some)]
+        sums = [0, *itertools.accumulate(some)]
+        taken = min(range(len(sums)), key=lambda i: abs(sums[i] - share * sums[-1]))
+        return some[:taken], some[taken:]
+
+    byzantine, honest = parted(list(holdings), byzantine_fraction)
+    ones, zeros = parted(honest, initial_accept)
+    return ones + zeros + byzantine, len(honest), len(ones)
+
+
 def shuffled(items: list[int], rng: Random) -> list[int]:
     return [item for _, item in sorted((rng.random(), item) for item in items)]
 
@@ -473,20 +617,37 @@ def one_poll(
 
     hears: whether an honest peer's answer can reach the querier in this round.
     """
-    honest = len(preferences)
-    ones = zeros = 0
-    for peer in draw_peers(querier, honest + byzantine.count, k, sampling, exclude_self, rng):
+    peers = draw_peers(querier, len(preferences) + byzantine.count, k, sampling, exclude_self, rng)
+    answers = ask(querier, group, peers, preferences, byzantine, view, loss, rng, hears)
+    return answers.count(1), answers.count(0)
+
+
+def ask(
+    querier: int,
+    group: int,
+    peers: list[int],
+    preferences: list[int],
+    byzantine: Byzantine,
+    view: View,
+    loss: float,
+    rng: Random,
+    hears: Callable[[int], bool] = lambda peer: True,
+    shared: bool = False,
+) -> list[Answer]:
+    """The answers of these peers to an honest querier.
+
+    shared: whether a peer that is asked several times always gives the same answer.
+    """
+    honest, answers, known = len(preferences), [], {}
+    for peer in peers:
         if peer < honest:
             answer = preferences[peer] if hears(peer) else None
         else:
             answer = byzantine.answer(preferences[querier], group, view, rng, peer - honest)
         if loss > 0 and coin(loss, rng):
             answer = None
-        if answer == 1:
-            ones += 1
-        elif answer == 0:
-            zeros += 1
-    return ones, zeros
+        answers.append(known.setdefault(peer, answer) if shared else answer)
+    return answers
 
 
 def poll_counts(
@@ -562,12 +723,14 @@ def simulate(
     stop_at_unanimity: bool = False,
     groups: Sequence[tuple[int, int, int, float]] = (),
     cut: int = 0,
+    holdings: Sequence[int] = (),
 ) -> dict[str, Any]:
     """One trial and its outcome.
 
     groups: honest nodes of each group, how many start at 1, how many safety_split feeds, and the
     probability that one takes part in a round (lockstep only). cut: rounds in which groups do not
-    hear each other.
+    hear each other. holdings: units of stake of the nodes in any order, where it is weighted; polls
+    are among units, shares are of stake, and `n` is how many nodes there are.
 
     Times are in rounds: whole numbers in lockstep, steps / n under the async schedule, NaN for
     what never happened. `decided_at` lists them per honest node. `stop_at_unanimity` ends the
@@ -577,6 +740,10 @@ def simulate(
     f = round(byzantine_fraction * n)
     h = n - f
     start_ones = round(initial_accept * h)
+    units: list[int] = []
+    if holdings:
+        units, h, start_ones = dealt(holdings, byzantine_fraction, initial_accept, rng)
+        f = n - h
     fed = byzantine_fed(adversary, n)
     side, among = [0] * h, list(range(h))  # of each node: its group, its number in there
     sizes = [(h, start_ones, fed, 1.0)]
@@ -605,55 +772,72 @@ def simulate(
                 place[i] = own
     max_rounds = full["m"] if full["name"] == "slush" else full["max_rounds"]
 
-    undecided = list(range(h))
+    undecided, polling = list(range(h)), list(range(h))
+    common, polled = 0.0, 0
     decided_at = [math.nan] * h
     decisions: list[int] = []
     unanimity = 0 if start_ones in (0, h) else math.nan
     flips = 0
-    poll_rule = {
-        "k": full["k"],
-        "sampling": sampling,
-        "exclude_self": exclude_self,
-        "loss": loss,
-        "rng": rng,
-    }
 
     def view_now(rounds_completed: int) -> View:
-        ones = sum(preferences)
-        return View(ones, h - ones, rounds_completed, target in decisions)
+        weights = units[:h] if units else [1] * h
+        ones = sum(w for w, colour in zip(weights, preferences, strict=True) if colour)
+        return View(ones, sum(weights) - ones, rounds_completed, target in decisions)
 
-    def update(i: int, ones: int, zeros: int, now: float) -> None:
+    def poll_of(i: int, view: View, hears: Callable[[int], bool] = lambda peer: True) -> Poll:
+        """Whom a node asks, and what they answer."""
+        group = group_of(place[i], sizes[side[i]][2])
+        if units:
+            peers = draw_holders(units, full["k"], sampling, rng)
+        else:
+            everybody = h + byzantine.count
+            peers = draw_peers(i, everybody, full["k"], sampling, exclude_self, rng)
+        many = bool(units)
+        answers = ask(i, group, peers, preferences, byzantine, view, loss, rng, hears, many)
+        return peers, answers
+
+    def update(i: int, poll: Poll, now: float) -> None:
         nonlocal flips
-        nodes[i].poll(ones, zeros)
+        peers, answers = poll
+        node, ones, zeros = nodes[i], answers.count(1), answers.count(0)
+        if isinstance(node, Ecash):
+            node.vote(answers[0], peers[0])
+        elif isinstance(node, Fpc):
+            node.round(ones, zeros, common)
+        else:
+            node.poll(ones, zeros)
         if nodes[i].preference != preferences[i]:
             preferences[i] = nodes[i].preference
             flips += 1
         if nodes[i].decision != -1:
             undecided.remove(i)
+            polling.remove(i)
             decided_at[i] = now
             decisions.append(nodes[i].decision)
+        elif getattr(nodes[i], "gives_up", False):
+            polling.remove(i)
 
     def goes_on() -> bool:
-        return bool(undecided) and not (stop_at_unanimity and not math.isnan(unanimity))
+        return bool(polling) and not (stop_at_unanimity and not math.isnan(unanimity))
 
     rounds: float = 0
     if schedule == "lockstep":
         while goes_on() and rounds < max_rounds:
             view = view_now(int(rounds))
             byzantine.start_round(preferences, sampling, rng)
+            common = rng.random() if full["name"] == "fpc" else 0.0
             awake = [not groups or coin(groups[side[i]][3], rng) for i in range(h)]
             polls = []
-            for i in (i for i in undecided if awake[i]):
+            for i in (i for i in polling if awake[i]):
 
                 def hears(peer, own=side[i], awake=awake, apart=rounds < cut):
                     return awake[peer] and (side[peer] == own or not apart)
 
-                group = group_of(place[i], sizes[side[i]][2])
-                answers = one_poll(i, group, preferences, byzantine, view, **poll_rule, hears=hears)
-                polls.append((i, *answers))
+                polls.append((i, poll_of(i, view, hears)))
             rounds += 1
-            for i, ones, zeros in polls:
-                update(i, ones, zeros, rounds)
+            polled += len(polls)
+            for i, poll in polls:
+                update(i, poll, rounds)
             if math.isnan(unanimity) and sum(preferences) in (0, h):
                 unanimity = rounds
     elif schedule == "async":
@@ -661,13 +845,14 @@ def simulate(
         while goes_on() and step < max_rounds * n:
             if step % n == 0 or byzantine.config.get("every") == "poll":
                 byzantine.start_round(preferences, sampling, rng)
-            i = undecided[pick(len(undecided), rng)]
-            view = view_now(step // n)
-            group = group_of(place[i], fed)
-            ones, zeros = one_poll(i, group, preferences, byzantine, view, **poll_rule)
+            if step % n == 0 and full["name"] == "fpc":
+                common = rng.random()
+            i = polling[pick(len(polling), rng)]
+            poll = poll_of(i, view_now(step // n))
             step += 1
+            polled += 1
             rounds = step / n
-            update(i, ones, zeros, rounds)
+            update(i, poll, rounds)
             if math.isnan(unanimity) and sum(preferences) in (0, h):
                 unanimity = rounds
     else:
@@ -690,6 +875,7 @@ def simulate(
         "start_ones": start_ones,
         "final_ones": sum(preferences),
         "flips": flips,
+        "polls": polled,
         "admitted": byzantine.count,
         "decided_at": decided_at,
     }
