@@ -20,7 +20,7 @@ from vecsim.adversaries.silent import Silent
 from vecsim.engines.exact.votes import law_of_votes
 from vecsim.errors import ConfigError
 from vecsim.protocols.ecash import Ecash
-from vecsim.types import Counts, decided, preference
+from vecsim.types import Counts, preference
 
 DATA = Path(__file__).parent / "data"
 MANY = 400  # votes, more than a node needs
