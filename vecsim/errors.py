@@ -127,6 +127,6 @@ def raised_by(component: Any, method: str, but: tuple[type[Exception], ...] = ()
         elif "'Levels' object has no attribute" in text:
             hint = "; allowed: agree, against, level, confident, or counts = True"
         elif "'Counts' object has no attribute" in text:
-            hint = "; allowed: positive, answered, or counts = False"
+            hint = "; allowed: positive, answered, what the class declares, or counts = False"
         found = f"{kind}: {short}{where[-1] if where else ''}{hint}"
         raise ConfigError(f"{name}.{method} raises {found}") from None

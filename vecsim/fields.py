@@ -63,8 +63,7 @@ def pack(sizes: Mapping[str, Any], preference, decided, values: Mapping[str, Any
         shift = shift + _width(size)
     if _marking.get():
         for i, (word, size) in enumerate(zip(words, (2, 2, *sizes.values()), strict=True)):
-            mark = jnp.uint32(OVERFLOW | i << _FIRST) | (jnp.minimum(word, 2**24 - 1) << 8)
-            cell = jnp.where(word < jnp.asarray(size, jnp.uint32), cell, mark)
+            cell = _marked(cell, i, word, size)
     return cell
 
 
@@ -88,13 +87,38 @@ def pack_words(words: Sequence[Mapping[str, Any]], preference, decided, values: 
     parts = [{name: values[name] for name in sizes} for sizes in words]
     first = pack(words[0], preference, decided, parts[0])
     others = []
+    number = len(words[0])
     for sizes, part in zip(words[1:], parts[1:], strict=True):
         cell, shift = jnp.zeros_like(first), jnp.uint32(0)
         for name, size in sizes.items():
-            cell = cell | (jnp.asarray(part[name]).astype(jnp.uint32) << shift)
+            word = jnp.asarray(part[name]).astype(jnp.uint32)
+            cell = cell | (word << shift)
             shift = shift + _width(size)
+            first = _marked(first, number + 2, word, size) if _marking.get() else first
+            number += 1
         others.append(cell)
     return (first, *others)
+
+
+def _marked(cell, number: int, word, size):
+    """The cells, with a mark where the field of this number, which is `word`, overflows."""
+    mark = jnp.uint32(OVERFLOW | number << _FIRST) | (jnp.minimum(word, 2**24 - 1) << 8)
+    return jnp.where(word < jnp.asarray(size, jnp.uint32), cell, mark)
+
+
+def preference(cell: Any) -> Any:
+    """The colour that the nodes prefer, 0 or 1, for cells of JAX or NumPy."""
+    return _first(cell) & 1
+
+
+def decided(cell: Any) -> Any:
+    """Whether the node has decided, for cells of JAX or NumPy."""
+    return (_first(cell) & 2) != 0
+
+
+def _first(cell: Any) -> Any:
+    """The first word of cells."""
+    return cell[0] if isinstance(cell, tuple) else cell
 
 
 def limit(sizes: Mapping[str, Any]) -> int:

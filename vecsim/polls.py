@@ -58,8 +58,8 @@ class Counts(NamedTuple):
     arrived. 0 <= positive <= answered <= k; uint32, of the cells' shape.
 
     The others are for protocols that declare them. neutral: answers for neither colour, among those
-    answered. common: a random word that all nodes share in this round, uint32, a scalar.
-    voter: the number of the node that was asked, where a poll asks one.
+    answered. common: a random word that all nodes share in this round, uint32, a scalar or of the
+    cells' shape. voter: the number of the node that was asked, where a poll asks one, uint32.
     """
 
     positive: UInt[Array, "..."]

@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, Int, UInt
 
 from vecsim import fields
 from vecsim.errors import name_of
+from vecsim.fields import decided as decided
+from vecsim.fields import preference as preference
 from vecsim.polls import Counts as Counts
 from vecsim.polls import Levels as Levels
 from vecsim.polls import Quorum as Quorum
@@ -102,13 +104,13 @@ class Protocol(eqx.Module):
     # Whether nodes decide. Where they do not (Slush) a trial lasts max_rounds or, without Byzantine
     # nodes, until all prefer one colour; what is measured is unanimity.
     decides: ClassVar[bool] = True
-    # What else Counts say, for protocols with counts; only the engines that draw peers one by one
-    # serve `neutral` and `voters`. neutral: answers for neither colour, which to others are none.
-    # common: a random word of the round. voters: who was asked; k is 1.
+    # What else Counts say, for protocols with counts. neutral: answers for neither colour, which to
+    # others are none. common: a random word of the round. voters: who was asked; k is 1. Only the
+    # engines that keep every node serve these, and `stops` and `further`, too.
     neutral: ClassVar[bool] = False
     common: ClassVar[bool] = False
     voters: ClassVar[bool] = False
-    # Whether nodes may give up, see `gives_up`; served by those engines, too.
+    # Whether nodes may give up, see `gives_up`.
     stops: ClassVar[bool] = False
 
     # Fields (or properties) that every protocol has. k: peers that one poll asks, 1 to 400.
@@ -152,8 +154,7 @@ class Protocol(eqx.Module):
     def further(self) -> tuple[dict[str, Any], ...]:
         """The fields of further words, of 32 bits each, where one does not hold a node's state.
 
-        A cell is then a tuple of arrays, the first of which is as described above. Only the engines
-        that draw peers one by one serve such protocols.
+        A cell is then a tuple of arrays, the first of which is as described above.
         """
         return ()
 
@@ -175,8 +176,8 @@ class Protocol(eqx.Module):
         return fields.pack_words((self.fields(), *further), preference, decided, values)
 
     def gives_up(self, cell: Cell) -> Any:
-        """Whether an undecided node polls no more (bool); it goes on answering, and stays
-        undecided. Asked only where `stops` is True."""
+        """Whether an undecided node polls no more (bool, of the cells' shape): it goes on answering
+        and stays undecided. False of `start`. Asked only where `stops` is True."""
         raise NotImplementedError
 
     @abstractmethod
@@ -198,21 +199,6 @@ class Protocol(eqx.Module):
         (`vecsim.studies.rare.scores`); NotImplementedError where a protocol does not say.
         """
         raise NotImplementedError
-
-
-def preference(cell: Any) -> Any:
-    """The colour that the nodes prefer, 0 or 1, for cells of JAX or NumPy."""
-    return _first(cell) & 1
-
-
-def decided(cell: Any) -> Any:
-    """Whether the node has decided, for cells of JAX or NumPy."""
-    return (_first(cell) & 2) != 0
-
-
-def _first(cell: Any) -> Any:
-    """The first word of cells."""
-    return cell[0] if isinstance(cell, tuple) else cell
 
 
 class Adversary(eqx.Module):

@@ -42,13 +42,35 @@ class Cells(NamedTuple):
     after: NDArray[np.int32]
 
 
+def only_by_nodes(protocol: Protocol) -> str | None:
+    """Why only the engines that keep every node serve the protocol; None where others may, too."""
+    reasons = {
+        "its nodes share a random word": protocol.common,
+        "it tells neutral answers from none": protocol.neutral,
+        "it looks at who answers": protocol.voters,
+        "its nodes may give up": protocol.stops,
+        "its cells have several words": protocol.further(),
+    }
+    reason = next((reason for reason, holds in reasons.items() if holds), None)
+    return reason and f"protocol={type(protocol).__name__}: {reason}"
+
+
+def require_cells(protocol: Protocol) -> None:
+    """ConfigError where only the engines that keep every node serve the protocol."""
+    allowed = "one that other engines than agents serve"
+    reason = only_by_nodes(protocol)
+    require(reason is None, "protocol", type(protocol).__name__, f"{allowed} ({reason})")
+
+
 @lru_cache(maxsize=32)
 def enumerate_cells(protocol: Protocol, rounds: int, results: int | None = None) -> Cells:
     """The cells that up to `rounds` polls can lead to, each with one of the first `results`, or of
     all of them.
 
-    ConfigError for a protocol that uses counts, or that has more than _MOST_CELLS cells.
+    ConfigError for a protocol that uses counts or that only nodes serve, or that has more than
+    _MOST_CELLS cells.
     """
+    require_cells(protocol)
     name = type(protocol).__name__
     require(not protocol.counts, "protocol", name, "a protocol that looks at quorums only")
     results = len(results_of(len(protocol.quorums))) if results is None else results

@@ -32,7 +32,7 @@ COMPONENTS = {"protocol": Protocol, "adversary": Adversary, "network": Network, 
 GROUPS = tuple(COMPONENTS)  # their names, in the order of a point's fields
 # The other parameters of a point, with their types.
 NUMBERS = {"n": int, "byzantine_fraction": float, "initial_accept": float, "schedule": str}
-NODES = 1000  # what conf/config.yaml sets, so that files which say nothing are known
+USUAL_N = 1000  # what conf/config.yaml sets, so that files which say nothing are known
 SEEDS = 2**32  # seeds are below this number: a seed is one random word of 32 bits
 WHOLE, NUMBER = "a whole number", "a number"  # what messages call an int and a float
 LISTS = "a list of lists of whole numbers"  # and what they call several of several
@@ -217,7 +217,7 @@ def build_point(config: Mapping[str, Any], given: Collection[str] = ()) -> Point
     numbers: dict[str, Any] = {name: _number(name, config.get(name)) for name in NUMBERS}
     parts: dict[str, Any] = {kind: component(kind, config.get(kind)) for kind in GROUPS}
     if parts["stake"].weighted:
-        if parts["stake"].nodes and "n" not in given and numbers["n"] == NODES:
+        if parts["stake"].nodes and "n" not in given and numbers["n"] == USUAL_N:
             numbers["n"] = parts["stake"].nodes
         if "network.exclude_self" not in given:
             section = {**config["network"], "exclude_self": False}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vecsim.engines import exact
+from vecsim.engines.cells import only_by_nodes
 from vecsim.engines.limit import rounds_until_decided
 from vecsim.engines.limit.shares import FewCells
 from vecsim.engines.population import one_node, undisputed
@@ -41,7 +42,8 @@ def finalised_undisputed(point: Point) -> float | None:
     as long).
     """
     start, adversary = point.start_ones, point.adversary
-    known = start in (0, point.honest) and point.protocol.decides and point.schedule == "lockstep"
+    known = only_by_nodes(point.protocol) is None and start in (0, point.honest)
+    known = known and point.protocol.decides and point.schedule == "lockstep"
     known = (
         known and not point.stake.weighted and point.network.uniform and adversary.admission == 1
     )

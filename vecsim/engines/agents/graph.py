@@ -49,10 +49,10 @@ def _ask(shape: Shape, trial: Trials, peers, colours, nodes, mixes, round_) -> C
     k = shape.kind.k
     slots = jnp.arange(shape.nodes * k, dtype=jnp.uint32).reshape(shape.nodes, k)
     coin, lost = random.threefry(*trial.key, slots, random.counter(round_, random.ANSWERS))
-    return heard(trial, nodes[peers], colours[peers], colours, nodes, mixes, coin, lost)
+    return answers_to(trial, nodes[peers], colours[peers], colours, nodes, mixes, coin, lost)
 
 
-def heard(trial: Trials, asked, colours, own, pollers, mixes, coin, lost) -> Counts:
+def answers_to(trial: Trials, asked, colours, own, pollers, mixes, coin, lost) -> Counts:
     """Answers to each poller, counted; all but the common word of Counts.
 
     asked: int32 [m, k], the numbers of the nodes asked. colours: uint32 [m, k], what they prefer.

@@ -16,7 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.agents.graph import heard, poll_of, stepped, tally_of
+from vecsim.engines.agents.graph import answers_to, poll_of, stepped, tally_of
 from vecsim.engines.trial import Shape, Tables, Trials, answers, in_lockstep
 from vecsim.model import random
 from vecsim.types import Counts, Protocol, View, preference
@@ -85,7 +85,7 @@ def asked_one_by_one(shape: Shape, trial: Trials, cells: Any, pollers, mixes, nu
     coin, lost = random.threefry(high, low, fate, jnp.uint32(0))
     colours = preference(cells)
     own, held = colours[pollers], colours[asked]
-    return heard(trial, asked, held, own, pollers, mixes, coin, lost)
+    return answers_to(trial, asked, held, own, pollers, mixes, coin, lost)
 
 
 def places_program(shape: Shape):

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from vecsim.engines.behaviour import Conduct, conducts, unsupported
+from vecsim.engines.cells import only_by_nodes
 from vecsim.engines.drawn import first_ones_law
 from vecsim.engines.exact.absorbing import Passage, passage
 from vecsim.engines.exact.counts import Census
@@ -84,6 +85,8 @@ def supports(point: Point) -> str | None:
         return "only complete graphs are solved"
     if point.network.groups:
         return "networks with groups are not solved"
+    if reason := only_by_nodes(point.protocol):
+        return reason
     if point.protocol.counts:
         return "a protocol that looks at counts has too many cells"
     try:

@@ -10,6 +10,7 @@ limit is followed. Nodes are then independent, and the last one's round is the m
 import numpy as np
 from scipy import stats
 
+from vecsim.engines.cells import only_by_nodes
 from vecsim.engines.limit.meanfield import LimitCase, drift_slope, follow, follows_quorums, turning
 from vecsim.model.point import Point
 
@@ -28,7 +29,8 @@ def rounds_until_decided(point: Point) -> float | None:
     rule = point.protocol
     even = not point.byzantine and abs(2 * point.start_ones - point.honest) <= 1
     alike = point.schedule == "lockstep" and point.network.uniform and not point.stake.weighted
-    if not (even and alike and rule.decides and not rule.counts and follows_quorums(rule)):
+    known = rule.decides and not rule.counts and only_by_nodes(rule) is None
+    if not (even and alike and known and follows_quorums(rule)):
         return None
     crowd = LimitCase(rule, point.adversary, 0.0, point.network.loss)
     growth, chance = 1 + drift_slope(crowd, 0.5), turning(crowd, 0.5)

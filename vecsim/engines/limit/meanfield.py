@@ -18,7 +18,7 @@ from scipy.optimize import brentq
 
 from vecsim.engines.behaviour import answered, view_of
 from vecsim.engines.cells import enumerate_cells
-from vecsim.engines.limit.shares import result_shares, shares_of
+from vecsim.engines.limit.shares import require_limit, result_shares, shares_of
 from vecsim.errors import require
 from vecsim.model.point import Point
 from vecsim.model.poll_law import Floats
@@ -84,7 +84,8 @@ def trajectory(point: Point, rounds: int | None = None, coin: float = 0.5) -> Tr
 
     rounds: max_rounds unless given. coin: the value of the adversary's shared coins, 0 to 1.
     Where QR-Avalanche has many cells some are merged, which leaves shares good to about 1e-3.
-    Raises ConfigError on graphs, with groups and under async.
+    Raises ConfigError on graphs, with groups and under async, and for protocols that look at more
+    than quorums, QR-Avalanche excepted.
     """
     crowd = _crowd(point)
     rounds = int(crowd.rule.max_rounds) if rounds is None else rounds
@@ -155,6 +156,7 @@ def critical_fraction(point: Point, coin: float = 0.5) -> float | None:
 
 def _crowd(point: Point) -> LimitCase:
     """What decides the limit of a point; ConfigError where the limit is not known."""
+    require_limit(point.protocol)
     require(point.schedule == "lockstep", "schedule", point.schedule, "lockstep")
     topology = point.network.topology
     require(topology == "complete", "network.topology", topology, "complete")

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from vecsim.engines.cells import enumerate_cells, padded
+from vecsim.engines.cells import enumerate_cells, padded, require_cells
 from vecsim.errors import require
 from vecsim.model.poll_law import Floats, binomial_pmf
 from vecsim.polls import results_of
@@ -186,8 +186,13 @@ def shares_of(rule: Protocol, rounds: int) -> Any:
 
     ConfigError for other protocols that look at counts, and as `enumerate_cells` raises it.
     """
-    if not rule.counts:
-        return FewCells(rule, rounds)
+    require_limit(rule)
+    return ManyCells(rule) if rule.counts else FewCells(rule, rounds)
+
+
+def require_limit(rule: Protocol) -> None:
+    """ConfigError for protocols whose limit is not known."""
+    require_cells(rule)
+    good = not rule.counts or isinstance(rule, QrAvalanche)
     allowed = "a protocol that looks at quorums only, or QR-Avalanche"
-    require(isinstance(rule, QrAvalanche), "protocol", type(rule).__name__, allowed)
-    return ManyCells(rule)
+    require(good, "protocol", type(rule).__name__, allowed)

@@ -21,6 +21,7 @@ import numpy as np
 
 from vecsim.engines.agents.holdings import holdings_of
 from vecsim.engines.agents.prepare import Roster, roster_of, shared_fields
+from vecsim.engines.cells import only_by_nodes
 from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.holders import Holders
 from vecsim.engines.population import undisputed
@@ -89,7 +90,7 @@ class Blocks(NamedTuple):
 
 def supports(point: Point) -> str | None:
     """Why the engine cannot run the point; None if it can."""
-    if reason := supports_stake(point):
+    if reason := only_by_nodes(point.protocol) or supports_stake(point):
         return reason
     if point.schedule != "lockstep":
         return f"schedule={point.schedule}: polls one by one are not draws between cells"

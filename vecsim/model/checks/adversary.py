@@ -47,6 +47,7 @@ def _check_constants(adversary: Adversary) -> None:
         good = isinstance(mix, (tuple, list)) and len(mix) == 2 and all(_within(p, 1) for p in mix)
         allowed = "(P(answers 1), P(answers 0)), each 0 to 1 and together at most 1"
         require(good and sum(mix) <= 1, f"{name}.mixes[{i}]", mix, allowed)
+    _check_neutral(adversary)
     good = type(adversary.groups) is int and adversary.groups in (1, 2)
     require(good, f"{name}.groups", adversary.groups, "1 or 2")
     require(type(adversary.pools) is bool, f"{name}.pools", adversary.pools, "True or False")
@@ -64,6 +65,19 @@ def _check_constants(adversary: Adversary) -> None:
             first = adversary.first_group(honest, nodes)
         allowed = f"0 to {honest} honest nodes"
         require(_within(first, honest), f"{name}.first_group({honest}, {nodes})", first, allowed)
+
+
+def _check_neutral(adversary: Adversary) -> None:
+    """ConfigError unless answers for neither colour are none, or a part of every mix."""
+    name, mixes, neutral = name_of(adversary), adversary.mixes, adversary.neutral
+    allowed = f"a list with a probability for each of the {len(mixes)} mixes, or none"
+    good = isinstance(neutral, (tuple, list)) and len(neutral) in (0, len(mixes))
+    require(good, f"{name}.neutral", neutral, allowed)
+    for i, (chance, mix) in enumerate(zip(neutral, mixes, strict=False)):
+        allowed = f"0 to {1 - sum(mix):g}, what P(answers 1) and P(answers 0) leave"
+        # Sums of probabilities such as 0.7, 0.2 and 0.1 are rounded.
+        good = _within(chance, 1) and sum(mix) + chance <= 1 + 1e-12
+        require(good, f"{name}.neutral[{i}]", chance, allowed)
 
 
 def _within(value: Any, most: float) -> bool:

@@ -25,7 +25,7 @@ from jax.sharding import Mesh
 
 from vecsim.engines.agents import lockstep
 from vecsim.engines.agents.prepare import Assembler, agents_shape, items, poll_kind
-from vecsim.engines.cells import enumerate_cells
+from vecsim.engines.cells import enumerate_cells, only_by_nodes
 from vecsim.engines.drawn import first_ones
 from vecsim.engines.population import stepping
 from vecsim.engines.population.prepare import blocks_of, population_shape, sides_of
@@ -66,6 +66,8 @@ class Reached(NamedTuple):
 def supports_splitting(point: Point, engine: str) -> str | None:
     """Why the walkers of a point cannot climb on this engine; None if they can."""
     rule, adversary, groups = point.protocol, point.adversary, point.network.groups
+    if reason := only_by_nodes(rule):
+        return reason
     name, unknown = f"protocol={type(rule).__name__}", True
     with contextlib.suppress(NotImplementedError):
         rule.remaining(rule.start(jnp.zeros(1, jnp.uint32)), 0)
