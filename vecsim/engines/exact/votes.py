@@ -28,6 +28,7 @@ _LEFT = 1e-15  # probability of still voting at which they are followed no furth
 # Confidence at which effects of a vote are looked up: it turns the preference (0 after it), does
 # nothing (1) or counts (2).
 _BEFORE = 1
+_ASKED = 256  # numbers of votes for which it is asked at once whether a node gives up
 
 Floats = NDArray[np.float64]
 
@@ -74,15 +75,19 @@ def law_of_votes(
     state = np.zeros((len(preference), int(rule.finalization_score)))
     state[starts[colour], 0] = 1.0
     confidences = np.arange(state.shape[1], dtype=np.uint32)
-    ended, found = np.zeros(3), [np.zeros(3)]
+    ended, found, stale = np.zeros(3), [np.zeros(3)], np.empty((0, 0), bool)
     while len(found) <= most and (votes is not None or state.sum() > _LEFT):
         turned, state, counted = (moves @ state).reshape(3, *state.shape)
         state[:, 0] += turned.sum(axis=1)
         state[:, 1:] += counted[:, :-1]
         ended[:2] += np.bincount(preference, counted[:, -1], minlength=2)
-        stale = np.asarray(_stale(rule, np.uint32(len(found)), confidences))
-        ended[2] += state[:, stale].sum()
-        state[:, stale] = 0
+        ahead = (len(found) - 1) % _ASKED
+        if not ahead:
+            numbers = np.arange(len(found), len(found) + _ASKED, dtype=np.uint32)
+            stale = np.asarray(_stale(rule, *np.meshgrid(numbers, confidences, indexing="ij")))
+        gone = stale[ahead]
+        ended[2] += state[:, gone].sum()
+        state[:, gone] = 0
         found.append(ended.copy())
     return VoteLaw(*np.array(found).T)
 
@@ -147,6 +152,6 @@ def _polls(preference) -> list[Counts]:
 
 @jax.jit
 def _stale(rule: Ecash, votes, confidences):
-    """Whether a node gives up after so many votes, at each of the confidences."""
+    """Whether a node gives up after so many votes at a confidence; arrays of one shape."""
     zero = jnp.zeros_like(confidences)
     return rule.gives_up(_cells(rule, zero, zero, zero, confidences, votes))

@@ -1,0 +1,64 @@
+"""eCash: how often peers that do not vote yes keep it from final, and the votes that it takes."""
+
+from pathlib import Path
+
+import xarray as xr
+from matplotlib.lines import Line2D
+
+from vecsim.engines.exact.votes import law_of_votes
+from vecsim.protocols.ecash import Ecash
+from vecsim.results import plot
+
+DIMS = ("adversary", "byzantine_fraction")
+# What a vote is when a peer does not vote yes: (neutral, none) as 1 or 0, else it is a no.
+KINDS = {"always_reject": (0, 0), "neutral": (1, 0), "silent": (0, 1)}
+NAMES = {"always_reject": "vote no", "neutral": "answer neutral", "silent": "do not answer"}
+
+
+def draw(data: xr.Dataset, folder: Path) -> list[Path]:
+    paths = []
+    with plot.style():
+        for at, part in plot.each(data, DIMS):
+            paths += plot.save_figure(_figure(part), folder, "ecash", at)
+    return paths
+
+
+def _figure(data: xr.Dataset):
+    figure, (axes,) = plot.panels(1, 2, plot.PAGE, 2.9)
+    kinds, fractions = data["adversary"].values, data["byzantine_fraction"].values
+    looks = plot.looks(kinds)
+    kept = data.vecsim.rate("majority_kept")
+    honest = (data["decided_0"] + data["decided_1"] + data["undecided"]).where(data["polls"] >= 0)
+    votes = data.assign(polls=(data["polls"] / honest).assign_attrs(data["polls"].attrs))
+    mean = votes.vecsim.mean("polls")
+    for number, kind in enumerate(kinds):
+        every = plot.stagger(number, len(kinds), len(fractions))
+        for panel, table in zip(axes, (kept, mean), strict=True):
+            line = table.sel(adversary=kind)
+            ends = tuple(line[name].values for name in ("value", "low", "high"))
+            none = (line["events"] == 0) & (line["trials"] > 0) if "events" in line else False
+            label = plot.words(kind)
+            plot.band(panel, fractions, ends, looks[kind], label, no_event=none, every=every)
+        if kind in KINDS:
+            exact = [_independent(kind, float(share)) for share in fractions]
+            curve = {"color": looks[kind]["color"], "linewidth": 0.9, "linestyle": (0, (1, 1.5))}
+            axes[1].plot(fractions, exact, label=f"{kind}: independent", **curve)
+    axes[0].set_ylim(-0.08, 1.04)
+    axes[0].set_ylabel("all honest nodes finalise yes, %")
+    plot.percent(axes[0].yaxis)
+    axes[1].set_yscale("log")
+    axes[1].set_ylabel("polls of an honest node, mean")
+    for panel in axes:
+        panel.set_xlabel("Byzantine, % of nodes")
+        plot.percent(panel.xaxis)
+    names = [Line2D([], [], label=NAMES.get(k, plot.words(k)), **look) for k, look in looks.items()]
+    law = Line2D([], [], color=plot.GREY, linestyle=(0, (1, 1.5)), label="votes independent, exact")
+    plot.legend(figure, [*names, law, plot.INTERVAL, plot.NO_EVENT], 3)
+    return figure
+
+
+def _independent(kind: str, share: float) -> float:
+    """Mean polls of one node while all honest nodes vote yes."""
+    neutral, none = KINDS[kind]
+    votes = law_of_votes(Ecash(), 1 - share * (1 - none), share * neutral, colour=1).mean
+    return votes / (1 - share * none)
