@@ -199,6 +199,36 @@ def test_options_and_numbers_zipped():
     assert [point.n for point in made.points] == [100, 200]
 
 
+HOLDERS = "{stake: [zipf, flare_2026, zipf], stake.exponent: [0.5, null, 1.5], n: [90, 178, 90]}"
+
+
+@pytest.mark.parametrize("more", [(), ("+most=90", "protocol.max_rounds=${most}")])
+def test_parameters_of_some_options_zipped(more):
+    """Null: the parameter is what it is anyway, and is no part of the label."""
+    made = study(f"sweep.holders={HOLDERS}", *more)
+    assert made.dimensions[0].values == ["zipf, 0.5, 90", "flare_2026, 178", "zipf, 1.5, 90"]
+    stakes = [point.stake for point in made.points]
+    assert [vars(stake).get("exponent") for stake in stakes] == [0.5, None, 1.5]
+    assert made.points[2] == study("stake=zipf", "stake.exponent=1.5", "n=90", *more).points[0]
+    first, none, last = made.beside["exponent"].values
+    assert (first, last) == (0.5, 1.5)
+    assert none != none
+    made = study("sweep.run={protocol.beta: [9, null, 8], n: [50, 60, 70]}", *more)
+    assert [point.protocol.beta for point in made.points] == [9, 20, 8]
+
+
+def test_how_concentrated_stakes_are():
+    made = study(f"sweep.holders={HOLDERS}", "sweep.protocol.beta=[5,9]")
+    dims, values, about = made.beside["effective_nodes"]
+    assert (dims, about["units"]) == (("holders",), "nodes")
+    assert values == [point.stake.effective(point.n) for point in made.points[::2]]
+    made = study("sweep.stake=[equal,zipf]", "sweep.n=[50,60]")
+    assert made.beside["effective_nodes"][0] == ("stake", "n")
+    assert made.beside["effective_nodes"][1][:2] == [50, 60]
+    for words in (["stake=zipf", "sweep.protocol.beta=[5,9]"], ["sweep.n=[50,60]"]):
+        assert "effective_nodes" not in study(*words).beside
+
+
 def test_lists_are_swept():
     made = study("network=groups", "sweep.network.groups=[[0.5,0.5],[0.8,0.2]]")
     assert [point.network.groups for point in made.points] == [(0.5, 0.5), (0.8, 0.2)]
@@ -212,6 +242,9 @@ def test_lists_are_swept():
         ("sweep.a={n: [100, 200], initial_accept: [0.5]}", "allowed: .*equally many"),
         ("sweep.a={n: [100, 100], initial_accept: [1, 1]}", "no two rows the same"),
         ("sweep.a={n: [100, 200]} sweep.n=[50]", "n is swept twice; allowed: once"),
+        ("sweep.a={protocol: [slush, null], n: [50, 60]}", "numbers and null"),
+        ("sweep.a={n: [null, null], protocol.k: [30, 40]}", "numbers and null"),
+        ("sweep.protocol.k=[20,null]", "allowed: a list of different numbers or words"),
         ("sweep.a={protocl.k: [20]}", "sweep.protocl.k is no parameter of a trial"),
         ("sweep.protocol={n: [100]}", "protocol.n is no parameter of Snowflake"),
     ],

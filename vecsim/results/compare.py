@@ -152,9 +152,8 @@ def _same_words(a: xr.Dataset, b: xr.Dataset) -> bool:
     same identities, and the seed is the same."""
     configs = [json.loads(each.attrs.get("config", "{}")) for each in (a, b)]
     mine, its = ([config.get(key) for key in _SHARED] for config in configs)
-    coords = (each.drop_vars("trial", errors="ignore").coords for each in (a, b))
-    here, there = ({name: c.values.tolist() for name, c in each.items()} for each in coords)
-    return None not in mine and mine == its and here == there
+    here, there = (each.drop_vars("trial", errors="ignore").coords for each in (a, b))
+    return None not in mine and mine == its and here.equals(there)
 
 
 def _put(table: xr.Dataset, name: str, dims, found: Interval, values, units="1", **about) -> None:

@@ -1,4 +1,5 @@
-"""How many nodes are Byzantine: a share of them is rounded to a whole number."""
+"""How many nodes are Byzantine, as a share of them is rounded to a whole number; and how many equal
+ones a weighted stake is worth."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,7 +10,8 @@ from vecsim.model.point import Point
 from vecsim.results.layout import Beside
 from vecsim.studies.dimensions import Dimension
 
-_NAME = "byzantine_nodes"  # of the coordinate in the dataset
+# Names of coordinates in the dataset.
+_NAME, _EFFECTIVE = "byzantine_nodes", "effective_nodes"
 
 
 def beside(dimensions: list[Dimension], points: list[Any]) -> Mapping[str, Beside]:
@@ -19,11 +21,30 @@ def beside(dimensions: list[Dimension], points: list[Any]) -> Mapping[str, Besid
     swept = [any("byzantine_fraction" in p.key for p in d.parameters) for d in dimensions]
     if not any(swept) or any(map(_weighted, points)):
         return {}
-    counts = np.reshape([point.byzantine for point in points], [len(d.values) for d in dimensions])
-    kept = [own or bool(np.ptp(counts, axis=i).any()) for i, own in enumerate(swept)]
-    values = counts[tuple(slice(None) if keep else 0 for keep in kept)].ravel().tolist()
-    dims = tuple(d.name for d, keep in zip(dimensions, kept, strict=True) if keep)
-    return {_NAME: Beside(dims, values, {"long_name": "Byzantine nodes", "units": "nodes"})}
+    about = {"long_name": "Byzantine nodes", "units": "nodes"}
+    return {_NAME: _along(dimensions, swept, [point.byzantine for point in points], about)}
+
+
+def effective(dimensions: list[Dimension], points: list[Any]) -> Mapping[str, Beside]:
+    """A coordinate with how concentrated the stake is, along the dimensions that change it; none
+    where no point has a weighted stake, or all have the same. points: as of `beside`."""
+    if not any(map(_weighted, points)):
+        return {}
+    numbers = [point.stake.effective(point.n) if _weighted(point) else point.n for point in points]
+    if len(set(numbers)) == 1:
+        return {}
+    told = "nodes with equal holdings that would be as concentrated, 1 / sum(share**2)"
+    about = {"long_name": told, "units": "nodes"}
+    return {_EFFECTIVE: _along(dimensions, [False] * len(dimensions), numbers, about)}
+
+
+def _along(dimensions: list[Dimension], kept: list[bool], numbers: list, about: dict) -> Beside:
+    """Numbers of all points, without the dimensions along which they do not change, but for those
+    that are kept."""
+    array = np.reshape(numbers, [len(d.values) for d in dimensions])
+    kept = [own or bool(np.ptp(array, axis=i).any()) for i, own in enumerate(kept)]
+    values = array[tuple(slice(None) if keep else 0 for keep in kept)].ravel().tolist()
+    return Beside(tuple(d.name for d, k in zip(dimensions, kept, strict=True) if k), values, about)
 
 
 def range_of(points: Iterable[Any]) -> str:

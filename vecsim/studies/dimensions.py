@@ -6,11 +6,11 @@ values move together, along one dimension of that name.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from itertools import chain
-from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ DIGITS = 12  # decimal digits of a value of a range: fewer than floats have, so 
 RANGE = ("start", "stop", "step", "num", "log")
 LIST = "a list of different numbers or words, or a range {start, stop, step}"
 ZIP = "{parameter: [values], another: [values]}, equally many, which move together"
+ZIPPED = "a list of numbers or words, or of numbers and null"
 
 
 class Dimension(NamedTuple):
@@ -43,8 +44,14 @@ class Dimension(NamedTuple):
         return self.zipped or (self,)
 
     def settings(self, number: int) -> dict[str, Any]:
-        """The parameters' values at the value of that number."""
-        return {each.key: each.values[number] for each in self.parameters}
+        """The parameters' values at the value of that number; of null, none."""
+        values = {each.key: each.values[number] for each in self.parameters}
+        return {key: value for key, value in values.items() if value is not None}
+
+    @property
+    def labels(self) -> list:
+        """The values as a coordinate holds them: NaN for null."""
+        return [math.nan if value is None else value for value in self.values]
 
 
 Swept = list[Dimension]  # the dimensions of one study, the first varies slowest
@@ -111,13 +118,23 @@ def _zip(name: str, given: dict[str, Any]) -> Dimension:
     require(name.isidentifier(), where, given, f"{LIST}; or sweep.NAME={ZIP}")
     columns = []
     for key, values in given.items():
-        own = listed(f"{where}: {key}", values, different=False)
+        own = _column(f"{where}: {key}", values)
         columns.append(Dimension(str(key), str(key).rpartition(".")[2], own))
     require(len({len(column.values) for column in columns}) == 1, where, given, ZIP)
     rows = zip(*(column.values for column in columns), strict=True)
-    labels = [", ".join(v if isinstance(v, str) else json.dumps(v) for v in row) for row in rows]
+    told = ([v for v in row if v is not None] for row in rows)
+    labels = [", ".join(v if isinstance(v, str) else json.dumps(v) for v in row) for row in told]
     require(len(set(labels)) == len(labels), where, given, f"{ZIP}; and no two rows the same")
     return Dimension(name, name, labels, tuple(columns))
+
+
+def _column(key: str, values: Any) -> list:
+    """The values of a parameter of a zip; null may stand among numbers."""
+    if not (isinstance(values, list) and None in values):
+        return listed(key, values, different=False)
+    numbers = [value for value in values if value is not None]
+    require(len(numbers) > 0 and all(map(_finite, numbers)), key, values, ZIPPED)
+    return values
 
 
 def _check(dimensions: list[Dimension]) -> None:
@@ -180,4 +197,4 @@ def _values(start, stop, step, count: int, log: bool) -> Iterator[Any]:
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -105,12 +105,15 @@ def _filled(config: Plain) -> Callable[[Plain], Plain]:
     composed, interpolates = OmegaConf.create(config), "${" in json.dumps(config)
     # Plain dictionaries are a hundred times quicker to copy than OmegaConf's.
     text = json.dumps(plain_values(composed))
+    changed: Plain = {}  # what the settings of points before stand in place of
 
     def filled(settings: Plain) -> Plain:
         key = ""
         try:
             if interpolates:
-                for key, value in settings.items():  # the same keys each time
+                for key in settings.keys() - changed.keys():
+                    changed[key] = at(config, key)
+                for key, value in (changed | settings).items():
                     OmegaConf.update(composed, key, value, merge=False)
                 return plain_values(composed)
             made = json.loads(text)

@@ -66,10 +66,13 @@ class Study(NamedTuple):
 
     @property
     def beside(self) -> dict[str, Beside]:
-        """What else stands along the dimensions: parameters that move together, and the number of
-        Byzantine nodes where their share is swept."""
-        zipped = {p.name: Beside((d.name,), p.values) for d in self.dimensions for p in d.zipped}
-        return {**zipped, **counts.beside(self.dimensions, self.points)}
+        """What else stands along the dimensions: parameters that move together, the number of
+        Byzantine nodes where their share is swept, and how concentrated a weighted stake is."""
+        zipped = {p.name: Beside((d.name,), p.labels) for d in self.dimensions for p in d.zipped}
+        counted = (counts.beside, counts.effective)
+        return zipped | {
+            k: v for of in counted for k, v in of(self.dimensions, self.points).items()
+        }
 
 
 def studies(name: str, config: DictConfig, compose: Compose, given: Given = _NONE) -> list[Study]:
