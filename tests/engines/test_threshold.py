@@ -196,3 +196,53 @@ def test_no_option_is_lost():
     text = (places.root("conf") / "estimator" / "threshold.yaml").read_text()
     for event, level in threshold.LEVELS.items():
         assert f"{level} of {event}" in text
+
+
+# Of an experiment: the event is a reference to a key of its own, which is swept.
+EITHER = """# @package _global_
+defaults:
+  - override /estimator: threshold
+
+aim: stalled
+top: 0.5
+estimator: {event: "${aim}", high: "${top}"}
+sweep:
+  attack:
+    adversary: [balance_informed, safety_split]
+    protocol.beta: [5, 3]
+    aim: [stalled, disagreement]
+    top: [0.5, TOP]
+"""
+
+
+def either(folder, top: float) -> tuple[str, ...]:
+    """The words of a study of both events."""
+    (folder / "mine/experiment").mkdir(parents=True)
+    (folder / "mine/experiment/either.yaml").write_text(EITHER.replace("TOP", str(top)))
+    return f"--config-dir={folder}/mine", "experiment=either", *SMALL[1:], "trials=150"
+
+
+def test_events_that_differ_between_points(tmp_path):
+    """Each point is what it is by itself, and so is its threshold."""
+    result = call(*either(tmp_path, 0.5), f"output={tmp_path}/both")
+    assert (result.code, result.err) == (0, "")
+    both = vecsim.open(tmp_path / "both/data.zarr")
+    assert both.event.attrs["outcome"] == "stalled or disagreement"
+    found = both.vecsim.threshold()
+    assert found.crossed.values.tolist() == [0.5, 0.01]
+    for at, beta, event in ((0, 5, "stalled"), (1, 3, "disagreement")):
+        adversary = both.adversary.values[at]
+        alone = f"adversary={adversary}", f"protocol.beta={beta}", f"estimator.event={event}"
+        data = vecsim.run(*SMALL, "trials=150", *alone, output=f"alone{at}")
+        for name in ("event", "byzantine_fraction"):
+            np.testing.assert_array_equal(both[name][at], data[name])
+        threshold = data.vecsim.threshold()
+        for name in ("value", "low", "high"):
+            np.testing.assert_array_equal(found[name][at], threshold[name])
+    head = (tmp_path / "both/summary.csv").read_text().splitlines()[0]
+    assert head.startswith("attack,threshold,threshold_low,threshold_high,slope,fit,crossed,trials")
+
+
+def test_one_range_for_all_points(tmp_path):
+    line = refused(call(*either(tmp_path, 0.4)))
+    assert "estimator.high is 0.4; allowed: the same at all points, 0.5" in line

@@ -91,18 +91,25 @@ def crossing(
 
 
 def crossings(
-    x: Array, happened: Array, run: Array, level: float, low: float, high: float, confidence: float
+    x: Array,
+    happened: Array,
+    run: Array,
+    level: ArrayLike,
+    low: float,
+    high: float,
+    confidence: float,
 ) -> dict[str, Array]:
     """`crossing` of every point, by its fields, float64 [...]; NaN where nothing was run.
 
     Where a crossing lies out of the range, slope and fit are NaN: only a tail of the curve was
-    seen. x, happened (bool), run (bool): of single trials, [..., trials].
+    seen. x, happened (bool), run (bool): of single trials, [..., trials]. level: one, or [...].
     """
+    levels = np.broadcast_to(np.asarray(level, float), run.shape[:-1])
     found = np.full((*run.shape[:-1], len(Crossing._fields)), np.nan)
     for place in np.ndindex(*run.shape[:-1]):
         if (there := run[place]).any():
             counts = EventCounts.of(x[place][there], happened[place][there])
-            one = crossing(counts, level, low, high, confidence)
+            one = crossing(counts, float(levels[place]), low, high, confidence)
             found[place] = one if np.isfinite(one.value) else one._replace(slope=np.nan, fit=np.nan)
     return dict(zip(Crossing._fields, np.moveaxis(found, -1, 0), strict=True))
 
