@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 from matplotlib.figure import Figure
 
 from vecsim.results import plot
@@ -538,3 +539,104 @@ def test_reading_results_needs_neither_jax_nor_pyplot():
     code = "import sys, vecsim.results.plot; print({'jax', 'matplotlib.pyplot'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def stakes() -> xr.Dataset:
+    """A study of thresholds, 10 % in a network with equal holdings and 20 % in one that has not."""
+    holders, attacks = ["equal, 400", "zipf, 400", "sui"], ["stall", "split"]
+    share = np.repeat([0.1, 0.3, 0.5, 0.7, 0.9], 80)
+    at = np.array([0.1, 0.2, 0.2])[:, None] + np.repeat(np.linspace(-0.02, 0.02, 5), 80)
+    shape = (2, *at.shape)
+    event = np.broadcast_to(np.tile(np.arange(80), 5) < 80 * share, shape)
+    dims, about = ("attack", "holders", "trial"), {"outcome": "either", "low": 0.0, "high": 0.4}
+    variables = {
+        "byzantine_fraction": (dims, np.broadcast_to(at, shape)),
+        "event": (dims, event.astype(float), about),
+        "crossed": (dims, np.full(shape, 0.5)),
+    }
+    coords: dict[str, Any] = {"attack": attacks, "holders": holders}
+    coords |= {"stake": ("holders", ["equal", "zipf", "sui_2025"])}
+    coords |= {"effective_nodes": ("holders", [400.0, 100.0, 70.0]), "n": ("holders", [400] * 3)}
+    coords |= {"adversary": ("attack", ["balance_informed", "safety_split"])}
+    coords |= {"aim": ("attack", ["stalled", "disagreement"]), "rate": ("attack", [0.5, 0.5])}
+    return xr.Dataset(variables, coords, {"kind": "threshold", "config": json.dumps(CONFIG)})
+
+
+def test_thresholds_against_effective_nodes(saved):
+    script("stake_sweep").draw(stakes(), HERE)
+    [(_, _, figure)] = saved
+    first, second = figure.axes
+    assert [panel.get_title() for panel in figure.axes] == ["balance informed", "safety split"]
+    assert "50 % stall" in first.get_ylabel()
+    assert "50 % disagree" in second.get_ylabel()
+    points = {each.get_label(): each.lines[0].get_xydata()[0] for each in first.containers}
+    for kind, expected in {"equal": (400, 0.1), "zipf": (100, 0.2), "sui_2025": (70, 0.2)}.items():
+        np.testing.assert_allclose(points[kind], expected, rtol=0.02)
+    root = lines(first)["square root"]  # 10 % at 400 nodes, and 20 % at 100
+    np.testing.assert_allclose(root[:, 1] * np.sqrt(root[:, 0]), 0.1 * 20, rtol=0.02)
+    assert "square root" not in lines(second)
+    assert {"equal", "Zipf, 1,000 nodes", "Sui 2025", "95 % interval"} <= {*texts(figure)}
+
+
+def test_coalitions_of_the_same_nodes_are_one(saved):
+    dims = {
+        "adversary": ["balance_informed", "safety_split"],
+        "holders": ["owners"],
+        "byzantine": ["largest", "random"],
+        "byzantine_fraction": [0.05, 0.1, 0.11, 0.2],
+    }
+    stalled = np.zeros((2, 1, 2, 4), int)
+    stalled[0, 0] = [[0, 10, 20, 40], [0, 0, 20, 40]]
+    data = study(dims, stalled, disagreeing=np.array([0, 0, 0, 5]))
+    admitted = np.zeros((2, 1, 2, 4, TRIALS))
+    admitted[:, :, 0] = np.array([0, 1, 1, 2])[:, None]
+    admitted[:, :, 1] = np.array([4, 9, 10, 20])[:, None] + np.arange(TRIALS) % 2
+    data["admitted"] = data["admitted"].copy(data=admitted)
+    data["byzantine_stake"] = data["admitted"] / 100
+    script("coalitions").draw(data, HERE)
+    [(_, _, figure)] = saved
+    nodes, stake = (lines(panel) for panel in figure.axes)
+    name = "balance_informed, largest: points"
+    np.testing.assert_allclose(nodes[name], [[1, 30 / 80], [2, 1]])
+    np.testing.assert_allclose(stake[name], [[0.01, 30 / 80], [0.02, 1]])
+    drawn = nodes["balance_informed, random"]
+    np.testing.assert_allclose(drawn[-2:], [[10.5, 0.5], [20.5, 1]])
+    np.testing.assert_allclose(nodes["safety_split, largest: points"], [[2, 5 / TRIALS]])
+    corners = np.concatenate(shaded(figure.axes[0]))
+    assert np.isclose(corners[:, 1], clopper_pearson(30, 80)[0]).any()
+
+
+def test_latency_of_conditions(saved):
+    one, more = "[[15, 20]]", "[[15, 20], [20, 13]]"
+    dims = {"conditions": [one, more], "attack": ["a", "b", "c", "d"]}
+    last = np.array([[20, 30, 40, 50], [13, 30, 40, 50]])[..., None]
+    data = study(dims, 0, last=last, disagreeing=np.array([0, 0, 0, 8]))
+    data = data.assign_coords(
+        adversary=("attack", ["silent", "silent", "silent", "safety_split"]),
+        byzantine_fraction=("attack", [0.0, 0.05, 0.0, 0.3]),
+        initial_accept=("attack", [1.0, 1.0, 0.5, 0.5]),
+    )
+    module = script("conditions")
+    module.draw(data, HERE)
+    [(_, _, figure)] = saved
+    axes = np.array(figure.axes).reshape(2, 3)
+    np.testing.assert_allclose(lines(axes[1, 0])[more], [[0, 13], [0.05, 30]])
+    np.testing.assert_allclose(lines(axes[0, 1])[f"{one}: points"], [[0, 39]])
+    np.testing.assert_allclose(lines(axes[0, 2])[f"{one}: points"], [[0.3, 8 / TRIALS]])
+    assert "(15, 20) (20, 13)" in texts(figure)
+    np.testing.assert_allclose(lines(axes[1, 2])[one][:, 1], 1)
+
+
+@pytest.mark.parametrize(("which", "share"), [(2, 0.2), (3, 0.6)])
+def test_conditions_are_as_safe_as_the_one_pair(which, share):
+    """Each run is no more likely than that of (15, 20), which is of the smallest such betas."""
+    module = script("conditions")
+    study = Path(__file__).parents[1] / "conf/experiment/conditions.yaml"
+    swept = yaml.safe_load(study.read_text())["sweep"]["protocol.conditions"]
+    assert swept[0] == module.ONE
+    least = float(module.run_probability(module.ONE, share))
+    for pair in swept[which][1:]:
+        assert module.run_probability([pair], share) <= least
+        shorter = [pair[0], pair[1] - 1]
+        assert module.run_probability([shorter], share) > least
+    assert module.run_probability([swept[1][1]], 0.2) <= least or share != 0.2

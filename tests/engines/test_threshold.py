@@ -6,7 +6,7 @@ from subprocess import DEVNULL
 
 import numpy as np
 import pytest
-from command import assert_same, call, refused, start
+from command import assert_same, call, check_experiment, refused, start
 from helpers import compilations
 from scipy import special, stats
 
@@ -246,3 +246,13 @@ def test_events_that_differ_between_points(tmp_path):
 def test_one_range_for_all_points(tmp_path):
     line = refused(call(*either(tmp_path, 0.4)))
     assert "estimator.high is 0.4; allowed: the same at all points, 0.5" in line
+
+
+def test_stake_sweep(tmp_path):
+    """The experiment, on two of its networks."""
+    holders = "{stake: [equal, zipf], stake.exponent: [null, 1], n: [60, 60]}"
+    check_experiment("stake_sweep", "trials=16", f"sweep.holders={holders}", folder=tmp_path)
+    [store] = tmp_path.glob("results/*/data.zarr")
+    data = vecsim.open(store)
+    assert data.effective_nodes.values[0] == 60 > data.effective_nodes.values[1]
+    assert (data.crossed[-1] == 0.05).all()
