@@ -239,6 +239,12 @@ def test_events_that_differ_between_points(tmp_path):
         threshold = data.vecsim.threshold()
         for name in ("value", "low", "high"):
             np.testing.assert_array_equal(found[name][at], threshold[name])
+    result = call(*either(tmp_path / "again", 0.5), "seed=1", f"output={tmp_path}/other")
+    assert result.code == 0
+    other = vecsim.open(tmp_path / "other/data.zarr")
+    other["crossed"] = other.crossed.where(other.crossed > 0.1, 0.02)
+    with pytest.raises(ValueError, match=r"crossed is \[0.5, 0.01\] in a and \[0.5, 0.02\] in b"):
+        vecsim.compare(both, other)
     head = (tmp_path / "both/summary.csv").read_text().splitlines()[0]
     assert head.startswith("attack,threshold,threshold_low,threshold_high,slope,fit,crossed,trials")
 

@@ -227,7 +227,7 @@ def _recovered(a, b, level, paired: bool, name: str, contrast: Callable, what: s
     _require(not paired, told, "another seed in one of them")
     found: Any = [getattr(kind_of(each), name)(each, level) for each in (a, b)]
     for key in ("outcome", "crossed"):
-        mine, its = (each.attrs.get(key) for each in found)
+        mine, its = (e[key].values.tolist() if key in e else e.attrs.get(key) for e in found)
         _require(mine == its, f"{key} is {mine} in a and {its} in b", "the same")
     both = [Interval(*(each[part].values for part in Interval._fields)) for each in found]
     about = {"long_name": f"{what} of the {name}", "interval": RECOVERED}
