@@ -12,6 +12,7 @@ from vecsim.results import plot
 DIMS = ("adversary", "byzantine_fraction")
 # What a vote is when a peer does not vote yes: (neutral, none) as 1 or 0, else it is a no.
 KINDS = {"always_reject": (0, 0), "neutral": (1, 0), "silent": (0, 1)}
+TICKS = (150, 200, 300, 500, 1000, 2000, 4000)  # polls, on a logarithmic axis
 NAMES = {"always_reject": "vote no", "neutral": "answer neutral", "silent": "do not answer"}
 
 
@@ -40,13 +41,16 @@ def _figure(data: xr.Dataset):
             label = plot.words(kind)
             plot.band(panel, fractions, ends, looks[kind], label, no_event=none, every=every)
         if kind in KINDS:
-            exact = [_independent(kind, float(share)) for share in fractions]
+            nodes = plot.setting(data, "n")  # a node does not ask itself
+            exact = [_independent(kind, share * nodes / (nodes - 1)) for share in fractions]
             curve = {"color": looks[kind]["color"], "linewidth": 0.9, "linestyle": (0, (1, 1.5))}
             axes[1].plot(fractions, exact, label=f"{kind}: independent", **curve)
     axes[0].set_ylim(-0.08, 1.04)
     axes[0].set_ylabel("all honest nodes finalise yes, %")
     plot.percent(axes[0].yaxis)
     axes[1].set_yscale("log")
+    axes[1].set_yticks(TICKS, [f"{tick:,}" for tick in TICKS])
+    axes[1].minorticks_off()
     axes[1].set_ylabel("polls of an honest node, mean")
     for panel in axes:
         panel.set_xlabel("Byzantine, % of nodes")
@@ -58,7 +62,7 @@ def _figure(data: xr.Dataset):
 
 
 def _independent(kind: str, share: float) -> float:
-    """Mean polls of one node while all honest nodes vote yes."""
+    """Mean polls of one node while all honest nodes vote yes. share: of its peers."""
     neutral, none = KINDS[kind]
     votes = law_of_votes(Ecash(), 1 - share * (1 - none), share * neutral, colour=1).mean
     return votes / (1 - share * none)
