@@ -164,7 +164,8 @@ def _walk(rule: Protocol, begin, cells, polls):
 
     def move(cells, poll):
         after = jax.vmap(alone, (-1, 0), -1)(cells, poll)
-        return jnp.where(_ended(rule, after), begin, after), (cells, after)
+        ended = jax.vmap(partial(_ended, rule), -1)(after)
+        return jnp.where(ended, begin, after), (cells, after)
 
     cells, (before, after) = jax.lax.scan(move, cells, polls)
     return cells, before, after
@@ -237,7 +238,7 @@ def _check_step(rule: Protocol, before: _Words, polls: Any, alone: _Words | None
 def _shown(cell: Any) -> Any:
     """A cell as messages have it: a number, or a tuple of the words."""
     words = tuple(map(int, cell))
-    return words if len(words) > 1 else words[0]
+    return words[0] if len(words) == 1 else words
 
 
 def _check_cell(rule: Protocol, call: str, words: list[int]) -> None:
