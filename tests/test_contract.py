@@ -1,6 +1,7 @@
 """What every option in conf/ promises: it builds, compiles, keeps types, and is data in a sweep."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import equinox as eqx
@@ -17,7 +18,7 @@ from vecsim.model import build
 from vecsim.model.point import Point
 from vecsim.polls import counted
 from vecsim.protocols.snowflake import Snowflake
-from vecsim.types import Adversary, Counts, Protocol, View, identity_of
+from vecsim.types import Adversary, Counts, Protocol, View, decided, identity_of
 
 CONF = places.root("conf")
 NEEDED = {"mixture": {"of": {"balance_pooled": 0.5, "random_voting": 0.25, "silent": 0.25}}}
@@ -54,7 +55,7 @@ def test_there_is_an_option_for_every_file():
         files = {p.stem for p in (places.PACKAGE / folder).glob("*.py")}
         used = {type(built(kind, option)).__module__.rpartition(".")[2] for option in options(kind)}
         assert used == files - {"__init__", "checks", "streak", "shared"}
-    assert len(options("adversary")) == 15
+    assert len(options("adversary")) == 16
 
 
 def test_identities_stay():
@@ -62,10 +63,16 @@ def test_identities_stay():
     kinds = ("protocol", "adversary", "network")
     every = [(kind, option) for kind in kinds for option in options(kind)]
     points = {f"{kind}={option}": point_of(**{kind: option}, n=1000) for kind, option in every}
+    for option in options("stake"):
+        if option != "file":  # which is known by the numbers in it
+            stake = built("stake", option)
+            network = built("network", "complete", exclude_self=not stake.weighted)
+            numbers = {"n": stake.nodes or 1000, "stake": stake, "network": network}
+            points[f"stake={option}"] = point_of(**numbers)
     known = json.loads((Path(__file__).parent / "data/identities.json").read_text())
     assert {name: f"{point.hash():016x}" for name, point in points.items()} == known
     for point in points.values():
-        for part in (point.protocol, point.adversary, point.network):
+        for part in (point.protocol, point.adversary, point.network, point.stake):
             assert "identity" in vars(type(part))
 
 
@@ -90,28 +97,39 @@ def test_protocols(option):
     assert rule.k / 2 < low
     assert [low, *more, rule.k] == sorted([low, *more, rule.k])
     colours = jnp.arange(12, dtype=jnp.uint32).reshape(3, 4) % jnp.uint32(2)
+    words = 1 + len(rule.further())
+
+    def every(cells):
+        """All words of cells, each of which must be uint32 and of the colours' shape."""
+        listed = cells if isinstance(cells, tuple) else (cells,)
+        assert len(listed) == words
+        assert all((word.dtype, word.shape) == (jnp.uint32, (3, 4)) for word in listed)
+        return [np.asarray(word) for word in listed]
+
     cells = jax.jit(lambda rule: rule.start(colours))(rule)
-    assert (cells.dtype, cells.shape) == (jnp.uint32, (3, 4))
-    assert np.array_equal(cells & jnp.uint32(7), colours)
+    assert np.array_equal(every(cells)[0] & 7, colours)
     traces = 0
 
     @jax.jit
-    def step(rule, cells, positive, answered):
+    def step(rule, cells, positive, answered, number):
         nonlocal traces
         traces += 1
-        counts = Counts(positive, answered)
-        return rule.step(cells, counts if rule.counts else counted(rule.quorums, counts))
+        neutral = (answered - positive) * jnp.uint32(rule.neutral)
+        counts = Counts(positive, answered, neutral, number, number % jnp.uint32(5))
+        new = rule.step(cells, counts if rule.counts else counted(rule.quorums, counts))
+        over = rule.gives_up(new) if rule.stops else False
+        return new, jax.tree.map(partial(jnp.where, decided(new) | over), cells, new)
 
     numbers = np.random.default_rng(0).integers(0, rule.k + 1, (50, 3, 4), dtype=np.uint32)
-    changed = eqx.tree_at(lambda rule: rule.k, rule, rule.k + 2)
-    for which in (rule, changed):
-        for positive in numbers:
-            new = step(which, cells, positive, np.uint32(rule.k))
-            assert (new.dtype, new.shape) == (cells.dtype, cells.shape)
-            new = np.asarray(new)
-            assert (new.astype(int) < rule.cell_limit()).all()
-            assert not (new & 4).any()
-            cells = jnp.where((new & 2) > 0, cells, new)
+    # One whose k is fixed has another number that is data.
+    which = (lambda rule: rule.k) if "k" in vars(rule) else (lambda rule: rule.max_rounds)
+    changed = eqx.tree_at(which, rule, which(rule) + 2)
+    for each in (rule, changed):
+        for number, positive in enumerate(numbers):
+            new, cells = step(each, cells, positive, np.uint32(rule.k), np.uint32(number << 26))
+            first = every(new)[0]
+            assert (first.astype(int) < rule.cell_limit()).all()
+            assert not (first & 4).any()
     assert traces == 1
 
 
@@ -121,9 +139,10 @@ def test_adversaries(option):
     assert isinstance(adversary, Adversary)
     assert adversary.groups in (1, 2)
     assert 0 <= adversary.admission <= 1
-    for accept, reject in (mix for way in adversary.ways for mix in way):
-        assert min(accept, reject) >= 0
-        assert accept + reject <= 1
+    for way, neither in zip(adversary.ways, adversary.neutrals, strict=True):
+        for (accept, reject), neutral in zip(way, neither, strict=True):
+            assert min(accept, reject, neutral) >= 0
+            assert accept + reject + neutral <= 1
     traces = 0
 
     @jax.jit
@@ -196,6 +215,23 @@ SWEEPS = {
         "initial_confidence": (0.0, 1.0),
         "max_rounds": (5, 150),
     },
+    "ecash": {
+        "conclusive": (5, 8),
+        "finalization_score": (1, 128, 255),
+        "stale_votes": (0, 50),
+        "stale_factor": (0, 64),
+        "max_rounds": (60, 300),
+    },
+    "fpc": {
+        "k": (9, 21),
+        "first_low": (0.0, 0.5),
+        "first_high": (0.7, 1.0),
+        "low": (0.1, 0.6),
+        "high": (0.7, 1.0),
+        "finality": (1, 10, 255),
+        "cooling": (0, 3),
+        "max_rounds": (60, 100),
+    },
 }
 ADVERSARY_SWEEPS = {
     "balance_pooled": {"lag": (0, 1)},
@@ -224,7 +260,7 @@ def swept():
                     k = value if name == "k" else 20
                     alpha = value if name == "alpha_preference" else k // 2 + 1
                     setting |= {"k": k, "alpha_preference": alpha, "alpha_confidence": alpha}
-                elif name == "k":
+                elif name == "k" and option != "fpc":
                     setting["alpha"] = value // 2 + 1
                 settings.append(setting)
             yield f"{option}.{name}", [built("protocol", option, **low | s) for s in settings], None
