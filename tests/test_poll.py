@@ -96,7 +96,8 @@ def law_of_counts(kind, rows, own, group=0, k=None):
         full = np.full(first.shape, own, np.uint32)
         which = np.full(first.shape, bool(group))
         poll = compiled_draw(kind, rows, full, which, (first, second), np.uint32(k))
-        positive, answered = (np.broadcast_to(np.asarray(v), first.shape).astype(int) for v in poll)
+        counts = poll.positive, poll.answered
+        positive, answered = (np.broadcast_to(v, first.shape).astype(int) for v in counts)
         negative = answered - positive
         return (positive, negative) if own else (negative, positive)
 
