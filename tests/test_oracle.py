@@ -650,7 +650,7 @@ def test_minority_flips_and_all_decide():
         "start_ones": 5,
         "final_ones": 6,
         "flips": 1,
-        "polls": 10,
+        "polls": 18,
         "admitted": 0,
     }
     assert out["decided_at"] == [3] * 6

@@ -222,7 +222,8 @@ def batch_size(points: list[Point], seed: int, memory: int, wanted: int) -> int:
     are wanted. points: that one program serves."""
     shape, mesh = agents_shape(points, seed), all_devices()
     node_bytes = {"agents": shape.bits // 8 * 4, "asynchronous": 64, "graph": 32 * shape.degree}
-    node_bytes["places"] = 64 * shape.kind.k
+    words = len(points[0].protocol.further())  # of a cell, besides the first
+    node_bytes["places"] = 64 * shape.kind.k + 32 * words
     trial_bytes = node_bytes["places" if shape.places else shape.engine] * shape.nodes + 1024
     nodes = shape.nodes * max(1, shape.degree, shape.places * shape.kind.k)
     on_cpu = mesh.devices.flat[0].platform == "cpu"

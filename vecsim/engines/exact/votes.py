@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vecsim.errors import number, require, whole
+from vecsim.model.poll_law import Floats
 from vecsim.protocols.ecash import WINDOW, Ecash
 from vecsim.types import Counts
 
@@ -29,8 +30,6 @@ _LEFT = 1e-15  # probability of still voting at which they are followed no furth
 # nothing (1) or counts (2).
 _BEFORE = 1
 _ASKED = 256  # numbers of votes for which it is asked at once whether a node gives up
-
-Floats = NDArray[np.float64]
 
 
 class VoteLaw(NamedTuple):

@@ -7,14 +7,14 @@ from typing import Any
 
 from vecsim.errors import name_of, require
 from vecsim.model.checks.adversary import check_adversary
-from vecsim.model.checks.declared import FLAGS
+from vecsim.model.checks.declared import DECLARED
 from vecsim.model.checks.protocol import check_protocol
 from vecsim.network import Network
 from vecsim.types import Adversary, Protocol
 
 # By kind: the check of its own code, and the constants of the class that must not be fields.
 CHECKS: dict[type, tuple[Callable[[Any], None], tuple[str, ...]]] = {
-    Protocol: (check_protocol, FLAGS),
+    Protocol: (check_protocol, DECLARED),
     Adversary: (check_adversary, ("mixes", "neutral", "groups", "pools", "memories")),
 }
 CHECKED = 4096  # checked components that are remembered: more than a sweep has, a few bytes each

@@ -6,14 +6,14 @@ from vecsim import fields
 from vecsim.errors import name_of, raised_by, require, whole
 from vecsim.types import Protocol
 
-FLAGS = ("counts", "decides", "neutral", "common", "voters", "stops")  # constants of the class
+DECLARED = ("counts", "decides", "neutral", "common", "voters", "stops")  # constants of the class
 MOST_PEERS = 400  # peers of a poll, k: more would be slow, as counts have about k^2 / 2 results
 
 
 def check_declared(rule: Protocol) -> None:
     """ConfigError unless flags, numbers, quorums and the sizes of fields are in their ranges."""
     name = name_of(rule)
-    for flag in FLAGS:
+    for flag in DECLARED:
         value = getattr(rule, flag)
         require(type(value) is bool, f"{name}.{flag}", value, "True or False")
         allowed = "False, as counts is False"

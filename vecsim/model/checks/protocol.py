@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vecsim import fields
 from vecsim.errors import name_of, raised_by, require
 from vecsim.model.checks.declared import check_declared
-from vecsim.model.checks.results import results, told
+from vecsim.model.checks.results import poll_in_words, results
 from vecsim.types import Protocol
 
 _Words = NDArray[np.uint32]  # cells, [words, cells]
@@ -210,7 +210,7 @@ def _check_step(rule: Protocol, before: _Words, polls: Any, alone: _Words | None
         after, over, left = jax.device_get(_stepped(rule, before, polls))
 
     def call(at: Any) -> str:
-        return f"step({_shown(before[:, at])}, {told(rule, [part[at] for part in polls])})"
+        return f"step({_shown(before[:, at])}, {poll_in_words(rule, [part[at] for part in polls])})"
 
     first = after[0]
     bad = (first >= rule.cell_limit()) | ((first & fields.OVERFLOW) != 0)

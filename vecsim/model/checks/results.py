@@ -82,7 +82,7 @@ def _record(*names: str) -> Any:
     return namedtuple("Counts", names)
 
 
-def told(rule: Protocol, poll: Any) -> str:
+def poll_in_words(rule: Protocol, poll: Any) -> str:
     """A poll in words, for messages. poll: its parts, as in `results`."""
     if rule.counts:
         positive, answered, *more = poll
