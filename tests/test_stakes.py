@@ -5,6 +5,7 @@ import dataclasses
 import gzip
 import importlib
 import itertools
+import json
 import math
 import os
 import pickle
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from scipy import stats
 
+import vecsim
 from vecsim import places
 from vecsim.errors import ConfigError, name_of
 from vecsim.stakes import reading
@@ -599,3 +601,59 @@ def test_numbers_of_nodes():
     found = {option: table(option).nodes for option in TABLES}
     assert found == dict(zip(TABLES, (662, 504, 178, 954, 106), strict=True))
     assert {law.nodes for law in (Equal(), *LAWS)} == {None}
+
+
+# Laws of one's own
+
+
+class Two(Weighted):
+    """One node that holds more than the others."""
+
+    big: float = 10.0
+
+    def weights(self, n):
+        return np.r_[self.big, np.ones(n - 1)]
+
+
+class Wrong(Two):
+    """What a law must not give, by the name of its fault."""
+
+    fault: str = ""
+
+    def weights(self, n):
+        good = super().weights(n)
+        return {
+            "nothing": good - 1,
+            "endless": good * np.inf,
+            "too few": good[1:],
+            "text": good.astype(str),
+            "chance": good * np.random.default_rng().random(),
+        }[self.fault]
+
+
+def test_a_law_of_ones_own_is_checked():
+    vecsim.check(Two())
+    vecsim.check(Equal())
+    name = f"{__name__}.Wrong.weights"
+    for fault, message in (
+        ("nothing", r"\(2\)\[1\] is 0.0; allowed: a finite number above 0"),
+        ("endless", r"\(1\)\[0\] is inf; allowed: a finite number above 0"),
+        ("too few", r"\(1\) is 'float64 of shape \(0,\)'; allowed: numbers of shape \(1,\), one f"),
+        ("text", r"\(1\) is '<U\d+ of shape \(1,\)'; allowed: numbers of shape \(1,\), one for"),
+        ("chance", r"\(1\) is 'other numbers when it is called again'; allowed: always the same"),
+    ):
+        with pytest.raises(ConfigError, match=name + message):
+            vecsim.check(Wrong(fault=fault))
+    with pytest.raises(ConfigError, match="Half is 'a Stake'; allowed: a class that extends Wei"):
+        vecsim.check(Half())
+
+
+class Half(Stake):
+    """Neither equal nor weighted."""
+
+
+def test_a_law_of_ones_own_runs(tmp_path):
+    data = vecsim.run(stake=Two(big=50.0), n=40, trials=20, output=str(tmp_path / "own"))
+    assert data.sizes == {"trial": 20}
+    assert (data["byzantine_stake"] == 0).all()
+    assert json.loads(data.attrs["config"])["stake"]["big"] == 50.0

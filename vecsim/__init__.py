@@ -102,7 +102,8 @@ def point(*overrides: str, config_dir: Folders = None, **parameters: Any) -> Poi
 
     `vecsim.engines.exact` and `vecsim.engines.limit` take such points. overrides, parameters,
     config_dir: as in `vecsim.run`, but only those that define a point: n, byzantine_fraction,
-    initial_accept, schedule, protocol, adversary, network (and experiment, packages).
+    initial_accept, schedule, protocol, adversary, network, stake (and preset, experiment,
+    packages).
     ConfigError, one line, for any other, and where they describe several points or campaigns.
     """
     return _notebook().point(overrides, parameters, config_dir)
@@ -115,8 +116,8 @@ def run(
 
     overrides: as on the command line, `"protocol=snowball", "sweep.n=[100,1000]"`.
     parameters: the same as keywords, `protocol="snowball", n=100, protocol__k=10`,
-    `sweep={"n": [100, 1000]}`; two underscores stand for the dot. protocol, adversary and network
-    may be objects, `protocol=Snowball(k=10)`, which stand for their class and their parameters:
+    `sweep={"n": [100, 1000]}`; two underscores stand for the dot. protocol, adversary, network
+    and stake may be objects, `protocol=Snowball(k=10)`, which stand for their class and parameters:
     the results are those of the same component given by name. A class of your own then needs no
     `packages`, and may be defined in a script or a notebook.
     output: folder of the results; default results/<name>-<hash of the parameters>.

@@ -30,6 +30,8 @@ def announce(study: Study, computed_by: str, shard: Shard) -> None:
     points = f"{len(study.points):,} points of" if len(study.points) > 1 else "1 point of"
     most = "up to " if study.precision else ""
     engine = f"engine {', '.join(sorted(set(study.engines)))}"
+    if "places" in study.engines:
+        engine += " (which draws every place of a poll, and takes longer)"
     what = [f"{study.name}: {points} {most}{study.trials:,} trials", counts.range_of(study.points)]
     part = f"shard {shard}" if shard.of > 1 else ""
     print(", ".join(filter(None, [*what, part, engine, computed_by])), flush=True)

@@ -9,7 +9,9 @@ from vecsim.errors import name_of, require
 from vecsim.model.checks.adversary import check_adversary
 from vecsim.model.checks.declared import DECLARED
 from vecsim.model.checks.protocol import check_protocol
+from vecsim.model.checks.stake import check_stake
 from vecsim.network import Network
+from vecsim.stakes.stake import Stake
 from vecsim.types import Adversary, Protocol
 
 # By kind: the check of its own code, and the constants of the class that must not be fields.
@@ -20,7 +22,7 @@ CHECKS: dict[type, tuple[Callable[[Any], None], tuple[str, ...]]] = {
 CHECKED = 4096  # checked components that are remembered: more than a sweep has, a few bytes each
 
 
-def check(component: Protocol | Adversary | Network) -> None:
+def check(component: Protocol | Adversary | Network | Stake) -> None:
     """Raise ConfigError unless a component keeps what its interface promises.
 
     Nodes of a protocol are followed through thousands of polls, an adversary through hundreds of
@@ -28,8 +30,11 @@ def check(component: Protocol | Adversary | Network) -> None:
     up may be missed. Takes milliseconds, and at the first component of a class a fraction of a
     second.
     """
-    allowed = "a protocol, an adversary or a network"
-    require(isinstance(component, (*CHECKS, Network)), "component", component, allowed)
+    allowed = "a protocol, an adversary, a network or a stake"
+    require(isinstance(component, (*CHECKS, Network, Stake)), "component", component, allowed)
+    if isinstance(component, Stake):  # which no program is compiled for: its fields may be any
+        check_stake(component)
+        return
     if isinstance(component, Adversary) and len(component.kinds) > 1:  # a mixture
         for kind in component.kinds:
             check(kind)
