@@ -29,7 +29,7 @@ from vecsim.errors import ConfigError
 from vecsim.polls import by_side, counted, possible, results_of
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.studies import theory
-from vecsim.studies.rare.walkers import supports_splitting
+from vecsim.studies.rare.supported import supports_splitting
 from vecsim.types import Counts, Levels, Outcome, Protocol, Quorum, decided, preference
 
 DATA = Path(__file__).parent / "data"

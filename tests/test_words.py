@@ -27,7 +27,7 @@ from vecsim.protocols.fpc import Fpc
 from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.studies import theory
-from vecsim.studies.rare.walkers import supports_splitting
+from vecsim.studies.rare.supported import supports_splitting
 from vecsim.types import Counts, Protocol, Quorum
 
 ONE = jnp.uint32(1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import SIGMAS, assert_same_distribution, run, standard_error
+from helpers import SIGMAS, assert_mean, assert_same_distribution, point, run, standard_error
 from test_stake import given, staked
 
 from vecsim.adversaries.always_reject import AlwaysReject
@@ -18,8 +18,11 @@ from vecsim.protocols.qr_avalanche import QrAvalanche
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
+from vecsim.results import outcomes
 from vecsim.stakes.zipf import Zipf
-from vecsim.studies.rare.walkers import supports_splitting
+from vecsim.studies.rare.splitting import Effort, split
+from vecsim.studies.rare.supported import supports_splitting
+from vecsim.studies.rare.walkers import Climbers
 
 RULE = Snowflake(k=8, alpha_preference=5, alpha_confidence=6, beta=4, max_rounds=40)
 CLASSES = [20] * 2 + [7] * 5 + [2] * 20 + [1] * 30  # 57 nodes of four kinds
@@ -77,7 +80,9 @@ def test_what_classes_are_refused():
     assert population.supports(counts) == "protocol=QrAvalanche: it looks at counts"
     p = staked(RULE, Silent(), law, n=57)
     assert exact.supports(p) == "nodes that hold more or less than others are not solved"
-    assert supports_splitting(p, "agents") == "weighted stake: walkers are nodes that hold the same"
+    assert supports_splitting(p, "population") == "weighted stake with engine.name=population"
+    many = staked(RULE, Silent(), Zipf(), n=10_001)
+    assert supports_splitting(many, "agents") == "weighted stake of more than 10000 nodes"
 
 
 def test_the_limit_is_that_of_many_holders():
@@ -96,3 +101,37 @@ def test_the_limit_is_that_of_many_holders():
         error = standard_error(share)
         assert error < 0.01
         assert abs(share.mean() - expected) < SIGMAS * error
+
+
+@pytest.mark.parametrize("adversary", [SafetySplit(), BalanceInformed()])
+def test_rare_events_where_all_hold_the_same(adversary):
+    """Against the exact chain of nodes that hold the same, of 3e-2 and 1.4e-4."""
+    rule = Snowflake(10, 8, 8, 4, 60)
+    fields = {"n": 6, "byzantine_fraction": 1 / 6, "sampling": "with_replacement"}
+    truth = exact.solve(point(rule, adversary, exclude_self=False, **fields)).disagreement
+    climbers = Climbers(
+        staked(rule, adversary, given(*[1] * 6), **fields), "disagreement", "agents", 1
+    )
+    for score in range(2):
+        estimates = split(climbers, score, Effort(500, 0.2), 60, 1).estimates
+        assert standard_error(estimates) < truth / 8
+        assert_mean(estimates, truth)
+
+
+@pytest.mark.parametrize(
+    ("event", "fraction", "adversary"),
+    [("disagreement", 0.2, SafetySplit(1, 0.4)), ("stalled", 0.1, BalanceInformed())],
+)
+def test_rare_events_among_unequal_holders(event, fraction, adversary):
+    """Against trials of their own; the walkers that are copied keep what their nodes hold."""
+    rule = Snowflake(k=8, alpha_preference=6, alpha_confidence=6, beta=8, max_rounds=60)
+    p = staked(rule, adversary, given(*CLASSES), n=57, byzantine_fraction=fraction)
+    trials = 100_000
+    [out] = run([p], trials, seed=3)
+    happened = outcomes.event(out, event)
+    estimates = split(Climbers(p, event, "agents", 1), 1, Effort(400, 0.2), 60, 2).estimates
+    error = np.hypot(standard_error(happened), standard_error(estimates))
+    told = happened.mean(), estimates.mean(), error
+    assert 1e-4 < happened.mean() < 0.1, told
+    assert error < happened.mean() / 8
+    assert abs(happened.mean() - estimates.mean()) < SIGMAS * error

@@ -19,8 +19,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vecsim.engines.agents.holdings import holdings_of
-from vecsim.engines.agents.stake_polls import holders_of, one_by_one, scale_of, unit_thresholds
+from vecsim.engines.agents.stake_polls import (
+    one_by_one,
+    scale_of,
+    trial_fields,
+    unit_thresholds,
+)
 from vecsim.engines.agents.tables import Stack, WantedTables
 from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.trial import Shape, Tables, Trials
@@ -236,21 +240,13 @@ class Assembler:
             replacement=point.network.replacement,
         )
 
-    def _held(self, trial: Trials, item: Item, keys) -> dict[str, Any]:
-        """The fields of an item's trials that differ among them: of a weighted stake. trial: what
-        they have in common."""
-        held = holdings_of(item.point, keys)
-        fields = dict(
-            honest=held.honest,
-            byzantine=held.kinds.sum(axis=1),
-            kinds=np.pad(held.kinds, ((0, 0), (0, self.kinds - held.kinds.shape[1]))),
-            start_ones=held.start_ones,
-            first_group=held.first_group,
-            first_ones=held.first_ones,
-        )
-        fields = {name: value.astype(np.int32) for name, value in fields.items()}
+    def held_fields(self, point: Point, keys, trial: Trials) -> dict[str, Any]:
+        """The fields of Trials that differ among a point's trials of a weighted stake, by name.
+
+        keys: the trials', two uint32 [trials]. trial: what they have in common.
+        """
         first_row = int(np.max(trial.offsets))
-        return fields | {"holders": holders_of(self.shape, item.point, held, first_row, self.mixes)}
+        return trial_fields(self.shape, point, keys, first_row, self.mixes, self.kinds)
 
     def _finish(self, taken: list[tuple[Trials, Item]]) -> tuple[Trials, Tables, np.ndarray]:
         """One batch, filled up with trials of no nodes."""
@@ -271,7 +267,8 @@ class Assembler:
         self.pooled.clear()
         whole: dict[str, Any] = dict(graph=graph.astype(np.int32))
         if self.weighted:
-            parts = [self._held(*each) for each in zip(known, listed, keys, strict=True)]
+            every = zip(known, listed, keys, strict=True)
+            parts = [self.held_fields(item.point, own, trial) for trial, item, own in every]
             whole |= jax.tree.map(lambda *leaves: _filled(leaves, sizes[-1]), *parts)
         else:
             firsts = map(first_ones, (item.point for item in listed), keys)

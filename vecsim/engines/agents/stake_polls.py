@@ -9,12 +9,13 @@ binomial, with replacement), whoever holds them. So one table serves all trials 
 """
 
 from functools import lru_cache
+from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from vecsim.engines.agents.holdings import Holdings
+from vecsim.engines.agents.holdings import Holdings, holdings_of
 from vecsim.engines.agents.lockstep import laid_out
 from vecsim.engines.agents.places import more_than_tables
 from vecsim.engines.holders import Holders
@@ -77,9 +78,29 @@ def unit_thresholds(
     return table
 
 
-def holders_of(shape: Shape, point: Point, held: Holdings, first_row: int, mixes: int) -> Holders:
-    """The `Holders` of these trials, int32. first_row: of the point's table. mixes: ways to answer
-    of an adversary at most."""
+def trial_fields(
+    shape: Shape, point: Point, keys, first_row: int, mixes: int, kinds: int
+) -> dict[str, Any]:
+    """The fields of `Trials` that differ among a point's trials, by name; int32.
+
+    keys: the trials', two uint32 [trials]. first_row: of the point's table. mixes, kinds: ways to
+    answer, and kinds of Byzantine nodes, of an adversary at most.
+    """
+    held = holdings_of(point, keys)
+    fields = dict(
+        honest=held.honest,
+        byzantine=held.kinds.sum(axis=1),
+        kinds=np.pad(held.kinds, ((0, 0), (0, kinds - held.kinds.shape[1]))),
+        start_ones=held.start_ones,
+        first_group=held.first_group,
+        first_ones=held.first_ones,
+    )
+    fields = {name: value.astype(np.int32) for name, value in fields.items()}
+    return fields | {"holders": _holders_of(shape, point, held, first_row, mixes)}
+
+
+def _holders_of(shape: Shape, point: Point, held: Holdings, first_row: int, mixes: int) -> Holders:
+    """The `Holders` of these trials, int32; all as for `trial_fields`."""
     scale, adversary = scale_of(point), point.adversary
     rows = np.full((len(held.honest), mixes, 2), first_row)
     for i, way in enumerate(adversary.ways):

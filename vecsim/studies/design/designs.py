@@ -31,7 +31,8 @@ from vecsim.studies.design.candidate import AT_BEST, EVENT, START, Candidate, Se
 from vecsim.studies.dimensions import keys_of
 from vecsim.studies.rare.scores import SCORES
 from vecsim.studies.rare.splitting import MOST_REPLICAS, split
-from vecsim.studies.rare.walkers import Climbers, supports_splitting
+from vecsim.studies.rare.supported import supports_splitting
+from vecsim.studies.rare.walkers import Climbers
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work
 

@@ -7,7 +7,8 @@ import numpy as np
 from vecsim.errors import count, require, whole
 from vecsim.studies.rare.scores import SCORES
 from vecsim.studies.rare.splitting import MOST_REPLICAS, MOST_WALKERS, Effort, plain_events, split
-from vecsim.studies.rare.walkers import Climbers, supports_splitting
+from vecsim.studies.rare.supported import supports_splitting
+from vecsim.studies.rare.walkers import Climbers
 from vecsim.studies.sweep import Study
 from vecsim.studies.work import Work, variable
 

@@ -76,7 +76,11 @@ def situations(tally: Tally) -> list[Tally]:
     zero, one = (jnp.where(number > 0, 0, 1) for number in decided)
     first = tally._replace(decided=tally.decided + zero)
     second = tally._replace(decided=tally.decided + one, decided_1=tally.decided_1 + one)
-    return [tally, first, second]
+    found = [tally, first, second]
+    if tally.units is None:
+        return found
+    held = situations(tally.units)  # with one unit, which is enough to be seen
+    return [each._replace(units=units) for each, units in zip(found, held, strict=True)]
 
 
 def standing(event, rule, tally: Tally, round_, honest, crowd: Crowd, fields: list) -> Standing:

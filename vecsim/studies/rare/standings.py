@@ -60,7 +60,7 @@ def counted_crowd(number, own, remaining) -> Crowd:
 
 def agents_field(shape, trial: Trials, tables: Tables, tally: Tally, round_, memory) -> Field:
     """The agents engine's, of one trial [groups, own colour, colour]."""
-    seen = view(trial, tables, tally, round_, tally.ones)
+    seen = view(trial, tables, tally, round_, tally.counted.ones)
     mixes, _ = answers(trial, seen, memory)
     rows = lockstep.class_rows(trial, tables, mixes, seen.ones)
     return Field(*quorum_chances(shape.kind, rows, trial.protocol.quorums, trial.protocol.k))

@@ -11,7 +11,6 @@ are those of the engine's trials:
     population   [blocks, walkers of a block]
 """
 
-import contextlib
 import math
 from collections.abc import Callable
 from functools import partial
@@ -24,8 +23,8 @@ from jax import lax
 from jax.sharding import Mesh
 
 from vecsim.engines.agents import lockstep
-from vecsim.engines.agents.prepare import Assembler, agents_shape, items, poll_kind
-from vecsim.engines.cells import enumerate_cells, only_by_nodes
+from vecsim.engines.agents.prepare import Assembler, agents_shape, items
+from vecsim.engines.cells import enumerate_cells
 from vecsim.engines.drawn import first_ones
 from vecsim.engines.population import stepping
 from vecsim.engines.population.prepare import blocks_of, population_shape, sides_of
@@ -49,6 +48,7 @@ class Walk(NamedTuple):
     round: Any  # int32, rounds completed
     lane: Any  # uint32 [lanes]
     memory: Any  # int32 [slots]
+    held: Any = None  # of weighted stake: what the trial's nodes hold, fields of Trials by name
 
 
 class Reached(NamedTuple):
@@ -61,30 +61,6 @@ class Reached(NamedTuple):
     state: Any
     best: Any
     happened: Any
-
-
-def supports_splitting(point: Point, engine: str) -> str | None:
-    """Why the walkers of a point cannot climb on this engine; None if they can."""
-    rule, adversary, groups = point.protocol, point.adversary, point.network.groups
-    if reason := only_by_nodes(rule):
-        return reason
-    name, unknown = f"protocol={type(rule).__name__}", True
-    with contextlib.suppress(NotImplementedError):
-        rule.remaining(rule.start(jnp.zeros(1, jnp.uint32)), 0)
-        unknown = False
-    drawn = float(adversary.admission) < 1 and point.byzantine > 0
-    reasons = {
-        f"{name}: its nodes decide nothing": not rule.decides,
-        f"{name}: it does not say how many polls remain": unknown,
-        f"{name} with {len(rule.quorums)} quorums: walkers know two": len(rule.quorums) > 2,
-        f"adversary={adversary.title}: its number of nodes is drawn by chance": drawn,
-        "weighted stake: walkers are nodes that hold the same": point.stake.weighted,
-        f"network.groups={groups}: walkers are of one group": groups,
-        "only lockstep rounds on complete graphs": engine not in ("agents", "population"),
-        f"{name} with engine.name=population": engine == "population" and rule.counts,
-        f"{name} with answers that may be missing": engine == "agents" and poll_kind(point).silent,
-    }
-    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 class Climbers:
@@ -120,17 +96,28 @@ class Climbers:
         self.shape = shape._replace(kind=shape.kind._replace(wide=True))  # single polls may be rare
         numbers = np.arange(max(1, WALKER_NODES // shape.nodes) * devices)
         self.axes = numbers.shape
-        assembler = Assembler(self.shape, [point], len(numbers), 0)
-        ((self.trials, self.shared, _),) = assembler.batches(items(point, 0, numbers, numbers))
+        self.assembler = Assembler(self.shape, [point], len(numbers), 0)
+        listed = items(point, 0, numbers, numbers)
+        ((self.trials, self.shared, _),) = self.assembler.batches(listed)
 
     def start(self, keys) -> Any:
         """Walkers at the start of their trials, as `Reached.state`; keys: two uint32 [walkers]."""
+        if self.point.stake.weighted:
+            return self._each(self.axes, len(keys[0]), partial(self._begin_held, keys))
         found, which = np.unique(first_ones(self.point, keys)[:, 0], return_inverse=True)
 
         def begin(part) -> Any:
             return _begin(self.shape, self._begun(part(found)))
 
         return jax.tree.map(lambda leaf: leaf[which], self._each(self.axes, len(found), begin))
+
+    def _begin_held(self, keys, part) -> Any:
+        """A batch of walkers at the start, whose nodes hold what these keys say."""
+        # There is one table, which begins at the first row.
+        trials: Any = self.trials
+        common = trials._replace(offsets=np.zeros(1, np.int32))
+        fields = self.assembler.held_fields(self.point, [*map(part, keys)], common)
+        return _begin(self.shape, trials._replace(**fields))._replace(held=fields)
 
     def _begun(self, ones):
         """The trials, where so many nodes of the adversary's first group start at 1."""
@@ -272,18 +259,26 @@ def _by_counts(shape, event, blocks, shared, states, levels):
 def _by_nodes(shape, event, trials, shared, states, levels):
     tables, which = shared
 
+    def own(trial, walk: Walk):
+        return trial if walk.held is None else trial._replace(**walk.held)
+
     def stand(trial, walk: Walk):
+        trial = own(trial, walk)
         tally, _ = lockstep.tally(shape, walk.lane)
+        if trial.holders is not None:
+            units = lockstep.units_tally(shape, walk.lane, trial.holders.units)
+            tally = tally._replace(units=units)
         field_of = partial(agents_field, shape, trial, tables)
         fields = [field_of(each, walk.round, walk.memory) for each in situations(tally)]
         crowd = agents_crowd(shape, trial, walk.lane, len(fields[0].counts))
         found = standing(event, trial.protocol, tally, walk.round, trial.honest, crowd, fields)
-        return found, view(trial, tables, tally, walk.round, tally.ones)
+        return found, view(trial, tables, tally, walk.round, tally.counted.ones)
 
     def step(trial, walk: Walk, seen):
+        trial = own(trial, walk)
         _, mask = lockstep.start_nodes(shape, trial)
         given = shape, trial, tables, walk.lane, mask, seen, walk.memory
-        return Walk(walk.round + 1, *lockstep.advance_nodes(*given))
+        return Walk(walk.round + 1, *lockstep.advance_nodes(*given), walk.held)
 
     look, move = (partial(jax.vmap(each), trials) for each in (stand, step))
     return _until(look, move, states, levels, which)
