@@ -108,7 +108,7 @@ def _plain(value: dict[str, Any]) -> tuple[float, ...]:
     ends = [np.ravel(end) for end in _ends(value, value["at"])]
     if len(ends[0]) > 1:
         at = {"least": np.argmin, "greatest": np.argmax}[value["pick"]](ends[0])
-        return tuple(end[at] for end in ends)
+        return tuple(float(end[at]) for end in ends)
     return tuple(end.item() for end in ends)
 
 
