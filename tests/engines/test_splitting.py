@@ -22,7 +22,7 @@ from vecsim.protocols.snowball import Snowball
 from vecsim.protocols.snowflake import Snowflake
 from vecsim.results.estimate import rare_interval
 from vecsim.results.text import agreement
-from vecsim.studies.rare import splitting, walkers
+from vecsim.studies.rare import splitting, supported, walkers
 from vecsim.studies.rare.splitting import Effort, next_level, plain_events, split, taken
 from vecsim.studies.rare.walkers import Climbers
 from vecsim.types import Counts, Quorum
@@ -336,7 +336,7 @@ def test_components_without_remaining_polls_are_told():
         def remaining(self, cell, colour):
             raise NotImplementedError
 
-    assert "does not say" in walkers.supports_splitting(
+    assert "does not say" in supported.supports_splitting(
         point(Simple(), RandomVoting(), n=60), "agents"
     )
-    assert walkers.supports_splitting(point(Snowflake(), RandomVoting(), n=60), "agents") is None
+    assert supported.supports_splitting(point(Snowflake(), RandomVoting(), n=60), "agents") is None

@@ -39,7 +39,7 @@ from vecsim.model import poll_law as pools
 from vecsim.model.point import Point
 from vecsim.network import Network
 from vecsim.protocols.qr_avalanche import QrAvalanche
-from vecsim.studies.rare import walkers
+from vecsim.studies.rare import supported
 from vecsim.types import Counts, Outcome
 
 SHORT = QrAvalanche(20, 17, 4, 0.9, 0.5, 40)  # few streaks: quick to solve
@@ -268,7 +268,7 @@ def test_what_is_supported():
         is None
     )
     assert supports(good._replace(byzantine_fraction=0.0, adversary=SafetySplit())) is None
-    assert "population" in walkers.supports_splitting(good, "population")
+    assert "population" in supported.supports_splitting(good, "population")
     assert "undisputed" in supports(good._replace(initial_accept=0.5))
     assert "async" in supports(good._replace(schedule="async"))
     assert "chance" in supports(good._replace(adversary=Sybil()))
