@@ -88,6 +88,9 @@ def roles_of(
             queue = ones + [node for node in honest if node not in ones]
             if config["grouping"] == "random":
                 queue = [node for node in orders[2] if node not in bad]
+            elif config["grouping"] != "by_colour":  # equal holders in the order of colours
+                sign = -1 if config["grouping"] == "largest" else 1
+                queue = sorted(honest, key=lambda node: sign * held[node])
             fed = first_until(queue, held, min(config["fed"] * total, stake))
     return Roles(kinds, honest, ones, fed)
 

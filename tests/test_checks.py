@@ -413,7 +413,7 @@ BAD_ADVERSARIES = {
     PoolsUnseen: "pools is False; allowed: True, as answer looks at view.pooled_minority",
     PoolsForNothing: "pools is True; allowed: False, as answer does not look at",
     PoolsYearly: "every is 'year'; allowed: round or poll",
-    GroupedByName: "grouping is 'by_name'; allowed: by_colour or random",
+    GroupedByName: "grouping is 'by_name'; allowed: by_colour or random or largest or smallest",
     OftenAdmitted: "admission is 1.5; allowed: 0 to 1",
 }
 

@@ -201,6 +201,10 @@ class Protocol(eqx.Module):
         raise NotImplementedError
 
 
+# Which honest nodes may be in the first of an adversary's two groups, see `Adversary.grouping`.
+GROUPINGS = ("by_colour", "random", "largest", "smallest")
+
+
 class Adversary(eqx.Module):
     """What Byzantine nodes answer to each class of querier.
 
@@ -220,7 +224,7 @@ class Adversary(eqx.Module):
     groups: ClassVar[int] = 1  # groups of honest nodes that it distinguishes, 1 or 2
     # Which `first_group` honest nodes are in the first of two groups: `by_colour`, those that start
     # at 1 before any others (only them, if there are enough), or `random`, nodes drawn anew in each
-    # trial, whatever their colour.
+    # trial, whatever their colour; with weighted stake also the `largest` or `smallest` holders.
     grouping = "by_colour"
     # Whether it uses `View.pooled_minority`, which needs a table for each point. Byzantine nodes
     # then poll k honest nodes each, as often as `every` says.

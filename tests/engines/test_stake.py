@@ -112,6 +112,8 @@ OTHERS = {
     "balance_pooled, late": BalancePooled(1),
     "balance_pooled, each poll": BalancePooled(every="poll"),
     "safety_split, random": SafetySplit(0, 0.3, "random"),
+    "safety_split, largest": SafetySplit(1, 0.3, "largest"),
+    "safety_split, smallest": SafetySplit(1, 0.3, "smallest"),
     "mixture": Mixture.of(
         {"x": (RandomVoting(), 0.3), "y": (Echo(), 0.45), "z": (BalancePooled(), 0.25)}
     ),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from vecsim.adversaries.shared import COLOURS
 from vecsim.errors import require
-from vecsim.types import Adversary, View
+from vecsim.types import GROUPINGS, Adversary, View
 
 
 class SafetySplit(Adversary):
@@ -20,7 +20,7 @@ class SafetySplit(Adversary):
     With grouping `by_colour` the nodes that start at 1 are fed first, so that all fed nodes start
     at 1 if there are enough of those: an attacker who chooses what nodes see first also chooses
     whom to feed. With `random` it feeds honest nodes drawn anew in each trial, whatever they start
-    at.
+    at; with weighted stake also those that hold most (`largest`) or least (`smallest`).
     """
 
     identity = "adversaries.safety_split.SafetySplit"
@@ -29,16 +29,17 @@ class SafetySplit(Adversary):
     groups = 2
 
     target: int = 1  # colour, 0 or 1
-    fed: float = 0.45  # share of all nodes that are fed, 0 to 1
-    grouping: str = eqx.field(default="by_colour", static=True)  # by_colour or random
+    fed: float = 0.45  # share of all nodes, or of all stake, that is fed, 0 to 1
+    # by_colour, random, largest or smallest
+    grouping: str = eqx.field(default="by_colour", static=True)
 
     later = ("grouping",)
 
     def __check_init__(self):
         require(self.target in (0, 1), "adversary.target", self.target, "0 or 1")
         require(0 <= self.fed <= 1, "adversary.fed", self.fed, "0 to 1")
-        good = self.grouping in ("by_colour", "random")
-        require(good, "adversary.grouping", self.grouping, "by_colour or random")
+        good = self.grouping in GROUPINGS
+        require(good, "adversary.grouping", self.grouping, ", ".join(GROUPINGS))
 
     def first_group(self, honest, nodes):
         """The fed nodes: a share of all nodes, as far as there are so many honest ones."""

@@ -64,6 +64,9 @@ class Point(NamedTuple):
         self._require(1 <= n <= MOST_NODES, "n", f"1 to {MOST_NODES}")
         if isinstance(self.stake, Weighted):
             self._check_stake(self.stake)
+        elif self.byzantine and self.adversary.groups > 1:
+            good = self.adversary.grouping in ("by_colour", "random")
+            self._require(good, "adversary.grouping", "by_colour or random with equal stake")
         for share in ("byzantine_fraction", "initial_accept"):
             self._require(0 <= getattr(self, share) <= 1, share, "0 to 1")
         self._require(self.schedule in ("lockstep", "async"), "schedule", "lockstep or async")

@@ -168,7 +168,11 @@ def _fed(point: Point, keys, units: Ints, honest, ones) -> NDArray[np.bool_]:
         sums = np.where(ones, before, after)
         nearest = _nearest(np.sort(sums, axis=1), wanted)
         return honest & (sums <= nearest[:, None])
-    again = _order(keys, point.n, GROUPS)
+    if point.adversary.grouping == "random":
+        again = _order(keys, point.n, GROUPS)
+    else:
+        larger = -1 if point.adversary.grouping == "largest" else 1
+        again = np.argsort(larger * units, axis=1, kind="stable")  # else in the order of colours
     sums = np.cumsum(np.take_along_axis(inside, again, axis=1), axis=1)
     taken = sums <= _nearest(sums, wanted)[:, None]
     fed = np.zeros_like(honest)

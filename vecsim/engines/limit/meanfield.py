@@ -257,7 +257,7 @@ def follow(crowd: LimitCase, initial: float, rounds: int, coin: float = 0.5) -> 
     sizes = np.array([first, 1 - first][:groups])
     before = np.cumsum(sizes) - sizes  # those that start at 1 are the first nodes
     shares = np.clip(initial - before, 0, sizes) / np.where(sizes > 0, sizes, 1.0)
-    if crowd.adversary.grouping == "random":
+    if crowd.adversary.grouping != "by_colour":
         shares = np.full(groups, initial)
     now = [states.begin(share) for share in shares]
     memory, path = np.zeros((1, crowd.adversary.memories), np.int32), []

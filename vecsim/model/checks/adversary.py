@@ -18,7 +18,7 @@ import numpy as np
 from vecsim.errors import name_of, raised_by, require, whole
 from vecsim.model.random import COINS
 from vecsim.model.uses import uses
-from vecsim.types import Adversary, View
+from vecsim.types import GROUPINGS, Adversary, View
 
 TRIALS, ROUNDS = 64, 256  # shown to it: enough for every part of View to vary, in milliseconds
 MOST_SLOTS = 64  # numbers that an adversary may keep: all trials of its program have room for them
@@ -52,7 +52,7 @@ def _check_constants(adversary: Adversary) -> None:
     require(good, f"{name}.groups", adversary.groups, "1 or 2")
     require(type(adversary.pools) is bool, f"{name}.pools", adversary.pools, "True or False")
     whole(f"{name}.memories", adversary.memories, 1, MOST_SLOTS)
-    for attribute, words in (("grouping", ("by_colour", "random")), ("every", ("round", "poll"))):
+    for attribute, words in (("grouping", GROUPINGS), ("every", ("round", "poll"))):
         value = getattr(adversary, attribute)
         if attribute == "grouping" or adversary.pools:
             require(value in words, f"{name}.{attribute}", value, " or ".join(words))
