@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vecsim.model.point import Point
     from vecsim.network import Network
     from vecsim.notebook import Command
+    from vecsim.stakes.stake import Stake
     from vecsim.types import Adversary, Protocol
 
     Paths = str | Path | Sequence[str | Path]
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["check", "collect", "compare", "merge", "open", "point", "run", "scenario", "study"]
 
 
-def check(component: Protocol | Adversary | Network) -> None:
+def check(component: Protocol | Adversary | Network | Stake) -> None:
     """Raise ConfigError, one line, unless a component keeps what its interface promises.
 
     A component of your own is checked automatically before a study with it is computed; vecsim's

@@ -8,7 +8,7 @@ import equinox as eqx
 import numpy as np
 from numpy.typing import NDArray
 
-from vecsim.errors import require
+from vecsim.errors import name_of, raised_by, require
 
 MOST_UNITS = 2**22  # of stake in all: a table of polls has a row for each
 
@@ -65,11 +65,25 @@ class Weighted(Stake):
     def weights(self, n: int) -> NDArray[np.float64]:
         """What each of n nodes holds, on any scale, above 0, in any order."""
 
+    def checked_weights(self, n: int) -> NDArray[np.float64]:
+        """The weights of n nodes; ConfigError unless they are n finite numbers above 0."""
+        with raised_by(self, "weights"):
+            weights = np.asarray(self.weights(n))
+        call = f"{name_of(self)}.weights({n})"
+        allowed = f"numbers of shape ({n},), one for each node"
+        good = weights.dtype.kind in "iuf" and weights.shape == (n,)
+        require(good, call, f"{weights.dtype} of shape {weights.shape}", allowed)
+        values = weights.astype(float)
+        bad = ~(np.isfinite(values) & (values > 0))
+        at = int(bad.argmax())
+        require(not bad.any(), f"{call}[{at}]", float(values[at]), "a finite number above 0")
+        return values
+
     def holdings(self, n: int) -> NDArray[np.int64]:
         """Units of each of n nodes, the largest first; they add up to `units`.
 
-        ConfigError where there are fewer units than nodes, or where the law is of another number of
-        nodes.
+        ConfigError where there are fewer units than nodes, where the law is of another number of
+        nodes, or where its weights are wrong.
         """
         fixed = self.nodes
         require(fixed in (None, n), "n", n, f"{fixed}, the number of nodes that the stake is of")
@@ -88,7 +102,7 @@ def _holdings(stake: Weighted, n: int) -> NDArray[np.int64]:
 
     In whole numbers, for rounding would decide between equal remainders.
     """
-    ratios = [each.as_integer_ratio() for each in sorted(map(float, stake.weights(n)))[::-1]]
+    ratios = [each.as_integer_ratio() for each in sorted(stake.checked_weights(n).tolist())[::-1]]
     scale = max(below for _, below in ratios)  # all of them are powers of two
     weights = [above * (scale // below) for above, below in ratios]
     left, total = stake.units - n, sum(weights)
