@@ -12,7 +12,6 @@ from vecsim.polls import Counts
 from vecsim.types import Protocol
 
 WINDOW = 8  # votes that are remembered, one bit each whether it was given and whether it was a yes
-IDS = 2  # voters in a word: 16 bits each
 
 
 class Ecash(Protocol):
@@ -29,7 +28,7 @@ class Ecash(Protocol):
 
     Cell: confidence << 19 | given << 11 | yes << 3 | decided << 1 | preference, where given and yes
     have a bit for each of the last eight votes, the latest in the lowest bit; then a word with the
-    number of votes; with `distinct_voters` also words with the last seven voters.
+    number of votes; with `distinct_voters` also a word for each of the last seven voters.
     """
 
     identity = "protocols.ecash.Ecash"
@@ -77,13 +76,9 @@ class Ecash(Protocol):
         return {"yes": 2**WINDOW, "given": 2**WINDOW, "confidence": 256}
 
     def further(self):
-        """The number of votes, and the last voters in as many words as they take."""
-        votes = ({"votes": 2**32 - 1},)
-        if not self.distinct_voters:
-            return votes
-        names = [f"voter_{i}" for i in range(WINDOW - 1)]
-        pairs = (names[i : i + IDS] for i in range(0, len(names), IDS))
-        return *votes, *(dict.fromkeys(pair, 2**16) for pair in pairs)
+        """The number of votes, and the last voters, a word each."""
+        voters = [f"voter_{i}" for i in range(WINDOW - 1)] if self.distinct_voters else []
+        return tuple({name: 2**32 - 1} for name in ("votes", *voters))
 
     def start(self, colour):
         """No vote yet."""
