@@ -25,6 +25,7 @@ from scipy import stats
 import vecsim
 from vecsim import places
 from vecsim.errors import ConfigError, name_of
+from vecsim.model.checks.stake import SIZES
 from vecsim.stakes import reading
 from vecsim.stakes.equal import Equal
 from vecsim.stakes.file import File
@@ -446,6 +447,15 @@ def test_a_file_is_not_needed_again(write):
         assert copy.holdings(2).tolist() == stake.holdings(2).tolist() == [71, 29]
 
 
+def test_an_object_may_be_of_a_file_anywhere(write, tmp_path_factory, monkeypatch):
+    path = Path(write("1\n2\n3\n")).resolve()
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    point = vecsim.point("protocol=ecash", stake=File(path=str(path), units=9))
+    assert point.n == 3
+    assert point.stake == File(path=str(path), units=9)
+    assert point.stake.holdings(3).tolist() == [4, 3, 2]
+
+
 def test_only_one_law_reads():
     classes = [section(file.stem)[0] for file in OPTIONS]
     assert {class_ for class_ in classes if class_.reads} == {File}
@@ -646,6 +656,34 @@ def test_a_law_of_ones_own_is_checked():
             vecsim.check(Wrong(fault=fault))
     with pytest.raises(ConfigError, match="Half is 'a Stake'; allowed: a class that extends Wei"):
         vecsim.check(Half())
+
+
+class Late(Weighted):
+    """A law that goes wrong for more nodes than are tried."""
+
+    fault: str = ""
+
+    def weights(self, n):
+        if n <= max(SIZES):
+            return np.ones(n)
+        return {"longer": np.ones(n + 1), "below": np.arange(n) - 1.0, "raises": [1, ""]}[
+            self.fault
+        ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("longer", r"\(101\) is 'float64 of shape \(102,\)'; allowed: numbers of shape \(101,\)"),
+        ("below", r"\(101\)\[0\] is -1.0; allowed: a finite number above 0"),
+        ("raises", r"\(101\) is '<U\d+ of shape \(2,\)'; allowed: numbers of shape \(101,\)"),
+    ],
+)
+def test_a_law_is_checked_for_the_nodes_that_there_are(fault, message):
+    law = Late(fault=fault)
+    vecsim.check(law)
+    with pytest.raises(ConfigError, match=f"{__name__}.Late.weights{message}"):
+        vecsim.point(stake=law, n=101)
 
 
 class Half(Stake):

@@ -80,7 +80,7 @@ def _section(key: str, each: Any) -> dict[str, Any]:
         of = {name: {"share": share, **_section(key, kind)} for name, kind, share in kinds}
         return {"_target_": name_of(each), "of": of}
     section: dict[str, Any] = {"_target_": name_of(each)}
-    for field in dataclasses.fields(each):
+    for field in (field for field in dataclasses.fields(each) if field.init):
         value = getattr(each, field.name)
         value = value.tolist() if hasattr(value, "tolist") else value  # of NumPy or JAX
         plain_value(f"{key}.{field.name}", value)

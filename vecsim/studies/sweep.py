@@ -121,9 +121,11 @@ def single_point(config: DictConfig, compose: Compose, given: Given = _NONE) -> 
 
 def _point(values: Plain, given: Given, swept: Swept) -> Point:
     """The point of a resolved configuration; a file of stake outside the working folder must be
-    named by hand."""
+    named by hand, in a word or in an object."""
     section = values.get("stake")
-    if isinstance(section, dict) and given.keys().isdisjoint(("stake.path", "sweep.stake.path")):
+    section = section if isinstance(section, dict) else {}
+    by_hand = not given.keys().isdisjoint(("stake.path", "sweep.stake.path"))
+    if not by_hand and not trust.handed_over(str(section.get("_target_"))):
         trust.check_inside("stake.path", section.get("path"), "file")
     return build.build_point(values, {*given, *keys_of(swept)})
 
