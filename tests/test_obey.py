@@ -105,6 +105,26 @@ def never(*words, whole):
             "adversary=[flip,echo]",
             r"adversary is \[flip,echo\].*mixture.*sweep.adversary=\[flip,echo\]",
         ),
+        ("sweep.experiment=[design,ecash]", "sweep.experiment is no parameter of a trial; allowed"),
+        ("sweep.preset=[avalanche,flare]", "sweep.preset is no parameter of a trial; allowed: n, "),
+        (
+            "preset=flare defence=on",
+            r"preset is flare; allowed: .*\(nothing: presets are of single",
+        ),
+        ("preset=flare defence=[off,on]", "preset is flare; allowed: .*describes both: n, byz"),
+        ("preset=ecash experiment=churn_limit", "preset is ecash; allowed: what the campaign uses"),
+        (
+            "stake=zipf protocol=ecash network.loss=0.1 stake.shared_fate=false",
+            "stake.shared_fate has no effect; allowed: .*a poll asks for more than one",
+        ),
+        (
+            "stake=zipf estimator=threshold adversary=flip stake.shared_fate=false",
+            "stake.shared_fate has no effect; allowed: .*where answers are coins",
+        ),
+        (  # the largest owner holds 8.56 %
+            "stake=avalanche_owners_2026 stake.byzantine=largest byzantine_fraction=0.0427",
+            "stake.byzantine has no effect, for no node is Byzantine",
+        ),
         ("experiment=[design,threshold]", "experiment is .*; allowed: one option; .*with -m"),
         ("experiment=byzantine_sweep trials=300 precision.max_trials=400", "max_trials is 400"),
         ("sweep={}", "sweep is {}; allowed: .*~sweep takes all away"),
@@ -192,6 +212,13 @@ def test_trials_in_a_file_and_the_most_in_another(tmp_path):
         plan(*experiment(tmp_path, text))
     made = plan(*experiment(tmp_path, f"{text}precision: {{max_trials: 400}}\n"), "trials=300")
     assert made.studies["data.zarr"].trials == 300
+
+
+def test_a_threshold_tries_fractions_at_which_fates_matter():
+    words = "stake=zipf", "n=50", "estimator=threshold", "adversary=random_voting"
+    found = [plan(*words, f"stake.shared_fate={fate}") for fate in ("true", "false")]
+    stakes = [study.points[0].stake for each in found for study in each.studies.values()]
+    assert [stake.shared_fate for stake in stakes] == [True, False]
 
 
 def test_both_panels_of_a_defence_are_of_the_same_network():

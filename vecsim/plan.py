@@ -145,7 +145,9 @@ def _check_experiment(task: Task, given: Mapping[str, str]) -> None:
     config = task.config
     if "output" not in given:
         trust.check_inside("output", config.get("output"), "folder")
-    if config.get("defence") in ("on", True) and task.name != "study" and "defence" not in given:
+    # What a preset sets looks like the experiment's; with campaigns presets are refused later.
+    told = not given.keys().isdisjoint(("defence", "preset"))
+    if config.get("defence") in ("on", True) and task.name != "study" and not told:
         by_hand = {key.partition(".")[0] for key in given}
         written = resolve.unresolved(config)
         filed = {key: each for key, each in written.items() if key not in by_hand}

@@ -518,3 +518,23 @@ def test_equal_stake_has_no_units():
     assert not any(name.endswith("_stake") for name in out)
     assert point(Slush(2, 2, 1), Echo(), n=5).stake == Equal()
     assert_rate(out["start_ones"] == 2, 1)
+
+
+@pytest.mark.parametrize("order", ["random", "largest", "smallest"])
+def test_whether_a_node_is_byzantine_in_some_trial(order):
+    stake, found = given(9, 5, 3, 2, 1, byzantine=order), set()
+    for fraction in (0.0, 0.02, 0.024, 0.025, 0.026, 0.1, 0.2, 0.225, 0.226, 0.5):
+        p = staked(
+            Slush(2, 2, 5),
+            AlwaysReject(),
+            stake,
+            n=5,
+            byzantine_fraction=fraction,
+            initial_accept=1,
+        )
+        held = holdings_of(p, keys_of(p, 500))
+        assert p.some_byzantine == bool(held.kinds.any())
+        found.add(p.some_byzantine)
+    assert found == {False, True}
+    alone = staked(Slush(1, 1, 5), AlwaysReject(), given(20), n=1, byzantine_fraction=0.9)
+    assert not alone.some_byzantine

@@ -182,6 +182,19 @@ class Point(NamedTuple):
         return round(self.byzantine_fraction * self.size)
 
     @property
+    def some_byzantine(self) -> bool:
+        """Whether a node is Byzantine in some trial.
+
+        Of a weighted stake none is where the first one is no nearer to the share than nobody.
+        """
+        if not isinstance(self.stake, Weighted):
+            return self.byzantine > 0
+        held = self.stake.holdings(self.n)
+        # In random order the smallest may be the first.
+        first = held[0 if self.stake.byzantine == "largest" else -1]
+        return self.n > 1 and int(first) < 2 * self.byzantine_fraction * self.stake.units
+
+    @property
     def by_chance(self) -> bool:
         """Whether what a node answers may be left to a coin, or an answer may be lost."""
         ways = self.adversary.ways if self.byzantine else ()

@@ -18,6 +18,7 @@ _Config = Mapping[str, Any]  # unresolved, as plain values
 _Used = Mapping[str, set[str]]  # keys that single decisions (off) and campaigns (on) are made of
 SYSTEM = (*build.NUMBERS, *build.GROUPS)  # what describes the nodes and their network
 _FILES = ("output", "netcdf", "figure")  # where results go, and what is made of them
+_WHOLE = ("preset", "experiment")  # options that set keys of the whole configuration
 # The other keys of a configuration.
 OTHERS = (
     *("seed", "trials", "precision", "sweep", *_FILES, "theory", "engine"),
@@ -25,8 +26,8 @@ OTHERS = (
 )
 KNOWN = (*SYSTEM, *OTHERS)  # every key of a configuration at its top
 # What single decisions are made of, and what every study uses, whatever it is of.
-DECISIONS = (*SYSTEM, "trials", "precision", "estimator", "engine", "theory")
-ALWAYS = ("seed", "sweep", "defence", *_FILES, "shard", "watch", "preset", "experiment")
+DECISIONS = (*SYSTEM, "trials", "precision", "estimator", "engine", "theory", "preset")
+ALWAYS = ("seed", "sweep", "defence", *_FILES, "shard", "watch", "experiment")
 ALWAYS += ("packages", "engine.cores", "engine.workers", "engine.price_per_core_hour")
 # By a key that campaigns do not use: what they have instead.
 INSTEAD = {
@@ -35,6 +36,7 @@ INSTEAD = {
     "adversary": "campaign.cluster.adversary",
     "protocol": "campaign.cluster.protocol, parameters of QR-Avalanche",
     "stake": "nothing: nodes of the cluster hold the same",
+    "preset": "nothing: presets are of single decisions",
     "network": "campaign.cluster.profile, and set_packet_loss in campaign.timeline",
     "trials": "campaign.trials",
     "precision": "campaign.trials, as many as it says",
@@ -103,7 +105,7 @@ def _same(key: str, text: str, given: Given, taken: list[str]) -> bool:
         return given.get(SHARED.get(key, key.removeprefix("campaign.cluster."))) == text
     if key.startswith("protocol.") and "on" not in taken:
         return given.get(f"campaign.cluster.{key}") == text
-    return key.partition(".")[0] not in SYSTEM or len(taken) > 1
+    return key.partition(".")[0] not in (*SYSTEM, "preset") or len(taken) > 1
 
 
 def _both(key: str) -> str:
@@ -134,7 +136,8 @@ def check_swept(
         group, _, field = key.partition(".")
         known = key in build.NUMBERS or group == CAMPAIGN
         known = known or (group in build.GROUPS and "." not in field)
-        referred = any(key in names for names in used.values()) and key not in OTHERS
+        referred = any(key in names for names in used.values())
+        referred = referred and key not in (*OTHERS, *_WHOLE)
         if not known and not referred:
             raise ConfigError(f"sweep.{key} is no parameter of a trial; allowed: {parameters}")
         if key in given:
@@ -176,7 +179,7 @@ def check_effect(given: _Keys, swept: list[Dimension], points: list[Any], estima
     """Raise ConfigError where a parameter of single decisions that was set has no effect."""
     moving = keys_of(swept)
     if estimator in ("plain", "splitting", "design"):  # a threshold tries fractions of its own
-        check_byzantine(given, moving, [point.byzantine for point in points], "byzantine_fraction")
+        check_byzantine(given, moving, [p.some_byzantine for p in points], "byzantine_fraction")
     networks = list({id(point.network): point.network for point in points}.values())
     useful, usual = set().union(*map(_effective, networks)), vars(Network())
     kinds = {each.topology for each in networks}
@@ -190,8 +193,9 @@ def check_effect(given: _Keys, swept: list[Dimension], points: list[Any], estima
             allowed = _needs(field, kinds)
         elif key == "initial_accept" and started:
             allowed = "network.start, which sets it already"
-        elif key == "stake.shared_fate" and not any(point.by_chance for point in points):
+        elif key == "stake.shared_fate" and not any(_shares_fate(p, estimator) for p in points):
             allowed = "stake.shared_fate where answers are coins, or network.loss is above 0"
+            allowed += ", and a poll asks for more than one"
         elif group == "protocol" and instead:
             others = {each.replaced[field] for each in rules if field in each.replaced}
             allowed = f"protocol.{', '.join(others)}, which sets it already"
@@ -203,6 +207,13 @@ def check_effect(given: _Keys, swept: list[Dimension], points: list[Any], estima
     for name, value in ((n, v) for each in networks for n, v in vars(each).items()):
         if name not in useful and value != usual[name]:  # a file has set it
             raise ConfigError(f"network.{name} is {value}; allowed: {_needs(name, kinds)}")
+
+
+def _shares_fate(point: Any, estimator: Any) -> bool:
+    """Whether places of one node in a poll could differ. point: of single decisions."""
+    if estimator == "threshold":  # it tries fractions of its own, most of them above 0
+        point = point._replace(byzantine_fraction=1.0)
+    return point.by_chance and point.protocol.k > 1
 
 
 def _effective(network: Network) -> set[str]:
