@@ -1,11 +1,14 @@
 """eCash: how often peers that do not vote yes keep it from final, and the votes that it takes."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import xarray as xr
 from matplotlib.lines import Line2D
 
 from vecsim.engines.exact.votes import law_of_votes
+from vecsim.errors import name_of
 from vecsim.protocols.ecash import Ecash
 from vecsim.results import plot
 
@@ -31,7 +34,7 @@ def _figure(data: xr.Dataset):
     kept = data.vecsim.rate("majority_kept")
     honest = (data["decided_0"] + data["decided_1"] + data["undecided"]).where(data["polls"] >= 0)
     votes = data.assign(polls=(data["polls"] / honest).assign_attrs(data["polls"].attrs))
-    mean = votes.vecsim.mean("polls")
+    mean, rule = votes.vecsim.mean("polls"), _rule(data)
     for number, kind in enumerate(kinds):
         every = plot.stagger(number, len(kinds), len(fractions))
         for panel, table in zip(axes, (kept, mean), strict=True):
@@ -40,9 +43,10 @@ def _figure(data: xr.Dataset):
             none = (line["events"] == 0) & (line["trials"] > 0) if "events" in line else False
             label = plot.words(kind)
             plot.band(panel, fractions, ends, looks[kind], label, no_event=none, every=every)
-        if kind in KINDS:
+        if kind in KINDS and rule:
             nodes = plot.setting(data, "n")  # a node does not ask itself
-            exact = [_independent(kind, share * nodes / (nodes - 1)) for share in fractions]
+            asked = [share * nodes / (nodes - 1) for share in fractions]
+            exact = [_independent(rule, kind, share) for share in asked]
             curve = {"color": looks[kind]["color"], "linewidth": 0.9, "linestyle": (0, (1, 1.5))}
             axes[1].plot(fractions, exact, label=f"{kind}: independent", **curve)
     axes[0].set_ylim(-0.08, 1.04)
@@ -57,12 +61,23 @@ def _figure(data: xr.Dataset):
         plot.percent(panel.xaxis)
     names = [Line2D([], [], label=NAMES.get(k, plot.words(k)), **look) for k, look in looks.items()]
     law = Line2D([], [], color=plot.GREY, linestyle=(0, (1, 1.5)), label="votes independent, exact")
-    plot.legend(figure, [*names, law, plot.INTERVAL, plot.NO_EVENT], 3)
+    plot.legend(figure, [*names, *[law] * bool(rule), plot.INTERVAL, plot.NO_EVENT], 3)
     return figure
 
 
-def _independent(kind: str, share: float) -> float:
+def _rule(data: xr.Dataset) -> Ecash | None:
+    """The rule of the trials; None where the law of votes is of other ones: of another protocol, of
+    weighted stake, or with lost answers."""
+    config = json.loads(data.attrs["config"])
+    lossy = config.get("network", {}).get("loss", 0) > 0
+    if config["protocol"].get("_target_") != name_of(Ecash) or "stake" in config or lossy:
+        return None
+    fields = [field.name for field in dataclasses.fields(Ecash)]
+    return Ecash(**{name: plot.setting(data, name) for name in fields})
+
+
+def _independent(rule: Ecash, kind: str, share: float) -> float:
     """Mean polls of one node while all honest nodes vote yes. share: of its peers."""
     neutral, none = KINDS[kind]
-    votes = law_of_votes(Ecash(), 1 - share * (1 - none), share * neutral, colour=1).mean
+    votes = law_of_votes(rule, 1 - share * (1 - none), share * neutral, colour=1).mean
     return votes / (1 - share * none)

@@ -14,6 +14,9 @@ import xarray as xr
 import yaml
 from matplotlib.figure import Figure
 
+from vecsim.engines.exact.votes import law_of_votes
+from vecsim.errors import name_of
+from vecsim.protocols.ecash import Ecash
 from vecsim.results import plot
 from vecsim.results.estimate import clopper_pearson, fit_log, fit_power, mean_interval
 
@@ -576,6 +579,31 @@ def test_thresholds_against_effective_nodes(saved):
     np.testing.assert_allclose(root[:, 1] * np.sqrt(root[:, 0]), 0.1 * 20, rtol=0.02)
     assert "square root" not in lines(second)
     assert {"equal", "Zipf, 1,000 nodes", "Sui 2025", "95 % interval"} <= {*texts(figure)}
+
+
+@pytest.mark.parametrize("score", [20, 40])
+def test_votes_of_ecash_beside_their_law(saved, score):
+    dims = {"adversary": ["always_reject", "silent"], "byzantine_fraction": [0.0, 0.1]}
+    data, rule = study(dims, 0), Ecash(finalization_score=score, stale_votes=99)
+    config = {"n": 101, "protocol": {"_target_": name_of(Ecash), **rule.parameters()}}
+    script("ecash").draw(data.assign_attrs(config=json.dumps(config)), HERE)
+    [(_, _, figure)] = saved
+    drawn = lines(figure.axes[1])
+    whole = law_of_votes(rule, 1.0, colour=1).mean
+    # A node asks 100 others, 10.1 of which are Byzantine.
+    near = law_of_votes(rule, 1 - 0.101, colour=1).mean
+    assert score < whole < near
+    np.testing.assert_allclose(drawn["always_reject: independent"][:, 1], [whole, near])
+    np.testing.assert_allclose(drawn["silent: independent"][:, 1], [whole, whole / (1 - 0.101)])
+
+
+def test_a_law_of_votes_that_is_not_theirs_is_left_out(saved):
+    dims = {"adversary": ["silent"], "byzantine_fraction": [0.0, 0.1]}
+    lossy = {"protocol": {"_target_": name_of(Ecash)}, "network": {"loss": 0.1}}
+    for config in (CONFIG, CONFIG | lossy, CONFIG | lossy | {"network": {}, "stake": {}}):
+        script("ecash").draw(study(dims, 0).assign_attrs(config=json.dumps(config)), HERE)
+    for _, _, figure in saved:
+        assert not any("independent" in label for label in lines(figure.axes[1]))
 
 
 def test_coalitions_of_the_same_nodes_are_one(saved):
