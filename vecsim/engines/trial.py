@@ -25,11 +25,11 @@ class Shape(NamedTuple):
     """What a program is compiled for."""
 
     engine: str  # agents, asynchronous, graph or places
-    nodes: int  # all nodes (graph, weighted stake), else honest nodes at most
+    nodes: int  # all nodes (graph, weighted stake, places), else honest nodes at most
     bits: int  # of a cell: 8, 16 or 32
     kind: PollKind
     degree: int = 0  # neighbours at most (graph)
-    places: bool = False  # the places of a poll are drawn one by one, of weighted stake
+    places: bool = False  # the places of a poll are drawn one by one, on a complete graph
 
 
 class Trials(NamedTuple):

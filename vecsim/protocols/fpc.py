@@ -18,9 +18,10 @@ class Fpc(Protocol):
     """Take 1 if the share of 1 among the answers reaches a threshold that is drawn for the round.
 
     The threshold is uniform from `low` to `high`, in a node's first round from `first_low` to
-    `first_high`; adversaries do not see it before they answer. A node that gets no answer keeps its
-    opinion. A node decides the opinion that it has had after `finality` rounds in a row; the
-    opinion at the start, and those of the first `cooling` rounds, do not count.
+    `first_high`, all rounded to 1/60000; adversaries do not see it before they answer. A node that
+    gets no answer keeps its opinion. A node decides the opinion that it has had after `finality`
+    rounds in a row; the opinion at the start, and those of the first `cooling` rounds, do not
+    count.
 
     Cell: polls << (3 + bits of finality) | run << 3 | decided << 1 | preference.
     """
