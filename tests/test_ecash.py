@@ -20,6 +20,7 @@ from vecsim.adversaries.silent import Silent
 from vecsim.engines.exact.votes import law_of_votes
 from vecsim.errors import ConfigError
 from vecsim.protocols.ecash import Ecash
+from vecsim.protocols.snowflake import Snowflake
 from vecsim.types import Counts, preference
 
 DATA = Path(__file__).parent / "data"
@@ -352,3 +353,8 @@ def test_trials_agree_with_the_plain_loop(case):
     numbers = SHORT | rule
     config = {"name": "ecash"} | numbers
     assert_as_in_the_plain_loop(Ecash(**numbers), config, adversary, seed=len(case), **fields)
+
+
+def test_the_law_is_of_ecash_alone():
+    with pytest.raises(ConfigError, match="rule is 'Snowflake'; allowed: Ecash"):
+        law_of_votes(Snowflake(), 0.9)  # pyright: ignore[reportArgumentType]

@@ -316,3 +316,12 @@ def test_counts_of_byzantine_nodes():
     made = study("sweep.byzantine_fraction=[0,0.1]", "sweep.n=[100,200]")
     assert made.beside["byzantine_nodes"][:2] == (("byzantine_fraction", "n"), [0, 0, 10, 20])
     assert counts.rounded(made.points) == ""
+
+
+@pytest.mark.parametrize(
+    ("estimator", "engine"), [("estimator=threshold", "places"), ("trials=10", "population")]
+)
+def test_the_engine_of_a_threshold_serves_its_fractions(estimator, engine):
+    """Without Byzantine nodes, as the point itself stands, no answer would be a coin."""
+    words = ["stake=zipf", "stake.exponent=0", "adversary=random_voting", "n=30000", estimator]
+    assert study(*words).engines == [engine]

@@ -130,6 +130,16 @@ def _point(values: Plain, given: Given, swept: Swept) -> Point:
     return build.build_point(values, {*given, *keys_of(swept)})
 
 
+def _fullest(point: Point, values: Plain) -> Point:
+    """The point with the most Byzantine nodes that its trials may have: those of a threshold have
+    other fractions than the point, and with weighted stake other engines serve them."""
+    section = values.get("estimator")
+    high = section.get("high") if isinstance(section, dict) else None
+    if not point.stake.weighted or not isinstance(high, float) or not 0 <= high < 1:
+        return point  # a bad value is refused where it is used
+    return point._replace(byzantine_fraction=high)
+
+
 def _read(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     """The configuration unresolved, and its values without the campaign; ConfigError unless it has
     every key that it must have, and none that is of no use."""
@@ -173,7 +183,7 @@ def _decisions(
 
     def built(each: dict) -> tuple[Point, str]:
         point = _point(each, given, swept)
-        return point, engine_of(point, values["engine"].get("name"))
+        return point, engine_of(_fullest(point, each), values["engine"].get("name"))
 
     points, engines = map(list, zip(*_at_each(swept, every, built), strict=True))
     estimator = values["estimator"]

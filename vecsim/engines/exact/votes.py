@@ -60,6 +60,7 @@ def law_of_votes(
     no. votes: how many are followed, 1 to 2^20 (left out: until the node has ended, or as many as
     the rule has rounds). ConfigError where a number is none of these.
     """
+    require(isinstance(rule, Ecash), "rule", type(rule).__name__, "Ecash")
     number("yes", yes, "0 to 1", lambda v: 0 <= v <= 1)
     number("neutral", neutral, f"0 to 1 - yes = {1 - yes:g}", lambda v: 0 <= v <= 1 - yes + 1e-12)
     require(colour in (0, 1), "colour", colour, "0 or 1")
