@@ -21,7 +21,7 @@ from vecsim.stakes.zipf import Zipf
 from vecsim.studies.decisions import batch_size
 
 MOST = 1.5  # times what a round of equal stake takes
-TURNS = 7
+TURNS = 25  # of each, of which the quickest counts: other work on the machine only slows
 
 
 def batch_of(n: int, stake: Stake) -> tuple[Callable[[], Any], int]:
