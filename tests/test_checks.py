@@ -25,7 +25,9 @@ def test_every_option_is_sound(kind):
 
 def test_only_components_are_checked():
     vecsim.check(Network(loss=0.5))
-    with pytest.raises(ConfigError, match="component is 5; allowed: a protocol, an adversary, a ne"):
+    with pytest.raises(
+        ConfigError, match="component is 5; allowed: a protocol, an adversary, a ne"
+    ):
         vecsim.check(5)  # pyright: ignore[reportArgumentType]
 
 

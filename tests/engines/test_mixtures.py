@@ -501,7 +501,9 @@ def test_when_pools_may_be_made():
         BalancePooled(1, "poll")
     with pytest.raises(ConfigError, match=r"adversary.every is 'year'; allowed: round or poll"):
         BalancePooled(0, "year")
-    with pytest.raises(ConfigError, match=r"adversary.grouping is 'none'; allowed: by_colour, random"):
+    with pytest.raises(
+        ConfigError, match=r"adversary.grouping is 'none'; allowed: by_colour, random"
+    ):
         SafetySplit(1, 0.3, "none")
 
 
