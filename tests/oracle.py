@@ -742,6 +742,8 @@ def simulate(
     start_ones = round(initial_accept * h)
     units: list[int] = []
     if holdings:
+        if byzantine_fed(adversary, n):
+            raise ValueError("who is fed is a share of nodes here, of stake in stake_oracle")
         units, h, start_ones = dealt(holdings, byzantine_fraction, initial_accept, rng)
         f = n - h
     fed = byzantine_fed(adversary, n)

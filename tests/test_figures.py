@@ -568,15 +568,17 @@ def stakes() -> xr.Dataset:
 def test_thresholds_against_effective_nodes(saved):
     script("stake_sweep").draw(stakes(), HERE)
     [(_, _, figure)] = saved
+    values = stakes().vecsim.threshold()["value"].sel(attack="stall").values.tolist()
+    np.testing.assert_array_equal(np.round(values, 2), [0.1, 0.2, 0.2])
     first, second = figure.axes
     assert [panel.get_title() for panel in figure.axes] == ["balance informed", "safety split"]
     assert "50 % stall" in first.get_ylabel()
     assert "50 % disagree" in second.get_ylabel()
     points = {each.get_label(): each.lines[0].get_xydata()[0] for each in first.containers}
-    for kind, expected in {"equal": (400, 0.1), "zipf": (100, 0.2), "sui_2025": (70, 0.2)}.items():
-        np.testing.assert_allclose(points[kind], expected, rtol=0.02)
-    root = lines(first)["square root"]  # 10 % at 400 nodes, and 20 % at 100
-    np.testing.assert_allclose(root[:, 1] * np.sqrt(root[:, 0]), 0.1 * 20, rtol=0.02)
+    for kind, *expected in zip(("equal", "zipf", "sui_2025"), (400, 100, 70), values, strict=True):
+        np.testing.assert_allclose(points[kind], expected)
+    root = lines(first)["square root"]  # through the equal network of 400 nodes
+    np.testing.assert_allclose(root[:, 1] * np.sqrt(root[:, 0]), values[0] * 20)
     assert "square root" not in lines(second)
     assert {"equal", "Zipf, 1,000 nodes", "Sui 2025", "95 % interval"} <= {*texts(figure)}
 

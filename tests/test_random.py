@@ -11,6 +11,7 @@ from jax.extend.random import threefry_2x32
 from scipy import stats
 
 from vecsim.model import random
+from vecsim.polls import below
 
 WORDS = 200_000
 
@@ -74,20 +75,23 @@ def test_arguments_broadcast():
 
 def test_below_is_the_floor_of_the_product():
     word, _, _, other = some_words(3).astype(np.uint64)
-    limits = np.concatenate([np.arange(1, 200), [2**16 - 1, 2**16], other[:300] % 2**16 + 1])
+    ends = [2**16 - 1, 2**16, 2**16 + 1, 2**31, 2**32 - 1]
+    limits = np.concatenate(
+        [np.arange(1, 200), ends, other[:300] % 2**16 + 1, np.maximum(other[300:600], 1)]
+    )
     for limit in limits.astype(np.uint64):
         expected = (word * limit) >> np.uint64(32)
-        given = random.below(word.astype(np.uint32), np.uint32(limit))
+        given = below(word.astype(np.uint32), np.uint32(limit))
         assert given.dtype == np.uint32
         assert np.array_equal(given, expected)
-    assert random.below(jnp.uint32(2**32 - 1), jnp.uint32(2**16)) == 2**16 - 1
+    assert below(jnp.uint32(2**32 - 1), jnp.uint32(2**16)) == 2**16 - 1
 
 
 def test_below_is_uniform():
     _, _, first, second = some_words(4)
     words, _ = random.threefry(*known(1, 2), first, second)
     for limit in (2, 3, 7, 100):
-        seen = np.bincount(random.below(words, np.uint32(limit)), minlength=limit)
+        seen = np.bincount(below(words, np.uint32(limit)), minlength=limit)
         assert_distribution(seen, np.full(limit, 1 / limit))
 
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, UInt
 
 
@@ -67,6 +68,18 @@ class Counts(NamedTuple):
     neutral: Any = 0
     common: Any = 0
     voter: Any = 0
+
+
+def below(word, limit):
+    """A uniform integer in [0, limit) from a random word, such as `Counts.common` (uint32).
+
+    word: uint32. limit: uint32, 1 or more. The high word of their product, made of halves of 16
+    bits; each value's probability is met to 2^-32. NumPy arrays give the same bits as JAX's.
+    """
+    half, mask = np.uint32(16), np.uint32(0xFFFF)
+    high, low, top, bottom = word >> half, word & mask, limit >> half, limit & mask
+    middle = high * bottom + ((low * bottom) >> half)
+    return high * top + (middle >> half) + ((low * top + (middle & mask)) >> half)
 
 
 Result = tuple[bool, bool, int]  # agree, against, level, as of `Levels`

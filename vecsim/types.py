@@ -106,11 +106,10 @@ class Protocol(eqx.Module):
     decides: ClassVar[bool] = True
     # What else Counts say, for protocols with counts. neutral: answers for neither colour, which to
     # others are none. common: a random word of the round. voters: who was asked; k is 1. Only the
-    # engines that keep every node serve these, and `stops` and `further`, too.
+    # engines that keep every node serve these, and `further` and `stops` (see `gives_up`).
     neutral: ClassVar[bool] = False
     common: ClassVar[bool] = False
     voters: ClassVar[bool] = False
-    # Whether nodes may give up, see `gives_up`.
     stops: ClassVar[bool] = False
 
     # Fields (or properties) that every protocol has. k: peers that one poll asks, 1 to 400.
@@ -135,6 +134,11 @@ class Protocol(eqx.Module):
     def parameters(self) -> dict[str, Any]:
         """The fields as plain values, which are part of a point's identity."""
         return dict(vars(self))
+
+    @property
+    def least_beta(self) -> Any:
+        """The shortest run of polls that decides, or 0. Where it is short draws are finer."""
+        return getattr(self, "beta", 0)
 
     @property
     def replaced(self) -> dict[str, str]:
@@ -199,10 +203,6 @@ class Protocol(eqx.Module):
         (`vecsim.studies.rare.scores`); NotImplementedError where a protocol does not say.
         """
         raise NotImplementedError
-
-
-# Which honest nodes may be in the first of an adversary's two groups, see `Adversary.grouping`.
-GROUPINGS = ("by_colour", "random", "largest", "smallest")
 
 
 class Adversary(eqx.Module):

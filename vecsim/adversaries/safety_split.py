@@ -3,9 +3,9 @@
 import equinox as eqx
 import jax.numpy as jnp
 
-from vecsim.adversaries.shared import COLOURS
+from vecsim.adversaries.shared import COLOURS, GROUPINGS
 from vecsim.errors import require
-from vecsim.types import GROUPINGS, Adversary, View
+from vecsim.types import Adversary, View
 
 
 class SafetySplit(Adversary):

@@ -8,6 +8,8 @@ from vecsim.types import Adversary, View
 
 # (P(answers 1), P(answers 0)); the rest is silence.
 REJECT, ACCEPT, SILENT = (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)
+# What `Adversary.grouping` may be.
+GROUPINGS = ("by_colour", "random", "largest", "smallest")
 COLOURS = (REJECT, ACCEPT)  # the mix numbered c always answers c
 
 

@@ -17,7 +17,7 @@ from vecsim.types import Adversary
 # Parents of a vertex, least and most, by the name of the way they are chosen.
 PARENTS = {"linear": (1, 1), "few": (2, 4), "wide": (10, 16), "random": (1, 16)}
 LONGEST_S = 1_000_000  # s of a run, at most: times are milliseconds in 32 bits
-MOST_MEMBERS = 20_000  # nodes of a cluster, at most: `random.below` draws among up to 2^16
+MOST_MEMBERS = 20_000  # nodes of a cluster, at most, to bound the time of a window
 MOST_POLLS = 2**20 - 1  # polls of a vertex, at most: fewer than the 2^28 of `random.counter`
 # Of the protocol, at most: random words are told apart for 512 peers of a poll; a cell has 7 bits.
 _MOST = {"k": 400, "alpha": 400, "beta": 127}

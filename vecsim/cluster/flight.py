@@ -20,6 +20,7 @@ from vecsim.cluster.defence import Sides
 from vecsim.cluster.state import Flight, Key, State, per, real, whole_number
 from vecsim.cluster.votes import EMPTY, FINALISED, REJECTED, TIMED_OUT, Fate
 from vecsim.model import random
+from vecsim.polls import below
 from vecsim.results.measures.variables import OF_SAMPLES, SAMPLED
 
 # What the sampled vertices of a window come to, [samples]: this part of its record.
@@ -38,10 +39,10 @@ def parents_of(shape, key: Key, chosen: Sample):
     place = jnp.arange(shape.samples, dtype=jnp.uint32)
     which = jnp.arange(high + 1, dtype=jnp.uint32)[:, None]
     word, _ = random.threefry(*key, place, random.counter(which + jnp.uint32(1), random.WINDOW))
-    count = low + random.below(word[0], jnp.uint32(high - low + 1)).astype(jnp.int32)
+    count = low + below(word[0], jnp.uint32(high - low + 1)).astype(jnp.int32)
     back = jnp.arange(1, high + 1)[:, None]
     if shape.parents == "random":
-        back = 1 + random.below(word[1:], jnp.uint32(RANDOM_REACH)).astype(jnp.int32)
+        back = 1 + below(word[1:], jnp.uint32(RANDOM_REACH)).astype(jnp.int32)
     parent = place.astype(jnp.int32) - back
     known = (back > 0) & (jnp.arange(high)[:, None] < count) & (parent >= 0)
     same = chosen.side[jnp.maximum(parent, 0)] == chosen.side

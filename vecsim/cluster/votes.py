@@ -14,6 +14,7 @@ from jax import lax
 
 from vecsim.cluster.state import Conditions, Key, real
 from vecsim.model import random
+from vecsim.polls import below
 from vecsim.types import Counts, View, decided, preference
 
 MOST_ASKED = 512  # peers of a poll, at most: keeps the random words of askers apart
@@ -124,7 +125,7 @@ def _ask(
     def one_peer(carry, drawn):
         left, ones, answered = carry
         i, which, fate = drawn
-        pick = random.below(which, jnp.maximum(left[0] + left[1] + left[2] + left[3], 1))
+        pick = below(which, jnp.maximum(left[0] + left[1] + left[2] + left[3], 1))
         hits, past = [], jnp.uint32(0)
         for part in left:
             hits.append((pick >= past) & (pick < past + part))

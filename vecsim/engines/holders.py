@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vecsim.model import random
+from vecsim.polls import below
 
 POOLED = 512  # pooled answers that are drawn at once: enough to fill the vector units of a CPU
 
@@ -66,7 +67,7 @@ def minority_of_units(trial: Any, number, ones):
         draw = asked.astype(jnp.uint32) + block
         even, odd = random.threefry(first, second, draw >> jnp.uint32(1), jnp.uint32(0))
         word = jnp.where((draw & jnp.uint32(1)) == 0, even, odd)
-        one = random.below_many(word, honest).astype(jnp.int32) < ones
+        one = below(word, honest).astype(jnp.int32) < ones
         wanted = draw.astype(jnp.int32) < samples
         return asked + POOLED, found + (one & wanted).sum(dtype=jnp.int32)
 

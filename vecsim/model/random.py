@@ -79,27 +79,6 @@ def uniform53(high, low):
     return ((high.astype(np.uint64) << np.uint64(21)) | (low >> np.uint32(11))) * 2.0**-53
 
 
-def below(word, limit):
-    """A uniform integer in [0, limit) from a uint32 word, for limits up to 2^16 (uint32).
-
-    Multiply and shift; each value's probability is met to 2^-32.
-    """
-    half = np.uint32(16)
-    low = ((word & np.uint32(0xFFFF)) * limit) >> half
-    return ((word >> half) * limit + low) >> half
-
-
-def below_many(word, limit):
-    """A uniform integer in [0, limit) from a uint32 word, for limits below 2^32 (uint32).
-
-    The high word of their product, made of 16-bit halves; each value's probability is met to 2^-32.
-    """
-    half, mask = np.uint32(16), np.uint32(0xFFFF)
-    high, low, top, bottom = word >> half, word & mask, limit >> half, limit & mask
-    middle = high * bottom + ((low * bottom) >> half)
-    return high * top + (middle >> half) + ((low * top + (middle & mask)) >> half)
-
-
 def counter(round_, purpose: int):
     """Second counter word of a block, uint32. round_: uint32 below MAX_ROUNDS."""
     return round_ * np.uint32(PURPOSES) + np.uint32(purpose)

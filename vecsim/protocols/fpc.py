@@ -7,7 +7,7 @@ the parameters are those of IOTA's GoShimmer.
 import jax.numpy as jnp
 
 from vecsim.errors import require
-from vecsim.polls import Counts
+from vecsim.polls import Counts, below
 from vecsim.protocols.checks import check_sample
 from vecsim.types import Protocol
 
@@ -87,7 +87,4 @@ def _threshold(low, high, word):
     """A multiple of 1 / UNIT from low to high, by a uniform word (uint32)."""
     ends = (jnp.round(jnp.asarray(end, jnp.float32) * UNIT) for end in (low, high))
     least, most = (end.astype(jnp.uint32) for end in ends)
-    half, wide = jnp.uint32(16), most - least + jnp.uint32(1)
-    word = jnp.asarray(word, jnp.uint32)
-    part = ((word & jnp.uint32(0xFFFF)) * wide) >> half
-    return least + (((word >> half) * wide + part) >> half)
+    return least + below(jnp.asarray(word, jnp.uint32), most - least + jnp.uint32(1))

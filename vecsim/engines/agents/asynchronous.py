@@ -31,6 +31,7 @@ from vecsim.engines.trial import (
 )
 from vecsim.model import random
 from vecsim.model.poll_draw import draw
+from vecsim.polls import below
 from vecsim.types import View, decided, preference
 
 
@@ -71,7 +72,7 @@ def _advance(shape: Shape, trial: Trials, tables: Tables, state: _State, step) -
     picked, word = block(jnp.uint32(random.PICK))
     words = block(jnp.uint32(random.POLL_WIDE)) if shape.kind.blocks else (word,)
     polling = trial.honest - tally.ended
-    slot = random.below(picked, polling.astype(jnp.uint32)).astype(jnp.int32)
+    slot = below(picked, polling.astype(jnp.uint32)).astype(jnp.int32)
     node = state.order[slot]
     cell = jax.tree.map(lambda word: word[node], state.cells)
 

@@ -19,7 +19,7 @@ from jax import lax
 from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, common_word, in_lockstep
 from vecsim.model import random
 from vecsim.model.poll_draw import FOLD
-from vecsim.polls import counted
+from vecsim.polls import below, counted
 from vecsim.types import Counts, View, decided, preference
 
 
@@ -39,7 +39,7 @@ def draw_peers(shape: Shape, trial: Trials, neighbours, round_):
     degree = there.sum(axis=1, dtype=jnp.uint32)[:, None]
     slots = jnp.arange(shape.nodes * k, dtype=jnp.uint32).reshape(shape.nodes, k)
     _, again = random.threefry(*trial.key, slots, random.counter(round_, random.REPEATS))
-    repeated = random.below(again, degree).astype(jnp.int32)
+    repeated = below(again, degree).astype(jnp.int32)
     distinct = jnp.pad(distinct, ((0, 0), (0, k - distinct.shape[1])))
     return jnp.take_along_axis(neighbours, jnp.where(trial.replacement, repeated, distinct), axis=1)
 

@@ -19,6 +19,7 @@ from jax import lax
 from vecsim.engines.agents.graph import answers_to, poll_of, stepped, tally_of
 from vecsim.engines.trial import Shape, Tables, Trials, answers, in_lockstep
 from vecsim.model import random
+from vecsim.polls import below
 from vecsim.types import Counts, Protocol, View, preference
 
 
@@ -42,7 +43,7 @@ def _places(shape: Shape, trial: Trials, key, total):
         word, _ = random.threefry(key[0], key[1], number, jnp.uint32(0))
         # Places past the trial's own k are drawn, too, but nobody looks at them.
         last = jnp.where(trial.replacement, total, total - k + jnp.minimum(number, k - 1) + 1)
-        unit = random.below_many(word, last)
+        unit = below(word, last)
         again = (drawn == unit[:, None]).any(axis=1) & ~trial.replacement
         return drawn.at[:, i].set(jnp.where(again, last - 1, unit))
 

@@ -69,8 +69,7 @@ def poll_kind(point: Point) -> PollKind:
     number = len(rule.quorums)
     if rule.counts or (number == 2 and len(set(rule.quorums)) == 1):
         number = 1
-    beta = getattr(rule, "least_beta", getattr(rule, "beta", 0))
-    wide = not silent and beta < WIDE_BELOW
+    wide = not silent and rule.least_beta < WIDE_BELOW
     return PollKind(rule.counts, silent, number, wide, rule.k)
 
 

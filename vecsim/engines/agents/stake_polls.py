@@ -101,7 +101,8 @@ def trial_fields(
 
 def _holders_of(shape: Shape, point: Point, held: Holdings, first_row: int, mixes: int) -> Holders:
     """The `Holders` of these trials, int32; all as for `trial_fields`."""
-    scale, adversary = scale_of(point), point.adversary
+    scale, adversary, stake = scale_of(point), point.adversary, point.stake
+    assert isinstance(stake, Weighted)
     rows = np.full((len(held.honest), mixes, 2), first_row)
     for i, way in enumerate(adversary.ways):
         answers = np.array([(zero, one) for one, zero in way])  # [kinds, colour]
@@ -112,6 +113,6 @@ def _holders_of(shape: Shape, point: Point, held: Holdings, first_row: int, mixe
         kinds=None,  # only the population engine has a number of kinds for each program
         rows=rows,
         scale=np.full(len(rows), scale),
-        shared_fate=np.full(len(rows), int(getattr(point.stake, "shared_fate", True))),
+        shared_fate=np.full(len(rows), int(stake.shared_fate)),
     )
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.int32), found)

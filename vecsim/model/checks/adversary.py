@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vecsim.adversaries.shared import GROUPINGS
 from vecsim.errors import name_of, raised_by, require, whole
 from vecsim.model.random import COINS
 from vecsim.model.uses import uses
-from vecsim.types import GROUPINGS, Adversary, View
+from vecsim.types import Adversary, View
 
 TRIALS, ROUNDS = 64, 256  # shown to it: enough for every part of View to vary, in milliseconds
 MOST_SLOTS = 64  # numbers that an adversary may keep: all trials of its program have room for them
