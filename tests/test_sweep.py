@@ -3,10 +3,12 @@
 import re
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf, open_dict
 
 from vecsim.composing import compose, session
+from vecsim.engines.agents.holdings import holdings_of
 from vecsim.errors import ConfigError
 from vecsim.protocols.slush import Slush
 from vecsim.protocols.snowflake import Snowflake
@@ -316,6 +318,26 @@ def test_counts_of_byzantine_nodes():
     made = study("sweep.byzantine_fraction=[0,0.1]", "sweep.n=[100,200]")
     assert made.beside["byzantine_nodes"][:2] == (("byzantine_fraction", "n"), [0, 0, 10, 20])
     assert counts.rounded(made.points) == ""
+
+
+def test_the_stake_that_is_byzantine():
+    """What came about where that is the same in every trial, and what was asked for elsewhere."""
+    owners = "stake=avalanche_owners_2026", "stake.byzantine=largest"
+    [point] = study(*owners, "byzantine_fraction=0.16").points
+    held = holdings_of(point, (np.arange(3, dtype=np.uint32), np.zeros(3, np.uint32)))
+    shares = 1 - held.honest_units / point.size
+    assert len(set(shares)) == 1
+    told = f"2 of 504 nodes Byzantine with {shares[0]:.4g} of the stake"
+    assert counts.range_of([point]) == told
+    several = study(*owners, "sweep.byzantine_fraction=[0.01,0.16]")
+    told = f"0 to 2 of 504 nodes Byzantine with 0 to {shares[0]:.4g} of the stake"
+    assert counts.range_of(several.points) == told
+    zipf = "stake=zipf", "stake.exponent=0", "n=10", "stake.units=1000"
+    smallest = study(*zipf, "stake.byzantine=smallest", "byzantine_fraction=0.28", "protocol=ecash")
+    assert counts.range_of(smallest.points) == "3 of 10 nodes Byzantine with 0.3 of the stake"
+    drawn = study("stake=avalanche_2026", "byzantine_fraction=0.16")
+    told = "0.16 of the stake Byzantine, or in each trial what comes nearest"
+    assert counts.range_of(drawn.points) == told
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from vecsim.engines.agents.holdings import always_byzantine
 from vecsim.model.point import Point
 from vecsim.results.layout import Beside
 from vecsim.studies.dimensions import Dimension
@@ -49,19 +50,38 @@ def _along(dimensions: list[Dimension], kept: list[bool], numbers: list, about: 
 
 def range_of(points: Iterable[Any]) -> str:
     """In words, how many nodes of how many are Byzantine, fewest to most: `0 to 3 of 10 nodes
-    Byzantine`; empty where none is."""
+    Byzantine`; empty where none is.
+
+    Of a weighted stake also the share that these nodes hold, which is not quite the one that was
+    asked for; where nodes are Byzantine in random order that share differs from trial to trial, and
+    what was asked for is told.
+    """
     points = list(points)
-    counts = sorted({point.byzantine for point in points})
-    nodes = sorted({point.nodes for point in points})
-    if counts == [0]:
+    nodes = [point.nodes for point in points]
+    if not any(point.byzantine for point in points):
         return ""
-    if any(_weighted(point) for point in points):
-        shares = [point.byzantine_share for point in points]
-        few, most = min(shares), max(shares)
-        told = f"{few:.4g}" if few == most else f"{few:.4g} to {most:.4g}"
-        return f"{told} of the stake Byzantine"
-    few, all_ = (f"{a[0]:,}" if len(a) == 1 else f"{a[0]:,} to {a[-1]:,}" for a in (counts, nodes))
-    return f"{few} of {all_} nodes Byzantine"
+    if any(_weighted(point) and point.stake.byzantine == "random" for point in points):
+        asked = _span([point.byzantine_share for point in points], ".4g")
+        return f"{asked} of the stake Byzantine, or in each trial what comes nearest"
+    counts, shares = zip(*map(_came, points), strict=True)
+    told = f"{_span(counts, ',')} of {_span(nodes, ',')} nodes Byzantine"
+    return (
+        f"{told} with {_span(shares, '.4g')} of the stake" if any(map(_weighted, points)) else told
+    )
+
+
+def _came(point: Any) -> tuple[int, float]:
+    """How many nodes are Byzantine in every trial, and the share that they hold."""
+    if not _weighted(point):
+        return point.byzantine, point.byzantine / point.nodes
+    nodes, units = always_byzantine(point)
+    return nodes, units / point.size
+
+
+def _span(numbers: Iterable[float], form: str) -> str:
+    """The least and the greatest number, or the one that all are. form: how each is written."""
+    least, most = (format(f(numbers), form) for f in (min, max))
+    return least if least == most else f"{least} to {most}"
 
 
 def missing(points: Iterable[Any]) -> str:

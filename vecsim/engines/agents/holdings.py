@@ -90,6 +90,18 @@ def holdings_of(point: Point, keys) -> Holdings:
     )
 
 
+def always_byzantine(point: Point) -> tuple[int, int]:
+    """Nodes that are Byzantine in every trial, and their units; of a stake whose Byzantine nodes
+    are drawn in random order, ValueError."""
+    stake = point.stake
+    assert isinstance(stake, Weighted)
+    if stake.byzantine == "random":
+        raise ValueError("which nodes are Byzantine is drawn in each trial")
+    held, keys = stake.holdings(point.n), (np.zeros(1, np.uint32),) * 2
+    [found] = _byzantine(point, stake, held, keys)
+    return int(found.sum()), int(held[found].sum())
+
+
 def _order(keys, n: int, number: int) -> Ints:
     """A uniform order of n nodes for each trial [trials, n], by a word of 64 bits of each node."""
     second = random.counter(np.uint32(number), random.PLACE)
