@@ -175,6 +175,10 @@ def test_thresholds_out_of_the_range_are_told(low, high, accept, told, tmp_path)
         (("estimator.low=0.1", "estimator.high=0.101"), "another node of 60"),
         (("estimator.high=1.0",), "estimator.high: byzantine_fraction is 1.0"),
         (("estimator.high=0.8", "adversary=balance_pooled"), "estimator.high: protocol.k is 20"),
+        (
+            ("stake=zipf", "stake.exponent=2", "stake.byzantine=largest", "estimator.high=0.2"),
+            "estimator.high is 0.2; allowed: above 0.307, up to which no node is Byzantine",
+        ),
         (("trials=8",), "16 to"),
         (("protocol=slush",), "decides nothing"),
         (("byzantine_fraction=0.1",), "byzantine_fraction is 0.1; allowed: estimator.low"),

@@ -189,10 +189,19 @@ class Point(NamedTuple):
         """
         if not isinstance(self.stake, Weighted):
             return self.byzantine > 0
+        return self.n > 1 and self._first < 2 * self.byzantine_fraction * self.stake.units
+
+    @property
+    def most_without(self) -> float:
+        """The byzantine_fraction up to which a weighted stake has no Byzantine node."""
+        return self._first / (2 * self.size) if self.n > 1 else 1.0
+
+    @property
+    def _first(self) -> int:
+        """Units of the first Byzantine node; in random order the smallest may be it."""
+        assert isinstance(self.stake, Weighted)
         held = self.stake.holdings(self.n)
-        # In random order the smallest may be the first.
-        first = held[0 if self.stake.byzantine == "largest" else -1]
-        return self.n > 1 and int(first) < 2 * self.byzantine_fraction * self.stake.units
+        return int(held[0 if self.stake.byzantine == "largest" else -1])
 
     @property
     def by_chance(self) -> bool:

@@ -108,8 +108,12 @@ class Threshold(Work):
         reason = f"plain ({type(point.protocol).__name__} decides nothing)"
         require(point.protocol.decides, "estimator", "threshold", reason)
         low, high = self._range(point.size)
-        enough = f"enough above low, {self.low}, for another node of {point.size}"
+        each = "unit" if point.stake.weighted else "node"
+        enough = f"enough above low, {self.low}, for another {each} of {point.size}"
         require(low < high, "estimator.high", self.high, enough)
+        if not _at(point, high).some_byzantine:  # of a weighted stake
+            some = f"above {point.most_without:.4g}, up to which no node is Byzantine"
+            require(False, "estimator.high", self.high, some)
         for number, setting in ((low, "low"), (low + 1, "low"), (high, "high")):
             end = _at(point, number)
             with within(f"with estimator.{setting}"):
