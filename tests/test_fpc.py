@@ -19,6 +19,7 @@ from helpers import (
 from vecsim.adversaries.flip import Flip
 from vecsim.adversaries.safety_split import SafetySplit
 from vecsim.adversaries.silent import Silent
+from vecsim.errors import ConfigError
 from vecsim.protocols.fpc import UNIT, Fpc
 from vecsim.stakes.zipf import Zipf
 from vecsim.types import Counts, preference
@@ -56,6 +57,21 @@ def test_the_threshold_of_the_first_round_is_its_own():
     assert after(rule, 0, begun, (14, 7, HIGH)).preference == 0
     assert after(rule, 0, begun, (15, 6, HIGH)).preference == 1
     assert after(rule, 0, begun, (1, 1, LOW)).preference == 1  # a share that is the threshold
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"first_low": 0.8}, "first_high is 0.67; allowed: protocol.first_low, which is 0.8, to 1"),
+        ({"low": 0.9}, "high is 0.67; allowed: protocol.low, which is 0.9, to 1"),
+        ({"high": 0.3}, "high is 0.3; allowed: protocol.low, which is 0.5, to 1"),
+    ],
+)
+def test_ends_of_thresholds_are_refused_by_both_names(given, told):
+    """Whichever of the two was set."""
+    with pytest.raises(ConfigError) as caught:
+        Fpc(**given)
+    assert str(caught.value) == f"protocol.{told}"
 
 
 def test_thresholds_are_uniform():

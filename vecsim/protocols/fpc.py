@@ -44,7 +44,10 @@ class Fpc(Protocol):
         for low, high in (("first_low", "first_high"), ("low", "high")):
             below, above = getattr(self, low), getattr(self, high)
             require(0 <= below <= 1, f"protocol.{low}", below, "0 to 1")
-            require(below <= above <= 1, f"protocol.{high}", above, f"protocol.{low} to 1")
+            allowed = (
+                f"protocol.{low}, which is {below}, to 1"  # either may be the one that was set
+            )
+            require(below <= above <= 1, f"protocol.{high}", above, allowed)
         require(1 <= self.finality <= 255, "protocol.finality", self.finality, "1 to 255")
         require(0 <= self.cooling <= 1000, "protocol.cooling", self.cooling, "0 to 1000")
         rounds = self.max_rounds
