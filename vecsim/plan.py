@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from vecsim import composing, device, places
 from vecsim.engines.choose import ENGINES
 from vecsim.errors import ConfigError, count, number, require, within
-from vecsim.model import trust
+from vecsim.model import build, trust
 from vecsim.results.shards import Shard
 from vecsim.results.store import STORES
 from vecsim.studies import executors, obey, overrides, resolve, runner, sweep
@@ -85,11 +85,12 @@ def plan(task: Task) -> Plan:
         return config
 
     def options(choices: Mapping[str, str]) -> DictConfig:
-        return trusted(composing.compose_options(task.words, choices))
+        return _served(trusted(composing.compose_options(task.words, choices)))
 
     trusted(config)
     _check_experiment(task, given)
     with trust.packages(config.get("packages")):
+        _served(config)
         studies = sweep.studies(task.name, config, options, given)
         usual = task.folder / f"{task.name}-{sweep.study_digest(studies)}"
         output = Path(task.output or config.output or usual)
@@ -153,6 +154,19 @@ def _check_experiment(task: Task, given: Mapping[str, str]) -> None:
         filed = {key: each for key, each in written.items() if key not in by_hand}
         bare = resolve.unresolved(composing.compose(composing.searching(task.words), whole=False))
         obey.check_file(filed, bare, obey.used_by(written)["on"], task.name)
+
+
+def _served(config: DictConfig) -> DictConfig:
+    """The configuration; ConfigError where it is of a design for another protocol than designs
+    serve. Those lack what an experiment of designs refers to, such as protocol.k, and would be
+    refused for that."""
+    written = resolve.unresolved(config)
+    if resolve.at(written, "estimator.name") == "design":
+        from vecsim.studies.design.designs import check_rule
+
+        if target := resolve.at(written, "protocol._target_"):
+            check_rule(build.class_of("protocol", str(target)))
+    return config
 
 
 def _drawn(code: str = "") -> list[str]:

@@ -421,3 +421,12 @@ def test_protocols_without_such_a_beta_are_told(protocol, tmp_path):
     study = "estimator=design", "adversary=safety_split", "byzantine_fraction=0.1", "n=60"
     told = refused(call(*study, f"protocol={protocol}", f"output={tmp_path}/none"))
     assert "snowflake or snowball" in told
+
+
+@pytest.mark.parametrize("words", [("protocol=ecash",), ("sweep.protocol=[snowflake,ecash]",)])
+def test_the_experiment_refuses_protocols_without_what_it_refers_to(words, tmp_path):
+    told = refused(call("experiment=design", *words, f"output={tmp_path}/none"))
+    assert told == (
+        "protocol is 'Ecash'; allowed: snowflake or snowball with reset_on_failure, whose nodes"
+        " count quorums in a row, with estimator=design"
+    )

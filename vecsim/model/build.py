@@ -95,8 +95,7 @@ def component(kind: str, section: Any):
     target = str(values.pop("_target_"))
     if kind == "adversary" and target == MIXTURE:
         return _mixture(values)
-    trust.require_known(f"{kind}._target_", target)
-    class_ = _class(kind, target)
+    class_ = class_of(kind, target)
     # What reads a file is read each time, as the file may have changed.
     build = _built.__wrapped__ if getattr(class_, "reads", False) else _built
     return build(kind, class_, json.dumps(values, sort_keys=True))
@@ -137,9 +136,11 @@ def option(kind: str, name: str) -> dict[str, Any]:
     return section
 
 
-def _class(kind: str, target: str) -> Any:
-    """The class of that dotted path; ConfigError unless it is a complete one of the kind."""
+def class_of(kind: str, target: str) -> Any:
+    """The class of that dotted path; ConfigError unless it is trusted, and a complete one of the
+    kind."""
     key, allowed = f"{kind}._target_", f"a class that extends {COMPONENTS[kind].__name__}"
+    trust.require_known(key, target)
     try:
         module, _, name = target.rpartition(".")
         class_: Any = trust.handed_over(target) or getattr(importlib.import_module(module), name)

@@ -231,11 +231,17 @@ def following(upper: dict[int, float], safety: float, slope: float, beta: int) -
     return wanted if 0 < wanted < beta and wanted not in upper else None
 
 
+def check_rule(rule: Any) -> None:
+    """ConfigError unless designs serve a protocol. rule: it, or its class."""
+    class_ = rule if isinstance(rule, type) else type(rule)
+    good = issubclass(class_, Snowflake | Snowball) and (rule is class_ or rule.reset_on_failure)
+    allowed = "snowflake or snowball with reset_on_failure, whose nodes count quorums in a row"
+    require(good, "protocol", class_.__name__, f"{allowed}, with estimator=design")
+
+
 def _check(point: Point, engine: str, adversary) -> None:
     rule = point.protocol
-    good = isinstance(rule, Snowflake | Snowball) and rule.reset_on_failure
-    allowed = "snowflake or snowball with reset_on_failure, whose nodes count quorums in a row"
-    require(good, "protocol", type(rule).__name__, allowed)
+    check_rule(rule)
     conditions = getattr(rule, "conditions", ())
     allowed = "none with estimator=design, which finds beta"
     require(not conditions, "protocol.conditions", conditions, allowed)
