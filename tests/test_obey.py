@@ -125,6 +125,11 @@ def never(*words, whole):
             "stake=avalanche_owners_2026 stake.byzantine=largest byzantine_fraction=0.0427",
             "stake.byzantine has no effect, for no node is Byzantine",
         ),
+        (
+            "stake=[1,2,3]",
+            r"stake is \[1,2,3\]; allowed: an option of the group, stake=NAME \(numbers of",
+        ),
+        ("protocol=[]", r"protocol is \[\]; allowed: an option of the group, protocol=NAME$"),
         ("experiment=[design,threshold]", "experiment is .*; allowed: one option; .*with -m"),
         ("experiment=byzantine_sweep trials=300 precision.max_trials=400", "max_trials is 400"),
         ("sweep={}", "sweep is {}; allowed: .*~sweep takes all away"),

@@ -73,7 +73,7 @@ def plan(task: Task) -> Plan:
     overrides.check_words(task.words)
     for group in OPTIONS:
         if config.get(group) and task.options.get(group) is None:
-            raise ConfigError(overrides.several(group, "[...]"))
+            raise ConfigError(overrides.several(group, overrides.ANY))
     _check(config)
     # Of workers the cores are theirs alone.
     device.configure(config.engine.cores if config.engine.workers is None else None)

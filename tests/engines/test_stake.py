@@ -520,6 +520,19 @@ def test_equal_stake_has_no_units():
     assert_rate(out["start_ones"] == 2, 1)
 
 
+@pytest.mark.parametrize("share", [0, 1])
+def test_no_node_and_every_node_are_shares_of_stake_and_of_nodes(share):
+    """So that `initial_accept_of` may be set where initial_accept is, or is swept over, 0 and 1."""
+    keys = keys_of(point(Slush(2, 2, 5), Echo(), n=5), 50)
+    made = []
+    for of in ("stake", "nodes"):
+        stake = given(9, 5, 3, 2, 1, initial_accept_of=of)
+        fields = {"n": 5, "byzantine_fraction": 0.2, "initial_accept": share}
+        made.append(holdings_of(staked(Slush(2, 2, 5), AlwaysReject(), stake, **fields), keys))
+    for one, other in zip(*made, strict=True):
+        assert (one == other).all()
+
+
 @pytest.mark.parametrize("order", ["random", "largest", "smallest"])
 def test_whether_a_node_is_byzantine_in_some_trial(order):
     stake, found = given(9, 5, 3, 2, 1, byzantine=order), set()

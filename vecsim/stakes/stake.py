@@ -39,7 +39,7 @@ class Weighted(Stake):
     byzantine: which nodes are Byzantine, until their share of the stake is as near as possible to
       `byzantine_fraction`: in `random` order, the `largest` first, or the `smallest` first.
     initial_accept_of: what `initial_accept` is a share of: the `stake` of honest nodes, or honest
-      `nodes`. In either case they are taken in random order.
+      `nodes`. In either case they are taken in random order; shares 0 and 1 are the same of both.
     shared_fate: whether all places of one node in a poll give the same answer, and are lost
       together (true); or every place has its own answer and loss (false). It matters where answers
       are coins or may be lost. False is quicker with `network.sampling: with_replacement`, for all

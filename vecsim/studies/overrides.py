@@ -10,6 +10,7 @@ from vecsim.errors import ConfigError, require
 
 # Text that Hydra reads as itself without quotes, unless it is one of the words of other types.
 WORD = re.compile(r"[A-Za-z_][\w./-]*")
+ANY = "[...]"  # stands for options of which only that they are several is known
 SPECIAL = ("true", "false", "yes", "no", "on", "off", "null", "nan", "inf")
 
 
@@ -51,6 +52,10 @@ def several(group: str, options: str) -> str:
     """Why a group has no list of options, and what to set instead."""
     from vecsim.model import build
 
+    names = [each.strip(" '\"") for each in options.strip("[]").split(",")]
+    if options != ANY and not all(map(WORD.fullmatch, names)):
+        own = " (numbers of one's own: stake=file)" if group == "stake" else ""
+        return f"{group} is {options}; allowed: an option of the group, {group}=NAME{own}"
     jobs = f"{group}={options.strip('[]')} with -m (one job for each)"
     swept = f"sweep.{group}={options} (one dataset), or " if group in build.GROUPS else ""
     mixed = ", adversary=mixture (of several kinds)" if group == "adversary" else ""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vecsim.errors import name_of, require
+from vecsim.errors import ConfigError, name_of, require
 from vecsim.stakes.equal import Equal
 from vecsim.stakes.stake import Stake, Weighted
 
@@ -13,7 +13,8 @@ SIZES = (1, 2, 7, 100)
 def check_stake(stake: Stake) -> None:
     """Raise ConfigError unless a law gives every node a finite weight above 0, always the same."""
     name = name_of(stake)
-    require(isinstance(stake, (Equal, Weighted)), name, "a Stake", "a class that extends Weighted")
+    if not isinstance(stake, (Equal, Weighted)):
+        raise ConfigError(f"{name} extends Stake alone; allowed: a class that extends Weighted")
     if not isinstance(stake, Weighted):
         return
     for n in (stake.nodes,) if stake.nodes else SIZES:
