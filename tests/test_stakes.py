@@ -15,6 +15,7 @@ from pathlib import Path
 
 import hypothesis
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
@@ -215,6 +216,56 @@ def test_what_every_law_refuses(class_, values, told):
 )
 def test_what_a_law_refuses(class_, values, told):
     assert message(class_, **values) == told
+
+
+@pytest.mark.parametrize(
+    ("class_", "values", "told"),
+    [
+        (Zipf, {"exponent": "a"}, "stake.exponent is 'a'; allowed: 0 to 10"),
+        (Zipf, {"exponent": None}, "stake.exponent is None; allowed: 0 to 10"),
+        (Zipf, {"exponent": True}, "stake.exponent is True; allowed: 0 to 10"),
+        (Zipf, {"exponent": [1]}, "stake.exponent is [1]; allowed: 0 to 10"),
+        (Zipf, {"units": "a"}, "stake.units is 'a'; allowed: 1 to 4194304"),
+        (Zipf, {"units": 3.5}, "stake.units is 3.5; allowed: 1 to 4194304"),
+        (Zipf, {"shared_fate": "x"}, "stake.shared_fate is 'x'; allowed: true or false"),
+        (Lognormal, {"sigma": "a"}, "stake.sigma is 'a'; allowed: 0 to 10"),
+        (Lognormal, {"cap": "a"}, "stake.cap is 'a'; allowed: above 0, to 1"),
+        (Pareto, {"tail_index": "a"}, "stake.tail_index is 'a'; allowed: 0.1 to 100"),
+        (
+            StakeTable,
+            {"ranks": ["a"]},
+            "stake.ranks is ('a',); allowed: whole numbers that rise, from 1 to 4194304",
+        ),
+        (
+            StakeTable,
+            {"ranks": (1, 2.5), "cumulative": (0.5, 1)},
+            "stake.ranks is (1, 2.5); allowed: whole numbers that rise, from 1 to 4194304",
+        ),
+        (
+            StakeTable,
+            {"ranks": 0},
+            "stake.ranks is (0,); allowed: whole numbers that rise, from 1 to 4194304",
+        ),
+        (
+            StakeTable,
+            {"ranks": [1, 2], "cumulative": ["a", 1]},
+            "stake.cumulative is ('a', 1); allowed: 2 shares that rise, from above 0 to 1",
+        ),
+        (File, {"path": 3}, "stake.path is 3; allowed: a file with a number for each node"),
+        (File, {"path": "a", "column": 3}, "stake.column is 3; allowed: the name of a column"),
+    ],
+)
+def test_what_is_of_another_type_in_python(class_, values, told):
+    """A configuration checks types; a class that is called does it by itself."""
+    with pytest.raises(ConfigError) as caught:
+        class_(**values)
+    assert str(caught.value) == told
+
+
+def test_numbers_of_numpy_and_of_jax_are_numbers():
+    for number in (np.float64(0.5), np.float32(0.5), jnp.float32(0.5)):
+        assert vecsim.point(stake=Zipf(exponent=number), n=90).stake.exponent == 0.5
+    assert vecsim.point(stake=Zipf(units=np.int64(90)), n=90).stake.units == 90
 
 
 # Quantiles

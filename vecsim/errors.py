@@ -85,6 +85,14 @@ def count(name: str, value: Any, low: int, high: int) -> int:
     return whole(name, int(value) if is_whole else value, low, high)
 
 
+def is_number(value: Any, whole: bool = False) -> bool:
+    """Whether a value is a number, which NumPy or JAX may have made. whole: and a whole one."""
+    value = value.item() if getattr(value, "ndim", None) == 0 else value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return not whole or isinstance(value, int) or value.is_integer()
+
+
 def name_of(component: Any) -> str:
     """The dotted name of a component's class, or of a class, as `_target_` has it."""
     class_ = component if isinstance(component, type) else type(component)

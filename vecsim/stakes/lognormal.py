@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import ndtri
 
-from vecsim.errors import require
+from vecsim.errors import is_number, require
 from vecsim.stakes.stake import Weighted
 
 
@@ -23,8 +23,9 @@ class Lognormal(Weighted):
     cap: float = 1.0
 
     def __check_init__(self):
-        require(0 <= self.sigma <= 10, "stake.sigma", self.sigma, "0 to 10")
-        require(0 < self.cap <= 1, "stake.cap", self.cap, "above 0, to 1")
+        sigma, cap = self.sigma, self.cap
+        require(is_number(sigma) and 0 <= sigma <= 10, "stake.sigma", sigma, "0 to 10")
+        require(is_number(cap) and 0 < cap <= 1, "stake.cap", cap, "above 0, to 1")
 
     def weights(self, n):
         """The quantiles as shares, the largest first, none above the cap.

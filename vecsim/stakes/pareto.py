@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vecsim.errors import require
+from vecsim.errors import is_number, require
 from vecsim.stakes.stake import Weighted
 
 
@@ -20,7 +20,9 @@ class Pareto(Weighted):
     tail_index: float = 1.16
 
     def __check_init__(self):
-        require(0.1 <= self.tail_index <= 100, "stake.tail_index", self.tail_index, "0.1 to 100")
+        index = self.tail_index
+        good = is_number(index) and 0.1 <= index <= 100
+        require(good, "stake.tail_index", index, "0.1 to 100")
 
     def weights(self, n):
         """The quantiles, the largest first; the law's least value is 1."""

@@ -37,7 +37,9 @@ def read(path: str, column: str) -> bytes:
 
     ConfigError where there is no such file, or where it is not as described above.
     """
-    require(bool(path), "stake.path", path, "a file with a number for each node")
+    named = isinstance(path, (str, Path)) and bool(str(path))
+    require(named, "stake.path", path, "a file with a number for each node")
+    require(isinstance(column, str), "stake.column", column, "the name of a column")
     file = Path(path)
     try:
         require(file.exists(), "stake.path", path, "a file that exists")

@@ -8,7 +8,7 @@ import equinox as eqx
 import numpy as np
 from numpy.typing import NDArray
 
-from vecsim.errors import name_of, raised_by, require
+from vecsim.errors import is_number, name_of, raised_by, require
 
 MOST_UNITS = 2**22  # of stake in all: a table of polls has a row for each
 
@@ -55,11 +55,14 @@ class Weighted(Stake):
 
     def __check_init__(self):
         units, order, share = self.units, self.byzantine, self.initial_accept_of
-        require(1 <= units <= MOST_UNITS, "stake.units", units, f"1 to {MOST_UNITS}")
+        good = is_number(units, whole=True) and 1 <= units <= MOST_UNITS
+        require(good, "stake.units", units, f"1 to {MOST_UNITS}")
         orders = ("random", "largest", "smallest")
         require(order in orders, "stake.byzantine", order, ", ".join(orders))
         good = share in ("stake", "nodes")
         require(good, "stake.initial_accept_of", share, "stake or nodes")
+        good = self.shared_fate in (True, False)
+        require(good, "stake.shared_fate", self.shared_fate, "true or false")
 
     @abstractmethod
     def weights(self, n: int) -> NDArray[np.float64]:

@@ -1,12 +1,18 @@
 """Measured stake: what the largest nodes of a network hold together."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import equinox as eqx
 import numpy as np
 
-from vecsim.errors import require
+from vecsim.errors import is_number, require
 from vecsim.stakes.stake import MOST_UNITS, Weighted
+
+
+def _tuple(given) -> tuple:
+    """Several values as a tuple; one as one of one value, which is then told as it is."""
+    return tuple(given) if isinstance(given, Iterable) else (given,)
 
 
 class StakeTable(Weighted):
@@ -23,14 +29,16 @@ class StakeTable(Weighted):
 
     identity = "stakes.table.StakeTable"
 
-    ranks: tuple[int, ...] = eqx.field(default=(), converter=tuple)
-    cumulative: tuple[float, ...] = eqx.field(default=(), converter=tuple)
+    ranks: tuple[int, ...] = eqx.field(default=(), converter=_tuple)
+    cumulative: tuple[float, ...] = eqx.field(default=(), converter=_tuple)
 
     def __check_init__(self):
         ranks, shares = self.ranks, self.cumulative
-        good = bool(ranks) and _rises((0, *ranks)) and ranks[-1] <= MOST_UNITS
+        good = bool(ranks) and all(is_number(rank, whole=True) for rank in ranks)
+        good = good and _rises((0, *ranks)) and ranks[-1] <= MOST_UNITS
         require(good, "stake.ranks", ranks, f"whole numbers that rise, from 1 to {MOST_UNITS}")
-        good = len(shares) == len(ranks) and _rises((0.0, *shares)) and abs(shares[-1] - 1) < 1e-9
+        good = len(shares) == len(ranks) and all(map(is_number, shares))
+        good = good and _rises((0.0, *shares)) and abs(shares[-1] - 1) < 1e-9
         allowed = f"{len(ranks)} shares that rise, from above 0 to 1"
         require(good, "stake.cumulative", shares, allowed)
 

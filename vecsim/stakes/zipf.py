@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vecsim.errors import require
+from vecsim.errors import is_number, require
 from vecsim.stakes.stake import Weighted
 
 
@@ -14,7 +14,9 @@ class Zipf(Weighted):
     exponent: float = 1.0  # 0 to 10; at 0 all nodes hold the same
 
     def __check_init__(self):
-        require(0 <= self.exponent <= 10, "stake.exponent", self.exponent, "0 to 10")
+        exponent = self.exponent
+        good = is_number(exponent) and 0 <= exponent <= 10
+        require(good, "stake.exponent", exponent, "0 to 10")
 
     def weights(self, n):
         """1, 2**-exponent, 3**-exponent ..."""
