@@ -14,6 +14,7 @@ from command import call, files, process, refused
 import vecsim
 from vecsim.adversaries.echo import Echo
 from vecsim.adversaries.mixture import Mixture
+from vecsim.errors import ConfigError
 from vecsim.model import trust
 from vecsim.model.sources import code_of, sources
 from vecsim.protocols.slush import Slush
@@ -257,3 +258,37 @@ def test_a_scenario_knows_the_code_of_its_adversaries(folder):
         assert own_code({"name": "x", "cluster": {"adversary": "echo"}}) == {}
     kinds = {"mine": (importlib.import_module("alone").Mine(), 0.5), "echo": (Echo(), 0.5)}
     assert code_of([Mixture.of(kinds)]) == found
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("n: 1000", "n is 1000; allowed: 662, or unset, with this stake"),
+        ("n: 500", "n is 500; allowed: 662, as many nodes as the stake has"),
+        (
+            "network: {exclude_self: true}",
+            "network.exclude_self is True; allowed: false, or unset, with this stake",
+        ),
+        ("n: 662\nnetwork: {exclude_self: false}", None),
+        ("trials: 4", None),
+    ],
+)
+def test_what_a_file_sets_as_vecsim_does_is_not_replaced(written, told, tmp_path, monkeypatch):
+    """A stake of so many nodes says n where nobody does; a file that says 1000 does."""
+    monkeypatch.chdir(tmp_path)
+    text = "# @package _global_\ndefaults:\n  - override /stake: avalanche_2026\n\n"
+    for group in ("experiment", "preset"):
+        file = tmp_path / "conf" / group / "mine.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(text + written)
+        for make in (vecsim.study, vecsim.point):
+            if told is None:
+                make(f"{group}=mine", config_dir="conf")
+                continue
+            with pytest.raises(ConfigError) as caught:
+                make(f"{group}=mine", config_dir="conf")
+            assert str(caught.value) == told
+        # What is set or swept by hand is obeyed or refused by itself.
+        vecsim.study(f"{group}=mine", "n=662", "network.exclude_self=false", config_dir="conf")
+        words = f"{group}=mine", "stake=equal", "n=300", "network.exclude_self=true"
+        assert vecsim.study(*words, config_dir="conf").points[0].n == 300

@@ -123,6 +123,14 @@ def compose_options(words: Sequence[str], choices: Mapping[str, str]) -> DictCon
     return compose([*words, *(f"{key}={name}" for key, name in choices.items())], whole=False)
 
 
+def option_file(group: str, name: str | None) -> DictConfig | None:
+    """The file of an option of a group, as it is written, within a session; None without one."""
+    paths = (folder / group / f"{name}.yaml" for folder in outside.folders())
+    path = next((path for path in paths if name and path.is_file()), None)
+    found = OmegaConf.load(path) if path else None
+    return found if isinstance(found, DictConfig) else None
+
+
 def scenario(file: str, words: Sequence[str]) -> DictConfig:
     """The configuration of a scenario's file, changed by words, which may set any key of it."""
     node = {"defaults": ["_self_", file], "scenario": _open()}

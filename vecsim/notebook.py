@@ -108,14 +108,18 @@ def point(words: Sequence[Any], keywords: Mapping[str, Any], config_dir):
     folders = trust.config_folders(config_dir)
     with handed.over(words, keywords) as given, composing.command_session(folders):
         _check_keys(given)
-        config = composed(given).config
+        task = composed(given)
+        config = task.config
         allowed = "off, for a point of single decisions"
         require(config.defence in ("off", False), "defence", config.defence, allowed)
         by_hand = {key: text for key, text, _ in map(overrides.parse_word, given)}
         trust.check_trusted(unresolved(config), by_hand)
         with trust.packages(config.packages):
             compose = partial(composing.compose_options, given)
-            return sweep.single_point(config, compose, by_hand)
+            made = sweep.single_point(config, compose, by_hand)
+            if not config.sweep:  # which may set anything anew
+                plan.check_kept(config, task.options, by_hand, [made])
+            return made
 
 
 def _check_keys(given: Sequence[str]) -> None:

@@ -1,19 +1,21 @@
 """From a composed configuration to what a command will compute and where, without computing."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from vecsim import composing, device, places
 from vecsim.engines.choose import ENGINES
 from vecsim.errors import ConfigError, count, number, require, within
 from vecsim.model import build, trust
+from vecsim.model.point import Point
 from vecsim.results.shards import Shard
 from vecsim.results.store import STORES
 from vecsim.studies import executors, obey, overrides, resolve, runner, sweep
 from vecsim.studies.assignment import Assignment
+from vecsim.studies.dimensions import keys_of
 from vecsim.studies.work import Work
 from vecsim.watching.place import WatchPlace, read_place
 
@@ -92,6 +94,9 @@ def plan(task: Task) -> Plan:
     with trust.packages(config.get("packages")):
         _served(config)
         studies = sweep.studies(task.name, config, options, given)
+        for study in studies:
+            moving = {*given, *keys_of(study.dimensions)}
+            check_kept(config, task.options, moving, study.points)
         usual = task.folder / f"{task.name}-{sweep.study_digest(studies)}"
         output = Path(task.output or config.output or usual)
         require(not output.is_file(), "output", str(output), "a folder, not a file")
@@ -154,6 +159,27 @@ def _check_experiment(task: Task, given: Mapping[str, str]) -> None:
         filed = {key: each for key, each in written.items() if key not in by_hand}
         bare = resolve.unresolved(composing.compose(composing.searching(task.words), whole=False))
         obey.check_file(filed, bare, obey.used_by(written)["on"], task.name)
+
+
+def check_kept(
+    config: DictConfig, options: Mapping[str, Any], moving: Collection[str], points: Iterable[Any]
+) -> None:
+    """Raise ConfigError where the file of the experiment or of the preset sets what a point has
+    otherwise.
+
+    A weighted stake says how many nodes there are, and that they may poll themselves, where nobody
+    set it; the composed configuration does not tell who did, if it is what vecsim itself sets.
+    An option of `network` is no such file: all of them say exclude_self. moving: keys that words
+    set or anything sweeps.
+    """
+    found = [composing.option_file(group, options.get(group)) for group in ("preset", "experiment")]
+    files = [resolve.unresolved(each) for each in found if each is not None]
+    for point in (point for point in points if isinstance(point, Point)):
+        made = {"n": point.n, "network.exclude_self": point.network.exclude_self}
+        for key, value in made.items():
+            if key not in moving and any(resolve.at(file, key) is not None for file in files):
+                wanted, allowed = OmegaConf.select(config, key), f"{str(value).lower()}, or unset"
+                require(wanted == value, key, wanted, f"{allowed}, with this stake")
 
 
 def _served(config: DictConfig) -> DictConfig:
