@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from command import call, files, process, refused
 
@@ -17,8 +19,10 @@ from vecsim.adversaries.mixture import Mixture
 from vecsim.errors import ConfigError
 from vecsim.model import trust
 from vecsim.model.sources import code_of, sources
+from vecsim.protocols.fpc import Fpc
 from vecsim.protocols.slush import Slush
 from vecsim.scenario.simulate import own_code
+from vecsim.types import Counts, decided, preference
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 SMALL = "n=60", "trials=8"
@@ -49,22 +53,59 @@ def write_examples(folder: Path) -> None:
         path.write_text(text)
 
 
-def test_examples_of_the_readme(folder):
-    """Both run as they are written, by the command that is written."""
+@pytest.mark.parametrize(
+    ("number", "classes"),
+    [
+        (0, ("slush_twice.SlushTwice", "turncoat.Turncoat")),
+        (1, ("shared_threshold.SharedThreshold", "apart.Apart")),
+    ],
+)
+def test_examples_of_the_readme(number, classes, folder):
+    """They run as they are written, by the command that is written."""
     write_examples(folder)
-    assert len(examples()) == 4
+    assert len(examples()) == 8
     text = README.replace("\\\n", "")
-    [line] = re.findall(r"PYTHONPATH=\. python -m vecsim (--config-dir .*)", text)
+    lines = re.findall(r"PYTHONPATH=\. python -m vecsim (--config-dir .*)", text)
+    assert len(lines) == 2
+    words = [each for each in lines[number].split() if "byzantine_fraction" not in each]
     with jax.numpy_dtype_promotion("standard"):  # as it is outside of these tests
-        result = call(*line.split(), *SMALL, "byzantine_fraction=0.1")
+        result = call(*words, *SMALL, "byzantine_fraction=0.1")
     assert (result.code, result.err) == (0, "")
     [path] = folder.glob("results/*/data.zarr")
     about = json.loads(vecsim.open(path).attrs["config"])
-    assert set(about["sources"]) == {"mypackage/slush_twice.py", "mypackage/turncoat.py"}
-    for name in ("slush_twice.SlushTwice", "turncoat.Turncoat"):
-        module, _, class_ = name.partition(".")
+    assert set(about["sources"]) == {f"mypackage/{each.partition('.')[0]}.py" for each in classes}
+    for name in classes:
         with jax.numpy_dtype_promotion("standard"):
-            vecsim.check(getattr(importlib.import_module(f"mypackage.{module}"), class_)())
+            vecsim.check(example(name)())
+
+
+def example(name: str):
+    """A class of the README's files, by its module and name."""
+    module, _, class_ = name.partition(".")
+    return getattr(importlib.import_module(f"mypackage.{module}"), class_)
+
+
+def test_the_example_of_a_shared_threshold_is_fpc(folder):
+    """The same opinions and decisions, poll by poll, but for the rounding of thresholds."""
+    write_examples(folder)
+    draw = np.random.default_rng(3)
+    shared = example("shared_threshold.SharedThreshold")(finality=3)
+    ours = Fpc(first_low=0.5, finality=3)
+    start = jnp.asarray(draw.integers(0, 2, 5000), jnp.uint32)
+    cells = [rule.start(start) for rule in (shared, ours)]
+    open_ = np.ones(5000, bool)  # not yet decided
+    with jax.numpy_dtype_promotion("standard"):
+        for _ in range(6):
+            answered = draw.integers(0, 22, 5000)
+            counts = draw.binomial(answered, 0.7), answered, draw.integers(0, 2**32, 5000)
+            positive, answered, common = (jnp.asarray(each, jnp.uint32) for each in counts)
+            poll = Counts(positive, answered, common=common)
+            cells = [rule.step(c, poll) for rule, c in zip((shared, ours), cells, strict=True)]
+            for told in (preference, decided):
+                one, other = (np.asarray(told(cell))[open_] for cell in cells)
+                assert (one == other).mean() > 0.999
+            open_ &= ~np.asarray(decided(cells[0])).astype(bool)
+    assert 0 < open_.sum() < 4000
 
 
 RULE = """

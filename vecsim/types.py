@@ -24,15 +24,15 @@ Colour = UInt[Array, "..."]  # uint32, 0 or 1
 class View(NamedTuple):
     """What an adversary may see of one trial when it answers: traced scalars.
 
-    Whole numbers are int32, in the population engine int64. Counts are of nodes, and of honest ones
-    unless stated otherwise, at the start of the round (lockstep) or at the time of the poll
-    (async). With groups in the network they cover all groups together.
+    Whole numbers are int32, in the population engine int64. Counts are of nodes, of a weighted
+    stake of its units, and of honest ones unless stated otherwise, at the start of the round
+    (lockstep) or of the poll (async), of all groups of the network. Who holds what is not seen.
     """
 
     round: Int[Array, ""]  # rounds completed, 0 to max_rounds - 1; under async a round is n polls
     honest: Int[Array, ""]  # 1 or more
     byzantine: Int[Array, ""]  # Byzantine nodes in the network: Sybil identities once admitted
-    peers: Int[Array, ""]  # nodes that one node may poll: honest + byzantine - exclude_self
+    peers: Int[Array, ""]  # that one node may poll: honest + byzantine - exclude_self
     exclude_self: Int[Array, ""]  # 1 when a node never polls itself, else 0
     k: Int[Array, ""]  # sample size of the protocol, peers
     alpha: Int[Array, ""]  # answers that make a quorum for the preference, alpha_preference

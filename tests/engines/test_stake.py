@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from functools import partial
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import stake_oracle
@@ -19,6 +20,7 @@ from helpers import (
 )
 from scipy import stats
 
+import vecsim
 from vecsim.adversaries.always_accept import AlwaysAccept
 from vecsim.adversaries.always_reject import AlwaysReject
 from vecsim.adversaries.balance_informed import BalanceInformed
@@ -48,6 +50,7 @@ from vecsim.protocols.snowflake import Snowflake
 from vecsim.stakes.equal import Equal
 from vecsim.stakes.stake import Weighted
 from vecsim.stakes.zipf import Zipf
+from vecsim.types import Adversary
 
 THEIRS, OURS = 250, 800  # trials of a case: of the oracle, of the engine
 
@@ -518,6 +521,33 @@ def test_equal_stake_has_no_units():
     assert not any(name.endswith("_stake") for name in out)
     assert point(Slush(2, 2, 1), Echo(), n=5).stake == Equal()
     assert_rate(out["start_ones"] == 2, 1)
+
+
+class ToTheLargest(Adversary):
+    """Says 1 to the largest honest holders if it sees these units of stake; 0 to the others."""
+
+    mixes = ((0.0, 1.0), (1.0, 0.0))
+    groups = 2
+    grouping = "largest"
+    honest: int = 40
+    byzantine: int = 60
+
+    def answer(self, view, memory):
+        seen = (view.honest == self.honest) & (view.byzantine == self.byzantine)
+        seen = seen & (view.ones == 0) & (view.start_ones == 0) & (view.peers == 100)
+        one, zero = jnp.full(2, seen, jnp.int32), jnp.zeros(2, jnp.int32)
+        return jnp.stack([one, zero]), memory
+
+
+def test_an_adversary_of_ones_own_counts_units_and_knows_the_largest():
+    """Every poll asks all units, so the largest honest node takes 1, and half of the stake."""
+    vecsim.check(ToTheLargest())
+    stake = given(60, 20, 15, 5, byzantine="largest")
+    fields = {"n": 4, "byzantine_fraction": 0.6, "initial_accept": 0.0}
+    for adversary, ones in ((ToTheLargest(), 1), (ToTheLargest(honest=3, byzantine=1), 0)):
+        (out,) = run([staked(Slush(100, 51, 1), adversary, stake, **fields)], 10)
+        assert (out["final_ones"] == ones).all()
+        assert (out["final_ones_stake"] == ones / 2).all()
 
 
 @pytest.mark.parametrize("share", [0, 1])
