@@ -312,7 +312,7 @@ def test_the_byzantine_sweep_compiles_once_per_protocol():
         point_of(
             protocol,
             adversary,
-            n=experiment["n"],
+            n=build.USUAL_N,
             initial_accept=share,
             byzantine_fraction=round(fraction, 12),
         )

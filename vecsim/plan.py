@@ -169,8 +169,8 @@ def check_kept(
 
     A weighted stake says how many nodes there are, and that they may poll themselves, where nobody
     set it; the composed configuration does not tell who did, if it is what vecsim itself sets.
-    An option of `network` is no such file: all of them say exclude_self. moving: keys that words
-    set or anything sweeps.
+    An option of `network` is no such file, as all of them say exclude_self; nor is a file that an
+    experiment has among its defaults. moving: keys that words set or anything sweeps.
     """
     found = [composing.option_file(group, options.get(group)) for group in ("preset", "experiment")]
     files = [resolve.unresolved(each) for each in found if each is not None]
