@@ -117,7 +117,7 @@ def point(words: Sequence[Any], keywords: Mapping[str, Any], config_dir):
         with trust.packages(config.packages):
             compose = partial(composing.compose_options, given)
             made = sweep.single_point(config, compose, by_hand)
-            if not config.sweep:  # which may set anything anew
+            if not config.get("sweep"):  # which may set anything anew
                 plan.check_kept(config, task.options, by_hand, [made])
             return made
 
