@@ -31,7 +31,7 @@ from vecsim.studies import overrides
 from vecsim.studies.dimensions import BY_HAND, listed
 
 # Sections that accept parameters the configuration does not list: the component's class has them.
-OPEN = ("sweep", "protocol", "adversary", "network", "stake", "campaign")
+OPEN = ("sweep", "protocol", "adversary", "network", "stake", "latency", "polling", "campaign")
 STEPS = ("start", "stop", "step")  # arguments of ${range:...}, in their order
 # Keys of Hydra that vecsim ignores, and so refuses.
 UNUSED = ("hydra.callbacks", "hydra/callbacks", "hydra.sweeper", "hydra/sweeper")

@@ -20,7 +20,17 @@ from vecsim.studies.work import Work
 from vecsim.watching.place import WatchPlace, read_place
 
 # Groups of which one option must be chosen, if there is any.
-OPTIONS = ("protocol", "adversary", "network", "stake", "engine", "campaign", "estimator")
+OPTIONS = (
+    "protocol",
+    "adversary",
+    "network",
+    "stake",
+    "latency",
+    "polling",
+    "engine",
+    "campaign",
+    "estimator",
+)
 
 
 class Task(NamedTuple):

@@ -111,6 +111,12 @@ class Protocol(eqx.Module):
     common: ClassVar[bool] = False
     voters: ClassVar[bool] = False
     stops: ClassVar[bool] = False
+    # Under `schedule=timed`. in_order: results count in the order in which the polls began, so that
+    # one waits for those before it. settled_by_quorums: whether a poll may end as soon as no answer
+    # can change which quorums are reached, also where `step` is given counts; these then are those
+    # of all answers that come in time.
+    in_order: ClassVar[bool] = True
+    settled_by_quorums: ClassVar[bool] = False
 
     # Fields (or properties) that every protocol has. k: peers that one poll asks, 1 to 400.
     # max_rounds: rounds after which a trial ends, 1 or more.

@@ -4,6 +4,8 @@ from vecsim.engines import population
 from vecsim.engines.agents import asynchronous, graph, lockstep, places
 from vecsim.engines.agents.stake_polls import one_by_one
 from vecsim.engines.population.moves import moves_of
+from vecsim.engines.timed.program import timed_program
+from vecsim.engines.timed.shape import check_timed
 from vecsim.errors import require
 from vecsim.model.point import Point
 
@@ -15,6 +17,7 @@ PROGRAMS = {  # by module, of the engines that keep every node: shape -> what a 
     "asynchronous": asynchronous.asynchronous_program,
     "graph": graph.graph_program,
     "places": places.places_program,
+    "timed": timed_program,
 }
 MANY = 20_000  # nodes from which it is quicker to step counts of few cells than to step the nodes
 FEW_CELLS = 200  # cells up to which that holds: the time of a round grows with their number
@@ -22,7 +25,7 @@ ALIKE = 50_000  # nodes from which it is quicker to work out one node's law than
 
 
 def engine_of(point: Point, wanted: str) -> str:
-    """The engine's module: agents, asynchronous, graph, places or population.
+    """The engine's module: agents, asynchronous, graph, places, population or timed.
 
     wanted: one of ENGINES; `auto` is the population engine where it is exact and quicker, and where
     there are more nodes than other engines can hold. ConfigError where the wanted engine cannot run
@@ -31,6 +34,10 @@ def engine_of(point: Point, wanted: str) -> str:
     groups = point.network.groups
     allowed = "auto or population with network.groups"
     require(wanted != "agents" or not groups, "engine.name", wanted, allowed)
+    if point.timed:
+        require(wanted != "population", "engine.name", wanted, "auto or agents with schedule=timed")
+        check_timed(point)
+        return "timed"
     if groups or wanted == "population":
         reason = population.supports(point)
         require(reason is None or not groups, "network.groups", groups, f"none ({reason})")

@@ -24,12 +24,13 @@ SPLIT, WHOLE = PartitionSpec("trials"), PartitionSpec()
 class Shape(NamedTuple):
     """What a program is compiled for."""
 
-    engine: str  # agents, asynchronous, graph or places
+    engine: str  # agents, asynchronous, graph, places or timed
     nodes: int  # all nodes (graph, weighted stake, places), else honest nodes at most
     bits: int  # of a cell: 8, 16 or 32
     kind: PollKind
     degree: int = 0  # neighbours at most (graph)
     places: bool = False  # the places of a poll are drawn one by one, on a complete graph
+    timed: Any = None  # TimedShape, in simulated time
 
 
 class Trials(NamedTuple):
@@ -61,6 +62,7 @@ class Trials(NamedTuple):
     loss: Any = None  # uint32: P(an answer is lost), times 2^32
     replacement: Any = None  # bool: peers of a poll may repeat
     holders: Any = None  # Holders, of a weighted stake
+    timing: Any = None  # Timing, in simulated time
 
     def no_memory(self, *trials: int):
         """Memory of one trial, or of so many, at the start, whichever adversary it has."""
@@ -80,6 +82,8 @@ class Tables(NamedTuple):
     thresholds: Any  # uint32 [rows, 1 or 2, columns, words], see poll_draw.thresholds
     pooled: Any  # uint32 [rows]: P(the pooled minority is 1), times 2^32
     neighbours: Any  # int32 [graphs, vertices, degree], -1 where there are fewer
+    round_trips: Any = None  # int32 [rows, quantiles]: ticks, see timed/shape.py
+    waits: Any = None  # int32 [rows, quantiles]: ticks between polls, likewise
 
 
 class Tally(NamedTuple):
@@ -118,15 +122,17 @@ class TrialRecord(NamedTuple):
         units = None if trial.holders is None else Tally(none, none, none)
         return cls(trial.honest > 0, Outcome(**known), units)
 
-    def update(self, trial: Trials, tally: Tally, step, flips, polls):
+    def update(self, trial: Trials, tally: Tally, step, flips, polls, most=None):
         """The record after `step` steps; that of a trial that is over stays as it is.
 
-        flips: preferences changed by the last step. polls: of the next step, if there is one.
+        flips: preferences changed by the last step. polls: of the next step, if there is one. most:
+        steps after which a trial ends, the protocol's max_rounds unless given.
         """
         old, honest = self.outcome, trial.honest
         undecided = honest - tally.decided
         unanimous = (tally.ones == 0) | (tally.ones == honest)
-        over = (tally.ended == honest) | (step >= trial.protocol.max_rounds)
+        most = trial.protocol.max_rounds if most is None else most
+        over = (tally.ended == honest) | (step >= most)
         if not trial.protocol.decides:
             over = over | (unanimous & (trial.byzantine == 0))
 

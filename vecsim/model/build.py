@@ -19,16 +19,20 @@ from yaml import YAMLError
 from vecsim import outside
 from vecsim.adversaries.mixture import Mixture
 from vecsim.errors import ConfigError, name_of, raised_by, require, within
+from vecsim.latencies.latency import Latency
 from vecsim.model import trust
 from vecsim.model.checks.component import check
-from vecsim.model.point import Point
+from vecsim.model.point import SCHEDULES, Point
 from vecsim.model.sources import is_own
 from vecsim.network import Network
+from vecsim.polling import Polling
 from vecsim.stakes.stake import Stake
 from vecsim.types import Adversary, Protocol
 
 # Groups of options that name a component, with the class that it must extend.
 COMPONENTS = {"protocol": Protocol, "adversary": Adversary, "network": Network, "stake": Stake}
+COMPONENTS |= {"latency": Latency, "polling": Polling}
+TIMES = ("latency", "polling")  # those that only matter in simulated time
 GROUPS = tuple(COMPONENTS)  # their names, in the order of a point's fields
 # The other parameters of a point, with their types.
 NUMBERS = {"n": int, "byzantine_fraction": float, "initial_accept": float, "schedule": str}
@@ -204,7 +208,7 @@ def _number(name: str, value: Any):
     number = real and abs(value) <= sys.float_info.max and kind(value) == value
     good = isinstance(value, str) if kind is str else number
     many = f" (for several, sweep.{name}=[...])" if isinstance(value, list) else ""
-    allowed = {int: WHOLE, float: NUMBER, str: "lockstep or async"}[kind]
+    allowed = {int: WHOLE, float: NUMBER, str: ", ".join(SCHEDULES)}[kind]
     require(good, name, value, allowed + many)
     return kind(value)
 

@@ -8,9 +8,12 @@ import equinox as eqx
 import numpy as np
 
 from vecsim.errors import require
+from vecsim.latencies.latency import Latency
+from vecsim.latencies.uniform import Uniform
 from vecsim.model import random
 from vecsim.model.poll_law import Pool, by_mix
 from vecsim.network import Network
+from vecsim.polling import Polling
 from vecsim.results.files import hash64
 from vecsim.stakes.equal import Equal
 from vecsim.stakes.stake import Stake, Weighted
@@ -20,6 +23,7 @@ MOST_NODES = 10**12  # nodes of any engine: counts and draws are exact up to the
 MOST_HOLDERS = 100_000  # nodes with weighted stake: every trial orders all of them
 # Rounds with groups of honest nodes: of the 28 bits that name a round the upper 4 name the group.
 MOST_ROUNDS = 2**24
+SCHEDULES = ("lockstep", "async", "timed")
 
 Nodes = tuple[int, ...]  # Byzantine ones in the network, of each kind
 Way = tuple[tuple[float, float], ...]  # a mix of each kind of Byzantine nodes
@@ -43,7 +47,7 @@ class Point(NamedTuple):
 
     n: nodes, 1 to MOST_NODES. byzantine_fraction: share of them that is Byzantine, 0 to 1.
     initial_accept: share of the honest nodes that start at 1, 0 to 1. Both are rounded to a count.
-    schedule: lockstep or async.
+    schedule: lockstep, async or timed; latency and polling only matter to the last.
 
     With a weighted stake polls draw units of it, and everything here that counts nodes counts units
     (all but n): both shares are of stake. Nodes are whole, so that a trial comes only near to them.
@@ -57,6 +61,8 @@ class Point(NamedTuple):
     adversary: Adversary
     network: Network
     stake: Stake = Equal()
+    latency: Latency = Uniform()
+    polling: Polling = Polling()
 
     def check(self) -> None:
         """Raise ConfigError where the parts do not fit together."""
@@ -69,7 +75,7 @@ class Point(NamedTuple):
             self._require(good, "adversary.grouping", "by_colour or random with equal stake")
         for share in ("byzantine_fraction", "initial_accept"):
             self._require(0 <= getattr(self, share) <= 1, share, "0 to 1")
-        self._require(self.schedule in ("lockstep", "async"), "schedule", "lockstep or async")
+        self._require(self.schedule in SCHEDULES, "schedule", ", ".join(SCHEDULES))
         self._require(self.honest >= 1, "byzantine_fraction", "an honest node left")
         if network.topology == "complete":
             self._check_complete()
@@ -88,6 +94,13 @@ class Point(NamedTuple):
             self._require(once, "adversary.every", f"round with schedule={self.schedule}")
         if self.schedule == "async":
             self._require(n < 2**16, "n", "at most 65535 under schedule=async")
+        if self.timed:
+            self._require(
+                network.topology == "complete", "network.topology", "complete with schedule=timed"
+            )
+            self._require(
+                network.loss == 0, "network.loss", "0 with schedule=timed, which has latency.loss"
+            )
         allowed = f"less than {random.MAX_ROUNDS}: every round has random words of its own"
         self._require(rule.max_rounds < random.MAX_ROUNDS, "protocol.max_rounds", allowed)
         fits = self.stepped().cell_limit() <= 2**32
@@ -158,8 +171,15 @@ class Point(NamedTuple):
 
     @property
     def components(self) -> tuple[Any, ...]:
-        """The protocol, the adversary, the network and the stake."""
-        return self.protocol, self.adversary, self.network, self.stake
+        """The protocol, the adversary, the network and the stake; of the schedule `timed` also what
+        takes how long."""
+        more = (self.latency, self.polling) if self.timed else ()
+        return self.protocol, self.adversary, self.network, self.stake, *more
+
+    @property
+    def timed(self) -> bool:
+        """Whether nodes poll in simulated time."""
+        return self.schedule == "timed"
 
     @property
     def size(self) -> int:
@@ -276,7 +296,11 @@ class Point(NamedTuple):
         named = {k: {"class": identity_of(getattr(self, k)), **v} for k, v in fields.items()}
         if self.stake.weighted:  # equal stake leaves the identity of points as it always was
             named["stake"] = {"class": identity_of(self.stake), **self.stake.parameters()}
-        numbers = {k: v for k, v in self._asdict().items() if k not in (*fields, "stake")}
+        for name in ("latency", "polling") if self.timed else ():
+            part = getattr(self, name)
+            named[name] = {"class": identity_of(part), **part.parameters()}
+        others = (*fields, "stake", "latency", "polling")
+        numbers = {k: v for k, v in self._asdict().items() if k not in others}
         return numbers | named
 
     def hash(self) -> int:

@@ -35,6 +35,7 @@ class Ecash(Protocol):
     counts = True
     neutral = True
     stops = True
+    in_order = False  # one silent peer would hold up all others
 
     conclusive: int = 7  # of the last eight votes, 5 to 8
     finalization_score: int = 128  # confidence that decides, 1 to 255

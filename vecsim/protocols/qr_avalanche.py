@@ -25,6 +25,7 @@ class QrAvalanche(Protocol):
 
     identity = "protocols.qr_avalanche.QrAvalanche"
     counts = True
+    settled_by_quorums = True
     k: int = 30  # sample size, peers
     alpha: int = 24  # replies that make a success, k/2 < alpha <= k
     beta: int = 20  # successes in a row that finalise, 1 to 127

@@ -21,7 +21,7 @@ _SHOWN = 60  # characters of a value in a message
 OF_POINTS = (
     *("trials", "precision", "sweep", "points", "kinds", "engine", "estimators", "campaign"),
     *("n", "byzantine_fraction", "initial_accept", "schedule", "protocol", "adversary", "network"),
-    "stake",
+    *("stake", "latency", "polling"),
 )
 
 

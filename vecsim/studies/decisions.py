@@ -13,6 +13,8 @@ from vecsim.engines import population
 from vecsim.engines.agents.prepare import Assembler, agents_program_key, agents_shape, items
 from vecsim.engines.choose import PROGRAMS
 from vecsim.engines.holders import equal_shares, stake_shares
+from vecsim.engines.timed.results import TIMES, times_of
+from vecsim.engines.timed.shape import node_bytes_of, steps_of, tick_ms
 from vecsim.engines.trial import all_devices, batch
 from vecsim.errors import require
 from vecsim.model.point import Point
@@ -70,6 +72,8 @@ def _stake_variables() -> tuple[Variable, ...]:
 DECISION_VARIABLES = _variables()
 LARGE_VARIABLES = _variables("float64")  # whole numbers past 32 bits
 STAKE_VARIABLES = _stake_variables()  # the same in shares of stake, where any point's is weighted
+# In simulated time, where any point is.
+TIMED_VARIABLES = tuple(variable(name, "float64", *told) for name, told in TIMES.items())
 
 
 class Decisions(Work):
@@ -145,13 +149,15 @@ class Engines:
         self.variables = DECISION_VARIABLES if most < 2**31 else LARGE_VARIABLES
         if any(point.stake.weighted for point, _ in self.pairs):
             self.variables += STAKE_VARIABLES
+        if any(point.timed for point, _ in self.pairs):
+            self.variables += TIMED_VARIABLES
 
     def run(self, work: list[tuple[Point, str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Outcomes of the numbered trials of each point, by its engine: for each variable [trials],
         those of the first point, then of the second, and so on."""
         sizes = [len(trials) for *_, trials in work]
         number = np.repeat(np.arange(len(work)), sizes)  # of the point, in `work`
-        out = {v.name: np.empty(len(number), v.dtype) for v in self.variables}
+        out = {v.name: v.unset((len(number),)) for v in self.variables}
         out["decides"][:] = np.repeat([point.protocol.decides for point, *_ in work], sizes)
         groups: dict[Any, list[int]] = {}
         for i, (point, engine, _) in enumerate(work):
@@ -160,7 +166,7 @@ class Engines:
             groups.setdefault(key, []).append(i)
         for key, group in groups.items():
             values = self._program(key)([(work[i][0], work[i][2]) for i in group])
-            if self.variables[-1] in STAKE_VARIABLES and "byzantine_stake" not in values:
+            if "byzantine_stake" in out and "byzantine_stake" not in values:
                 values |= equal_shares(values)
             place = np.isin(number, group)
             for name, array in values.items():
@@ -193,10 +199,12 @@ class Program:
         """Outcomes of the numbered trials of each point, [trials], point after point. Rounds are
         float64, NaN for never; the rest is int32."""
         sizes = [len(trials) for _, trials in work]
-        weighted = work[0][0].stake.weighted
+        weighted, timed = work[0][0].stake.weighted, work[0][0].timed
         variables = (*DECISION_VARIABLES, *(STAKE_VARIABLES if weighted else ()))
+        variables = (*variables, *(TIMED_VARIABLES if timed else ()))
         out = {v.name: v.unset((sum(sizes),)) for v in variables if v.name != "decides"}
         places = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+        tick = np.repeat([tick_ms(point) if timed else 0.0 for point, _ in work], sizes)
         pairs = zip(work, places, strict=True)
         listed = (items(point, self.seed, trials, at) for (point, trials), at in pairs)
         shape = self.assembler.shape
@@ -205,13 +213,17 @@ class Program:
         begun: Iterator[Any] = ((run(t, tables), t, at) for t, tables, at in batches)
         # The host prepares the next batch while the device works on one.
         for (ended, trials, place), _ in pairwise(chain(begun, [None])):
-            outcome, units = jax.device_get(ended)
+            outcome, units, *own = jax.device_get(ended)
             values = outcome._asdict() | {"admitted": trials.byzantine}
             if weighted:
                 values |= stake_shares(trials.holders, units)
+            if timed:
+                there = len(place)
+                told = [each[:there] for each in (trials.honest, own[0], outcome.rounds, own[1])]
+                values |= times_of(tick[place], *told)
             for name, array in values.items():
                 out[name][place] = array[: len(place)]
-        steps = np.repeat([point.steps for point, _ in work], sizes)
+        steps = np.repeat([steps_of(point) for point, _ in work], sizes)
         for name in STEPPED:
             out[name] = np.where(out[name] < 0, np.nan, out[name] / steps)
         return out
@@ -224,7 +236,10 @@ def batch_size(points: list[Point], seed: int, memory: int, wanted: int) -> int:
     node_bytes = {"agents": shape.bits // 8 * 4, "asynchronous": 64, "graph": 32 * shape.degree}
     words = len(points[0].protocol.further())  # of a cell, besides the first
     node_bytes["places"] = 64 * shape.kind.k + 32 * words
-    trial_bytes = node_bytes["places" if shape.places else shape.engine] * shape.nodes + 1024
+    if shape.timed:
+        node_bytes["timed"] = node_bytes_of(shape) + 8 * words
+    keyed = shape.engine if shape.timed or not shape.places else "places"
+    trial_bytes = node_bytes[keyed] * shape.nodes + 1024
     nodes = shape.nodes * max(1, shape.degree, shape.places * shape.kind.k)
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     most, trials = (BATCH_NODES, 2**14) if on_cpu else (ACCELERATOR_NODES, 2**17)

@@ -37,6 +37,8 @@ INSTEAD = {
     "protocol": "campaign.cluster.protocol, parameters of QR-Avalanche",
     "stake": "nothing: nodes of the cluster hold the same",
     "preset": "nothing: presets are of single decisions",
+    "latency": "campaign.cluster.profile",
+    "polling": "nothing: nodes of the cluster poll at intervals of their own",
     "network": "campaign.cluster.profile, and set_packet_loss in campaign.timeline",
     "trials": "campaign.trials",
     "precision": "campaign.trials, as many as it says",
@@ -189,7 +191,9 @@ def check_effect(given: _Keys, swept: list[Dimension], points: list[Any], estima
         some = any if key in moving else all
         started = some(each.start for each in networks)
         instead = some(each.replaced.get(field) for each in rules)
-        if group == "network" and field and field not in useful:
+        if group in build.TIMES and not some(point.timed for point in points):
+            allowed = f"{key} with schedule=timed"
+        elif group == "network" and field and field not in useful:
             allowed = _needs(field, kinds)
         elif key == "initial_accept" and started:
             allowed = "network.start, which sets it already"

@@ -190,6 +190,8 @@ def _decisions(
     require(isinstance(estimator, dict), "estimator", estimator, "an option, such as plain")
     obey.check_effect(given, swept, points, estimator.get("name"))
     full = points[0].parameters()  # with what the class says where the file is silent
+    times = next((point.parameters() for point in points if point.timed), {})
+    full |= {kind: times[kind] for kind in build.TIMES if kind in times}
     for kind in full.keys() & {*build.GROUPS}:
         del full[kind]["class"]
         full[kind][TARGET] = every[0][kind][TARGET]

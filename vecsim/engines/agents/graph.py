@@ -64,22 +64,32 @@ def answers_to(trial: Trials, asked, colours, own, pollers, mixes, coin, lost) -
     # The number of the first node of each further kind; honest nodes count as of the first.
     others = trial.honest + jnp.cumsum(trial.kinds[:-1])
     kind = (asked[..., None] >= others).sum(axis=-1, dtype=jnp.int32)
-    accept, reject, neither = (trial.coins[mix, kind, i] for i in range(3))
-    coin = jnp.minimum(coin, FOLD)
-    byzantine = asked >= trial.honest
-    one = jnp.where(byzantine, coin < accept, colours == 1)
-    zero = jnp.where(byzantine, (coin >= accept) & (coin < reject), colours == 0)
+    chances = tuple(trial.coins[mix, kind, i] for i in range(3))
+    one, zero, neutral = replies(asked >= trial.honest, colours, chances, coin)
     slot = jnp.arange(asked.shape[1])
     arrives = (jnp.minimum(lost, FOLD) >= trial.loss) & (slot < trial.protocol.k)
     own = own[:, None]
     agrees = jnp.where(own == 1, one, zero) & arrives
-    neutral = byzantine & (coin >= reject) & (coin < neither) & arrives
+    neutral = neutral & arrives
     answered = (one | zero) & arrives
     rule = trial.protocol
     if rule.neutral:
         answered = answered | neutral
     counts = Counts(*(each.sum(axis=1, dtype=jnp.uint32) for each in (agrees, answered, neutral)))
     return counts._replace(voter=asked[:, 0].astype(jnp.uint32)) if rule.voters else counts
+
+
+def replies(byzantine, colours, chances, coin):
+    """Whether each node asked answers 1, 0, or neither (bool each); else it is silent.
+
+    byzantine: whether it is. colours: uint32, what honest ones prefer. chances: of Byzantine ones,
+    as in `Trials.coins`. coin: uint32, their random words. All have one shape.
+    """
+    accept, reject, neither = chances
+    coin = jnp.minimum(coin, FOLD)
+    one = jnp.where(byzantine, coin < accept, colours == 1)
+    zero = jnp.where(byzantine, (coin >= accept) & (coin < reject), colours == 0)
+    return one, zero, byzantine & (coin >= reject) & (coin < neither)
 
 
 def poll_of(trial: Trials, counts: Counts, round_):

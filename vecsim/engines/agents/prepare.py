@@ -27,6 +27,7 @@ from vecsim.engines.agents.stake_polls import (
 )
 from vecsim.engines.agents.tables import Stack, WantedTables
 from vecsim.engines.drawn import admitted, first_ones
+from vecsim.engines.timed.shape import TimedTables, steps_of, timed_shape
 from vecsim.engines.trial import Shape, Tables, Trials
 from vecsim.model import graphs, random
 from vecsim.model import poll_law as pools
@@ -92,6 +93,8 @@ def agents_shape(points: list[Point], seed: int) -> Shape:
     honest, places = max(point.honest for point in points), one_by_one(first)
     if first.stake.weighted or places:  # how many nodes are honest may differ from trial to trial
         honest = first.n
+    if first.timed:
+        return Shape("timed", honest, 32, kind, places=True, timed=timed_shape(points))
     if first.schedule == "async":
         return Shape("asynchronous", honest, 32, kind, places=places)
     if places:
@@ -160,6 +163,7 @@ class Assembler:
         self.polls = Stack(0 if graph else min(apart * size, tables) * longest, row)
         pooling = any(adversary.pools for adversary in listed) and not self.weighted
         self.pooled = Stack(POOLED_TABLES * longest if pooling else 1, ())
+        self.timed = TimedTables(points, shape.timed.regions) if shape.timed else None
         self.neighbours = np.full((1, 1, 1), -1, np.int32)
         if shape.engine == "graph":
             self.neighbours = graphs.neighbours(points[0].network, points[0].n, seed)
@@ -231,12 +235,13 @@ class Assembler:
             byzantine=item.admitted,
             kinds=np.pad(item.kinds, (0, self.kinds - len(item.kinds))),
             first_group=point.first_group,
-            round_steps=point.steps,
+            round_steps=steps_of(point),
             offsets=offsets,
             pooled_offset=next((self.pooled.start[key] for key in pooled), 0),
             coins=coins,
-            loss=_boundary(point.network.loss),
+            loss=_boundary(_missing(point)),
             replacement=point.network.replacement,
+            timing=self.timed.timing(point) if self.timed else None,
         )
 
     def held_fields(self, point: Point, keys, trial: Trials) -> dict[str, Any]:
@@ -262,6 +267,8 @@ class Assembler:
         key = tuple(map(filled, zip(*keys, strict=True)))
         graph = filled([item.trials for item in listed]) % len(self.neighbours)
         tables = Tables(self.polls.array(), self.pooled.array(), self.neighbours)
+        if self.timed:
+            tables = tables._replace(round_trips=self.timed.round_trips, waits=self.timed.waits)
         self.polls.clear()
         self.pooled.clear()
         whole: dict[str, Any] = dict(graph=graph.astype(np.int32))
@@ -274,6 +281,11 @@ class Assembler:
             whole["first_ones"] = filled([ones[:, 0] for ones in firsts]).astype(np.int32)
         trials = trials._replace(key=key, coin=random.trial_coin(key), **whole)
         return trials, tables, np.concatenate([item.place for item in listed])
+
+
+def _missing(point: Point) -> float:
+    """P(an answer is lost): under `timed` the query or the answer."""
+    return 1 - (1 - point.latency.loss) ** 2 if point.timed else point.network.loss
 
 
 def _boundary(probability) -> np.ndarray:

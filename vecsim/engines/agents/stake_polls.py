@@ -34,7 +34,7 @@ def one_by_one(point: Point) -> bool:
     With weighted stake they need not be where every answer follows from who is asked. Coins and
     losses are in a table only where every place has its own, and places are drawn with replacement.
     """
-    if more_than_tables(point.protocol):
+    if point.timed or more_than_tables(point.protocol):
         return True
     if not point.stake.weighted:
         return False

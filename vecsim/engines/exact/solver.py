@@ -81,6 +81,8 @@ def supports(point: Point) -> str | None:
     """Why a point cannot be solved; None if it can. It may list up to FEW_MOVES moves."""
     if point.stake.weighted:
         return "nodes that hold more or less than others are not solved"
+    if point.timed:
+        return "simulated time is not solved"
     if point.network.topology != "complete":
         return "only complete graphs are solved"
     if point.network.groups:

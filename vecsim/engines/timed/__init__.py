@@ -1,0 +1,1 @@
+"""Agents in simulated time: every node polls at its own pace, in ticks."""

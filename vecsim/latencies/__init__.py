@@ -1,0 +1,1 @@
+"""Laws of round trips, one file each."""
