@@ -111,10 +111,9 @@ class Protocol(eqx.Module):
     common: ClassVar[bool] = False
     voters: ClassVar[bool] = False
     stops: ClassVar[bool] = False
-    # Under `schedule=timed`. in_order: results count in the order in which the polls began, so that
-    # one waits for those before it. settled_by_quorums: whether a poll may end as soon as no answer
-    # can change which quorums are reached, also where `step` is given counts; these then are those
-    # of all answers that come in time.
+    # In simulated time. in_order: results count in the order in which polls began. settled_by_quorums:
+    # polls of a protocol with counts end, like all others, when no answer can change which quorums
+    # are reached; the counts are those of all answers that come in time.
     in_order: ClassVar[bool] = True
     settled_by_quorums: ClassVar[bool] = False
 

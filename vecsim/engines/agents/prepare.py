@@ -27,7 +27,7 @@ from vecsim.engines.agents.stake_polls import (
 )
 from vecsim.engines.agents.tables import Stack, WantedTables
 from vecsim.engines.drawn import admitted, first_ones
-from vecsim.engines.timed.shape import TimedTables, steps_of, timed_shape
+from vecsim.engines.timed.shape import TimedTables, missing, steps_of, timed_shape
 from vecsim.engines.trial import Shape, Tables, Trials
 from vecsim.model import graphs, random
 from vecsim.model import poll_law as pools
@@ -239,7 +239,7 @@ class Assembler:
             offsets=offsets,
             pooled_offset=next((self.pooled.start[key] for key in pooled), 0),
             coins=coins,
-            loss=_boundary(_missing(point)),
+            loss=_boundary(missing(point)),
             replacement=point.network.replacement,
             timing=self.timed.timing(point) if self.timed else None,
         )
@@ -266,9 +266,8 @@ class Assembler:
         keys = [random.trial_key(item.key, item.trials) for item in listed]
         key = tuple(map(filled, zip(*keys, strict=True)))
         graph = filled([item.trials for item in listed]) % len(self.neighbours)
-        tables = Tables(self.polls.array(), self.pooled.array(), self.neighbours)
-        if self.timed:
-            tables = tables._replace(round_trips=self.timed.round_trips, waits=self.timed.waits)
+        drawn = self.timed.arrays if self.timed else ()
+        tables = Tables(self.polls.array(), self.pooled.array(), self.neighbours, *drawn)
         self.polls.clear()
         self.pooled.clear()
         whole: dict[str, Any] = dict(graph=graph.astype(np.int32))
@@ -281,11 +280,6 @@ class Assembler:
             whole["first_ones"] = filled([ones[:, 0] for ones in firsts]).astype(np.int32)
         trials = trials._replace(key=key, coin=random.trial_coin(key), **whole)
         return trials, tables, np.concatenate([item.place for item in listed])
-
-
-def _missing(point: Point) -> float:
-    """P(an answer is lost): under `timed` the query or the answer."""
-    return 1 - (1 - point.latency.loss) ** 2 if point.timed else point.network.loss
 
 
 def _boundary(probability) -> np.ndarray:

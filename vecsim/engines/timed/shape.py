@@ -77,7 +77,8 @@ def steps_of(point: Point) -> int:
 
 def check_timed(point: Point) -> None:
     """ConfigError where the point's times do not fit the engine."""
-    rule, polling = point.protocol, point.polling
+    rule, polling, loss = point.protocol, point.polling, point.network.loss
+    require(loss == 0, "network.loss", loss, "0 with schedule=timed, which has latency.loss")
     require(point.n < MOST_NODES, "n", point.n, f"less than {MOST_NODES} with schedule=timed")
     allowed = "above 0 where round trips may take no time"
     require(polling.tick_ms > 0 or point.latency.shortest_ms > 0, "polling.tick_ms", 0, allowed)
@@ -148,6 +149,11 @@ def timed_shape(points: list[Point]) -> TimedShape:
     )
 
 
+def missing(point: Point) -> float:
+    """P(an answer is lost): in simulated time the query or the answer."""
+    return 1 - (1 - point.latency.loss) ** 2 if point.timed else point.network.loss
+
+
 def node_bytes_of(shape: Shape) -> int:
     """Bytes that a batch takes for each node of a trial."""
     timed = shape.timed
@@ -157,13 +163,14 @@ def node_bytes_of(shape: Shape) -> int:
 class TimedTables:
     """The tables of round trips and of waits of all these points, each once.
 
-    round_trips, waits: int32 [rows, quantiles], as of `Tables`.
+    arrays: both, int32 [rows, quantiles] each, as `Tables` has them.
     """
 
     def __init__(self, points: list[Point], regions: int):
         self.regions = regions
-        self._trips, self.round_trips = _stacked({self._trip_key(p): p for p in points}, _trips)
-        self._waits, self.waits = _stacked({self._wait_key(p): p for p in points}, _waits)
+        self._trips, trips = _stacked({self._trip_key(p): p for p in points}, _trips)
+        self._waits, waits = _stacked({self._wait_key(p): p for p in points}, _waits)
+        self.arrays = trips, waits
 
     @staticmethod
     def _trip_key(point: Point):
