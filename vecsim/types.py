@@ -16,8 +16,7 @@ from vecsim.polls import Counts as Counts
 from vecsim.polls import Levels as Levels
 from vecsim.polls import Quorum as Quorum
 
-# uint32: the whole state of each node, see `Protocol`; a tuple where it takes several words.
-Cell = Any
+Cell = Any  # uint32: the whole state of each node, or a tuple of several words, see `Protocol`
 Colour = UInt[Array, "..."]  # uint32, 0 or 1
 
 
@@ -26,7 +25,7 @@ class View(NamedTuple):
 
     Whole numbers are int32, in the population engine int64. Counts are of nodes, of a weighted
     stake of its units, and of honest ones unless stated otherwise, at the start of the round
-    (lockstep) or of the poll (async), of all groups of the network. Who holds what is not seen.
+    (lockstep), of the poll (async) or when it answers (timed), of all groups of the network.
     """
 
     round: Int[Array, ""]  # rounds completed, 0 to max_rounds - 1; under async a round is n polls
@@ -68,7 +67,7 @@ class Outcome(NamedTuple):
     polls: Int[Array, "*trial"]  # polls made by all honest nodes together
 
 
-# Fields of Outcome that count steps: rounds (lockstep) or polls (async).
+# Fields of Outcome that count steps: rounds (lockstep), polls (async) or ticks (timed).
 STEPPED = ("rounds", "first_decision", "median_decision", "last_decision", "unanimity")
 
 
@@ -95,14 +94,13 @@ class Protocol(eqx.Module):
     Most protocols declare in `fields` what else a cell holds and use `pack` and `unpack`; one that
     packs cells itself has a `cell_limit` of its own. Fields of the class are the protocol's
     parameters, and traced; they are validated in `__check_init__`, with `vecsim.errors.require`.
-    A parameter that is not a number is `eqx.field(static=True)`. `vecsim.check` tests all this.
-    """
+    A parameter that is not a number is `eqx.field(static=True)`. `vecsim.check` tests all this."""
 
     # Whether `step` is given Counts, else quorums. Counts serve any rule and cost more: of the
     # protocols with counts the population engine runs only undisputed QR-Avalanche.
     counts: ClassVar[bool] = False
     # Whether nodes decide. Where they do not (Slush) a trial lasts max_rounds or, without Byzantine
-    # nodes, until all prefer one colour; what is measured is unanimity.
+    # nodes, until all prefer one colour.
     decides: ClassVar[bool] = True
     # What else Counts say, for protocols with counts. neutral: answers for neither colour, which to
     # others are none. common: a random word of the round. voters: who was asked; k is 1. Only the
@@ -111,14 +109,12 @@ class Protocol(eqx.Module):
     common: ClassVar[bool] = False
     voters: ClassVar[bool] = False
     stops: ClassVar[bool] = False
-    # In simulated time. in_order: results count in the order in which polls began. settled_by_quorums:
-    # polls of a protocol with counts end, like all others, when no answer can change which quorums
-    # are reached; the counts are those of all answers that come in time.
+    # In simulated time: whether results count in the order in which polls began; and whether polls
+    # of a protocol with counts end, as all others do, when it is settled which quorums they reach.
     in_order: ClassVar[bool] = True
     settled_by_quorums: ClassVar[bool] = False
 
-    # Fields (or properties) that every protocol has. k: peers that one poll asks, 1 to 400.
-    # max_rounds: rounds after which a trial ends, 1 or more.
+    # Of every protocol: peers that one poll asks, 1 to 400, and rounds after which a trial ends.
     if TYPE_CHECKING:
 
         @property
@@ -218,8 +214,7 @@ class Adversary(eqx.Module):
     flipped for every answer. `answer` picks one mix for each class of querier: its group and the
     colour that it prefers.
 
-    Fields are the adversary's parameters, and traced; they are validated in `__check_init__`, with
-    `vecsim.errors.require`. A parameter that is not a number is `eqx.field(static=True)`.
+    Fields are the adversary's parameters, as of `Protocol`.
     """
 
     mixes: ClassVar[Sequence[tuple[float, float]]] = ()  # each adversary sets its own, at least one

@@ -164,8 +164,7 @@ class Point(NamedTuple):
 
     @property
     def components(self) -> tuple[Any, ...]:
-        """The protocol, the adversary, the network and the stake; of the schedule `timed` also what
-        takes how long."""
+        """The protocol, adversary, network and stake, and in simulated time what takes how long."""
         more = (self.latency, self.polling) if self.timed else ()
         return self.protocol, self.adversary, self.network, self.stake, *more
 
@@ -286,15 +285,12 @@ class Point(NamedTuple):
         Equal stake, and in rounds what takes how long, are left out, so that the identity of points
         is as it always was.
         """
-        left_out = {"stake": not self.stake.weighted, "latency": not self.timed}
-        left_out["polling"] = not self.timed
-        found = {}
-        for name, part in self._asdict().items():
-            if isinstance(part, eqx.Module):
-                part = {"class": identity_of(part), **part.parameters()}  # type: ignore
-            if not left_out.get(name):
-                found[name] = part
-        return found
+        rounds = not self.timed
+        left_out = dict(stake=not self.stake.weighted, latency=rounds, polling=rounds)
+        found = {k: v for k, v in self._asdict().items() if not left_out.get(k)}
+        parts = {k: v for k, v in found.items() if isinstance(v, eqx.Module)}
+        named = {k: {"class": identity_of(v), **v.parameters()} for k, v in parts.items()}  # type: ignore
+        return found | named
 
     def hash(self) -> int:
         """64 bits that stand for the parameters (SHA-256 of their canonical JSON)."""

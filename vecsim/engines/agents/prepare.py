@@ -255,8 +255,7 @@ class Assembler:
     def _finish(self, taken: list[tuple[Trials, Item]]) -> tuple[Trials, Tables, np.ndarray]:
         """One batch, filled up with trials of no nodes."""
         known, listed = zip(*taken, strict=True)
-        empty = known[-1]._replace(honest=0)
-        sizes = [len(item.trials) for item in listed]
+        empty, sizes = known[-1]._replace(honest=0), [len(item.trials) for item in listed]
         sizes.append(self.size - sum(sizes))
 
         def filled(parts) -> np.ndarray:
@@ -266,8 +265,8 @@ class Assembler:
         keys = [random.trial_key(item.key, item.trials) for item in listed]
         key = tuple(map(filled, zip(*keys, strict=True)))
         graph = filled([item.trials for item in listed]) % len(self.neighbours)
-        drawn = self.timed.arrays if self.timed else ()
-        tables = Tables(self.polls.array(), self.pooled.array(), self.neighbours, *drawn)
+        times = self.timed.arrays if self.timed else ()
+        tables = Tables(self.polls.array(), self.pooled.array(), self.neighbours, *times)
         self.polls.clear()
         self.pooled.clear()
         whole: dict[str, Any] = dict(graph=graph.astype(np.int32))
