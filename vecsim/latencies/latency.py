@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from vecsim.errors import name_of, raised_by, require
 
-SHARE = 10  # ticks of simulated time in the shortest round trip, unless `polling.tick_ms` is set
+TICKS_OF_SHORTEST = (
+    10  # ticks of simulated time in the shortest round trip, unless `polling.tick_ms` is set
+)
 
 
 class Latency(eqx.Module):

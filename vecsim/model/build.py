@@ -32,7 +32,7 @@ from vecsim.types import Adversary, Protocol
 # Groups of options that name a component, with the class that it must extend.
 COMPONENTS = {"protocol": Protocol, "adversary": Adversary, "network": Network, "stake": Stake}
 COMPONENTS |= {"latency": Latency, "polling": Polling}
-TIMES = ("latency", "polling")  # those that only matter in simulated time
+IN_TIME = ("latency", "polling")  # those that only matter in simulated time
 GROUPS = tuple(COMPONENTS)  # their names, in the order of a point's fields
 # The other parameters of a point, with their types.
 NUMBERS = {"n": int, "byzantine_fraction": float, "initial_accept": float, "schedule": str}

@@ -13,7 +13,7 @@ from vecsim.engines import population
 from vecsim.engines.agents.prepare import Assembler, agents_program_key, agents_shape, items
 from vecsim.engines.choose import PROGRAMS
 from vecsim.engines.holders import equal_shares, stake_shares
-from vecsim.engines.timed.results import TIMES, times_of
+from vecsim.engines.timed.results import TIMED_OUTCOMES, times_of
 from vecsim.engines.timed.shape import node_bytes_of, steps_of, tick_ms
 from vecsim.engines.trial import all_devices, batch
 from vecsim.errors import require
@@ -73,7 +73,7 @@ DECISION_VARIABLES = _variables()
 LARGE_VARIABLES = _variables("float64")  # whole numbers past 32 bits
 STAKE_VARIABLES = _stake_variables()  # the same in shares of stake, where any point's is weighted
 # In simulated time, where any point is.
-TIMED_VARIABLES = tuple(variable(name, "float64", *told) for name, told in TIMES.items())
+TIMED_VARIABLES = tuple(variable(name, "float64", *told) for name, told in TIMED_OUTCOMES.items())
 
 
 class Decisions(Work):

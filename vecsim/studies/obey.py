@@ -191,7 +191,7 @@ def check_effect(given: _Keys, swept: list[Dimension], points: list[Any], estima
         some = any if key in moving else all
         started = some(each.start for each in networks)
         instead = some(each.replaced.get(field) for each in rules)
-        if group in build.TIMES and not some(point.timed for point in points):
+        if group in build.IN_TIME and not some(point.timed for point in points):
             allowed = f"{key} with schedule=timed"
         elif group == "network" and field and field not in useful:
             allowed = _needs(field, kinds)

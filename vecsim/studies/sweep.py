@@ -191,7 +191,7 @@ def _decisions(
     obey.check_effect(given, swept, points, estimator.get("name"))
     full = points[0].parameters()  # with what the class says where the file is silent
     times = next((point.parameters() for point in points if point.timed), {})
-    full |= {kind: times[kind] for kind in build.TIMES if kind in times}
+    full |= {kind: times[kind] for kind in build.IN_TIME if kind in times}
     for kind in full.keys() & {*build.GROUPS}:
         del full[kind]["class"]
         full[kind][TARGET] = every[0][kind][TARGET]

@@ -27,7 +27,7 @@ from vecsim.engines.agents.stake_polls import (
 )
 from vecsim.engines.agents.tables import Stack, WantedTables
 from vecsim.engines.drawn import admitted, first_ones
-from vecsim.engines.timed.shape import TimedTables, missing, steps_of, timed_shape
+from vecsim.engines.timed.shape import TimedTables, lost_share, steps_of, timed_shape
 from vecsim.engines.trial import Shape, Tables, Trials
 from vecsim.model import graphs, random
 from vecsim.model import poll_law as pools
@@ -239,7 +239,7 @@ class Assembler:
             offsets=offsets,
             pooled_offset=next((self.pooled.start[key] for key in pooled), 0),
             coins=coins,
-            loss=_boundary(missing(point)),
+            loss=_boundary(lost_share(point)),
             replacement=point.network.replacement,
             timing=self.timed.timing(point) if self.timed else None,
         )

@@ -1,4 +1,4 @@
-"""The open polls of every node: how they begin, what answers they have, when they end.
+"""The open polls of every node: how they begin_polls, what answers they have, when they end.
 
 A node has `slots` places for polls. Whom a poll asks and how long each answer takes is drawn when
 it begins; what the answers are is looked up when they are back. A poll is looked at for the first
@@ -11,7 +11,7 @@ time-out. Two slots of one node under a rule with k = 3:
     number    int32 [all slots]        6      7    of the poll: slot i has i, i + slots, ...
     counts    uint32 [all slots]                   answers for 0, for 1, neutral: 10 bits each
     asked     uint32 [all slots, k]                who was asked, 17 bits; round trip in ticks,
-                                                   14 bits, LOST: no answer; and a random bit
+                                                   14 bits, NO_ANSWER: no answer; and a random bit
 """
 
 from functools import reduce
@@ -23,7 +23,7 @@ from jax import lax
 from vecsim.engines.agents.graph import replies
 from vecsim.engines.timed.batch import Batch
 from vecsim.engines.timed.past import BITS, Past
-from vecsim.engines.timed.shape import LOST, QUANTILE_BITS, TRIP_BITS
+from vecsim.engines.timed.shape import NO_ANSWER, QUANTILE_BITS, TRIP_BITS
 from vecsim.engines.trial import Shape, Tables, Trials
 from vecsim.model import random
 from vecsim.model.poll_draw import FOLD
@@ -34,7 +34,7 @@ _REDRAWS = 64  # of a peer that was asked just before
 _DROP: Any = dict(mode="drop", unique_indices=True)
 
 
-class Polls(NamedTuple):
+class OpenPolls(NamedTuple):
     """The polls of all trials; the arrays are described above."""
 
     due: Any
@@ -49,7 +49,7 @@ class Polls(NamedTuple):
     queries: Any  # int32 [trials]: messages sent to ask
 
     @classmethod
-    def none(cls, shape: Shape, concurrent) -> "Polls":
+    def none(cls, shape: Shape, concurrent) -> "OpenPolls":
         """No poll has begun. concurrent: polls open at once, int32 [trials]."""
         trials = len(concurrent)
         nodes, timed = trials * shape.nodes, shape.timed
@@ -76,13 +76,13 @@ def _counts(zeros, ones, neutral):
 
 
 def counts_in(word):
-    """Answers for 0, for 1 and for neither, of words of `Polls.counts`: uint32 each."""
+    """Answers for 0, for 1 and for neither, of words of `OpenPolls.counts`: uint32 each."""
     mask = jnp.uint32(2**_COUNT - 1)
     return tuple((word >> jnp.uint32(_COUNT * i)) & mask for i in range(3))
 
 
 def voters_of(asked):
-    """The numbers of the nodes, within their trials, in words of `Polls.asked`, uint32."""
+    """The numbers of the nodes, within their trials, in words of `OpenPolls.asked`, uint32."""
     return asked >> jnp.uint32(TRIP_BITS + 1)
 
 
@@ -107,7 +107,7 @@ def _fates(trial: Trials, asked):
     return jnp.where(trial.holders.shared_fate, asked.astype(jnp.uint32), place)
 
 
-def begin(batch: Batch, now, polls: Polls, places) -> Polls:
+def begin_polls(batch: Batch, now, polls: OpenPolls, places) -> OpenPolls:
     """The polls with one more in each of these slots.
 
     now: int32 [trials]. places: int32 [m], slots of all nodes, or their number for none.
@@ -127,7 +127,7 @@ def begin(batch: Batch, now, polls: Polls, places) -> Polls:
     trip = tables.round_trips[row, word >> jnp.uint32(32 - QUANTILE_BITS)]
     counts = place < trial.protocol.k
     comes = counts & (trip <= timing.timeout) & (jnp.minimum(lost, FOLD) >= trial.loss)
-    trip = jnp.where(comes, trip, LOST)
+    trip = jnp.where(comes, trip, NO_ANSWER)
     packed = ((asked % shape.nodes) << (TRIP_BITS + 1)).astype(jnp.uint32)
     packed = packed | (trip.astype(jnp.uint32) << jnp.uint32(1)) | (word & jnp.uint32(1))
     packed = lax.optimization_barrier(packed)
@@ -140,7 +140,7 @@ def begin(batch: Batch, now, polls: Polls, places) -> Polls:
     asks = counts if batch.ends is None else counts & ~_repeated(asked)
     asks = jnp.where(there, asks.sum(axis=0, dtype=jnp.int32), 0)
     ready = now + wait_of(tables, trial, own, number + timing.concurrent)
-    return Polls(
+    return OpenPolls(
         due=polls.due.at[places].set(now + first, **_DROP),
         opened=polls.opened.at[places].set(now, **_DROP),
         upto=polls.upto.at[places].set(-1, **_DROP),
@@ -154,7 +154,7 @@ def begin(batch: Batch, now, polls: Polls, places) -> Polls:
     )
 
 
-def _peers(batch: Batch, trial: Trials, which, polls: Polls, now, node, number):
+def _peers(batch: Batch, trial: Trials, which, polls: OpenPolls, now, node, number):
     """Whom these polls ask, int32 [k, m], counted through all trials."""
     own = node % batch.shape.nodes
     asked = batch.peers(trial, which, node, _key(trial, number, own, random.PEERS))
@@ -176,8 +176,8 @@ def _repeated(asked):
 
 
 def _trips(packed):
-    """Round trips in words of `Polls.asked`, int32."""
-    return ((packed >> jnp.uint32(1)) & jnp.uint32(LOST)).astype(jnp.int32)
+    """Round trips in words of `OpenPolls.asked`, int32."""
+    return ((packed >> jnp.uint32(1)) & jnp.uint32(NO_ANSWER)).astype(jnp.int32)
 
 
 def _next_look(timing, trip, since, wanted):
@@ -193,12 +193,12 @@ def _next_look(timing, trip, since, wanted):
         return jnp.where(before < wanted, further, found)
 
     found = lax.fori_loop(0, TRIP_BITS, halve, jnp.zeros(trip.shape[1:], jnp.int32))
-    last = jnp.where(trip < LOST, trip, -1).max(axis=0)
-    found = jnp.where(found < LOST, found, last)
+    last = jnp.where(trip < NO_ANSWER, trip, -1).max(axis=0)
+    found = jnp.where(found < NO_ANSWER, found, last)
     return jnp.where(found > since, found, timing.timeout)
 
 
-def look(batch: Batch, past: Past, now, polls: Polls, places) -> Polls:
+def look_at(batch: Batch, past: Past, now, polls: OpenPolls, places) -> OpenPolls:
     """The polls after a look at these. places: int32 [m], slots of all nodes, or their number."""
     shape = batch.shape
     slot = jnp.minimum(places, len(polls.due) - 1)
@@ -234,7 +234,7 @@ def look(batch: Batch, past: Past, now, polls: Polls, places) -> Polls:
     ended = (since >= timing.timeout) | (lack == 0)
     if rule.counts and rule.settled_by_quorums:
         # The result counts from now on; answers on their way belong to it.
-        counts = counts + counted((trip > since) & (trip < LOST) & ended)
+        counts = counts + counted((trip > since) & (trip < NO_ANSWER) & ended)
     back = (trip <= since).sum(axis=0, dtype=jnp.int32)
     further = _next_look(timing, trip, since, back + lack)
     return polls._replace(
@@ -254,7 +254,7 @@ def _answers(batch: Batch, trial: Trials, which, asked, colours, mix, coin):
 
 def _lacking(trial: Trials, counts):
     """Answers that a poll needs at least until none to come can change its result; 0: none. int32
-    [m]. counts: as in Polls.
+    [m]. counts: as in OpenPolls.
 
     That is so when no quorum lies between what a colour has and what it may still get: each must
     be reached, or put out of reach by other answers.
@@ -274,5 +274,7 @@ def _lacking(trial: Trials, counts):
 
     each = [jnp.where(answers == 0, 0, lacks(answers)) for answers in received[:2]]
     both = jnp.maximum(alphas[-1] - total, 0)  # of either colour there are ever more
+    if rule.counts:  # a rule of one item has no prefix that both of two rivals share
+        both = jnp.int32(0)
     lack = jnp.maximum(both, jnp.maximum(*each))
     return jnp.where((left == 0) | ~trial.timing.early, left, jnp.minimum(lack, left))

@@ -21,10 +21,10 @@ from vecsim.engines.timed.picking import for_each_set
 from vecsim.engines.timed.polls import (
     ENDED,
     FREE,
-    Polls,
-    begin,
+    OpenPolls,
+    begin_polls,
     counts_in,
-    look,
+    look_at,
     voters_of,
     wait_of,
 )
@@ -34,7 +34,7 @@ from vecsim.types import Counts, decided, preference
 AT_ONCE = 1024  # polls that are worked on together: hides the fixed cost of a step
 
 
-class Nodes(NamedTuple):
+class Pollers(NamedTuple):
     """The nodes of all trials, side by side."""
 
     cells: Any
@@ -43,13 +43,13 @@ class Nodes(NamedTuple):
     decided_at: Any  # int32 [all nodes]: tick, -1 for never
 
 
-class State(NamedTuple):
+class TimedState(NamedTuple):
     """A batch of trials between two steps."""
 
     now: Any  # int32 [trials]: tick
-    nodes: Nodes
+    nodes: Pollers
     flips: Any  # int32 [trials]: changes of preference in this step
-    polls: Polls
+    polls: OpenPolls
     past: Past
     memory: Any  # int32 [trials, slots]: the adversary's
     ones_at_round: Any  # int32 [trials]: honest 1-holders when this round began, as polls count
@@ -79,7 +79,7 @@ def _conduct(batch: Batch, tally: Tally, now, ones_at_round, memory):
     return jnp.moveaxis(mixes, 0, -1), memory
 
 
-def _start(batch: Batch) -> State:
+def _start(batch: Batch) -> TimedState:
     """Nobody has polled yet."""
     shape, trials = batch.shape, batch.trials
     number = jnp.arange(shape.nodes, dtype=jnp.int32)
@@ -91,13 +91,13 @@ def _start(batch: Batch) -> State:
     tally, memory = _tally(batch, cells), trials.no_memory(len(now))
     ones = tally.counted.ones
     mixes, _ = _conduct(batch, tally, now, ones, memory)
-    polls = Polls.none(shape, trials.timing.concurrent)
+    polls = OpenPolls.none(shape, trials.timing.concurrent)
     wait = jax.vmap(partial(wait_of, batch.tables), (0, None, None))
     waits = wait(trials, number, jnp.zeros_like(number))
     first = jnp.where(trials.timing.rests_first[:, None], waits, 0).reshape(-1)
-    return State(
+    return TimedState(
         now=now,
-        nodes=Nodes(cells, none, going, none - 1),
+        nodes=Pollers(cells, none, going, none - 1),
         flips=now,
         polls=polls._replace(ready=first),
         past=Past.of(shape.timed.words, colours, mixes),
@@ -107,20 +107,20 @@ def _start(batch: Batch) -> State:
     )
 
 
-def _going(batch: Batch, state: State):
+def _going(batch: Batch, state: TimedState):
     """Which nodes go on in trials that do, bool [trials, nodes]."""
     running = state.record.running[:, None]
     return state.nodes.going.reshape(-1, batch.shape.nodes) & running
 
 
-def _due(batch: Batch, state: State):
+def _due(batch: Batch, state: TimedState):
     """Which polls are to be looked at, bool [all slots]."""
     due = state.polls.due.reshape(len(state.now), batch.shape.nodes, -1)
     now = state.now[:, None, None]
     return ((due == now) & _going(batch, state)[..., None]).reshape(-1)
 
 
-def _may_begin(batch: Batch, state: State):
+def _may_begin(batch: Batch, state: TimedState):
     """The slots in which a poll begins now, bool [all slots]."""
     free, next_ = _free(batch, state)
     spaced = batch.trials.timing.spaced[:, None]
@@ -130,8 +130,8 @@ def _may_begin(batch: Batch, state: State):
     return begins.reshape(-1)
 
 
-def _free(batch: Batch, state: State):
-    """The slots in which polls are to begin, and which of them is a node's next, bool [trials,
+def _free(batch: Batch, state: TimedState):
+    """The slots in which polls are to begin, and which one is a node's next, bool [trials,
     nodes, slots]."""
     trials, slots = len(state.now), batch.shape.timed.slots
     due, number = (x.reshape(trials, -1, slots) for x in (state.polls.due, state.polls.number))
@@ -142,7 +142,7 @@ def _free(batch: Batch, state: State):
     return free, number == next_
 
 
-def _head(batch: Batch, state: State):
+def _head(batch: Batch, state: TimedState):
     """The slot of the next result of each node, among its own: int32 [all nodes]."""
     slots = batch.shape.timed.slots
     if batch.trials.protocol.in_order:
@@ -152,14 +152,14 @@ def _head(batch: Batch, state: State):
     return jnp.argmax(ended, axis=1).astype(jnp.int32)
 
 
-def _has_result(batch: Batch, state: State):
+def _has_result(batch: Batch, state: TimedState):
     """Which nodes have a result to apply, bool [all nodes]."""
     due = state.polls.due.reshape(-1, batch.shape.timed.slots)
     next_ = jnp.take_along_axis(due, _head(batch, state)[:, None], axis=1)[:, 0]
     return (next_ == ENDED) & _going(batch, state).reshape(-1)
 
 
-def _apply(batch: Batch, state: State, places) -> State:
+def _apply(batch: Batch, state: TimedState, places) -> TimedState:
     """These nodes apply their next results. places: int32 [m]."""
     nodes, polls, rule = state.nodes, state.polls, batch.trials.protocol
     node = jnp.minimum(places, len(nodes.going) - 1)
@@ -188,7 +188,7 @@ def _apply(batch: Batch, state: State, places) -> State:
     newly = jnp.where(decided(new), state.now[which], -1)
     changed = (preference(new) != before) & (places == node)
     return state._replace(
-        nodes=Nodes(
+        nodes=Pollers(
             cells=jax.tree.map(lambda a, b: a.at[places].set(b, **drop), nodes.cells, new),
             applied=nodes.applied.at[places].set(applied, **drop),
             going=nodes.going.at[places].set(~stops, **drop),
@@ -199,7 +199,7 @@ def _apply(batch: Batch, state: State, places) -> State:
     )
 
 
-def _recorded(batch: Batch, state: State) -> tuple[State, Any]:
+def _recorded(batch: Batch, state: TimedState) -> tuple[TimedState, Any]:
     """The state with what is known by now, and how Byzantine nodes answer from now on."""
     trials, now = batch.trials, state.now
     tally = _tally(batch, state.nodes.cells)
@@ -215,7 +215,7 @@ def _recorded(batch: Batch, state: State) -> tuple[State, Any]:
     return state._replace(flips=nothing, record=record, ones_at_round=ones), conduct
 
 
-def _moved_on(batch: Batch, state: State, conduct) -> State:
+def _moved_on(batch: Batch, state: TimedState, conduct) -> TimedState:
     """The state at the next tick of each trial in which something happens."""
     (mixes, memory), now, nodes = conduct, state.now, batch.shape.nodes
     due = state.polls.due.reshape(len(now), nodes, -1)
@@ -240,14 +240,14 @@ def timed_program(shape: Shape):
     def run(trials: Trials, tables: Tables):
         batch = Batch.of(shape, trials, tables)
 
-        def looked(state: State, places) -> State:
-            polls = look(batch, state.past, state.now, state.polls, places)
+        def looked(state: TimedState, places) -> TimedState:
+            polls = look_at(batch, state.past, state.now, state.polls, places)
             return state._replace(polls=polls)
 
-        def begun(state: State, places) -> State:
-            return state._replace(polls=begin(batch, state.now, state.polls, places))
+        def begun(state: TimedState, places) -> TimedState:
+            return state._replace(polls=begin_polls(batch, state.now, state.polls, places))
 
-        def step(state: State) -> State:
+        def step(state: TimedState) -> TimedState:
             state = for_each_set(partial(_due, batch), looked, AT_ONCE, state)
             state = for_each_set(
                 partial(_has_result, batch), partial(_apply, batch), AT_ONCE, state

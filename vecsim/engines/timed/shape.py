@@ -11,13 +11,13 @@ import numpy as np
 
 from vecsim.engines.trial import Shape
 from vecsim.errors import require
-from vecsim.latencies.latency import SHARE
+from vecsim.latencies.latency import TICKS_OF_SHORTEST
 from vecsim.model.point import Point
 
 QUANTILE_BITS = 12  # of a random word, which choose one of the quantiles in a table
 TRIP_BITS = 14  # of a round trip in ticks
-LOST = 2**TRIP_BITS - 1  # a round trip that never ends
-MOST_NODES = 2**17  # the number of a node takes 17 bits
+NO_ANSWER = 2**TRIP_BITS - 1  # a round trip that never ends
+MOST_POLLERS = 2**17  # the number of a node takes 17 bits
 MOST_TICKS = 2**30  # of a trial: times of polls are beyond it by less than as much
 
 
@@ -54,7 +54,7 @@ def tick_ms(point: Point) -> float:
     polling, latency = point.polling, point.latency
     if polling.tick_ms:
         return float(polling.tick_ms)
-    tick = latency.shortest_ms / SHARE
+    tick = latency.shortest_ms / TICKS_OF_SHORTEST
     if polling.interval_ms and polling.interval == "fixed":
         tick = polling.interval_ms / max(1, np.ceil(polling.interval_ms / tick))
     return float(tick)
@@ -79,7 +79,7 @@ def check_timed(point: Point) -> None:
     """ConfigError where the point's times do not fit the engine."""
     rule, polling, loss = point.protocol, point.polling, point.network.loss
     require(loss == 0, "network.loss", loss, "0 with schedule=timed, which has latency.loss")
-    require(point.n < MOST_NODES, "n", point.n, f"less than {MOST_NODES} with schedule=timed")
+    require(point.n < MOST_POLLERS, "n", point.n, f"less than {MOST_POLLERS} with schedule=timed")
     allowed = "above 0 where round trips may take no time"
     require(polling.tick_ms > 0 or point.latency.shortest_ms > 0, "polling.tick_ms", 0, allowed)
     longest, allowed = ticks(point, polling.max_ms), f"less than {MOST_TICKS} ticks of"
@@ -92,8 +92,8 @@ def check_timed(point: Point) -> None:
         f"a tick or more, {tick_ms(point):g} ms",
     )
     trip = _longest(point)
-    allowed = f"such that the longest round trip takes less than {LOST} ticks"
-    require(trip < LOST, "polling.tick_ms", tick_ms(point), allowed)
+    allowed = f"such that the longest round trip takes less than {NO_ANSWER} ticks"
+    require(trip < NO_ANSWER, "polling.tick_ms", tick_ms(point), allowed)
     if polling.cooldown_ms:
         require(rule.k == 1, "polling.cooldown_ms", polling.cooldown_ms, "0 unless k is 1")
         recent = _recent(point)
@@ -149,7 +149,7 @@ def timed_shape(points: list[Point]) -> TimedShape:
     )
 
 
-def missing(point: Point) -> float:
+def lost_share(point: Point) -> float:
     """P(an answer is lost): in simulated time the query or the answer."""
     return 1 - (1 - point.latency.loss) ** 2 if point.timed else point.network.loss
 
