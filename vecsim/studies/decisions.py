@@ -87,7 +87,9 @@ class Decisions(Work):
         pairs = zip(study.points, study.engines, strict=True)
         self.engines = Engines(pairs, study.seed, memory, study.block)
         self.variables = self.engines.variables
-        self.always = frozenset(v.name for v in self.variables if v.attrs.get("meaning") != _NEVER)
+        self.always = frozenset(
+            v.name for v in self.variables if not v.attrs.get("meaning", "").startswith(_NEVER)
+        )
         target = study.precision.target if study.precision else None
         others = ", ".join(name for name in outcomes.RATES if name not in outcomes.MAJORITY)
         for point in study.points if target in outcomes.MAJORITY else ():

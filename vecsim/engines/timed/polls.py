@@ -30,7 +30,7 @@ from vecsim.model.poll_draw import FOLD
 
 FREE, ENDED = 2**31 - 1, 2**31 - 2  # `due` of no poll, and of one that waits to be applied
 _COUNT = 10  # bits of a count
-_REDRAWS = 64  # of a peer that was asked just before
+_REDRAWS = 32  # of a peer that was asked just before: hardly any is met so often
 _DROP: Any = dict(mode="drop", unique_indices=True)
 
 
@@ -86,11 +86,11 @@ def voters_of(asked):
     return asked >> jnp.uint32(TRIP_BITS + 1)
 
 
-def _key(trial: Trials, number, node, purpose: int, attempt: int = 0):
+def _key(trial: Trials, number, node, purpose: int, attempt: Any = 0):
     """Of the polls with these numbers of these nodes of a trial: two uint32 [m]."""
     number, node = number.astype(jnp.uint32), node.astype(jnp.uint32)
     high, low = random.threefry(*trial.key, number, jnp.uint32(purpose))
-    return random.threefry(high, low, node, jnp.uint32(attempt))
+    return random.threefry(high, low, node, jnp.asarray(attempt, jnp.uint32))
 
 
 def wait_of(tables: Tables, trial: Trials, node, number):
@@ -162,11 +162,13 @@ def _peers(batch: Batch, trial: Trials, which, polls: OpenPolls, now, node, numb
         return asked
     recent = polls.recent[node]
     warm = now[:, None] - recent[..., 1] < trial.timing.cooldown[:, None]
-    for attempt in range(1, _REDRAWS):
-        again = ((recent[..., 0] == asked[0][:, None]) & warm).any(axis=1)
+
+    def again(attempt, asked):
+        met = ((recent[..., 0] == asked[0][:, None]) & warm).any(axis=1)
         key = _key(trial, number, own, random.PEERS, attempt)
-        asked = jnp.where(again, batch.peers(trial, which, node, key), asked)
-    return asked
+        return jnp.where(met, batch.peers(trial, which, node, key), asked)
+
+    return lax.fori_loop(1, _REDRAWS, again, asked)
 
 
 def _repeated(asked):
@@ -272,9 +274,11 @@ def _lacking(trial: Trials, counts):
         down = [*(jnp.maximum(answers + left - alpha + 1, 0) for alpha in alphas), jnp.int32(0)]
         return reduce(jnp.minimum, map(jnp.add, up, down))
 
-    each = [jnp.where(answers == 0, 0, lacks(answers)) for answers in received[:2]]
-    both = jnp.maximum(alphas[-1] - total, 0)  # of either colour there are ever more
-    if rule.counts:  # a rule of one item has no prefix that both of two rivals share
-        both = jnp.int32(0)
-    lack = jnp.maximum(both, jnp.maximum(*each))
+    each = [lacks(answers) for answers in received[:2]]
+    if not rule.counts:
+        # What is common to two rivals has the answers for both, and of those there are ever more;
+        # a colour without any answer is not told apart from it.
+        each = [jnp.where(n == 0, 0, own) for n, own in zip(received, each, strict=False)]
+        each.append(jnp.maximum(alphas[-1] - total, 0))
+    lack = reduce(jnp.maximum, each)
     return jnp.where((left == 0) | ~trial.timing.early, left, jnp.minimum(lack, left))
