@@ -21,7 +21,7 @@ def first_set(flags, most: int):
     counts = lax.population_count(words).astype(jnp.int32)
     ends = jnp.cumsum(counts)
     wanted = jnp.arange(1, most + 1, dtype=jnp.int32)
-    row = jnp.searchsorted(ends, wanted).astype(jnp.int32)
+    row = jnp.searchsorted(ends, wanted, method="scan_unrolled").astype(jnp.int32)
     there = row < len(words)
     row = jnp.minimum(row, len(words) - 1)
     left, word = wanted - (ends[row] - counts[row]), words[row]

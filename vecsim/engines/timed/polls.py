@@ -14,22 +14,20 @@ time-out. Two slots of one node under a rule with k = 3:
                                                    14 bits, NO_ANSWER: no answer; and a random bit
 """
 
-from functools import reduce
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.agents.graph import replies
+from vecsim.engines.timed.answers import counted, lacking, next_look
 from vecsim.engines.timed.batch import Batch
-from vecsim.engines.timed.past import BITS, Past
+from vecsim.engines.timed.past import Past
 from vecsim.engines.timed.shape import NO_ANSWER, QUANTILE_BITS, TRIP_BITS
 from vecsim.engines.trial import Shape, Tables, Trials
 from vecsim.model import random
 from vecsim.model.poll_draw import FOLD
 
 FREE, ENDED = 2**31 - 1, 2**31 - 2  # `due` of no poll, and of one that waits to be applied
-_COUNT = 10  # bits of a count
 _REDRAWS = 32  # of a peer that was asked just before: hardly any is met so often
 _DROP: Any = dict(mode="drop", unique_indices=True)
 
@@ -70,22 +68,6 @@ class OpenPolls(NamedTuple):
         )
 
 
-def _counts(zeros, ones, neutral):
-    """The three counts in one word."""
-    return zeros | (ones << jnp.uint32(_COUNT)) | (neutral << jnp.uint32(2 * _COUNT))
-
-
-def counts_in(word):
-    """Answers for 0, for 1 and for neither, of words of `OpenPolls.counts`: uint32 each."""
-    mask = jnp.uint32(2**_COUNT - 1)
-    return tuple((word >> jnp.uint32(_COUNT * i)) & mask for i in range(3))
-
-
-def voters_of(asked):
-    """The numbers of the nodes, within their trials, in words of `OpenPolls.asked`, uint32."""
-    return asked >> jnp.uint32(TRIP_BITS + 1)
-
-
 def _key(trial: Trials, number, node, purpose: int, attempt: Any = 0):
     """Of the polls with these numbers of these nodes of a trial: two uint32 [m]."""
     number, node = number.astype(jnp.uint32), node.astype(jnp.uint32)
@@ -97,14 +79,6 @@ def wait_of(tables: Tables, trial: Trials, node, number):
     """Ticks that nodes wait before their polls of these numbers, int32 [m]."""
     word, _ = _key(trial, number, node, random.PICK)
     return tables.waits[trial.timing.waits, word >> jnp.uint32(32 - QUANTILE_BITS)]
-
-
-def _fates(trial: Trials, asked):
-    """What the answers of each place are drawn by, uint32 [k, m]: the places of one node alike."""
-    place = jnp.arange(asked.shape[0], dtype=jnp.uint32)[:, None]
-    if trial.holders is None:
-        return jnp.broadcast_to(place, asked.shape)
-    return jnp.where(trial.holders.shared_fate, asked.astype(jnp.uint32), place)
 
 
 def begin_polls(batch: Batch, now, polls: OpenPolls, places) -> OpenPolls:
@@ -119,26 +93,13 @@ def begin_polls(batch: Batch, now, polls: OpenPolls, places) -> OpenPolls:
     timing, now, own = trial.timing, now[which], node % shape.nodes
     number, there = polls.number[slot] + timing.concurrent, places == slot
     asked = _peers(batch, trial, which, polls, now, node, number)
-    key, place = _key(trial, number, own, random.ROUND_TRIP), jnp.arange(shape.kind.k)[:, None]
-    word, lost = random.threefry(*key, _fates(trial, asked % shape.nodes), jnp.uint32(0))
-    row = timing.trips
-    if shape.timed.regions > 1:
-        row = row + batch.regions[node] * timing.regions + batch.regions[asked]
-    trip = tables.round_trips[row, word >> jnp.uint32(32 - QUANTILE_BITS)]
-    counts = place < trial.protocol.k
-    comes = counts & (trip <= timing.timeout) & (jnp.minimum(lost, FOLD) >= trial.loss)
-    trip = jnp.where(comes, trip, NO_ANSWER)
-    packed = ((asked % shape.nodes) << (TRIP_BITS + 1)).astype(jnp.uint32)
-    packed = packed | (trip.astype(jnp.uint32) << jnp.uint32(1)) | (word & jnp.uint32(1))
-    packed = lax.optimization_barrier(packed)
-    none = jnp.zeros_like(word[0])
-    first = _next_look(timing, _trips(packed), -1, _lacking(trial, none))
+    packed, asks = _asked(batch, trial, node, asked, _key(trial, number, own, random.ROUND_TRIP))
+    asks = jnp.where(there, asks, 0)
+    first = next_look(timing, packed, -1, lacking(trial, jnp.zeros_like(packed[0])))
     recent, begun = polls.recent, polls.begun.at[node].add(there.astype(jnp.int32))
     if shape.timed.recent:
         at = jnp.where(there, node, len(polls.begun)), polls.begun[node] % shape.timed.recent
         recent = recent.at[at].set(jnp.stack([asked[0], now], axis=1), mode="drop")
-    asks = counts if batch.ends is None else counts & ~_repeated(asked)
-    asks = jnp.where(there, asks.sum(axis=0, dtype=jnp.int32), 0)
     ready = now + wait_of(tables, trial, own, number + timing.concurrent)
     return OpenPolls(
         due=polls.due.at[places].set(now + first, **_DROP),
@@ -171,33 +132,36 @@ def _peers(batch: Batch, trial: Trials, which, polls: OpenPolls, now, node, numb
     return lax.fori_loop(1, _REDRAWS, again, asked)
 
 
-def _repeated(asked):
-    """Whether a place is of a node that has an earlier one, bool [k, m]."""
-    earlier = jnp.tri(len(asked), k=-1, dtype=bool)[..., None]
-    return ((asked[:, None] == asked[None]) & earlier).any(axis=1)
+def _asked(batch: Batch, trial: Trials, node, asked, key):
+    """Words of `OpenPolls.asked` for the polls of these nodes, uint32 [k, m], and how many nodes
+    each asks, int32 [m]: one that holds several places is asked once.
 
-
-def _trips(packed):
-    """Round trips in words of `OpenPolls.asked`, int32."""
-    return ((packed >> jnp.uint32(1)) & jnp.uint32(NO_ANSWER)).astype(jnp.int32)
-
-
-def _next_look(timing, trip, since, wanted):
-    """Ticks after the beginning of a poll at which so many answers are back, or the last of fewer;
-    the time-out where none is to come after `since`. All int32, trip [k, m], the others [m].
-
-    By bisection of the ticks, which is quicker than to sort.
+    asked: int32 [k, m]. key: of the polls. Place by place, so that each word is computed once.
     """
+    timing, shape, tables = trial.timing, batch.shape, batch.tables
+    place = jnp.arange(shape.kind.k, dtype=jnp.int32)[:, None]
+    shared = batch.ends is not None
 
-    def halve(i, found):
-        further = found + (jnp.int32(2**TRIP_BITS) >> (i + 1))
-        before = (trip < further).sum(axis=0, dtype=jnp.int32)
-        return jnp.where(before < wanted, further, found)
+    def ask(i, carry):
+        packed, asks = carry
+        peer, fate = asked[i] % shape.nodes, jnp.asarray(i, jnp.uint32)
+        if shared:
+            fate = jnp.where(trial.holders.shared_fate, peer.astype(jnp.uint32), fate)
+        word, lost = random.threefry(*key, fate, jnp.uint32(0))
+        row = timing.trips
+        if shape.timed.regions > 1:
+            row = row + batch.regions[node] * timing.regions + batch.regions[asked[i]]
+        trip = tables.round_trips[row, word >> jnp.uint32(32 - QUANTILE_BITS)]
+        counts = i < trial.protocol.k
+        comes = counts & (trip <= timing.timeout) & (jnp.minimum(lost, FOLD) >= trial.loss)
+        trip = jnp.where(comes, trip, NO_ANSWER).astype(jnp.uint32)
+        told = (peer.astype(jnp.uint32) << jnp.uint32(TRIP_BITS + 1)) | (trip << jnp.uint32(1))
+        if shared:
+            counts = counts & ~((asked == asked[i]) & (place < i)).any(axis=0)
+        return packed.at[i].set(told | (word & jnp.uint32(1))), asks + counts
 
-    found = lax.fori_loop(0, TRIP_BITS, halve, jnp.zeros(trip.shape[1:], jnp.int32))
-    last = jnp.where(trip < NO_ANSWER, trip, -1).max(axis=0)
-    found = jnp.where(found < NO_ANSWER, found, last)
-    return jnp.where(found > since, found, timing.timeout)
+    none = jnp.zeros(asked.shape, jnp.uint32), jnp.zeros_like(node)
+    return lax.fori_loop(0, shape.kind.k, ask, none)
 
 
 def look_at(batch: Batch, past: Past, now, polls: OpenPolls, places) -> OpenPolls:
@@ -209,76 +173,19 @@ def look_at(batch: Batch, past: Past, now, polls: OpenPolls, places) -> OpenPoll
     timing, rule, now = trial.timing, trial.protocol, now[which]
     opened, upto, own = polls.opened[slot], polls.upto[slot], node % shape.nodes
     # Rows are gathered first, and then turned.
-    packed = lax.optimization_barrier(polls.asked[slot]).T
-    since, trip = now - opened, _trips(packed)
-    asked = voters_of(packed).astype(jnp.int32)
-    # An even round trip is halved to the end of one tick or to that before, which is fair.
-    half = (trip - (packed & jnp.uint32(1)).astype(jnp.int32)) >> 1
-    ago = jnp.clip(since - 1 - half, 0, BITS * past.history.shape[0] - 1)
-    colours = past.preferred(asked + which * shape.nodes, ago)
-    answers = colours == 1, colours == 0, jnp.zeros_like(colours, bool)
-    if shape.timed.hostile:
-        mine = past.preferred(node, ago).astype(jnp.int32)
-        group = (own >= trial.first_group).astype(jnp.int32) * (past.mixes.shape[1] - 1)
-        mix = past.answered(which, now - 1 - ago, group, mine)
-        coin = jnp.zeros_like(packed)
-        if shape.timed.coins:
-            key = _key(trial, polls.number[slot], own, random.ANSWERS)
-            coin, _ = random.threefry(*key, _fates(trial, asked), jnp.uint32(0))
-        answers = _answers(batch, trial, which, asked, colours, mix, coin)
-
-    def counted(these):
-        one, zero, neutral = ((each & these).sum(axis=0, dtype=jnp.uint32) for each in answers)
-        return _counts(zero, one, neutral if rule.neutral else jnp.zeros_like(neutral))
-
-    counts = polls.counts[slot] + counted((trip <= since) & (trip > upto))
-    lack = _lacking(trial, counts)
+    asked, since = lax.optimization_barrier(polls.asked[slot]).T, now - opened
+    key = _key(trial, polls.number[slot], own, random.ANSWERS)
+    at = which, node, now
+    arrived, pending, back = counted(batch, past, trial, at, asked, key, upto, since)
+    counts = polls.counts[slot] + arrived
+    lack = lacking(trial, counts)
     ended = (since >= timing.timeout) | (lack == 0)
     if rule.counts and rule.settled_by_quorums:
         # The result counts from now on; answers on their way belong to it.
-        counts = counts + counted((trip > since) & (trip < NO_ANSWER) & ended)
-    back = (trip <= since).sum(axis=0, dtype=jnp.int32)
-    further = _next_look(timing, trip, since, back + lack)
+        counts = counts + jnp.where(ended, pending, jnp.uint32(0))
+    further = next_look(timing, asked, since, back + lack)
     return polls._replace(
         due=polls.due.at[places].set(jnp.where(ended, ENDED, opened + further), **_DROP),
         upto=polls.upto.at[places].set(since, **_DROP),
         counts=polls.counts.at[places].set(counts, **_DROP),
     )
-
-
-def _answers(batch: Batch, trial: Trials, which, asked, colours, mix, coin):
-    """What the nodes asked answer, as of `replies`; all [k, m] but the trial's numbers."""
-    others = trial.honest + jnp.cumsum(trial.kinds[:, :-1], axis=1).T  # the first of each kind
-    kind = (asked >= others[:, None]).sum(axis=0, dtype=jnp.int32)
-    chances = tuple(batch.lean.coins[which, mix, kind, i] for i in range(3))
-    return replies(asked >= trial.honest, colours, chances, coin)
-
-
-def _lacking(trial: Trials, counts):
-    """Answers that a poll needs at least until none to come can change its result; 0: none. int32
-    [m]. counts: as in OpenPolls.
-
-    That is so when no quorum lies between what a colour has and what it may still get: each must
-    be reached, or put out of reach by other answers.
-    """
-    rule = trial.protocol
-    received = [each.astype(jnp.int32) for each in counts_in(counts)]
-    total = sum(received)
-    left = jnp.asarray(rule.k, jnp.int32) - total
-    if rule.counts and not rule.settled_by_quorums:
-        return left
-    alphas = [jnp.asarray(alpha, jnp.int32) for alpha in rule.quorums]
-
-    def lacks(answers):
-        up = [jnp.int32(0), *(jnp.maximum(alpha - answers, 0) for alpha in alphas)]
-        down = [*(jnp.maximum(answers + left - alpha + 1, 0) for alpha in alphas), jnp.int32(0)]
-        return reduce(jnp.minimum, map(jnp.add, up, down))
-
-    each = [lacks(answers) for answers in received[:2]]
-    if not rule.counts:
-        # What is common to two rivals has the answers for both, and of those there are ever more;
-        # a colour without any answer is not told apart from it.
-        each = [jnp.where(n == 0, 0, own) for n, own in zip(received, each, strict=False)]
-        each.append(jnp.maximum(alphas[-1] - total, 0))
-    lack = reduce(jnp.maximum, each)
-    return jnp.where((left == 0) | ~trial.timing.early, left, jnp.minimum(lack, left))

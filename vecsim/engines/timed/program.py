@@ -15,19 +15,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from vecsim.engines.agents.graph import poll_of, tally_of
+from vecsim.engines.timed.answers import counts_in, voters_of
 from vecsim.engines.timed.batch import Batch
 from vecsim.engines.timed.past import FURTHEST, Past
 from vecsim.engines.timed.picking import for_each_set
-from vecsim.engines.timed.polls import (
-    ENDED,
-    FREE,
-    OpenPolls,
-    begin_polls,
-    counts_in,
-    look_at,
-    voters_of,
-    wait_of,
-)
+from vecsim.engines.timed.polls import ENDED, FREE, OpenPolls, begin_polls, look_at, wait_of
 from vecsim.engines.trial import Shape, Tables, Tally, TrialRecord, Trials, answers, view
 from vecsim.types import Counts, decided, preference
 
