@@ -32,6 +32,11 @@ STUDIES = {
         *("experiment=design", "n=30", "safety=1e-2", "latency_rounds=60", *FEW),
         *("estimator.fed=[0.45]", "sweep.protocol.k=[12]", "sweep.quorum=[0.75]"),
     ),
+    "timed": (
+        *("schedule=timed", "protocol=snowball", "n=40", "stake=zipf", "latency=regions"),
+        *("adversary=random_voting", "byzantine_fraction=0.1", "trials=8"),
+        "sweep.polling.concurrent=[1,4]",
+    ),
     **{
         name: (f"scenario=1000_nodes_{name}", "scenario.trials=2", "scenario.cluster.nodes=60")
         for name in ("packet_loss", "20percent_coordinated_collusion", "network_partition")

@@ -6,6 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import timed
+from helpers import compilations
+
+import vecsim
+from vecsim.engines.choose import engine_of
+from vecsim.engines.timed.shape import tick_ms
+from vecsim.studies.decisions import Engines
 
 ROWS = Path(__file__).parents[1] / "data" / "time_to_finality.csv"
 ADVERSARIES = {"none": "silent", "silent": "silent", "minority_at_arrival": "balance_informed"}
@@ -48,7 +54,6 @@ def test_times_are_those_of_the_reference(number):
     error = np.hypot(
         last.std(ddof=1) / trials**0.5, float(row["last_sd_ms"]) / int(row["trials"]) ** 0.5
     )
-    print(number, last.mean(), told["last_mean"], (last.mean() - told["last_mean"]) / error)
     # Nodes of a trial decide together, so that means and quantiles over nodes scatter.
     contested = 0 < made.initial_accept < 1
     mean, tail = (0.06, 0.12) if contested else (0.01, 0.01)
@@ -64,3 +69,116 @@ def test_times_are_those_of_the_reference(number):
     assert np.quantile(times, 0.5) == pytest.approx(told["p50"], rel=mean)
     assert np.quantile(times, 0.95) == pytest.approx(told["p95"], rel=tail)
     assert polls == pytest.approx(float(row["polls_per_node"]), rel=mean)
+
+
+def same_means(ours, theirs):
+    """Two samples of equal means, by five standard errors."""
+    error = np.hypot(ours.std(ddof=1) / len(ours) ** 0.5, theirs.std(ddof=1) / len(theirs) ** 0.5)
+    assert abs(ours.mean() - theirs.mean()) <= 5 * error, (ours.mean(), theirs.mean(), error)
+
+
+def rounds_of(schedule, words, trials, seed):
+    """Outcomes by another schedule, by name."""
+    made = vecsim.point(f"schedule={schedule}", *words)
+    engines = Engines([(made, engine_of(made, "agents"))], seed, 2**30, trials)
+    return engines.run([(made, engine_of(made, "agents"), np.arange(trials))])
+
+
+ALIKE = ["latency.low_ms=100", "latency.high_ms=100", "latency.loss=0", "polling.concurrent=1"]
+LOCKSTEP = {
+    "contested": ["protocol=snowflake", "protocol.beta=8", "n=60"],
+    "coins": ["protocol=snowball", "n=60", "adversary=random_voting", "byzantine_fraction=0.1"],
+    "memory": [
+        *("protocol=slush", "protocol.m=20", "n=60", "adversary=balance_pooled"),
+        *("adversary.lag=1", "byzantine_fraction=0.1"),
+    ],
+    "common": ["protocol=fpc", "n=60", "network.sampling=with_replacement"],
+    "stake": [
+        *("protocol=snowflake", "n=60", "stake=zipf", "adversary=balance_informed"),
+        "byzantine_fraction=0.1",
+    ],
+}
+
+
+@pytest.mark.parametrize("setting", LOCKSTEP)
+def test_one_poll_at_a_time_with_equal_round_trips_is_lockstep(setting):
+    words = LOCKSTEP[setting]
+    ours = timed.run(timed.point_of_words(*words, *ALIKE), 1500, size=256).values
+    theirs = rounds_of("lockstep", words, 1500, 2)
+    same_means(ours["rounds"] / 10, theirs["rounds"])  # a round is ten ticks
+    for name in ("decided_1", "final_ones", "polls"):
+        same_means(ours[name].astype(float), theirs[name].astype(float))
+    apart = (theirs["decided_1"] - theirs["decided_1"].mean()) ** 2
+    same_means((ours["decided_1"] - ours["decided_1"].mean()) ** 2, apart)
+
+
+def test_exponential_intervals_and_answers_at_once_are_async():
+    words = ["protocol=snowflake", "protocol.beta=8", "n=50", "adversary=balance_informed"]
+    words += ["byzantine_fraction=0.06"]
+    times = ["latency.low_ms=0", "latency.high_ms=0", "latency.loss=0", "polling.concurrent=1"]
+    times += ["polling.interval=exponential", "polling.interval_ms=1000", "polling.tick_ms=2"]
+    times += ["polling.round_ms=1000"]
+    ours = timed.run(timed.point_of_words(*words, *times), 1000, size=256).values
+    theirs = rounds_of("async", words, 1000, 2)
+    for name in ("decided_1", "flips", "polls"):
+        same_means(ours[name].astype(float), theirs[name].astype(float))
+
+
+@pytest.mark.parametrize("latency", ["wan", "regions"])
+def test_half_the_tick_changes_nothing_beyond_its_error(latency):
+    words = ["protocol=avalanche_mainnet", "n=100", f"latency={latency}", "latency.loss=0"]
+    tick = tick_ms(timed.point_of_words(*words))
+    every = [
+        timed.run(timed.point_of_words(*words, *more, f"polling.tick_ms={tick / parts}"), 400)
+        for more in (["initial_accept=1"], ["initial_accept=0.5"])
+        for parts in (1, 2)
+    ]
+    calm, calm_half, contested, contested_half = (each.last_ms for each in every)
+    same_means(contested, contested_half)
+    # Undisputed times scatter so little that the bias shows: it is below half a per cent.
+    error = np.hypot(calm.std() / 20, calm_half.std() / 20)
+    assert abs(calm.mean() - calm_half.mean()) <= 5 * error + 0.005 * calm.mean()
+
+
+def test_trials_are_the_same_in_any_batch():
+    made = timed.point_of_words(
+        *("protocol=snowball", "n=40", "stake=zipf", "latency=regions", "polling.timeout_ms=400"),
+        *("adversary=random_voting", "byzantine_fraction=0.15"),
+    )
+    one, other = (timed.run(made, 24, size=size) for size in (24, 10))
+    np.testing.assert_array_equal(one.decided_ms, other.decided_ms)
+    for name, values in one.values.items():
+        np.testing.assert_array_equal(values, other.values[name])
+
+
+def test_points_that_share_a_program_do_not_mix():
+    words = [
+        ("protocol.beta=8", "polling.concurrent=2", "latency=regions"),
+        ("protocol.k=10", "protocol.alpha_preference=7", "protocol.alpha_confidence=8"),
+        ("polling.timeout_ms=300", "byzantine_fraction=0.1", "adversary=silent"),
+    ]
+    points = [timed.point_of_words("protocol=snowflake", "n=40", *each) for each in words]
+    pairs = [(each, "timed") for each in points]
+    work = [(*pair, np.arange(20)) for pair in pairs]
+    together = Engines(pairs, 1, 2**30, 20).run(work)
+    for i, each in enumerate(work):
+        alone = Engines([pairs[i]], 1, 2**30, 20).run([each])
+        for name, values in alone.items():
+            np.testing.assert_array_equal(together[name][20 * i : 20 * i + 20], values)
+
+
+def test_points_of_a_sweep_compile_once():
+    """All times, and all numbers of components, are data."""
+    words = [
+        (),
+        ("polling.timeout_ms=300", "polling.early_end=false"),
+        ("polling.concurrent=2", "protocol.k=10", "protocol.alpha_preference=7"),
+        ("latency.loss=0.1", "byzantine_fraction=0.3", "initial_accept=0.9"),
+        ("polling.interval_ms=10", "polling.interval=exponential", "polling.round_ms=50"),
+    ]
+    usual = ("protocol=snowflake", "n=37", "adversary=random_voting", "byzantine_fraction=0.1")
+    points = [timed.point_of_words(*usual, *each) for each in words]
+    pairs = [(each, "timed") for each in points]
+    with compilations() as compiled:
+        Engines(pairs, 1, 2**30, 4).run([(*pair, np.arange(4)) for pair in pairs])
+    assert len(compiled) == 1

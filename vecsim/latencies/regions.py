@@ -56,5 +56,7 @@ class Regions(Latency):
 
     @property
     def shortest_ms(self):
-        """The smallest median."""
-        return min(min(row) for row in self.medians_ms)
+        """The smallest median between two regions, or within the only one."""
+        rows = enumerate(self.medians_ms)
+        apart = [each for i, row in rows for j, each in enumerate(row) if i != j]
+        return min(apart, default=self.medians_ms[0][0])

@@ -40,6 +40,7 @@ USUAL_N = 1000  # what conf/config.yaml sets, so that files which say nothing ar
 SEEDS = 2**32  # seeds are below this number: a seed is one random word of 32 bits
 WHOLE, NUMBER = "a whole number", "a number"  # what messages call an int and a float
 LISTS = "a list of lists of whole numbers"  # and what they call several of several
+TABLE = "a list of lists of numbers"
 MIXTURE = name_of(Mixture)  # the one class whose parameters are components themselves
 
 UNKNOWN = (ConfigAttributeError, ConfigKeyError)  # errors of a key that does not exist
@@ -168,9 +169,11 @@ def _built(kind: str, class_: Any, section: str):
     values = json.loads(section)
     types = {field.name: _word(field.type) for field in dataclasses.fields(class_) if field.init}
     for name, value in values.items():
-        if types.get(name) == LISTS:
+        if types.get(name) in (LISTS, TABLE):
             good = isinstance(value, list) and all(isinstance(each, list) for each in value)
-            require(good, f"{kind}.{name}", value, LISTS)
+            require(good, f"{kind}.{name}", value, types[name])
+        if types.get(name) == TABLE:  # within lists OmegaConf takes no whole number for a float
+            values[name] = [[_real(each) for each in row] for row in value]
         if types.get(name) == WHOLE and isinstance(value, float) and value.is_integer():
             values[name] = int(value)  # 1e3 is 1000
     try:
@@ -196,9 +199,15 @@ def _word(annotation: Any) -> str:
     """What a message calls the values that a field of this type takes."""
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
     words = {"int": WHOLE, "float": NUMBER, "bool": "true or false", "str": "a word"}
-    if "tuple[list" in str(annotation):
-        return LISTS
-    return words.get(text, "a list of numbers" if "tuple" in str(annotation) else "another kind")
+    lists = {"tuple[list[float": TABLE, "tuple[list": LISTS, "tuple[str": "a list of words"}
+    lists |= {"tuple": "a list of numbers"}
+    listed = (told for start, told in lists.items() if start in str(annotation))
+    return words.get(text) or next(listed, "another kind")
+
+
+def _real(value: Any) -> Any:
+    """A whole number as a float; anything else as it is."""
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _number(name: str, value: Any):

@@ -92,7 +92,7 @@ def counted(batch: Batch, past: Past, trial: Trials, at, asked, key, upto, since
         return (
             arrived + jnp.where(here & (trip > upto), word, none),
             pending + jnp.where(later, word, none),
-            back + here,
+            back + here.astype(jnp.int32),
         )
 
     none = jnp.zeros_like(asked[0])

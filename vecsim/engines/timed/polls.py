@@ -153,12 +153,12 @@ def _asked(batch: Batch, trial: Trials, node, asked, key):
             row = row + batch.regions[node] * timing.regions + batch.regions[asked[i]]
         trip = tables.round_trips[row, word >> jnp.uint32(32 - QUANTILE_BITS)]
         counts = i < trial.protocol.k
-        comes = counts & (trip <= timing.timeout) & (jnp.minimum(lost, FOLD) >= trial.loss)
+        comes = counts & (jnp.minimum(lost, FOLD) >= trial.loss)
         trip = jnp.where(comes, trip, NO_ANSWER).astype(jnp.uint32)
         told = (peer.astype(jnp.uint32) << jnp.uint32(TRIP_BITS + 1)) | (trip << jnp.uint32(1))
         if shared:
             counts = counts & ~((asked == asked[i]) & (place < i)).any(axis=0)
-        return packed.at[i].set(told | (word & jnp.uint32(1))), asks + counts
+        return packed.at[i].set(told | (word & jnp.uint32(1))), asks + counts.astype(jnp.int32)
 
     none = jnp.zeros(asked.shape, jnp.uint32), jnp.zeros_like(node)
     return lax.fori_loop(0, shape.kind.k, ask, none)

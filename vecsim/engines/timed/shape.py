@@ -107,10 +107,12 @@ def _levels() -> Any:
 
 
 def _trips(point: Point) -> Any:
-    """Round trips in ticks: int64 [pairs, quantiles]."""
-    found = point.latency.quantiles(_levels()) / tick_ms(point)
-    found = np.floor(found + 0.5).astype(np.int64)
-    return found.reshape(-1, found.shape[-1])
+    """Round trips in ticks, int64 [pairs, quantiles]; NO_ANSWER where they are past the time-out,
+    which is told by milliseconds, before anything is rounded."""
+    found = point.latency.quantiles(_levels())
+    trips = np.floor(found / tick_ms(point) + 0.5).astype(np.int64)
+    trips = np.where(found <= point.polling.timeout_ms, trips, NO_ANSWER)
+    return trips.reshape(-1, trips.shape[-1])
 
 
 def _waits(point: Point) -> Any:
@@ -120,11 +122,10 @@ def _waits(point: Point) -> Any:
     return np.floor(each * polling.interval_ms / tick_ms(point) + 0.5).astype(np.int64)[None]
 
 
-def _longest(point: Point) -> int:
+def _longest(point: Point) -> float:
     """The longest round trip whose answer counts, ticks."""
-    trips = _trips(point)
-    counts = trips[trips <= ticks(point, point.polling.timeout_ms)]
-    return int(counts.max(initial=0))
+    found = point.latency.quantiles(_levels())
+    return found[found <= point.polling.timeout_ms].max(initial=0.0) / tick_ms(point)
 
 
 def _recent(point: Point) -> int:
@@ -137,7 +138,7 @@ def timed_shape(points: list[Point]) -> TimedShape:
     """What the program that serves all these points is compiled for."""
     ways = [way for p in points if p.byzantine for way in p.adversary.ways]
     chances = {chance for way in ways for mix in way for chance in mix}
-    past = max(_longest(p) - int(_trips(p).min()) // 2 for p in points) + 2
+    past = max(int(_longest(p)) - int(_trips(p).min()) // 2 for p in points) + 3
     return TimedShape(
         slots=max(p.polling.concurrent for p in points),
         words=-(-past // 32),
@@ -174,7 +175,7 @@ class TimedTables:
 
     @staticmethod
     def _trip_key(point: Point):
-        return point.latency, tick_ms(point)
+        return point.latency, tick_ms(point), point.polling.timeout_ms
 
     @staticmethod
     def _wait_key(point: Point):

@@ -14,7 +14,10 @@ _CAPTION = "medians of rounds and shares of trials, each with its 95 % interval 
 _MAJORITY = "majority_kept"  # the outcome that has no value where every trial starts evenly split
 _HEADERS = {_MAJORITY: "majority_\nkept"}  # those that differ from the name
 _TIMES = ("rounds", "first_decision", "median_decision", "last_decision", "unanimity")  # rounds
-AVERAGED = (*_TIMES, "flips", "polls")  # outcomes that have a mean
+# In simulated time: times in ms, those by which shares of a trial's nodes have decided among them.
+_DECIDED_MS = ("node_p50_ms", "node_p95_ms", "node_p99_ms", "last_decision_ms")
+IN_MS = ("first_decision_ms", "node_mean_ms", *_DECIDED_MS, "ended_ms")
+AVERAGED = (*_TIMES, "flips", "polls", *IN_MS, "queries")  # outcomes that have a mean
 WORST = "worst dis-\nagreement"  # a header on two lines
 # Headers of the columns that a narrow terminal does without, in this order.
 SPARE = ("stalled", "trials", "unanimous", "disagreement", _HEADERS[_MAJORITY], "rounds")
@@ -43,12 +46,15 @@ class DecisionResults(TrialResults):
         return data[name].fillna(np.inf).where(self.run(data)).transpose(..., "trial").values
 
     def summary(self, data: xr.Dataset, level: float) -> xr.Dataset:
-        """The rates, the median and mean of last_decision, and the median of unanimity."""
+        """The rates, the median and mean of last_decision, the median of unanimity and, in
+        simulated time, medians over trials of the times by which shares of the nodes decided."""
         how = "clopper_pearson"
         estimates = {name: self.rate(data, name, level, how) for name in outcomes.RATES}
         estimates["last_decision_median"] = self.quantile(data, "last_decision", 0.5, level)
         mean = estimates["last_decision_mean"] = self.mean(data, "last_decision", level)
         estimates["unanimity_median"] = self.quantile(data, "unanimity", 0.5, level)
+        for name in (each for each in _DECIDED_MS if each in data):
+            estimates[f"{name}_median"] = self.quantile(data, name, 0.5, level)
         table = xr.Dataset(attrs={"level": level})
         for name, found in estimates.items():
             put(table, name, found)
@@ -80,7 +86,10 @@ def _show_down(rows: Rows, decides: set[bool]) -> None:
     names += ["disagreement", "stalled"] * (True in decides)
     columns = [Column(_HEADERS.get(name, name), rows.cells(name, rate)) for name in names]
     event = "last_decision_median" if True in decides else "unanimity_median"
-    columns += [Column("rounds", rows.cells(event, rounds)), rows.counts("trials")]
+    columns.append(Column("rounds", rows.cells(event, rounds)))
+    if (name := "last_decision_ms_median") in rows.summary:
+        columns.append(Column("last, ms", rows.cells(name, rounds)))
+    columns.append(rows.counts("trials"))
     rows.show(columns, SPARE, _CAPTION)
 
 

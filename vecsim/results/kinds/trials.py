@@ -64,20 +64,22 @@ class TrialResults(Kind):
         """See `dataset.vecsim.mean`; ValueError for another name."""
         allowed(name, data.data_vars)
         samples = self.samples(data, name)
-        limit = self.limit(data, samples)
+        units = data[name].attrs.get("units", "1")
+        in_ms = units == "ms" and "ended_ms" in data
+        limit = self.limit(data, samples, "ended_ms" if in_ms else "rounds")
         found = estimate.mean_interval(samples, level_of(data, level), limit)
         columns = found._asdict() | {"limit": limit} | _counts(samples)
         about = {"outcome": name, "interval": "Student's t", "level": level}
-        return self.table(data, columns, data[name].attrs.get("units", "1"), **about)
+        return self.table(data, columns, units, **about)
 
-    def limit(self, data: xr.Dataset, samples: Array) -> Array:
-        """Rounds after which trials were cut off, per point; infinity where none was. samples:
-        [..., trials], as `samples` gives them."""
-        limit: Any = data.attrs.get("max_rounds", np.inf)
-        if "max_rounds" not in data.attrs and "rounds" in data:
+    def limit(self, data: xr.Dataset, samples: Array, clock: str = "rounds") -> Array:
+        """When trials were cut off, per point; infinity where none was. samples: [..., trials], as
+        `samples` gives them. clock: what tells how long a trial ran: rounds, or ended_ms."""
+        limit: Any = data.attrs.get("max_rounds", np.inf) if clock == "rounds" else np.inf
+        if np.isposinf(limit) and clock in data:
             # A trial is only cut off when it has run as long as any may at its point.
-            rounds = self.samples(data, "rounds")
-            limit = np.where(np.isfinite(rounds), rounds, 0).max(-1)
+            ran = self.samples(data, clock)
+            limit = np.where(np.isfinite(ran), ran, 0).max(-1)
         return np.where(np.isposinf(samples).any(-1), np.asarray(limit, float), np.inf)
 
 
