@@ -13,7 +13,7 @@ TICKS_MS = {"local": 0.1, "lan": 0.5, "wan": 2.0, "degraded": 4.0}
 
 @pytest.mark.parametrize("profile", TICKS_MS)
 def test_an_undisturbed_vertex_takes_as_long_as_in_the_cluster(profile):
-    # latency_law is the law of the cluster's own vertices (test_cluster.py, test_cluster_oracle.py).
+    # The law of the cluster's own vertices, see test_cluster.py and test_cluster_oracle.py.
     network = constants().profiles[profile]
     low, high = network["round_trip_ms"]
     tick = TICKS_MS[profile]

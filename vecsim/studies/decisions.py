@@ -26,6 +26,7 @@ from vecsim.types import STEPPED
 
 BATCH_NODES = 2**20  # nodes of a batch per CPU device: enough to hide the fixed cost of a round
 ACCELERATOR_NODES = 2**25  # the same for an accelerator, which steps many more at once
+CACHED = 2**23  # bytes of a batch in simulated time, per CPU device: more leave its cache
 CHUNK_NODES = 2**25  # nodes x trials of a chunk: small enough that a killed run loses little
 # Nodes of the agents engine that take as long as a trial of the population engine of any larger n.
 COUNTED_NODES = 20_000
@@ -245,5 +246,8 @@ def batch_size(points: list[Point], seed: int, memory: int, wanted: int) -> int:
     nodes = shape.nodes * max(1, shape.degree, shape.places * shape.kind.k)
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     most, trials = (BATCH_NODES, 2**14) if on_cpu else (ACCELERATOR_NODES, 2**17)
+    if shape.timed:  # it numbers the units of all trials of a device in 32 bits
+        trials = min(trials, 2**32 // max(point.size for point in points) - 1)
+        memory = min(memory, CACHED * mesh.size) if on_cpu else memory
     size = min(max(1, min(most // nodes, memory // trial_bytes // mesh.size)), trials)
     return min(size, -(-wanted // mesh.size)) * mesh.size
