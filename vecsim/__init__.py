@@ -103,8 +103,8 @@ def point(*overrides: str, config_dir: Folders = None, **parameters: Any) -> Poi
 
     `vecsim.engines.exact` and `vecsim.engines.limit` take such points. overrides, parameters,
     config_dir: as in `vecsim.run`, but only those that define a point: n, byzantine_fraction,
-    initial_accept, schedule, protocol, adversary, network, stake (and preset, experiment,
-    packages).
+    initial_accept, schedule, protocol, adversary, network, stake, latency, polling (and preset,
+    experiment, packages).
     ConfigError, one line, for any other, and where they describe several points or campaigns.
     """
     return _notebook().point(overrides, parameters, config_dir)

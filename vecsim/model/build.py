@@ -89,7 +89,7 @@ def _joined(error: BaseException) -> str:
 
 
 def component(kind: str, section: Any):
-    """The protocol, adversary, network or stake that a section of the configuration describes.
+    """The component that a section of the configuration describes, a protocol for example.
 
     kind: one of GROUPS. ConfigError where the class is unknown or not trusted, where a parameter
     does not exist or is out of its range, or where a class from outside breaks its promises.
