@@ -83,7 +83,7 @@ def counted(batch: Batch, past: Past, trial: Trials, at, asked, key, upto, since
                 if batch.ends is not None:
                     shared = trial.holders.shared_fate
                     fate = jnp.where(shared, peer.astype(jnp.uint32), fate)
-                coin, _ = random.threefry(*key, fate, jnp.uint32(0))
+                coin, _ = random.threefry(key[0], key[1], fate, jnp.uint32(0))
             told = _told(batch, trial, which, peer, colour, mix, coin)
         one, zero, neither = (each.astype(jnp.uint32) for each in told)
         word = counts_of(zero, one, neither if rule.neutral else jnp.zeros_like(neither))

@@ -147,7 +147,7 @@ def _asked(batch: Batch, trial: Trials, node, asked, key):
         peer, fate = asked[i] % shape.nodes, jnp.asarray(i, jnp.uint32)
         if shared:
             fate = jnp.where(trial.holders.shared_fate, peer.astype(jnp.uint32), fate)
-        word, lost = random.threefry(*key, fate, jnp.uint32(0))
+        word, lost = random.threefry(key[0], key[1], fate, jnp.uint32(0))
         row = timing.trips
         if shape.timed.regions > 1:
             row = row + batch.regions[node] * timing.regions + batch.regions[asked[i]]
