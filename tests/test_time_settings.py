@@ -8,11 +8,11 @@ import pytest
 import vecsim
 from vecsim.engines.choose import engine_of
 from vecsim.engines.timed.results import times_of
+from vecsim.engines.timed.shape import timed_shape
 from vecsim.errors import ConfigError
 from vecsim.latencies.latency import Latency
 from vecsim.latencies.regions import Regions
 from vecsim.latencies.uniform import Uniform
-from vecsim.model.point import Point
 from vecsim.polling import Polling
 
 
@@ -45,6 +45,35 @@ def planned(*words):
         (["latency=regions", "latency.sigma=2"], "latency.sigma is 2.0; allowed: 0 to 1"),
         (["latency=regions", "latency.shares=[1.0]"], "latency.names is"),
         (["latency=moon"], "latency"),
+        (["latency=local", "polling.tick_ms=3"], "polling.tick_ms is 3.0; allowed: such that the"),
+        (["polling.tick_ms=1e-305"], "polling.tick_ms is 1e-305; allowed: 1e-06 ms"),
+        (["latency.low_ms=1e-320"], "polling.tick_ms is"),
+        (["latency=local", "polling.timeout_ms=3e7"], "polling.timeout_ms is 30000000.0; allowed"),
+        (["latency=local", "polling.round_ms=3e7"], "polling.round_ms is 30000000.0; allowed"),
+        (["latency=local", "polling.interval_ms=1e8"], "polling.interval_ms is 100000000.0"),
+        (["polling.interval_ms=4", "polling.tick_ms=10"], "polling.interval_ms is 4.0; allowed: a"),
+        (
+            ["polling.interval_ms=4", "polling.interval=exponential", "polling.tick_ms=1"],
+            "polling.interval_ms is 4.0; allowed: 5 ticks",
+        ),
+        (
+            ["protocol=ecash", "polling=ecash", "polling.interval=exponential"],
+            "polling.cooldown_ms is 100.0; allowed: 0 with exponential",
+        ),
+        (
+            ["protocol=ecash", "polling=ecash", "stake=zipf", "stake.exponent=3", "n=100"],
+            "polling.cooldown_ms is 100.0; allowed: so short that those asked",
+        ),
+        (["protocol.max_rounds=1000000", "n=100000"], "protocol.max_rounds is 1000000; allowed"),
+        (
+            [
+                "latency.low_ms=16382.6",
+                "latency.high_ms=16382.6",
+                "polling.tick_ms=1",
+                "polling.timeout_ms=3e4",
+            ],
+            "polling.tick_ms is 1.0; allowed: such that the longest",
+        ),
     ],
 )
 def test_what_has_no_sense_is_refused_by_its_key(words, told):
@@ -52,6 +81,31 @@ def test_what_has_no_sense_is_refused_by_its_key(words, told):
         planned(*words)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_time_outs_below_all_round_trips_leave_nothing_to_look_up():
+    made = vecsim.point("schedule=timed", "polling.timeout_ms=40")
+    assert timed_shape([made]).words == 1
+
+
+def test_a_sweep_may_mix_rounds_and_time():
+    study = vecsim.study(
+        sweep={"s": {"schedule": ["lockstep", "timed"], "latency": ["wan", "regions"]}}, n=50
+    )
+    assert study.points[1].latency.medians_ms
+    study = vecsim.study("latency=lan", sweep={"schedule": ["lockstep", "timed"]}, n=50)
+    assert [each.schedule for each in study.points] == ["lockstep", "timed"]
+
+
+def test_places_may_have_a_fate_each():
+    made = vecsim.point("schedule=timed", "stake=zipf", "stake.shared_fate=false", "n=50")
+    assert made.stake.shared_fate is False
+    vecsim.study("schedule=timed", "stake=zipf", "stake.shared_fate=false", n=50, trials=1)
+
+
+def test_early_ends_are_refused_where_all_answers_count():
+    with pytest.raises(ConfigError, match=r"polling\.early_end has no effect; allowed: none with"):
+        vecsim.study("schedule=timed", "protocol=ecash", "polling.early_end=false", n=50, trials=1)
 
 
 @pytest.mark.parametrize("word", ["latency=lan", "polling.concurrent=2", "polling=ecash"])
@@ -91,11 +145,28 @@ class Falling(Latency):
         return 1.0
 
 
+class Constant(Latency):
+    """Round trips of 10 ms."""
+
+    loss: float = 0.0
+
+    def round_trips(self, shares):
+        return np.full((1, 1, len(shares)), 10.0)
+
+    @property
+    def shortest_ms(self):
+        return 10.0
+
+
 def test_round_trips_of_ones_own_are_checked():
-    usual = vecsim.point("n=50", "schedule=timed")
-    assert isinstance(usual, Point)
     with pytest.raises(ConfigError, match="ascending milliseconds of 0 or more"):
-        engine_of(usual._replace(latency=Falling()), "auto")
+        vecsim.point("n=50", "schedule=timed", latency=Falling())
+    made = vecsim.point("n=50", "schedule=timed", latency=Constant())
+    assert engine_of(made, "auto") == "timed"
+    assert made.latency.median_ms == 10
+    vecsim.check(Constant())
+    with pytest.raises(ConfigError, match=r"Constant\.loss is 2"):
+        vecsim.check(Constant(loss=2))
 
 
 def test_times_of_trials():

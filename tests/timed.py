@@ -8,7 +8,7 @@ import numpy as np
 import vecsim
 from vecsim.engines.agents.prepare import Assembler, agents_shape, items
 from vecsim.engines.choose import PROGRAMS, engine_of
-from vecsim.engines.timed.shape import tick_ms
+from vecsim.engines.timed.ticks import tick_ms
 from vecsim.engines.trial import all_devices, batch
 
 

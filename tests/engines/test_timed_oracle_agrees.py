@@ -137,13 +137,6 @@ def test_trials_are_those_of_the_plain_loop(setting):
     for name, mine, other in zip(names, ours.T, theirs.T, strict=True):
         error = math.hypot(mine.std(ddof=1) / TRIALS**0.5, other.std(ddof=1) / len(other) ** 0.5)
         slack = 1e-9  # of rounding, where all trials are alike
-        print(
-            setting,
-            name,
-            mine.mean(),
-            other.mean(),
-            (mine.mean() - other.mean()) / max(error, 1e-9),
-        )
         assert abs(mine.mean() - other.mean()) <= 5 * error + slack, (
             name,
             mine.mean(),

@@ -5,7 +5,7 @@ from vecsim.engines.agents import asynchronous, graph, lockstep, places
 from vecsim.engines.agents.stake_polls import one_by_one
 from vecsim.engines.population.moves import moves_of
 from vecsim.engines.timed.program import timed_program
-from vecsim.engines.timed.shape import check_timed
+from vecsim.engines.timed.ticks import check_timed
 from vecsim.errors import require
 from vecsim.model.point import Point
 

@@ -126,14 +126,16 @@ class TrialRecord(NamedTuple):
         """The record after `step` steps; that of a trial that is over stays as it is.
 
         flips: preferences changed by the last step. polls: of the next step, if there is one. most:
-        steps after which a trial ends, the protocol's max_rounds unless given.
+        steps after which a trial ends, the protocol's max_rounds unless given; then answers may be
+        on their way that end a unanimity, so that it does not end the trial.
         """
         old, honest = self.outcome, trial.honest
         undecided = honest - tally.decided
         unanimous = (tally.ones == 0) | (tally.ones == honest)
-        most = trial.protocol.max_rounds if most is None else most
-        over = (tally.ended == honest) | (step >= most)
-        if not trial.protocol.decides:
+        over = (tally.ended == honest) | (
+            step >= (trial.protocol.max_rounds if most is None else most)
+        )
+        if not trial.protocol.decides and most is None:
             over = over | (unanimous & (trial.byzantine == 0))
 
         def first(known, happened):

@@ -10,10 +10,6 @@ from numpy.typing import NDArray
 
 from vecsim.errors import name_of, raised_by, require
 
-TICKS_OF_SHORTEST = (
-    10  # ticks of simulated time in the shortest round trip, unless `polling.tick_ms` is set
-)
-
 
 class Latency(eqx.Module):
     """How long a query and its answer take together, and how often either is lost.

@@ -9,7 +9,7 @@ import numpy as np
 from vecsim.errors import require
 from vecsim.latencies.latency import Latency
 
-MOST_REGIONS = 64  # each pair has a table of its own
+_MOST = 64  # regions: each pair has a table of its own
 
 
 def _rows(rows: Any) -> Any:
@@ -34,9 +34,9 @@ class Regions(Latency):
 
     def __check_init__(self):
         shares, medians, number = self.shares, self.medians_ms, len(self.shares)
-        good = 1 <= number <= MOST_REGIONS and all(each > 0 for each in shares)
+        good = 1 <= number <= _MOST and all(each > 0 for each in shares)
         good = good and abs(sum(shares) - 1) < 1e-9
-        allowed = f"1 to {MOST_REGIONS} shares above 0 that add up to 1"
+        allowed = f"1 to {_MOST} shares above 0 that add up to 1"
         require(good, "latency.shares", list(shares), allowed)
         named = self.names
         allowed = f"{number} names, as many as shares, or none"

@@ -14,7 +14,8 @@ from vecsim.engines.agents.prepare import Assembler, agents_program_key, agents_
 from vecsim.engines.choose import PROGRAMS
 from vecsim.engines.holders import equal_shares, stake_shares
 from vecsim.engines.timed.results import TIMED_OUTCOMES, times_of
-from vecsim.engines.timed.shape import node_bytes_of, steps_of, tick_ms
+from vecsim.engines.timed.shape import node_bytes_of
+from vecsim.engines.timed.ticks import steps_of, tick_ms
 from vecsim.engines.trial import all_devices, batch
 from vecsim.errors import require
 from vecsim.model.point import Point
@@ -247,7 +248,8 @@ def batch_size(points: list[Point], seed: int, memory: int, wanted: int) -> int:
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     most, trials = (BATCH_NODES, 2**14) if on_cpu else (ACCELERATOR_NODES, 2**17)
     if shape.timed:  # it numbers the units of all trials of a device in 32 bits
-        trials = min(trials, 2**32 // max(point.size for point in points) - 1)
+        units = max(point.size for point in points)
+        trials = min(trials, 2**32 // units - 1, 2**31 // (shape.nodes * shape.timed.slots) - 1)
         memory = min(memory, CACHED * mesh.size) if on_cpu else memory
     size = min(max(1, min(most // nodes, memory // trial_bytes // mesh.size)), trials)
     return min(size, -(-wanted // mesh.size)) * mesh.size

@@ -191,8 +191,10 @@ def check_effect(given: _Keys, swept: list[Dimension], points: list[Any], estima
         some = any if key in moving else all
         started = some(each.start for each in networks)
         instead = some(each.replaced.get(field) for each in rules)
-        if group in build.IN_TIME and not some(point.timed for point in points):
+        if group in build.IN_TIME and not any(point.timed for point in points):
             allowed = f"{key} with schedule=timed"
+        elif key == "polling.early_end" and all(map(_waits_for_all, rules)):
+            allowed = "none with protocols that wait for all answers"
         elif group == "network" and field and field not in useful:
             allowed = _needs(field, kinds)
         elif key == "initial_accept" and started:
@@ -217,7 +219,12 @@ def _shares_fate(point: Any, estimator: Any) -> bool:
     """Whether places of one node in a poll could differ. point: of single decisions."""
     if estimator == "threshold":  # it tries fractions of its own, most of them above 0
         point = point._replace(byzantine_fraction=1.0)
-    return point.by_chance and point.protocol.k > 1
+    return (point.by_chance or point.timed) and point.protocol.k > 1
+
+
+def _waits_for_all(rule: Any) -> bool:
+    """Whether polls of a protocol end only when all have answered, or with the time-out."""
+    return rule.counts and not rule.settled_by_quorums
 
 
 def _effective(network: Network) -> set[str]:

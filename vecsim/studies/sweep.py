@@ -190,11 +190,12 @@ def _decisions(
     require(isinstance(estimator, dict), "estimator", estimator, "an option, such as plain")
     obey.check_effect(given, swept, points, estimator.get("name"))
     full = points[0].parameters()  # with what the class says where the file is silent
-    times = next((point.parameters() for point in points if point.timed), {})
+    timed = next((i for i, point in enumerate(points) if point.timed), None)
+    times = {} if timed is None else points[timed].parameters()
     full |= {kind: times[kind] for kind in build.IN_TIME if kind in times}
     for kind in full.keys() & {*build.GROUPS}:
         del full[kind]["class"]
-        full[kind][TARGET] = every[0][kind][TARGET]
+        full[kind][TARGET] = every[(timed or 0) if kind in build.IN_TIME else 0][kind][TARGET]
     stopped = precision._asdict() if precision else None
     kept = {"seed": values["seed"], "trials": trials, "precision": stopped, "sweep": _swept(swept)}
     kept |= full | {key: every[0][key] for key in top}

@@ -27,7 +27,8 @@ from vecsim.engines.agents.stake_polls import (
 )
 from vecsim.engines.agents.tables import Stack, WantedTables
 from vecsim.engines.drawn import admitted, first_ones
-from vecsim.engines.timed.shape import TimedTables, lost_share, steps_of, timed_shape
+from vecsim.engines.timed.shape import TimedTables, lost_share, timed_shape
+from vecsim.engines.timed.ticks import steps_of
 from vecsim.engines.trial import Shape, Tables, Trials
 from vecsim.model import graphs, random
 from vecsim.model import poll_law as pools

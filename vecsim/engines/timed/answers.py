@@ -8,14 +8,14 @@ from jax import lax
 from vecsim.engines.agents.graph import replies
 from vecsim.engines.timed.batch import Batch
 from vecsim.engines.timed.past import BITS, Past
-from vecsim.engines.timed.shape import NO_ANSWER, TRIP_BITS
+from vecsim.engines.timed.ticks import NO_ANSWER, TRIP_BITS
 from vecsim.engines.trial import Trials
 from vecsim.model import random
 
 _COUNT = 10  # bits of a count
 
 
-def counts_of(zeros, ones, neutral):
+def counts_word(zeros, ones, neutral):
     """The three counts in one word, as of `OpenPolls.counts`."""
     return zeros | (ones << jnp.uint32(_COUNT)) | (neutral << jnp.uint32(2 * _COUNT))
 
@@ -56,7 +56,7 @@ def next_look(timing, packed, since, wanted):
     return jnp.where(found > since, found, timing.timeout)
 
 
-def counted(batch: Batch, past: Past, trial: Trials, at, asked, key, upto, since):
+def look_up(batch: Batch, past: Past, trial: Trials, at, asked, key, upto, since):
     """Answers that came after `upto` ticks of a poll and until `since`, and those that are still to
     come, as words of `OpenPolls.counts`; and how many are back by then, int32. [m] each.
 
@@ -86,9 +86,9 @@ def counted(batch: Batch, past: Past, trial: Trials, at, asked, key, upto, since
                 coin, _ = random.threefry(key[0], key[1], fate, jnp.uint32(0))
             told = _told(batch, trial, which, peer, colour, mix, coin)
         one, zero, neither = (each.astype(jnp.uint32) for each in told)
-        word = counts_of(zero, one, neither if rule.neutral else jnp.zeros_like(neither))
-        none, here = jnp.uint32(0), trip <= since
-        later = ~here & (trip < NO_ANSWER)
+        word = counts_word(zero, one, neither if rule.neutral else jnp.zeros_like(neither))
+        none, here = jnp.uint32(0), (trip <= since) & (trip < NO_ANSWER)
+        later = (trip > since) & (trip < NO_ANSWER)
         return (
             arrived + jnp.where(here & (trip > upto), word, none),
             pending + jnp.where(later, word, none),

@@ -1,4 +1,4 @@
-"""The open polls of every node: how they begin_polls, what answers they have, when they end.
+"""The open polls of every node: how they begin, what answers they have, when they end.
 
 A node has `slots` places for polls. Whom a poll asks and how long each answer takes is drawn when
 it begins; what the answers are is looked up when they are back. A poll is looked at for the first
@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.timed.answers import counted, lacking, next_look
+from vecsim.engines.timed.answers import lacking, look_up, next_look
 from vecsim.engines.timed.batch import Batch
 from vecsim.engines.timed.past import Past
-from vecsim.engines.timed.shape import NO_ANSWER, QUANTILE_BITS, TRIP_BITS
+from vecsim.engines.timed.ticks import NO_ANSWER, QUANTILE_BITS, TRIP_BITS
 from vecsim.engines.trial import Shape, Tables, Trials
 from vecsim.model import random
 from vecsim.model.poll_draw import FOLD
@@ -176,7 +176,7 @@ def look_at(batch: Batch, past: Past, now, polls: OpenPolls, places) -> OpenPoll
     asked, since = lax.optimization_barrier(polls.asked[slot]).T, now - opened
     key = _key(trial, polls.number[slot], own, random.ANSWERS)
     at = which, node, now
-    arrived, pending, back = counted(batch, past, trial, at, asked, key, upto, since)
+    arrived, pending, back = look_up(batch, past, trial, at, asked, key, upto, since)
     counts = polls.counts[slot] + arrived
     lack = lacking(trial, counts)
     ended = (since >= timing.timeout) | (lack == 0)

@@ -11,6 +11,7 @@ import numpy as np
 # Shares of a trial's honest nodes, by what their times are called.
 SHARES = {"node_p50_ms": 0.5, "node_p95_ms": 0.95, "node_p99_ms": 0.99}
 NOT_IN_TIME = "missing: never, within polling.max_ms and max_rounds"
+UNTIMED = "missing: never told of points in rounds"
 # By name: what it is, its unit, when it is missing.
 TIMED_OUTCOMES = {
     "first_decision_ms": ("time to the first decision of an honest node", "ms", NOT_IN_TIME),
@@ -20,8 +21,12 @@ TIMED_OUTCOMES = {
         for name, share in SHARES.items()
     },
     "last_decision_ms": ("time by which all honest nodes have decided", "ms", NOT_IN_TIME),
-    "ended_ms": ("time at which the trial ended", "ms", NOT_IN_TIME),
-    "queries": ("messages by which honest nodes ask others", "messages", NOT_IN_TIME),
+    "ended_ms": ("time at which the trial ended", "ms", UNTIMED),
+    "queries": (
+        "messages by which honest nodes ask, one for each node asked in a poll",
+        "messages",
+        UNTIMED,
+    ),
 }
 
 

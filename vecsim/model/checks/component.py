@@ -6,11 +6,14 @@ from functools import lru_cache
 from typing import Any
 
 from vecsim.errors import name_of, require
+from vecsim.latencies.latency import Latency
 from vecsim.model.checks.adversary import check_adversary
 from vecsim.model.checks.declared import DECLARED
+from vecsim.model.checks.latency import check_latency
 from vecsim.model.checks.protocol import check_protocol
 from vecsim.model.checks.stake import check_stake
 from vecsim.network import Network
+from vecsim.polling import Polling
 from vecsim.stakes.stake import Stake
 from vecsim.types import Adversary, Protocol
 
@@ -22,7 +25,7 @@ CHECKS: dict[type, tuple[Callable[[Any], None], tuple[str, ...]]] = {
 CHECKED = 4096  # checked components that are remembered: more than a sweep has, a few bytes each
 
 
-def check(component: Protocol | Adversary | Network | Stake) -> None:
+def check(component: Protocol | Adversary | Network | Stake | Latency | Polling) -> None:
     """Raise ConfigError unless a component keeps what its interface promises.
 
     Nodes of a protocol are followed through thousands of polls, an adversary through hundreds of
@@ -30,10 +33,16 @@ def check(component: Protocol | Adversary | Network | Stake) -> None:
     up may be missed. Takes milliseconds, and at the first component of a class a fraction of a
     second.
     """
-    allowed = "a protocol, an adversary, a network or a stake"
-    require(isinstance(component, (*CHECKS, Network, Stake)), "component", component, allowed)
+    allowed = "a protocol, an adversary, a network, a stake, a latency or a polling"
+    kinds = (*CHECKS, Network, Stake, Latency, Polling)
+    require(isinstance(component, kinds), "component", component, allowed)
     if isinstance(component, Stake):  # which no program is compiled for: its fields may be any
         check_stake(component)
+        return
+    if isinstance(component, Latency):
+        check_latency(component)
+        return
+    if isinstance(component, Polling):  # which has no code of its own to check
         return
     if isinstance(component, Adversary) and len(component.kinds) > 1:  # a mixture
         for kind in component.kinds:

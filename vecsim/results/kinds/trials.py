@@ -76,11 +76,15 @@ class TrialResults(Kind):
         """When trials were cut off, per point; infinity where none was. samples: [..., trials], as
         `samples` gives them. clock: what tells how long a trial ran: rounds, or ended_ms."""
         limit: Any = data.attrs.get("max_rounds", np.inf) if clock == "rounds" else np.inf
+        cut = np.isposinf(samples)
         if np.isposinf(limit) and clock in data:
-            # A trial is only cut off when it has run as long as any may at its point.
+            # A trial is only cut off when it has run as long as any may at its point, unless its
+            # nodes, in simulated time, have used up their rounds: then no limit is known.
             ran = self.samples(data, clock)
             limit = np.where(np.isfinite(ran), ran, 0).max(-1)
-        return np.where(np.isposinf(samples).any(-1), np.asarray(limit, float), np.inf)
+            same = np.where(cut & np.isfinite(ran), ran, limit[..., None]).min(-1) == limit
+            limit = np.where(same | ("ended_ms" not in data), limit, np.inf)
+        return np.where(cut.any(-1), np.asarray(limit, float), np.inf)
 
 
 def allowed(name: Any, names: Any) -> None:
