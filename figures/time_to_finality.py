@@ -50,7 +50,7 @@ def panels(data: xr.Dataset):
             for at, delay in enumerate(delays):
                 place = {"networks": network, "adversary": kind, "latency": delay}
                 chosen = [table.sel(place) for table in tables.values()]
-                _times(panel, chosen, str(delay), at, end)
+                _times(panel, chosen, at, end)
             panel.set_yscale("log")
             panel.set_ylim(lowest / 1.4, 3.4 * end)
             panel.axhspan(end, 3.4 * end, color="0.93", linewidth=0, zorder=0)
@@ -78,19 +78,17 @@ def _look(share: int, delay: int) -> dict:
     return looks | {"marker": plot.MARKERS[delay % len(plot.MARKERS)]}
 
 
-def _times(panel, tables: list[xr.Dataset], latency: str, delay: int, end: float) -> None:
+def _times(panel, tables: list[xr.Dataset], delay: int, end: float) -> None:
     for share, (name, table) in enumerate(zip(SHARES, tables, strict=True)):
         x, look = table["byzantine_fraction"].values, _look(share, delay)
         ends = tuple(table[part].values / 1000 for part in ("value", "low", "high"))
-        plot.band(panel, x, ends, look, f"{name}, {latency}")
+        plot.band(panel, x, ends, look, f"{name}, {delay}")
         never = np.isposinf(ends[0])
         level = end * 1.3 * 1.45 ** (2 - share)
         marks = {"color": look["color"], "marker": look["marker"], "fillstyle": "none"}
         shift = 0.012 * (x.max() - x.min()) * (2 * delay - 1)
         above = np.full(never.sum(), level)
-        panel.plot(
-            x[never] + shift, above, linestyle="none", label=f"{name}, {latency}: never", **marks
-        )
+        panel.plot(x[never] + shift, above, linestyle="none", label=f"{name}: never", **marks)
 
 
 def _entries(delays) -> list[Line2D]:
