@@ -99,8 +99,8 @@ LOCKSTEP = {
 @pytest.mark.parametrize("setting", LOCKSTEP)
 def test_one_poll_at_a_time_with_equal_round_trips_is_lockstep(setting):
     words = LOCKSTEP[setting]
-    ours = timed.run(timed.point_of_words(*words, *ALIKE), 1500, size=256).values
-    theirs = rounds_of("lockstep", words, 1500, 2)
+    ours = timed.run(timed.point_of_words(*words, *ALIKE), 600, size=100).values
+    theirs = rounds_of("lockstep", words, 600, 2)
     same_means(ours["rounds"] / 10, theirs["rounds"])  # a round is ten ticks
     for name in ("decided_1", "final_ones", "polls"):
         same_means(ours[name].astype(float), theirs[name].astype(float))
@@ -114,8 +114,8 @@ def test_exponential_intervals_and_answers_at_once_are_async():
     times = ["latency.low_ms=0", "latency.high_ms=0", "latency.loss=0", "polling.concurrent=1"]
     times += ["polling.interval=exponential", "polling.interval_ms=1000", "polling.tick_ms=2"]
     times += ["polling.round_ms=1000"]
-    ours = timed.run(timed.point_of_words(*words, *times), 1000, size=256).values
-    theirs = rounds_of("async", words, 1000, 2)
+    ours = timed.run(timed.point_of_words(*words, *times), 500, size=100).values
+    theirs = rounds_of("async", words, 500, 2)
     for name in ("decided_1", "flips", "polls"):
         same_means(ours[name].astype(float), theirs[name].astype(float))
 
