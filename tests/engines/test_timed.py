@@ -166,13 +166,13 @@ def test_points_that_share_a_program_do_not_mix():
 def test_points_of_a_sweep_compile_once():
     """All times, and all numbers of components, are data."""
     words = [
-        (),
+        ("byzantine_fraction=0.1",),
         ("polling.timeout_ms=300", "polling.early_end=false"),
         ("polling.concurrent=2", "protocol.k=18", "protocol.alpha_preference=12"),
         ("latency.loss=0.1", "byzantine_fraction=0.3", "initial_accept=0.9"),
         ("polling.interval_ms=10", "polling.interval=exponential", "polling.round_ms=50"),
     ]
-    usual = ("protocol=snowflake", "n=37", "adversary=random_voting", "byzantine_fraction=0.1")
+    usual = ("protocol=snowflake", "n=37", "adversary=random_voting")
     points = [timed.point_of_words(*usual, *each) for each in words]
     pairs = [(each, "timed") for each in points]
     with compilations() as compiled:

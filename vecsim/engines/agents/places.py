@@ -28,29 +28,27 @@ def more_than_tables(rule: Protocol) -> bool:
     return rule.neutral or rule.voters or rule.stops or bool(rule.further())
 
 
-def drawn_places(most: int, trial: Trials, key, total):
-    """The units, or the peers, that each poller asks, uint32 [most, m]; only the trial's k count.
+def _places(shape: Shape, trial: Trials, key, total):
+    """The units, or the peers, that each poller asks, uint32 [m, the program's k]; only the trial's
+    k count.
 
-    most: places that are drawn. key: two uint32 [m]. total: of units or peers, uint32. It and what
-    is looked at of the trial are scalars or [m]. Distinct ones by Floyd's method (Bentley and Floyd
+    key: two uint32 [m]. total: of them, uint32. Distinct ones by Floyd's method (Bentley and Floyd
     1987): place i is drawn among all but the last k - 1 - i, and is the last of these if it was
     drawn before.
     """
     k = jnp.asarray(trial.protocol.k, jnp.uint32)
-    # A row for each place, as pollers side by side fill the vector units of a CPU.
-    number = jnp.arange(most, dtype=jnp.uint32)[:, None]
-    word, _ = random.threefry(key[0], key[1], number, jnp.uint32(0))
-    # Places past the trial's own k are drawn, too, but nobody looks at them.
-    last = jnp.where(trial.replacement, total, total - k + jnp.minimum(number, k - 1) + 1)
-    last = jnp.broadcast_to(last, word.shape)
-    unit = below(word, last)
 
     def another(i, drawn):
-        again = (drawn == unit[i]).any(axis=0) & ~trial.replacement
-        return drawn.at[i].set(jnp.where(again, last[i] - 1, unit[i]))
+        number = jnp.asarray(i, jnp.uint32)
+        word, _ = random.threefry(key[0], key[1], number, jnp.uint32(0))
+        # Places past the trial's own k are drawn, too, but nobody looks at them.
+        last = jnp.where(trial.replacement, total, total - k + jnp.minimum(number, k - 1) + 1)
+        unit = below(word, last)
+        again = (drawn == unit[:, None]).any(axis=1) & ~trial.replacement
+        return drawn.at[:, i].set(jnp.where(again, last - 1, unit))
 
-    nothing = jnp.full(unit.shape, 2**32 - 1, jnp.uint32)
-    return lax.fori_loop(0, most, another, nothing)
+    nothing = jnp.full((len(key[0]), shape.kind.k), 2**32 - 1, jnp.uint32)
+    return lax.fori_loop(0, shape.kind.k, another, nothing)
 
 
 def _asked(shape: Shape, trial: Trials, pollers, key):
@@ -58,11 +56,11 @@ def _asked(shape: Shape, trial: Trials, pollers, key):
     if trial.holders is None:
         own = trial.exclude_self
         total = (trial.honest + trial.byzantine - own).astype(jnp.uint32)
-        peers = drawn_places(shape.kind.k, trial, key, total).T.astype(jnp.int32)
+        peers = _places(shape, trial, key, total).astype(jnp.int32)
         later = (peers >= pollers[:, None]).astype(jnp.int32)
         return jnp.clip(peers + own * later, 0, shape.nodes - 1)
     total = (trial.holders.honest + trial.holders.byzantine).astype(jnp.uint32)
-    places = drawn_places(shape.kind.k, trial, key, total).T
+    places = _places(shape, trial, key, total)
     ends = jnp.cumsum(trial.holders.units).astype(jnp.uint32)
     asked = jnp.searchsorted(ends, places, side="right").astype(jnp.int32)
     return jnp.minimum(asked, shape.nodes - 1)

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from vecsim.engines.agents.places import drawn_places
 from vecsim.engines.trial import Shape, Tables, Trials
 from vecsim.model import random
+from vecsim.polls import below
 
 
 class Batch(NamedTuple):
@@ -74,3 +75,30 @@ def _regions(shape: Shape, trial: Trials):
     word, _ = random.threefry(*trial.key, number.astype(jnp.uint32), jnp.uint32(random.PLACE))
     place = jnp.zeros_like(number).at[jnp.argsort(word)].set(number)
     return jnp.searchsorted(trial.timing.ends, place, side="right").astype(jnp.int32)
+
+
+def drawn_places(most: int, trial: Trials, key, total):
+    """The units, or the peers, that each poller asks, uint32 [most, m]; only the trial's k count.
+
+    most: places that are drawn. key: two uint32 [m]. total: of units or peers, uint32. It and what
+    is looked at of the trial are scalars or [m]. Distinct ones by Floyd's method (Bentley and Floyd
+    1987): place i is drawn among all but the last k - 1 - i, and is the last of these if it was
+    drawn before.
+    """
+    k = jnp.asarray(trial.protocol.k, jnp.uint32)
+    # A row for each place, as pollers side by side fill the vector units of a CPU.
+    number = jnp.arange(most, dtype=jnp.uint32)[:, None]
+    word, _ = random.threefry(key[0], key[1], number, jnp.uint32(0))
+    # Places past the trial's own k are drawn, too, but nobody looks at them.
+    last = jnp.where(trial.replacement, total, total - k + jnp.minimum(number, k - 1) + 1)
+    last = jnp.broadcast_to(last, word.shape)
+    unit = below(word, last)
+    if most == 1:
+        return unit
+
+    def another(i, drawn):
+        again = (drawn == unit[i]).any(axis=0) & ~trial.replacement
+        return drawn.at[i].set(jnp.where(again, last[i] - 1, unit[i]))
+
+    nothing = jnp.full(unit.shape, 2**32 - 1, jnp.uint32)
+    return lax.fori_loop(0, most, another, nothing)
