@@ -85,8 +85,8 @@ BAD = {
     "defence=on sweep.protocol=[slush,snowflake]": "sweep is .protocol.; allowed: what the camp",
     "n=inf": "n is inf; allowed: a whole number",
     "n=[1,2]": r"allowed: a whole number \(for several, sweep.n=",
-    "schedule=sync": "schedule is 'sync'; allowed: lockstep or async",
-    "schedule=1": "schedule is 1; allowed: lockstep or async",
+    "schedule=sync": "schedule is 'sync'; allowed: lockstep, async, timed",
+    "schedule=1": "schedule is 1; allowed: lockstep, async, timed",
     # networks
     "network=groups network.groups=[0.5,0.6]": "groups is .* allowed: .*add up to 1",
     "network=groups network.active=[0.5]": "active is .* allowed: none, or 2 values of 0 to 1",

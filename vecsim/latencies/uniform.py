@@ -13,7 +13,7 @@ class Uniform(Latency):
 
     low_ms: float = 50.0  # 0 or more
     high_ms: float = 200.0  # low_ms or more
-    loss: float = 0.0  # of each message, 0 to 1
+    loss: float = 0.001  # of each message, 0 to 1
 
     def __check_init__(self):
         low, high, loss = self.low_ms, self.high_ms, self.loss

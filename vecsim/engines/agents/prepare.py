@@ -19,12 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vecsim.engines.agents.stake_polls import (
-    one_by_one,
-    scale_of,
-    trial_fields,
-    unit_thresholds,
-)
+from vecsim.engines.agents.stake_polls import one_by_one, scale_of, trial_fields, unit_thresholds
 from vecsim.engines.agents.tables import Stack, WantedTables
 from vecsim.engines.drawn import admitted, first_ones
 from vecsim.engines.timed.shape import TimedTables, lost_share, timed_shape
@@ -140,8 +135,7 @@ class Assembler:
     """Packs items into batches of one shape.
 
     size: trials of a batch. mixes, kinds: ways to answer, and kinds of Byzantine nodes, of an
-    adversary at most. polls, pooled: the tables of the batch in the making. neighbours: those of
-    `Tables`.
+    adversary at most. polls, pooled: tables of the batch in the making. neighbours: of `Tables`.
     """
 
     def __init__(self, shape: Shape, points: list[Point], size: int, seed: int):
@@ -242,7 +236,7 @@ class Assembler:
             coins=coins,
             loss=_boundary(lost_share(point)),
             replacement=point.network.replacement,
-            timing=self.timed.timing(point) if self.timed else None,
+            timing=self.timed and self.timed.timing(point),
         )
 
     def held_fields(self, point: Point, keys, trial: Trials) -> dict[str, Any]:
@@ -250,8 +244,8 @@ class Assembler:
 
         keys: the trials', two uint32 [trials]. trial: what they have in common.
         """
-        first_row = int(np.max(trial.offsets))
-        return trial_fields(self.shape, point, keys, first_row, self.mixes, self.kinds)
+        first = int(np.max(trial.offsets))
+        return trial_fields(self.shape, point, keys, first, self.mixes, self.kinds)
 
     def _finish(self, taken: list[tuple[Trials, Item]]) -> tuple[Trials, Tables, np.ndarray]:
         """One batch, filled up with trials of no nodes."""
@@ -266,7 +260,7 @@ class Assembler:
         keys = [random.trial_key(item.key, item.trials) for item in listed]
         key = tuple(map(filled, zip(*keys, strict=True)))
         graph = filled([item.trials for item in listed]) % len(self.neighbours)
-        times = self.timed.arrays if self.timed else ()
+        times = () if self.timed is None else self.timed.arrays
         tables = Tables(self.polls.array(), self.pooled.array(), self.neighbours, *times)
         self.polls.clear()
         self.pooled.clear()
