@@ -48,10 +48,9 @@ class View(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The results of trials. Steps are rounds (lockstep) or single polls (async); -1 is never.
+    """The results of trials, int32, from the population engine int64; -1 is never.
 
-    int32 from the engines that keep every node, int64 from the population engine.
-    """
+    Steps are rounds (lockstep), single polls (async) or ticks (timed)."""
 
     decided_0: Int[Array, "*trial"]  # honest nodes that ended decided on 0
     decided_1: Int[Array, "*trial"]  # honest nodes that ended decided on 1
@@ -94,7 +93,8 @@ class Protocol(eqx.Module):
     Most protocols declare in `fields` what else a cell holds and use `pack` and `unpack`; one that
     packs cells itself has a `cell_limit` of its own. Fields of the class are the protocol's
     parameters, and traced; they are validated in `__check_init__`, with `vecsim.errors.require`.
-    A parameter that is not a number is `eqx.field(static=True)`. `vecsim.check` tests all this."""
+    A parameter that is not a number is `eqx.field(static=True)`. `vecsim.check` tests all this.
+    """
 
     # Whether `step` is given Counts, else quorums. Counts serve any rule and cost more: of the
     # protocols with counts the population engine runs only undisputed QR-Avalanche.

@@ -1,6 +1,7 @@
 """Trials in simulated time against reference figures, and against the other schedules."""
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -56,7 +57,8 @@ def test_times_are_those_of_the_reference(number):
     error = np.hypot(
         last.std(ddof=1) / trials**0.5, float(row["last_sd_ms"]) / int(row["trials"]) ** 0.5
     )
-    # Nodes of a trial decide together, so that means and quantiles over nodes scatter.
+    # Nodes of a trial decide together, so that means and quantiles over nodes scatter: these bounds
+    # were published with the reference.
     contested = 0 < made.initial_accept < 1
     mean, tail = (0.06, 0.12) if contested else (0.01, 0.01)
     polls = found.values["polls"].sum() / times.size
@@ -131,9 +133,7 @@ def test_half_the_tick_changes_nothing_beyond_its_error(latency):
     ]
     calm, calm_half, contested, contested_half = (each.last_ms for each in every)
     same_means(contested, contested_half)
-    # Undisputed times scatter so little that the bias shows: it is below half a per cent.
-    error = np.hypot(calm.std() / 20, calm_half.std() / 20)
-    assert abs(calm.mean() - calm_half.mean()) <= 5 * error + 0.005 * calm.mean()
+    same_means(calm, calm_half)
 
 
 def test_trials_are_the_same_in_any_batch():
@@ -204,5 +204,7 @@ def test_neutral_answers_may_be_left_to_a_coin():
     half = timed.run(timed.point_of_words(*words, adversary=HalfNeutral()), 40)
     others = (timed.point_of_words(*words, adversary=name) for name in ("neutral", "silent"))
     always, never = (timed.run(other, 40) for other in others)
-    polls = [each.values["polls"].mean() for each in (never, half, always)]
-    assert polls[0] < 0.99 * polls[1] < 0.99**2 * polls[2]
+    polls = [each.values["polls"].astype(float) for each in (never, half, always)]
+    for fewer, more in pairwise(polls):
+        error = np.hypot(fewer.std(ddof=1), more.std(ddof=1)) / 40**0.5
+        assert more.mean() - fewer.mean() > 5 * error

@@ -1,4 +1,7 @@
-"""Trials in simulated time against the plain loop in continuous time, event by event."""
+"""Trials in simulated time against the plain loop in continuous time, event by event.
+
+Who holds which stake is drawn by vecsim for both; tests/stake_oracle.py draws that by itself.
+"""
 
 import math
 import random

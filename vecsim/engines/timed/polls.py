@@ -2,13 +2,13 @@
 
 A node has `slots` places for polls. Whom a poll asks and how long each answer takes is drawn when
 it begins; what the answers are is looked up when they are back. A poll is looked at for the first
-time when enough answers are there that it may end, then at each further answer, and at its
+time when enough answers are there that it may end, then when enough further ones are, and at its
 time-out. Two slots of one node under a rule with k = 3:
 
     due       int32 [all slots]       41  ENDED    tick at which to look at the poll again
     opened    int32 [all slots]        9      4    tick at which it began
     upto      int32 [all slots]       20     30    ticks after that, whose answers are counted
-    number    int32 [all slots]        6      7    of the poll: slot i has i, i + slots, ...
+    number    int32 [all slots]        6      7    of the poll: slot i has i, i + concurrent, ...
     counts    uint32 [all slots]                   answers for 0, for 1, neutral: 10 bits each
     asked     uint32 [all slots, k]                who was asked, 17 bits; round trip in ticks,
                                                    14 bits, NO_ANSWER: no answer; and a random bit
