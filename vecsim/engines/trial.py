@@ -226,53 +226,6 @@ def asked(adversary: Adversary, seen: View, memory):
     return mixes, memory.at[own].set(jnp.asarray(kept, jnp.int32))
 
 
-class _Rounds(NamedTuple):
-    """One trial between two lockstep rounds."""
-
-    nodes: Any  # the program's own
-    memory: Any  # int32 [slots]: the adversary's
-    record: TrialRecord
-
-
-def in_lockstep(begin: Callable, count: Callable, move: Callable) -> Callable:
-    """The function (trials, tables) -> Outcome of a program that steps all nodes together.
-
-    begin(trial): its nodes before the first round. count(trial, nodes): their Tally, and the
-    preferences that the last polls changed. move(trial, tables, nodes, view, memory): nodes and
-    memory after a round.
-    """
-
-    def start(trial: Trials):
-        return _Rounds(begin(trial), trial.no_memory(), TrialRecord.start(trial))
-
-    def advance(trial: Trials, tables: Tables, state: _Rounds, round_):
-        tally, flips = count(trial, state.nodes)
-        record = state.record.update(trial, tally, round_, flips, trial.honest - tally.ended)
-        seen = view(trial, tables, tally, round_, tally.counted.ones)
-        nodes, memory = move(trial, tables, state.nodes, seen, state.memory)
-        return _Rounds(nodes, memory, record)
-
-    return partial(run_batch, start, advance)
-
-
-def run_batch(start: Callable, advance: Callable, trials: Trials, tables: Tables):
-    """Outcomes of trials that are stepped together until all are over, and at the end the Tally of
-    units (None unless stake is weighted).
-
-    start(trial): its state, which has a `record`. advance(trial, tables, state, step): the state
-    after another step, when `step` of them have been made. Both are for one trial, and are mapped
-    over all.
-    """
-
-    def body(carry):
-        step, states = carry
-        return step + 1, jax.vmap(advance, (0, None, 0, None))(trials, tables, states, step)
-
-    carry = jnp.int32(0), jax.vmap(start)(trials)
-    _, states = jax.lax.while_loop(lambda carry: carry[1].record.running.any(), body, carry)
-    return states.record.outcome, states.record.units
-
-
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def batch(program: Callable, shape: Any, mesh: Mesh, trials: Any, tables: Any) -> Outcome:
     """Outcomes of a batch; the trials are divided among the devices of the mesh.

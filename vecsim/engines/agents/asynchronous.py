@@ -18,6 +18,7 @@ from vecsim.engines.agents.graph import poll_of
 from vecsim.engines.agents.lockstep import class_rows
 from vecsim.engines.agents.places import asked_one_by_one
 from vecsim.engines.holders import minority_of_units
+from vecsim.engines.rounds import run_batch
 from vecsim.engines.trial import (
     Shape,
     Tables,
@@ -26,7 +27,6 @@ from vecsim.engines.trial import (
     Trials,
     answers,
     common_word,
-    run_batch,
     view,
 )
 from vecsim.model import random
@@ -128,4 +128,5 @@ def at_each_poll(trial: Trials, tables: Tables, tally: Tally, step, seen: View) 
 
 def asynchronous_program(shape: Shape):
     """The function (trials, tables) -> Outcome."""
-    return partial(run_batch, partial(_start, shape), partial(_advance, shape))
+    start, advance = partial(_start, shape), partial(_advance, shape)
+    return partial(run_batch, start, advance, lambda trial, state: state.tally.units)

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, common_word, in_lockstep
+from vecsim.engines.rounds import in_lockstep
+from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, common_word
 from vecsim.model import random
 from vecsim.model.poll_draw import FOLD
 from vecsim.polls import below, counted

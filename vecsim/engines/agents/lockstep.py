@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, common_word, in_lockstep
+from vecsim.engines.rounds import in_lockstep
+from vecsim.engines.trial import Shape, Tables, Tally, Trials, answers, common_word
 from vecsim.model import random
 from vecsim.model.poll_draw import draw
 from vecsim.types import decided, preference
@@ -118,13 +119,13 @@ def laid_out(shape: Shape, units):
 
 def units_tally(shape: Shape, lane, units):
     """Tally of the units that honest nodes hold. units: int32 [cells of a lane, lanes]."""
-    one, sums = jnp.uint32(1), [jnp.int32(0)] * 3
+    decided, sums = lane >> jnp.uint32(1), [jnp.int32(0)] * 3
     for i, held in enumerate(units):
-        cell = lane >> jnp.uint32(i * shape.bits)
-        preference, decided = cell & one, (cell >> one) & one
-        flags = (preference, decided, preference & decided)
         # All bits where the flag is set, else none: quicker than a select.
-        masks = (-flag.astype(jnp.int32) for flag in flags)
+        flags = (
+            flag << jnp.uint32(31 - i * shape.bits) for flag in (lane, decided, lane & decided)
+        )
+        masks = (flag.astype(jnp.int32) >> 31 for flag in flags)
         sums = [total + (held & mask) for total, mask in zip(sums, masks, strict=True)]
     columns = (total.reshape(lanes(shape)).sum(axis=0) for total in sums)
     return Tally(*(lax.optimization_barrier(column).sum() for column in columns))

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from vecsim.engines.agents.graph import answers_to, poll_of, stepped, tally_of
-from vecsim.engines.trial import Shape, Tables, Trials, answers, in_lockstep
+from vecsim.engines.rounds import in_lockstep
+from vecsim.engines.trial import Shape, Tables, Trials, answers
 from vecsim.model import random
 from vecsim.polls import below
 from vecsim.types import Counts, Protocol, View, preference
