@@ -36,23 +36,23 @@ def trips_of(asked):
     return ((asked >> jnp.uint32(1)) & jnp.uint32(NO_ANSWER)).astype(jnp.int32)
 
 
-def next_look(timing, packed, since, wanted):
+def next_look(bits: int, timing, packed, since, wanted):
     """Ticks after the beginning of a poll at which so many answers are back, or the last of fewer;
     the time-out where none is to come after `since`. packed: words of
-    `OpenPolls.asked`, [k, m]; the others are int32 [m].
+    `OpenPolls.asked`, [k, m]; the others are int32 [m]. bits: of a round trip, as in TimedShape.
 
     By bisection of the ticks, which is quicker than to sort.
     """
+    trip = trips_of(packed)
 
     def halve(i, found):
-        further = found + (jnp.int32(2**TRIP_BITS) >> (i + 1))
-        before = (trips_of(packed) < further).sum(axis=0, dtype=jnp.int32)
+        further = found + (jnp.int32(1 << bits) >> (i + 1))
+        before = (trip < further).sum(axis=0, dtype=jnp.int32)
         return jnp.where(before < wanted, further, found)
 
-    found = lax.fori_loop(0, TRIP_BITS, halve, jnp.zeros(packed.shape[1:], jnp.int32))
-    trip = trips_of(packed)
+    found = lax.fori_loop(0, bits, halve, jnp.zeros(packed.shape[1:], jnp.int32))
     last = jnp.where(trip < NO_ANSWER, trip, -1).max(axis=0)
-    found = jnp.where(found < NO_ANSWER, found, last)
+    found = jnp.where(found < 2**bits - 1, found, last)
     return jnp.where(found > since, found, timing.timeout)
 
 

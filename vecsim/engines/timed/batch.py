@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vecsim.engines.timed.picking import once
 from vecsim.engines.trial import Shape, Tables, Trials
 from vecsim.model import random
 from vecsim.polls import below
@@ -39,8 +40,12 @@ class Batch(NamedTuple):
 
     def trial_of(self, node):
         """The number of the trial, and its leaves, of these nodes of any trial, [m]."""
-        which = node // self.shape.nodes
-        return which, jax.tree.map(lambda leaf: leaf[which], self.lean)
+
+        def leaves():
+            which = node // self.shape.nodes
+            return which, jax.tree.map(lambda leaf: leaf[which], self.lean)
+
+        return once(node[0] >= 0, leaves)
 
     def peers(self, trial: Trials, which, node, key):
         """Whom these nodes ask: int32 [k, m], counted through all trials.

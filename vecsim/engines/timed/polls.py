@@ -95,7 +95,9 @@ def begin_polls(batch: Batch, now, polls: OpenPolls, places) -> OpenPolls:
     asked = _peers(batch, trial, which, polls, now, node, number)
     packed, asks = _asked(batch, trial, node, asked, _key(trial, number, own, random.ROUND_TRIP))
     asks = jnp.where(there, asks, 0)
-    first = next_look(timing, packed, -1, lacking(trial, jnp.zeros_like(packed[0])))
+    first = next_look(
+        shape.timed.bits, timing, packed, -1, lacking(trial, jnp.zeros_like(packed[0]))
+    )
     recent, begun = polls.recent, polls.begun.at[node].add(there.astype(jnp.int32))
     if shape.timed.recent:
         at = jnp.where(there, node, len(polls.begun)), polls.begun[node] % shape.timed.recent
@@ -183,7 +185,7 @@ def look_at(batch: Batch, past: Past, now, polls: OpenPolls, places) -> OpenPoll
     if rule.counts and rule.settled_by_quorums:
         # The result counts from now on; answers on their way belong to it.
         counts = counts + jnp.where(ended, pending, jnp.uint32(0))
-    further = next_look(timing, asked, since, back + lack)
+    further = next_look(shape.timed.bits, timing, asked, since, back + lack)
     return polls._replace(
         due=polls.due.at[places].set(jnp.where(ended, ENDED, opened + further), **_DROP),
         upto=polls.upto.at[places].set(since, **_DROP),

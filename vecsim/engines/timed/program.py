@@ -18,7 +18,7 @@ from vecsim.engines.agents.graph import poll_of, tally_of
 from vecsim.engines.timed.answers import counts_in, voters_of
 from vecsim.engines.timed.batch import Batch
 from vecsim.engines.timed.past import FURTHEST, Past
-from vecsim.engines.timed.picking import for_each_set
+from vecsim.engines.timed.picking import for_each_set, until_none
 from vecsim.engines.timed.polls import ENDED, FREE, OpenPolls, begin_polls, look_at, wait_of
 from vecsim.engines.trial import Shape, Tables, Tally, TrialRecord, Trials, answers, view
 from vecsim.types import Counts, decided, preference
@@ -31,6 +31,7 @@ class Pollers(NamedTuple):
 
     cells: Any
     applied: Any  # int32 [all nodes]: results that each has applied, its own count of rounds
+    oldest: Any  # int32 [all nodes]: the slot of each one's oldest poll, among its own
     going: Any  # bool [all nodes]: honest, and goes on polling
     decided_at: Any  # int32 [all nodes]: tick, -1 for never
 
@@ -89,7 +90,7 @@ def _start(batch: Batch) -> TimedState:
     first = jnp.where(trials.timing.rests_first[:, None], waits, 0).reshape(-1)
     return TimedState(
         now=now,
-        nodes=Pollers(cells, none, going, none - 1),
+        nodes=Pollers(cells, none, none, going, none - 1),
         flips=now,
         polls=polls._replace(ready=first),
         past=Past.of(shape.timed.words, colours, mixes),
@@ -138,8 +139,7 @@ def _head(batch: Batch, state: TimedState):
     """The slot of the next result of each node, among its own: int32 [all nodes]."""
     slots = batch.shape.timed.slots
     if batch.trials.protocol.in_order:
-        concurrent = jnp.repeat(batch.trials.timing.concurrent, batch.shape.nodes)
-        return state.nodes.applied % concurrent
+        return state.nodes.oldest
     ended = state.polls.due.reshape(-1, slots) == ENDED
     return jnp.argmax(ended, axis=1).astype(jnp.int32)
 
@@ -173,7 +173,8 @@ def _apply(batch: Batch, state: TimedState, places) -> TimedState:
 
     every = trial, cells, positive, answered, neutral, voter, state.now[which]
     new, stops = jax.vmap(one)(*every)
-    applied = nodes.applied[node] + 1
+    applied, next_ = nodes.applied[node] + 1, nodes.oldest[node] + 1
+    next_ = jnp.where(next_ == trial.timing.concurrent, 0, next_)
     stops = stops | (applied >= trial.protocol.max_rounds)
     drop: Any = dict(mode="drop", unique_indices=True)
     at = jnp.where(places == node, slot, len(polls.due))
@@ -183,6 +184,7 @@ def _apply(batch: Batch, state: TimedState, places) -> TimedState:
         nodes=Pollers(
             cells=jax.tree.map(lambda a, b: a.at[places].set(b, **drop), nodes.cells, new),
             applied=nodes.applied.at[places].set(applied, **drop),
+            oldest=nodes.oldest.at[places].set(next_, **drop),
             going=nodes.going.at[places].set(~stops, **drop),
             decided_at=nodes.decided_at.at[places].set(newly, **drop),
         ),
@@ -241,9 +243,7 @@ def timed_program(shape: Shape):
 
         def step(state: TimedState) -> TimedState:
             state = for_each_set(partial(_due, batch), looked, AT_ONCE, state)
-            state = for_each_set(
-                partial(_has_result, batch), partial(_apply, batch), AT_ONCE, state
-            )
+            state = until_none(partial(_has_result, batch), partial(_apply, batch), AT_ONCE, state)
             state, conduct = _recorded(batch, state)
             state = for_each_set(partial(_may_begin, batch), begun, AT_ONCE, state)
             return _moved_on(batch, state, conduct)

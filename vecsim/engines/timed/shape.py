@@ -19,6 +19,7 @@ class TimedShape(NamedTuple):
 
     slots: int  # open polls of a node at most
     words: int  # of 32 ticks of the past that are kept
+    bits: int  # of a round trip in ticks, and of one more than the longest
     recent: int  # peers that a node does not ask again at once
     regions: int
     groups: int  # of honest nodes that adversaries tell apart
@@ -47,10 +48,12 @@ def timed_shape(points: list[Point]) -> TimedShape:
     ways = [way for p in points if p.byzantine for way in p.adversary.ways]
     chances = {chance for way in ways for mix in way for chance in mix}
     chances |= {chance for p in points for mix in p.adversary.neutrals for chance in mix}
-    past = max(map(_furthest, points)) + 3
+    shortest, longest = zip(*map(_extremes, points), strict=True)
+    past = max(map(_furthest, shortest, longest)) + 3
     return TimedShape(
         slots=max(p.polling.concurrent for p in points),
         words=-(-past // 32),
+        bits=(max(longest) + 1).bit_length(),
         recent=max(map(recent, points)),
         regions=max(len(p.latency.shares) for p in points),
         groups=max(p.adversary.groups for p in points),
@@ -59,12 +62,17 @@ def timed_shape(points: list[Point]) -> TimedShape:
     )
 
 
-def _furthest(point: Point) -> int:
+def _extremes(point: Point) -> tuple[int, int]:
+    """The shortest and the longest round trip that is in time, in ticks; 0 and 0 if none is."""
+    known = trips(point)
+    known = known[known < NO_ANSWER]
+    return (int(known.min()), int(known.max())) if len(known) else (0, 0)
+
+
+def _furthest(shortest: int, longest: int) -> int:
     """Ticks by which what a poll looks up is past, at most: at its first look the query that
     arrived first may be as old as all but half of the shortest round trip."""
-    found = trips(point)
-    known = found[found < NO_ANSWER]
-    return int(known.max(initial=0)) - int(known.min(initial=NO_ANSWER)) // 2 if len(known) else 0
+    return longest - shortest // 2
 
 
 def lost_share(point: Point) -> float:
