@@ -36,7 +36,7 @@ def point_of(row):
     words += [f"latency.loss={number['loss_per_message']}"]
     words += [f"polling.concurrent={int(number['concurrent'])}"]
     words += [f"polling.timeout_ms={number['timeout_ms']}"]
-    words += ["protocol.max_rounds=1000000", f"adversary={ADVERSARIES[row['adversary']]}"]
+    words += ["protocol.max_rounds=100000", f"adversary={ADVERSARIES[row['adversary']]}"]
     words += [f"byzantine_fraction={number['byzantine'] / number['nodes']}"]
     words += [f"initial_accept={number['honest_start_at_1'] / honest}"]
     if number["zipf_exponent"]:
