@@ -670,3 +670,61 @@ def test_conditions_are_as_safe_as_the_one_pair(which, share):
         shorter = [pair[0], pair[1] - 1]
         assert module.run_probability([shorter], share) > least
     assert module.run_probability([swept[1][1]], 0.2) <= least or share != 0.2
+
+
+def timed(data: xr.Dataset, half: Any) -> xr.Dataset:
+    """The study with times in ms, in which half have decided after `half` (broadcast, inf: never),
+    95 % after twice and 99 % after three times that."""
+    for times, name in enumerate(("node_p50_ms", "node_p95_ms", "node_p99_ms"), 1):
+        value = np.broadcast_to(np.asarray(half, float)[..., None], data["rounds"].shape) * times
+        value = np.where(np.isinf(value), np.nan, value)
+        data[name] = data["rounds"].copy(data=value).assign_attrs(units="ms")
+    return data.assign_attrs(config=json.dumps(CONFIG | {"polling": {"max_ms": 30000}}))
+
+
+def test_times_to_finality_and_where_it_stops(saved):
+    dims = {
+        "networks": ["a", "b"],
+        "latency": ["wan", "regions"],
+        "adversary": ["silent", "always_reject"],
+        "byzantine_fraction": [0.0, 0.1, 0.2],
+    }
+    half = np.full((2, 2, 2, 3), 500.0)
+    half[1, 0, 1] = [1000, np.inf, np.inf]
+    data = timed(study(dims, 0), half)
+    data = data.assign_coords(protocol=("networks", ["ecash", "snowflake"]))
+    script("time_to_finality").draw(data, HERE)
+    [(_, _, figure)] = saved
+    axes = np.array(figure.axes).reshape(2, 2)
+    assert [panel.get_title() for panel in axes[0]] == ["eCash", "Snowflake"]
+    drawn = lines(axes[1, 1])
+    np.testing.assert_allclose(drawn["node_p99_ms, wan"], [[0, 3]])
+    np.testing.assert_allclose(drawn["node_p95_ms, regions"][:, 1], 1)
+    never = drawn["node_p50_ms, wan: never"]
+    np.testing.assert_allclose(never[:, 0], [0.1, 0.2], atol=0.01)
+    assert (never[:, 1] > 30).all()
+    assert len(drawn["node_p50_ms, regions: never"]) == 0
+
+
+@pytest.mark.parametrize("kind", [str, bool])
+def test_each_part_of_polling_varies_alone(saved, kind):
+    concurrent, k, timeout_ms = [1, 4, 4, 4, 1, 4], [20, 20, 40, 20, 20, 20], [2000] * 6
+    timeout_ms[3] = 500
+    half = 100.0 * np.arange(1, 7)[:, None] + [0, 50]
+    data = timed(study({"ways": [*"abcdef"], "initial_accept": [1.0, 0.5]}, 0), half)
+    early = [True] * 4 + [False] * 2
+    ends = [kind(each) if kind is bool else kind(each).lower() for each in early]
+    columns = {"concurrent": concurrent, "k": k, "timeout_ms": timeout_ms, "early_end": ends}
+    columns["byzantine_fraction"] = [0.0] * 6
+    data = data.assign_coords({name: ("ways", each) for name, each in columns.items()})
+    script("polling").draw(data, HERE)
+    [(_, _, figure)] = saved
+    axes = np.array(figure.axes).reshape(2, 3)
+    for row, later in zip(axes, (0, 0.1), strict=True):
+        early, late = (lines(row[0])[f"{each}, 0"] for each in (True, False))
+        np.testing.assert_allclose(early, [[1, 0.2 + later], [4, 0.4 + later]])
+        np.testing.assert_allclose(late, [[1, 1 + later], [4, 1.2 + later]])
+        np.testing.assert_allclose(lines(row[1])["True, 0"], [[20, 0.4 + later], [40, 0.6 + later]])
+        found = lines(row[2])["True, 0"]
+        np.testing.assert_allclose(found, [[500, 0.8 + later], [2000, 0.4 + later]])
+    assert {"early end, 0 % dead", "waits for all, 0 % dead"} <= {*texts(figure)}

@@ -278,7 +278,11 @@ def test_experiment(name, folder):
     swept = study["sweep"]
     held = "stake" in json.dumps(study)  # of a network, whose number of nodes it says
     smaller = [*reduced(swept), *["n=120"] * ("n" not in swept and not held)]
+    smaller += ["polling.max_ms=1000"] * (study.get("schedule") == "timed")
     check_experiment(name, "trials=16", "precision=null", *smaller, folder=folder)
+
+
+ZIPS = ("holders", "attack", "networks", "ways")  # of parameters that move together
 
 
 def reduced(sweep: dict, prefix: str = "sweep."):
@@ -286,8 +290,9 @@ def reduced(sweep: dict, prefix: str = "sweep."):
     for key, values in sweep.items():
         if isinstance(values, dict) and "start" in values:
             yield f"{prefix}{key}=[{values['start']},{values['stop']}]"
-        elif isinstance(values, dict) and key in ("holders", "attack"):  # they move together
+        elif isinstance(values, dict) and key in ZIPS:
             ends = {name: [each[0], each[-1]] for name, each in values.items()}
+            ends = {name: each for name, each in ends.items() if each != [None, None]}
             yield f"{prefix}{key}={json.dumps(ends)}".replace('"', "")
         elif isinstance(values, dict):
             yield from reduced(values, f"{prefix}{key}.")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vecsim.engines.timed.picking import once
+from vecsim.engines.timed.picking import computed_once
 from vecsim.engines.trial import Shape, Tables, Trials
 from vecsim.model import random
 from vecsim.polls import below
@@ -45,7 +45,7 @@ class Batch(NamedTuple):
             which = node // self.shape.nodes
             return which, jax.tree.map(lambda leaf: leaf[which], self.lean)
 
-        return once(node[0] >= 0, leaves)
+        return computed_once(node[0] >= 0, leaves)
 
     def peers(self, trial: Trials, which, node, key):
         """Whom these nodes ask: int32 [k, m], counted through all trials.

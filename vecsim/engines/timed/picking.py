@@ -11,7 +11,7 @@ from jax import lax
 _BITS = 32  # flags in a word
 
 
-def once(always, compute: Callable) -> Any:
+def computed_once(always, compute: Callable) -> Any:
     """What compute() gives, computed once.
 
     XLA computes simple values anew wherever they are used, on CPUs also behind its barriers (seen
@@ -70,7 +70,7 @@ def for_each_set(flags: Callable, work: Callable, most: int, state: Any) -> Any:
 
     def body(carry):
         done, state = carry
-        places = once(done < number, lambda: marked.places(done + first, len(set_)))
+        places = computed_once(done < number, lambda: marked.places(done + first, len(set_)))
         return done + most, work(state, places)
 
     return lax.while_loop(lambda carry: carry[0] < number, body, (jnp.int32(0), state))[1]

@@ -15,8 +15,8 @@ _MAJORITY = "majority_kept"  # the outcome that has no value where every trial s
 _HEADERS = {_MAJORITY: "majority_\nkept"}  # those that differ from the name
 _TIMES = ("rounds", "first_decision", "median_decision", "last_decision", "unanimity")  # rounds
 # In simulated time: times in ms, those by which shares of a trial's nodes have decided among them.
-_DECIDED_MS = ("node_p50_ms", "node_p95_ms", "node_p99_ms", "last_decision_ms")
-IN_MS = ("first_decision_ms", "node_mean_ms", *_DECIDED_MS, "ended_ms")
+_DECIDED_MS = ("node_mean_ms", "node_p50_ms", "node_p95_ms", "node_p99_ms", "last_decision_ms")
+IN_MS = ("first_decision_ms", *_DECIDED_MS, "ended_ms")
 AVERAGED = (*_TIMES, "flips", "polls", *IN_MS, "queries")  # outcomes that have a mean
 WORST = "worst dis-\nagreement"  # a header on two lines
 # Headers of the columns that a narrow terminal does without, in this order.
@@ -53,7 +53,7 @@ class DecisionResults(TrialResults):
         estimates["last_decision_median"] = self.quantile(data, "last_decision", 0.5, level)
         mean = estimates["last_decision_mean"] = self.mean(data, "last_decision", level)
         estimates["unanimity_median"] = self.quantile(data, "unanimity", 0.5, level)
-        for name in (each for each in _DECIDED_MS if each in data):
+        for name in (each for each in ("first_decision_ms", *_DECIDED_MS) if each in data):
             estimates[f"{name}_median"] = self.quantile(data, name, 0.5, level)
         table = xr.Dataset(attrs={"level": level})
         for name, found in estimates.items():
