@@ -316,6 +316,17 @@ def test_population_engine(monkeypatch):
     assert "belongs to another config: engine is" in result.err
 
 
+TIMED = ("schedule=timed", "n=40", "trials=24", "sweep.byzantine_fraction=[0,0.1]")
+
+
+def test_simulated_time_in_chunks(folder, monkeypatch):
+    """The same trials whatever the chunks, which are smaller than those of trials in rounds."""
+    whole = vecsim.run(*TIMED, output="whole")
+    monkeypatch.setattr(decisions, "CHUNK_NODES", decisions.TIMED_NODES * 40 * 10)
+    assert_same(vecsim.run(*TIMED, output="chunks"), whole)
+    assert len(list((folder / "chunks/data.zarr/vecsim/marks").iterdir())) == 2 * 3
+
+
 def test_a_trillion_nodes():
     data = vecsim.run("n=1000000000000", "trials=8")
     nodes = data["decided_0"] + data["decided_1"] + data["undecided"]

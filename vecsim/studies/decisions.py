@@ -31,6 +31,7 @@ CACHED = 2**23  # bytes of a batch in simulated time, per CPU device: more leave
 CHUNK_NODES = 2**25  # nodes x trials of a chunk: small enough that a killed run loses little
 # Nodes of the agents engine that take as long as a trial of the population engine of any larger n.
 COUNTED_NODES = 20_000
+TIMED_NODES = 500  # nodes in rounds that take as long as one in simulated time, or less
 _NEVER = "missing: never"  # the meaning of a variable that has no value in some trials
 _Pairs = Iterable[tuple[Point, str]]  # points and what runs each
 
@@ -104,7 +105,7 @@ class Decisions(Work):
         study = self.study
         pairs = zip(study.points, study.engines, strict=True)
         # Nodes that a trial of the most expensive point is worth, in time.
-        largest = max(min(p.n, COUNTED_NODES) if e == "population" else p.n for p, e in pairs)
+        largest = max(_worth(point, engine) for point, engine in pairs)
         block = study.block
         room = max(1, CHUNK_NODES // (largest * block))
         if room == 1 and study.precision is None:
@@ -231,6 +232,13 @@ class Program:
         for name in STEPPED:
             out[name] = np.where(out[name] < 0, np.nan, out[name] / steps)
         return out
+
+
+def _worth(point: Point, engine: str) -> int:
+    """Nodes of the agents engine that take about as long as those of the point, or less."""
+    if engine == "population":
+        return min(point.n, COUNTED_NODES)
+    return point.n * (TIMED_NODES if engine == "timed" else 1)
 
 
 def batch_size(points: list[Point], seed: int, memory: int, wanted: int) -> int:
