@@ -129,6 +129,20 @@ def compiled() -> dict[str, Any]:
             return True
         return False
 
+    @inline
+    def apply_due(preference, run, node, counts, first):
+        """How many results the node applies now, the oldest poll first."""
+        applied = 0
+        while applied < OPEN and run[node] < BETA:
+            oldest = node * RING + first[node] % RING
+            zeros, ones = counts[oldest, 0], counts[oldest, 1]
+            if not ENDED[ones, zeros]:
+                break
+            apply(preference, run, node, ones, zeros)
+            first[node] += 1
+            applied += 1
+        return applied
+
     @fast
     def heap(n, seed):
         state, seen, polls = np.array([seed], np.uint64), np.zeros(n, np.int64), n * OPEN
@@ -182,15 +196,7 @@ def compiled() -> dict[str, Any]:
                 size = push(2 * now - began_ms[poll], poll << 32 | (n + preference[peer]), size)
                 continue
             counts[poll, peer - n] += 1
-            applied = 0
-            while applied < OPEN and run[node] < BETA:
-                oldest = node * RING + first[node] % RING
-                zeros, ones = counts[oldest, 0], counts[oldest, 1]
-                if not ENDED[ones, zeros]:
-                    break
-                apply(preference, run, node, ones, zeros)
-                first[node] += 1
-                applied += 1
+            applied = apply_due(preference, run, node, counts, first)
             if run[node] == BETA:
                 decided_ms[node] = now
                 undecided -= 1
@@ -253,15 +259,7 @@ def compiled() -> dict[str, Any]:
                     free = put(2 * now - began_ms[poll], fact, free)
                     continue
                 counts[poll, peer - n] += 1
-                applied = 0
-                while applied < OPEN and run[node] < BETA:
-                    oldest = node * RING + first[node] % RING
-                    zeros, ones = counts[oldest, 0], counts[oldest, 1]
-                    if not ENDED[ones, zeros]:
-                        break
-                    apply(preference, run, node, ones, zeros)
-                    first[node] += 1
-                    applied += 1
+                applied = apply_due(preference, run, node, counts, first)
                 if run[node] == BETA:
                     decided_ms[node] = now
                     undecided -= 1

@@ -31,7 +31,9 @@ class Pollers(NamedTuple):
 
     cells: Any
     applied: Any  # int32 [all nodes]: results that each has applied, its own count of rounds
-    oldest: Any  # int32 [all nodes]: the slot of each one's oldest poll, among its own
+    # int32 [all nodes]: the slot of each one's oldest poll, among its own. It is `applied` modulo
+    # the polls open at once, and kept as dividing for every node at every step is slow.
+    oldest: Any
     going: Any  # bool [all nodes]: honest, and goes on polling
     decided_at: Any  # int32 [all nodes]: tick, -1 for never
 
